@@ -1,0 +1,1 @@
+"""Continuous training and zero-downtime serving for sensor models."""

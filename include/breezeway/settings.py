@@ -1,0 +1,104 @@
+"""The environment, read in one place; the defaults are those of a laptop."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from breezeway.errors import UsageError
+
+
+class Settings(BaseSettings):
+    """Each field is the variable `BREEZEWAY_<FIELD>`; what is unset lies below `home`."""
+
+    model_config = SettingsConfigDict(env_prefix="BREEZEWAY_", frozen=True)
+
+    home: Path = Path(".breezeway")
+    """Folder of everything that the laptop keeps: stores, logs, work in progress."""
+    sensors: Path = Path(__file__).parents[1] / "sensors.toml"
+    """The sensor contract."""
+    raw_url: SecretStr | None = None
+    """SQLAlchemy address of the raw store (`mysql+pymysql://…` or `sqlite:///…`)."""
+    dataset_repository: str | None = None
+    """Address of the git repository that holds the history of dataset versions."""
+    dataset_remote: str | None = None
+    """Address of the DVC remote that holds their bytes (a folder or `s3://…`)."""
+    mlflow_url: str = "http://127.0.0.1:5000"
+    serving_url: str = "http://127.0.0.1:3000"
+    result: Path | None = None
+    """Where a step writes its result; unset, it is only logged."""
+    lock_wait_seconds: float = 300
+    """How long a writer waits for another before it gives up with `TryAgain`."""
+    threads: int = 2
+    """Threads of one computation. Part of what makes a model reproducible."""
+    ray_min_rows: int = 50_000_000
+    """From this many raw rows on, preprocessing starts Ray even where none is configured."""
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Read the environment.
+
+        Raises:
+            UsageError: a variable does not parse; its name is in the message.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"BREEZEWAY_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()
+            )
+            raise UsageError(f"The environment is wrong: {wrong}.") from None
+
+    @cached_property
+    def root(self) -> Path:
+        return self.home.expanduser().resolve()
+
+    @property
+    def raw_address(self) -> str:
+        if self.raw_url is None:
+            return f"sqlite:///{self.root / 'raw.db'}"
+        return self.raw_url.get_secret_value()
+
+    @property
+    def repository_address(self) -> str:
+        return self.dataset_repository or str(self.root / "datasets.git")
+
+    @property
+    def remote_address(self) -> str:
+        return self.dataset_remote or str(self.root / "dvc-remote")
+
+    @property
+    def dvc_cache(self) -> Path:
+        return self.root / "dvc-cache"
+
+    @property
+    def deployments(self) -> Path:
+        return self.root / "deployments"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def work(self) -> Path:
+        """Work in progress: what a step hands to the next before it is published."""
+        return self.root / "work"
+
+
+def quiet_environment() -> dict[str, str]:
+    """Variables that switch off the telemetry of every part that we start."""
+    return {
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "DVC_NO_ANALYTICS": "1",
+        "OTEL_SDK_DISABLED": "true",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+def silence_telemetry() -> None:
+    os.environ.update(quiet_environment())

@@ -1,0 +1,117 @@
+"""What every step shares: arguments, log lines, one JSON result, one exit code."""
+
+import argparse
+import errno
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from breezeway.errors import BreezewayError, InternalError, ServiceUnavailable, UsageError
+from breezeway.settings import Settings, silence_telemetry
+
+log = logging.getLogger("breezeway")
+
+RESULT_LIMIT_BYTES = 4096
+"""A Kubernetes termination message holds no more."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Raises `UsageError` where argparse would exit with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}")
+
+
+def tag_name(text: str) -> str:
+    """A dataset tag: what git accepts as a tag name, without slashes.
+
+    Raises:
+        argparse.ArgumentTypeError: a character or a form that is not allowed.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text) or (
+        ".." in text or text.endswith((".", ".lock"))
+    ):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no dataset tag: up to 100 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or a digit, without '..' and not ending in '.' or '.lock'"
+        )
+    return text
+
+
+def positive_count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write the result as JSON.
+
+    Raises:
+        InternalError: it is larger than 4 KiB.
+    """
+    text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > RESULT_LIMIT_BYTES:
+        raise InternalError(
+            f"The step's result has {len(text.encode())} bytes; {RESULT_LIMIT_BYTES} are allowed."
+        )
+    if path.is_file() and path.stat().st_size == 0 and not os.access(path.parent, os.W_OK):
+        path.write_text(text, encoding="utf-8")  # a termination message: the file is given
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def run_step(
+    name: str,
+    description: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace, Settings], dict[str, Any]],
+) -> NoReturn:
+    """Run a step as a command and exit with its code.
+
+    Standard output carries log lines, one JSON object of which is the result. A failure
+    is one sentence in the log; a traceback stands there only for a defect of ours.
+    """
+    silence_telemetry()
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.Formatter.converter = time.gmtime
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    started = time.monotonic()
+    settings = None
+    try:
+        parser = ArgumentParser(prog=f"breezeway.steps.{name}", description=description)
+        add_arguments(parser)
+        arguments = parser.parse_args()
+        settings = Settings.from_environment()
+        result = run(arguments, settings)
+        log.info("result %s", json.dumps(result, allow_nan=False, ensure_ascii=False))
+        if settings.result:
+            write_result(settings.result, result)
+    except BreezewayError as error:
+        _fail(name, error, settings)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _fail(name, ServiceUnavailable(f"No space is left to write {error.filename}."), settings)
+        log.exception("%s failed", name)
+        _fail(name, InternalError(f"{type(error).__name__}: {error}"), settings)
+    log.info("%s done in %.1f s", name, time.monotonic() - started)
+    sys.exit(0)
+
+
+def _fail(name: str, error: BreezewayError, settings: Settings | None) -> NoReturn:
+    log.error("%s: %s", name, error)
+    if settings and settings.result:
+        message = str(error).encode()[: RESULT_LIMIT_BYTES // 2].decode(errors="ignore")
+        write_result(settings.result, {"error": message, "exit_code": error.exit_code})
+    sys.exit(error.exit_code)
