@@ -1,0 +1,124 @@
+"""Arithmetic of fields, as a contract states it: `torque * rotational_speed`, `rms(vibration)`."""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+class Vectors:
+    """A column of vectors of varying length, laid end to end.
+
+    Args:
+        values: float64 of shape (elements,).
+        starts: int64 of shape (rows,): where each row's vector begins in `values`. Every
+            vector has at least one element.
+    """
+
+    def __init__(self, values: np.ndarray, starts: np.ndarray):
+        self.values = values
+        self.starts = starts
+        self.lengths = np.diff(starts, append=len(values))
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values, self.starts) if len(self.starts) else np.empty(0)
+
+    def mean(self) -> np.ndarray:
+        return self.total(self.values) / self.lengths
+
+    def moment(self, order: int) -> np.ndarray:
+        """The central moment of that order (2 or 4)."""
+        square = np.square(self.values - np.repeat(self.mean(), self.lengths))
+        return self.total(square if order == 2 else np.square(square)) / self.lengths
+
+
+def _kurtosis(vectors: Vectors) -> np.ndarray:
+    variance = vectors.moment(2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(variance > 0, vectors.moment(4) / np.square(variance) - 3, np.nan)
+
+
+VECTOR_FUNCTIONS: dict[str, Callable[[Vectors], np.ndarray]] = {
+    "mean": Vectors.mean,
+    "std": lambda v: np.sqrt(v.moment(2)),
+    "min": lambda v: np.minimum.reduceat(v.values, v.starts) if len(v.starts) else np.empty(0),
+    "max": lambda v: np.maximum.reduceat(v.values, v.starts) if len(v.starts) else np.empty(0),
+    "rms": lambda v: np.sqrt(v.total(np.square(v.values)) / v.lengths),
+    "kurtosis": _kurtosis,
+}
+"""What a vector gives: `std` is the population's, `kurtosis` Fisher's excess (normal = 0)."""
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+class Expression:
+    """Parsed once, evaluated over columns; element by element, so a batch's size never
+    changes a bit of the result.
+
+    Args:
+        text: `+ - * /`, parentheses, numbers, names of scalar fields, and one of
+            `VECTOR_FUNCTIONS` of a vector field.
+        scalars: names of the scalar and category fields.
+        vectors: names of the vector fields.
+
+    Raises:
+        ValueError: the text is no such expression; the message says what is wrong.
+
+    >>> power = Expression("torque * 2", {"torque"}, set())
+    >>> power({"torque": np.array([1.5, 4.0])})
+    array([3., 8.])
+    """
+
+    def __init__(self, text: str, scalars: set[str], vectors: set[str]):
+        try:
+            tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise ValueError(f"{text!r} is not arithmetic of fields") from error
+        self._scalars, self._vectors = scalars, vectors
+        self._evaluate = self._build(tree)
+
+    def __call__(self, columns: Mapping[str, Any]) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            value = self._evaluate(columns)
+        return np.where(np.isfinite(value), value, np.nan)  # x / 0 is a missing value
+
+    def _build(self, node: ast.AST) -> Callable[[Mapping[str, Any]], Any]:
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                return lambda columns: np.float64(number)
+            case ast.Name(id=name):
+                self._expect_scalar(name)
+                return lambda columns: columns[name]
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                inner = self._build(operand)
+                return lambda columns: -inner(columns)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+                apply, a, b = _OPERATORS[type(op)], self._build(left), self._build(right)
+                return lambda columns: apply(a(columns), b(columns))
+            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=name)], keywords=[]):
+                return self._call(function, name)
+        raise ValueError(
+            f"{ast.unparse(node)!r} is not allowed: use + - * /, parentheses, numbers, fields "
+            f"and {', '.join(VECTOR_FUNCTIONS)} of a vector field"
+        )
+
+    def _call(self, function: str, name: str) -> Callable[[Mapping[str, Any]], Any]:
+        if function not in VECTOR_FUNCTIONS:
+            raise ValueError(f"{function}() is unknown; known are {', '.join(VECTOR_FUNCTIONS)}")
+        if name not in self._vectors:
+            raise ValueError(f"{function}({name}) needs a vector field")
+        apply = VECTOR_FUNCTIONS[function]
+        return lambda columns: apply(columns[name])
+
+    def _expect_scalar(self, name: str) -> None:
+        if name in self._vectors:
+            raise ValueError(f"{name} is a vector: take rms({name}) or another figure of it")
+        if name not in self._scalars:
+            raise ValueError(f"{name} is no field; fields are {', '.join(sorted(self._scalars))}")
