@@ -224,9 +224,20 @@ class Contract(_Section):
         elif not self.path(name) or not all(self.path(name)):
             raise ValueError(f"fields.{name}.path: expected keys joined by dots, or a list")
         for other in self.fields:
-            a, b = self.path(name), self.path(other)
-            if other != name and a == b[: len(a)] and self.payload.format == "json":
-                raise ValueError(f"fields.{other}.path: lies at or below that of {name}")
+            if other != name:
+                self._check_pair(name, other)
+
+    def _check_pair(self, name: str, other: str) -> None:
+        if name.lower() == other.lower():
+            raise ValueError(f"fields.{other}: differs from {name} by upper and lower case alone")
+        if self.payload.format == "delimited":
+            return
+        for a, b in zip(self.path(name), self.path(other), strict=False):
+            if a != b and a.lower() == b.lower():
+                raise ValueError(f"fields.{other}.path: {b} and {a} differ by case alone")
+            if a != b:
+                return
+        raise ValueError(f"fields.{other}.path: lies at, above or below that of {name}")
 
     def _check_features(self) -> None:
         if not self.features.reading and not self.features.rolling:
@@ -244,9 +255,7 @@ class Contract(_Section):
     def _expression(self, name: str) -> Expression:
         vectors = {key for key, field in self.fields.items() if field.type == "vector"}
         try:
-            return Expression(
-                self.features.reading[name], set(self.fields) - vectors, vectors
-            )
+            return Expression(self.features.reading[name], set(self.fields) - vectors, vectors)
         except ValueError as error:
             raise ValueError(f"features.reading.{name}: {error}") from None
 
@@ -303,8 +312,7 @@ class Contract(_Section):
         else:
             raw = self._delimited_values(payload)
         return {
-            name: self._check_value(name, field, raw[name])
-            for name, field in self.fields.items()
+            name: self._check_value(name, field, raw[name]) for name, field in self.fields.items()
         }
 
     def _json_values(self, payload: str) -> dict[str, Any]:

@@ -22,6 +22,11 @@ class Vectors:
         self.starts = starts
         self.lengths = np.diff(starts, append=len(values))
 
+    def select(self, rows: np.ndarray) -> "Vectors":
+        """The vectors of the rows where `rows` (bool) is true."""
+        lengths = self.lengths[rows]
+        return Vectors(self.values[np.repeat(rows, self.lengths)], np.cumsum(lengths) - lengths)
+
     def total(self, values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(values, self.starts) if len(self.starts) else np.empty(0)
 

@@ -102,7 +102,8 @@ def run_step(
         _fail(name, error, settings)
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            _fail(name, ServiceUnavailable(f"No space is left to write {error.filename}."), settings)
+            full = ServiceUnavailable(f"No space is left on the device: {error.filename}.")
+            _fail(name, full, settings)
         log.exception("%s failed", name)
         _fail(name, InternalError(f"{type(error).__name__}: {error}"), settings)
     log.info("%s done in %.1f s", name, time.monotonic() - started)

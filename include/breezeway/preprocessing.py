@@ -1,0 +1,603 @@
+"""Raw readings to a dataset: staged on disk, sorted, checked, made into features, in parts.
+
+Devices are dealt to parts by their names and row counts alone, so the dataset is the same
+however many processes make it. Nothing grows with the rows but files.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from breezeway.columnar import PayloadParser
+from breezeway.contract import Contract, Violation
+from breezeway.errors import DataError, ServiceUnavailable
+from breezeway.expressions import Vectors
+from breezeway.features import History
+
+log = logging.getLogger("breezeway")
+
+PART_ROWS = 1_000_000
+"""Devices are added to a part until it has this many rows."""
+BLOCK_ROWS = 65_536
+EXAMPLES = 16
+PROFILE_ROWS = 50_000
+"""Rows that the reference profile's quantiles are taken from."""
+
+RAW_SCHEMA = pa.schema(
+    [
+        ("device", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("payload", pa.string()),
+        ("label", pa.int64()),
+    ]
+)
+QUARANTINE_SCHEMA = pa.schema(
+    [*RAW_SCHEMA, ("reason", pa.string()), ("field", pa.string()), ("message", pa.string())]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One part of a dataset to make: the devices from `first` to `last`, in order of name.
+
+    The first part also has the readings without a device.
+    """
+
+    number: int
+    first: str | None
+    last: str | None
+    example_devices: frozenset[str]
+
+
+@dataclasses.dataclass
+class PartResult:
+    rows_in: int = 0
+    rows: int = 0
+    reasons: Counter[str] = dataclasses.field(default_factory=Counter)
+    first_time: str | None = None
+    last_time: str | None = None
+    digest: str = ""
+    field_totals: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    """By field: values, nulls, sum."""
+    examples: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def stage(chunks: Iterable[pa.Table], database: Path, threads: int) -> int:
+    """Write raw readings to a staging database and return their number.
+
+    Args:
+        chunks: tables of device, time, payload and label, in any order.
+        database: a DuckDB file; must not exist.
+        threads: of DuckDB.
+    """
+    rows = 0
+    with _open(database, threads) as connection:
+        connection.execute(
+            "CREATE TABLE raw (device VARCHAR, time TIMESTAMP, payload VARCHAR, label BIGINT)"
+        )
+        for chunk in chunks:
+            if "label" not in chunk.column_names:
+                chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
+            table = chunk.select(RAW_SCHEMA.names)
+            # a time without a zone is UTC here: DuckDB would turn one with a zone to local time
+            table = table.set_column(1, "time", table["time"].cast(pa.timestamp("us")))
+            connection.register("chunk", table.cast(RAW_SCHEMA))
+            connection.execute("INSERT INTO raw SELECT * FROM chunk")
+            connection.unregister("chunk")
+            rows += len(chunk)
+    return rows
+
+
+def _open(database: Path, threads: int, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    config = {
+        "threads": threads,
+        "memory_limit": "1GB",
+        "temp_directory": str(database.with_suffix(f".spill-{os.getpid()}")),
+    }
+    return duckdb.connect(str(database), read_only=read_only, config=config)
+
+
+def plan_parts(database: Path, threads: int) -> list[Part]:
+    """Deal the staged devices to parts."""
+    with _open(database, threads, read_only=True) as connection:
+        devices = connection.execute(
+            "SELECT device, count(*) FROM raw WHERE device IS NOT NULL "
+            "GROUP BY device ORDER BY device"
+        ).fetchall()
+    step = max(1, -(-len(devices) // EXAMPLES))
+    examples = frozenset(name for name, _ in devices[::step])
+    groups: list[list[str]] = [[]]
+    rows = 0
+    for name, count in devices:
+        if rows >= PART_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(name)
+        rows += count
+    return [
+        Part(
+            number,
+            group[0] if group else None,
+            group[-1] if group else None,
+            examples.intersection(group),
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
+class Intervals:
+    """Label intervals by device: half open, from `start` to before `end`.
+
+    Args:
+        table: device, start and end (timestamps), in any order; they may overlap.
+    """
+
+    def __init__(self, table: pa.Table):
+        starts = table["start"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+        ends = table["end"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+        edges: dict[str, list[tuple[int, int]]] = {}
+        devices = table["device"].to_pylist()
+        for row, (device, start, end) in enumerate(zip(devices, starts, ends, strict=True)):
+            if device is None or start is None or end is None or end <= start:
+                raise DataError(
+                    f"labels row {row} (device {device!r}): expected a device and a start "
+                    "before its end"
+                )
+            edges.setdefault(device, []).append((start, end))
+        self._edges = {
+            device: (
+                np.sort([start for start, _ in pairs]),
+                np.sort([end for _, end in pairs]),
+            )
+            for device, pairs in edges.items()
+        }
+
+    def label(self, device: str, times: np.ndarray) -> np.ndarray:
+        """1 where a time (int64 microseconds) lies in an interval, else 0."""
+        if device not in self._edges:
+            return np.zeros(len(times), np.int8)
+        starts, ends = self._edges[device]
+        begun = np.searchsorted(starts, times, side="right")
+        ended = np.searchsorted(ends, times, side="right")
+        return (begun > ended).astype(np.int8)
+
+
+class _Digest:
+    """A content hash of readings that does not depend on how they come in blocks."""
+
+    def __init__(self):
+        self._columns = {name: hashlib.sha256() for name in RAW_SCHEMA.names}
+
+    def update(self, block: pa.Table) -> None:
+        for name in RAW_SCHEMA.names:
+            column = block[name].combine_chunks()
+            null = column.is_null().to_numpy(zero_copy_only=False)
+            self._columns[name].update(np.packbits(null, bitorder="little").tobytes())
+            if pa.types.is_string(column.type):
+                lengths = pc.binary_length(column).fill_null(0)
+                self._columns[name].update(lengths.to_numpy(zero_copy_only=False).tobytes())
+                whole = pa.ListArray.from_arrays([0, len(column)], column.fill_null(""))
+                text = pc.binary_join(whole, "")
+                self._columns[name].update(text[0].as_buffer())
+            else:
+                numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+                self._columns[name].update(numbers.tobytes())
+
+    def hexdigest(self) -> str:
+        return _combined(column.hexdigest() for column in self._columns.values())
+
+
+def _combined(digests: Iterable[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def make_part(
+    database: Path,
+    contract: Contract,
+    labels: pa.Table | None,
+    part: Part,
+    into: Path,
+    threads: int,
+) -> PartResult:
+    """Make one part of the dataset.
+
+    Writes `features/part-NNNNN.parquet` and, if any row was bad, `quarantine/part-NNNNN.parquet`
+    below `into`.
+    """
+    return _PartMaker(contract, labels, part, into, threads).run(database)
+
+
+class _PartMaker:
+    def __init__(
+        self, contract: Contract, labels: pa.Table | None, part: Part, into: Path, threads: int
+    ):
+        self._contract = contract
+        self._part = part
+        self._intervals = Intervals(labels) if labels is not None else None
+        self._parser = PayloadParser(contract, threads)
+        self._history = History(contract)
+        self._known_devices: dict[str, Violation | None] = {}
+        self._last_key: tuple[str, int] | None = None
+        self._examples: dict[tuple[str, str], dict[str, Any]] = {}
+        self._result = PartResult(field_totals={name: [0.0, 0.0, 0.0] for name in contract.fields})
+        self._threads = threads
+        self._schema = pa.schema(
+            [
+                ("device", pa.string()),
+                ("time", pa.timestamp("us", tz="UTC")),
+                *((name, pa.float64()) for name in contract.feature_names),
+                ("label", pa.int8()),
+            ]
+        )
+        name = f"part-{part.number:05d}.parquet"
+        self._features_file = into / "features" / name
+        self._quarantine_file = into / "quarantine" / name
+        self._quarantine: pq.ParquetWriter | None = None
+
+    def run(self, database: Path) -> PartResult:
+        self._features_file.parent.mkdir(parents=True, exist_ok=True)
+        digest = _Digest()
+        with pq.ParquetWriter(self._features_file, self._schema, compression="zstd") as writer:
+            for block in self._blocks(database):
+                digest.update(block)
+                self._result.rows_in += len(block)
+                writer.write_table(self._block_features(block))
+        if self._quarantine:
+            self._quarantine.close()
+        result = self._result
+        result.digest = digest.hexdigest()
+        result.examples = [self._examples[key] for key in sorted(self._examples)]
+        if result.rows_in != result.rows + result.reasons.total():
+            raise AssertionError(
+                f"part {self._part.number}: {result.rows_in} rows in, {result.rows} out and "
+                f"{result.reasons.total()} quarantined"
+            )
+        return result
+
+    def _blocks(self, database: Path) -> Iterator[pa.Table]:
+        """The part's readings by device and time, in blocks of exactly `BLOCK_ROWS`, so that
+        a file's bytes never depend on how the database hands them out."""
+        where = "device IS NULL" if self._part.number == 0 else "false"
+        order = ", ".join(f"{name} NULLS FIRST" for name in RAW_SCHEMA.names)
+        query = (
+            f"SELECT * FROM raw WHERE {where} OR device BETWEEN $first AND $last ORDER BY {order}"
+        )
+        bounds = {"first": self._part.first, "last": self._part.last}
+        with _open(database, self._threads, read_only=True) as connection:
+            reader = connection.sql(query, params=bounds).to_arrow_reader(BLOCK_ROWS)
+            waiting: list[pa.RecordBatch] = []
+            rows = 0
+            for batch in reader:
+                waiting.append(batch)
+                rows += len(batch)
+                while rows >= BLOCK_ROWS:
+                    table = pa.Table.from_batches(waiting).cast(RAW_SCHEMA)
+                    yield table.slice(0, BLOCK_ROWS).combine_chunks()
+                    rest = table.slice(BLOCK_ROWS)
+                    waiting, rows = rest.to_batches(), len(rest)
+            if rows:
+                yield pa.Table.from_batches(waiting).cast(RAW_SCHEMA).combine_chunks()
+
+    def _block_features(self, block: pa.Table) -> pa.Table:
+        good, values, violations = self._parser.parse(block["payload"].combine_chunks())
+        wrong_row = self._check_row_keys(block)
+        keep = np.ones(int(good.sum()), bool)
+        positions = np.flatnonzero(good)
+        for row, violation in wrong_row.items():
+            violations[row] = violation
+            if good[row]:
+                keep[np.searchsorted(positions, row)] = False
+        rows = positions[keep]
+        devices, times = self._keys(block, rows)
+        new = self._not_repeated(devices, times)
+        for row in rows[~new].tolist():
+            violations[row] = Violation(
+                "time", "duplicate_time", "time: the device has another reading of that time"
+            )
+        keep[keep] = new
+        rows, devices, times = rows[new], devices[new], times[new]
+        values = {
+            name: column.select(keep) if isinstance(column, Vectors) else column[keep]
+            for name, column in values.items()
+        }
+        self._add_totals(values, times)
+        self._write_quarantine(block, violations)
+        return self._features(block, rows, devices, times, values)
+
+    def _check_row_keys(self, block: pa.Table) -> dict[int, Violation]:
+        """What is wrong with device, time and label of each row."""
+        violations: dict[int, Violation] = {}
+        label = block["label"].combine_chunks()
+        allowed = pc.is_in(label, value_set=pa.array([0, 1, None], pa.int64()))
+        for row in np.flatnonzero(~allowed.to_numpy(zero_copy_only=False)).tolist():
+            violations[row] = Violation(
+                "label", "wrong_type", f"label: {label[row]}, expected 0, 1 or null"
+            )
+        device = block["device"].combine_chunks().dictionary_encode()
+        for code, name in enumerate(device.dictionary.to_pylist()):
+            violation = self._device_violation(name)
+            if violation:
+                same = pc.equal(device.indices, code).fill_null(False)
+                for row in np.flatnonzero(same.to_numpy(zero_copy_only=False)).tolist():
+                    violations[row] = violation
+        for name in ("time", "device"):
+            null = block[name].combine_chunks().is_null().to_numpy(zero_copy_only=False)
+            for row in np.flatnonzero(null).tolist():
+                violations[row] = Violation(name, "null", f"{name}: null")
+        return violations
+
+    def _device_violation(self, name: str) -> Violation | None:
+        if name not in self._known_devices:
+            try:
+                self._contract.check_device(name)
+                self._known_devices[name] = None
+            except Violation as violation:
+                self._known_devices[name] = violation
+        return self._known_devices[name]
+
+    @staticmethod
+    def _keys(block: pa.Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        taken = block.select(["device", "time"]).take(pa.array(rows))
+        devices = taken["device"].to_numpy()
+        return devices, taken["time"].cast(pa.int64()).to_numpy()
+
+    def _not_repeated(self, devices: np.ndarray, times: np.ndarray) -> np.ndarray:
+        new = np.ones(len(devices), bool)
+        if len(devices):
+            new[1:] = (devices[1:] != devices[:-1]) | (times[1:] != times[:-1])
+            new[0] = (devices[0], int(times[0])) != self._last_key
+            self._last_key = (devices[-1], int(times[-1]))
+        return new
+
+    def _add_totals(self, values: dict[str, Any], times: np.ndarray) -> None:
+        result = self._result
+        result.rows += len(times)
+        for name, column in values.items():
+            numbers = column.values if isinstance(column, Vectors) else column
+            null = np.isnan(numbers)
+            totals = result.field_totals[name]
+            totals[0] += len(numbers)
+            totals[1] += int(null.sum())
+            totals[2] += float(numbers[~null].sum())
+        if len(times):
+            first, last = (str(np.datetime64(int(t), "us")) for t in (times.min(), times.max()))
+            result.first_time = min(filter(None, (result.first_time, first)))
+            result.last_time = max(filter(None, (result.last_time, last)))
+
+    def _write_quarantine(self, block: pa.Table, violations: dict[int, Violation]) -> None:
+        if not violations:
+            return
+        rows = sorted(violations)
+        found = [violations[row] for row in rows]
+        self._result.reasons.update(violation.reason for violation in found)
+        table = block.take(pa.array(rows, pa.int64()))
+        for name, texts in (
+            ("reason", [violation.reason for violation in found]),
+            ("field", [violation.field for violation in found]),
+            ("message", [str(violation) for violation in found]),
+        ):
+            table = table.append_column(name, pa.array(texts, pa.string()))
+        if self._quarantine is None:
+            self._quarantine_file.parent.mkdir(parents=True, exist_ok=True)
+            self._quarantine = pq.ParquetWriter(
+                self._quarantine_file, QUARANTINE_SCHEMA, compression="zstd"
+            )
+        self._quarantine.write_table(table.cast(QUARANTINE_SCHEMA))
+
+    def _features(
+        self,
+        block: pa.Table,
+        rows: np.ndarray,
+        devices: np.ndarray,
+        times: np.ndarray,
+        values: dict[str, Any],
+    ) -> pa.Table:
+        if not len(rows):
+            return self._schema.empty_table()
+        starts = np.flatnonzero(np.append(True, devices[1:] != devices[:-1]))
+        names = devices[starts].tolist()
+        features = self._history.features(names, starts, values)
+        if self._intervals:
+            pieces = zip(names, np.split(times, starts[1:]), strict=True)
+            label = pa.array(np.concatenate([self._intervals.label(d, t) for d, t in pieces]))
+        else:
+            label = block["label"].take(pa.array(rows)).combine_chunks().cast(pa.int8())
+        ends = [*starts[1:].tolist(), len(rows)]
+        for name, start, end in zip(names, starts.tolist(), ends, strict=True):
+            if name in self._part.example_devices:
+                self._remember_examples(block, rows[start:end], name, label, features, start, end)
+        utc = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
+        columns = [pa.array(devices, pa.string()), utc]
+        columns += [pa.array(features[:, k]) for k in range(features.shape[1])]
+        return pa.Table.from_arrays([*columns, label], schema=self._schema)
+
+    def _remember_examples(
+        self,
+        block: pa.Table,
+        rows: np.ndarray,
+        device: str,
+        label: pa.Array,
+        features: np.ndarray,
+        start: int,
+        end: int,
+    ) -> None:
+        """Keep the last window of a device in the block and the last one in an event.
+
+        A window has to lie in the block whole: an incomplete one would give other features.
+        """
+        positive = np.flatnonzero(
+            pc.equal(label.slice(start, end - start), 1)
+            .fill_null(False)
+            .to_numpy(zero_copy_only=False)
+        )
+        ends = {"normal": end - start - 1}
+        if len(positive):
+            ends["event"] = int(positive[-1])
+        for kind, last in ends.items():
+            if last + 1 < self._contract.window:
+                continue
+            window = rows[last + 1 - self._contract.window : last + 1]
+            readings = block.select(["time", "payload"]).take(pa.array(window)).to_pylist()
+            self._examples[(device, kind)] = {
+                "device": device,
+                "readings": [
+                    {"time": r["time"].isoformat() + "Z", "payload": r["payload"]} for r in readings
+                ],
+                "features": [None if np.isnan(x) else x for x in features[start + last].tolist()],
+            }
+
+
+def make_dataset(
+    chunks: Iterable[pa.Table],
+    contract: Contract,
+    labels: pa.Table | None,
+    query: str,
+    folder: Path,
+    threads: int,
+    ray_min_rows: int,
+) -> dict[str, Any]:
+    """Make a dataset folder of raw readings.
+
+    Args:
+        chunks: tables of device, time, payload and label.
+        contract: says what is checked and made.
+        labels: device, start and end of events, if the contract's label is a table.
+        query: where the readings come from; kept in the manifest.
+        folder: an empty folder; gets `features/`, `quarantine/`, `contract.toml`,
+            `manifest.json`, `reference.json` and `examples.json`.
+        threads: of one process.
+        ray_min_rows: from this many rows on parts are made by a local Ray even where
+            `RAY_ADDRESS` names no cluster.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DataError: no row, too many bad ones, or a batch expectation is not met; `folder` then
+            holds what was found.
+    """
+    staging = folder.with_name(f"{folder.name}.staging")
+    staging.mkdir()
+    database = staging / "raw.duckdb"
+    rows_in = stage(chunks, database, threads)
+    if not rows_in:
+        raise DataError("query: it returned no row")
+    parts = plan_parts(database, threads)
+    log.info("%d raw rows staged; making %d part(s)", rows_in, len(parts))
+    arguments = [(database, contract, labels, part, folder, threads) for part in parts]
+    if os.environ.get("RAY_ADDRESS") or rows_in >= ray_min_rows:
+        results = _on_ray(arguments)
+    else:
+        results = list(itertools.starmap(make_part, arguments))
+    manifest = _manifest(contract, query, results)
+    if manifest["raw"]["rows"] != rows_in:
+        raise AssertionError(f"{rows_in} rows staged, {manifest['raw']['rows']} seen")
+    _write_json(folder / "manifest.json", manifest)
+    (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
+    _judge(contract, manifest, results)
+    examples = [example for result in results for example in result.examples]
+    _write_json(folder / "examples.json", examples)
+    _write_json(folder / "reference.json", _profile(folder, contract, manifest["rows"]))
+    return manifest
+
+
+def _on_ray(arguments: list[tuple]) -> list[PartResult]:
+    import ray
+
+    try:
+        ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False)
+    except ConnectionError as error:
+        raise ServiceUnavailable(f"The Ray cluster does not answer: {error}") from None
+    try:
+        task = ray.remote(make_part)
+        return ray.get([task.remote(*each) for each in arguments])
+    finally:
+        ray.shutdown()
+
+
+def _manifest(contract: Contract, query: str, results: list[PartResult]) -> dict[str, Any]:
+    reasons = sum((result.reasons for result in results), Counter())
+    return {
+        "contract": contract.name,
+        "query": query,
+        "raw": {
+            "rows": sum(result.rows_in for result in results),
+            "first_time": min((r.first_time for r in results if r.first_time), default=None),
+            "last_time": max((r.last_time for r in results if r.last_time), default=None),
+            "sha256": _combined(result.digest for result in results),
+        },
+        "rows": sum(result.rows for result in results),
+        "quarantined": reasons.total(),
+        "reasons": dict(sorted(reasons.items())),
+        "features": contract.feature_names,
+    }
+
+
+def _judge(contract: Contract, manifest: dict[str, Any], results: list[PartResult]) -> None:
+    """Raise `DataError` if the batch as a whole breaks the contract."""
+    bad, all_rows = manifest["quarantined"], manifest["raw"]["rows"]
+    if bad > contract.quarantine.max_share * all_rows or not manifest["rows"]:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest["reasons"].items())
+        raise DataError(
+            f"quarantine.max_share: {bad} of {all_rows} rows break the contract ({reasons}); "
+            f"at most {contract.quarantine.max_share:.1%} may"
+        )
+    for name, field in contract.fields.items():
+        count, nulls, total = (
+            sum(result.field_totals[name][k] for result in results) for k in range(3)
+        )
+        allowed, mean = field.batch.null_share, field.batch.mean
+        if allowed is not None and nulls > allowed * count:
+            raise DataError(
+                f"fields.{name}.batch.null_share: {nulls / count:.1%} of the values are null; "
+                f"at most {allowed:.1%} may be"
+            )
+        if mean and count > nulls and not mean[0] <= total / (count - nulls) <= mean[1]:
+            raise DataError(
+                f"fields.{name}.batch.mean: the mean is {total / (count - nulls):.6g} "
+                f"{field.unit}".rstrip()
+                + f", expected {mean[0]:g} to {mean[1]:g}"
+            )
+
+
+def _profile(folder: Path, contract: Contract, rows: int) -> dict[str, Any]:
+    """What features look like: the reference that later readings are compared with."""
+    step = max(1, rows // PROFILE_ROWS)
+    pieces: deque[pa.Table] = deque()
+    seen = 0
+    for file in sorted((folder / "features").iterdir()):
+        for batch in pq.ParquetFile(file).iter_batches(BLOCK_ROWS):
+            wanted = np.arange(-seen % step, len(batch), step)
+            pieces.append(pa.Table.from_batches([batch.take(pa.array(wanted))]))
+            seen += len(batch)
+    sample = pa.concat_tables(pieces)
+    levels = np.linspace(0, 1, 21)
+    features = {}
+    for name in contract.feature_names:
+        column = sample[name].to_numpy()
+        there = column[~np.isnan(column)]
+        features[name] = {
+            "null_share": float(np.isnan(column).mean()),
+            "mean": float(there.mean()) if len(there) else None,
+            "std": float(there.std()) if len(there) else None,
+            "quantiles": np.quantile(there, levels).tolist() if len(there) else None,
+        }
+    return {"rows": rows, "sampled_rows": len(sample), "features": features}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
