@@ -1,0 +1,197 @@
+"""From raw sensor readings to a live prediction: **preprocess** the readings and publish them
+as a dataset version, **tune** and **train** a model on it, **test** it on recent readings,
+**promote** it if it is no worse than the champion, and **deploy** it.
+
+Press *Trigger* with the form as it is to run all of it on all readings. Or choose some of
+the steps: the others are skipped, and what a chosen step would get from them is taken from
+the form. The first task says within seconds if something is missing, and where to fill it in.
+
+- **steps**: The parts to run, in this order whatever the order here. `deploy` without
+  `promote` puts a model into service that passed no gate.
+- **query**: The readings to preprocess: one SELECT on the raw store that gives `device`,
+  `time`, `payload` and, where the sensor contract's label is a column, that column.
+- **test_query**: The recent readings that the model is tested on; empty for the query above.
+- **tag**: The dataset version: the name of the new one for `preprocess` (empty for one made of
+  the run's date and time), or an existing one for `tune` and `train` alone. Up to 100 letters,
+  digits, `.`, `_` or `-`.
+- **count**: How many parameter sets `tune` tries.
+- **run_name**: The name of the training run in MLflow; empty for the tag.
+- **model_name**: The registered model.
+- **model_version**: The version to test, promote or deploy: a number or an alias such as
+  `champion`. Empty for the one that this run trains; without `train`, for the newest, and for
+  `deploy` without `promote` for the champion.
+
+A step that fails because a service is away or a lock is taken is tried again; one that fails
+because of its input is not. A model that the gate refuses fails nothing: `deploy` is skipped,
+and `promote` says why in its log and its result.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, chain, get_current_context, task
+
+from breezeway.settings import Settings
+from breezeway_airflow import form
+from breezeway_airflow.branch import StepBranch
+from breezeway_airflow.dvc import PublishDataset, PublishParameters
+from breezeway_airflow.registry import PromoteModel
+from breezeway_airflow.retry import RETRIES
+from breezeway_airflow.step import Step
+
+HELP = form.help_texts(__doc__)
+MODEL, ALL_READINGS = form.contract_defaults(Settings.from_environment())
+
+
+def given(name: str) -> str:
+    """The form's value, checked and completed."""
+    return f"{{{{ ti.xcom_pull('check_inputs')['{name}'] }}}}"
+
+
+def made(by: str, name: str) -> str:
+    """What a task of this run made; the form's value where that task is skipped."""
+    return f"{{{{ (ti.xcom_pull('{by}') or ti.xcom_pull('check_inputs'))['{name}'] }}}}"
+
+
+def text(name: str, default: str | None, title: str, **schema) -> Param:
+    """A line of text that may be left empty."""
+    return Param(default, type=["null", "string"], title=title, description_md=HELP[name], **schema)
+
+
+with DAG(
+    dag_id="training",
+    description="Raw readings to a live prediction, whole or in parts",
+    doc_md=__doc__,
+    schedule=None,
+    max_active_runs=4,
+    default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
+    tags=["breezeway"],
+    params={
+        "steps": Param(
+            list(form.STEPS),
+            type="array",
+            title="Steps",
+            description_md=HELP["steps"],
+            items={"type": "string", "enum": list(form.STEPS)},
+            examples=list(form.STEPS),
+            minItems=1,
+            uniqueItems=True,
+        ),
+        "query": text("query", ALL_READINGS, "Query", format="multiline", maxLength=100_000),
+        "test_query": text("test_query", None, "Test query", format="multiline", maxLength=100_000),
+        "tag": text("tag", None, "Dataset tag", pattern=form.TAG_PATTERN),
+        "count": Param(
+            12,
+            type="integer",
+            title="Trials",
+            description_md=HELP["count"],
+            minimum=1,
+            maximum=1000,
+        ),
+        "run_name": text("run_name", None, "Run name", pattern=form.RUN_NAME_PATTERN),
+        "model_name": Param(
+            MODEL,
+            type="string",
+            title="Model",
+            description_md=HELP["model_name"],
+            pattern=form.NAME_PATTERN,
+        ),
+        "model_version": text("model_version", None, "Model version", pattern=form.VERSION_PATTERN),
+    },
+) as dag:
+
+    @task(execution_timeout=timedelta(minutes=2))
+    def check_inputs() -> dict:
+        """Say within seconds what is missing in the form, or complete it."""
+        context = get_current_context()
+        return form.check(
+            context["params"], context["dag_run"].run_after, Settings.from_environment()
+        )
+
+    branch = StepBranch(
+        task_id="choose_steps",
+        tasks={
+            "preprocess": ["preprocess", "publish_data"],
+            "tune": ["tune", "publish_params"],
+            **{step: [step] for step in ("train", "test", "promote", "deploy")},
+        },
+    )
+
+    # What is skipped skips nothing behind it: only a failure stops the steps that follow.
+    chosen = {"trigger_rule": "none_failed"}
+
+    preprocess = Step(
+        task_id="preprocess",
+        arguments={"query": given("query"), "tag": given("tag")},
+        execution_timeout=timedelta(hours=12),
+        **chosen,
+    )
+    publish_data = PublishDataset(
+        task_id="publish_data",
+        folder="{{ ti.xcom_pull('preprocess')['folder'] }}",
+        tag=given("tag"),
+        pool="dataset_versions",
+        **chosen,
+    )
+    tune = Step(
+        task_id="tune",
+        arguments={"tag": given("tag"), "count": given("count")},
+        execution_timeout=timedelta(hours=12),
+        **chosen,
+    )
+    publish_params = PublishParameters(
+        task_id="publish_params",
+        params_file="{{ ti.xcom_pull('tune')['params_file'] }}",
+        tag=given("tag"),
+        pool="dataset_versions",
+        **chosen,
+    )
+    train = Step(
+        task_id="train",
+        arguments={
+            "tag": made("publish_params", "tag"),
+            "run_name": given("run_name"),
+            "model_name": given("model_name"),
+        },
+        execution_timeout=timedelta(hours=12),
+        **chosen,
+    )
+    test = Step(
+        task_id="test",
+        arguments={
+            "query": given("test_query"),
+            "model_name": given("model_name"),
+            "model_version": made("train", "model_version"),
+        },
+        **chosen,
+    )
+    promote = PromoteModel(
+        task_id="promote",
+        model_name=given("model_name"),
+        model_version=made("train", "model_version"),
+        skip_when_refused=["deploy"],
+        pool="model_registry",
+        **chosen,
+    )
+    deploy = Step(
+        task_id="deploy",
+        arguments={
+            "model_name": given("model_name"),
+            # After the gate whoever is champion: of two runs that promote at once, the
+            # later deployment must not bring back the earlier's model.
+            "model_version": "{{ 'champion' if ti.xcom_pull('promote') else "
+            "(ti.xcom_pull('train') or ti.xcom_pull('check_inputs'))['model_version'] }}",
+        },
+        execution_timeout=timedelta(minutes=30),
+        **chosen,
+    )
+
+    (
+        check_inputs()
+        >> branch
+        >> [preprocess, publish_data, tune, publish_params, train, test, promote, deploy]
+    )
+    chain(preprocess, publish_data, tune, publish_params, train, test, promote, deploy)
+    # A step that was not chosen is skipped at once, so whoever takes something from a step
+    # further up than the one before has to wait for it by an edge of its own.
+    publish_data >> train >> deploy
+    test >> deploy

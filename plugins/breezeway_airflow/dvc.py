@@ -1,0 +1,78 @@
+"""Publishes dataset versions and their parameters, one writer at a time (pool dataset_versions)."""
+
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context
+
+from breezeway.settings import Settings
+
+
+class PublishDataset(BaseOperator):
+    """Publishes a folder as the dataset version `tag`; the same content again changes nothing.
+
+    Args:
+        folder: what preprocessing wrote.
+        tag: of the new version.
+    """
+
+    template_fields = ("folder", "tag")
+    ui_color = "#e8f5e9"
+
+    def __init__(self, *, folder: str, tag: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.folder = folder
+        self.tag = tag
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Publish.
+
+        Raises:
+            UsageError: the tag exists with other content.
+            TryAgain: another writer held the lock for too long.
+            ServiceUnavailable: the repository or the remote does not answer, or is full.
+        """
+        from breezeway import datasets
+
+        version = datasets.publish(
+            Settings.from_environment(), Path(self.folder), self.tag, message=run_name(context)
+        )
+        self.log.info(
+            "Dataset %s is commit %s, content %s.", version.tag, version.commit, version.hash
+        )
+        return {"tag": version.tag, "commit": version.commit, "hash": version.hash}
+
+
+class PublishParameters(BaseOperator):
+    """Publishes the best parameters on top of the data version that they were found on.
+
+    Args:
+        params_file: what tuning wrote; its pictures lie beside it.
+        tag: of the data version.
+    """
+
+    template_fields = ("params_file", "tag")
+    ui_color = "#e8f5e9"
+
+    def __init__(self, *, params_file: str, tag: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.params_file = params_file
+        self.tag = tag
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Publish; the result's `tag` is that of the parameters.
+
+        Raises:
+            as PublishDataset does.
+        """
+        from breezeway import datasets
+
+        version = datasets.publish_params(
+            Settings.from_environment(), Path(self.params_file).parent, self.tag
+        )
+        self.log.info("Parameters %s are commit %s.", version.params_tag, version.params_commit)
+        return {"tag": version.params_tag, "commit": version.params_commit}
+
+
+def run_name(context: Context) -> str:
+    return f"Airflow run {context['dag_run'].dag_id}/{context['dag_run'].run_id}"

@@ -1,0 +1,181 @@
+"""The trigger form: its help, its defaults, and the check that a run can get what it needs."""
+
+import argparse
+import re
+import tomllib
+from datetime import UTC, datetime
+from typing import Any
+
+from breezeway.errors import UsageError
+from breezeway.settings import Settings
+from breezeway.steps.frame import tag_name
+
+STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
+TAG_PATTERN = "^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+VERSION_PATTERN = "^$|^[1-9][0-9]*$|^[A-Za-z][A-Za-z0-9_-]*$"
+NAME_PATTERN = r"^[^/:.\s]([^/:\n]{0,98}[^/:\s])?$"
+RUN_NAME_PATTERN = r"^[^\n]{0,200}$"
+
+
+def help_texts(docstring: str) -> dict[str, str]:
+    """Field → its help: the items `- **field**: text` of a DAG's docstring."""
+    items = re.findall(r"^- \*\*(\w+)\*\*: (.*?)(?=^- \*\*|^\n|\Z)", docstring, re.M | re.S)
+    return {name: " ".join(text.split()) for name, text in items}
+
+
+def contract_defaults(settings: Settings) -> tuple[str, str]:
+    """The sensor contract → model name and the query of all readings.
+
+    Reads the two keys that it needs and nothing else of the contract, because Airflow does
+    so at every parse of the DAG.
+    """
+    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    columns = ["device", "time", "payload", *filter(None, [contract["label"].get("column")])]
+    return contract["name"], f"SELECT {', '.join(columns)} FROM readings"
+
+
+def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[str, Any]:
+    """The form's fields → the values that the run's tasks use, none of them open any more.
+
+    Args:
+        params: the form.
+        moment: of the run; names its dataset where the form does not, the same in each retry.
+
+    Returns:
+        `query`, `test_query`, `tag`, `count`, `run_name`, `model_name`, `model_version`;
+        an empty `model_version` stands for the one that the run trains.
+
+    Raises:
+        UsageError: a field is wrong or missing; the sentence names it.
+        ServiceUnavailable: MLflow, or the store of dataset versions, does not answer.
+    """
+    form = {k: v.strip() if isinstance(v, str) else v for k, v in params.items()}
+    form = {k: "" if v is None else v for k, v in form.items()}
+    steps = set(form["steps"])
+    if steps & {"preprocess", "test"}:
+        form["query"] = _select("query", form["query"], settings)
+    if "test" in steps:
+        form["test_query"] = _select("test_query", form["test_query"] or form["query"], settings)
+    form["tag"] = _tag(form, steps, moment, settings)
+    form["run_name"] = form["run_name"] or form["tag"]
+    if steps & {"train", "test", "promote", "deploy"}:
+        from breezeway import tracking
+
+        tracking.check(settings)  # rather now than after an hour of preprocessing
+    form["model_version"] = _model_version(form, steps, settings)
+    return {name: value for name, value in form.items() if name != "steps"}
+
+
+def _select(field: str, query: str, settings: Settings) -> str:
+    from breezeway.query import check_query
+
+    if not query:
+        raise UsageError(f"Fill in the field '{field}': one SELECT on the raw readings.")
+    try:
+        return check_query(query, settings.raw_address)
+    except UsageError as error:
+        raise UsageError(f"Correct the field '{field}': {error}") from None
+
+
+def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Settings) -> str:
+    tag = form["tag"]
+    if "preprocess" in steps:
+        if not tag:
+            return f"{moment.astimezone(UTC):v%Y%m%d-%H%M%S-%f}"[:-3]
+        _check_new_tag(tag, form["query"], settings)
+        return tag
+    needing = [step for step in ("tune", "train") if step in steps]
+    if not needing:
+        return tag
+    if not tag:
+        raise UsageError(
+            f"Fill in the field 'tag': {' and '.join(needing)} without preprocess needs the tag "
+            "of a dataset that exists. Or add preprocess to the steps."
+        )
+    from breezeway import datasets
+
+    try:
+        version = datasets.find_version(settings, tag)
+    except UsageError as error:
+        raise UsageError(
+            f"Correct the field 'tag': {error} Or add preprocess to the steps, which makes it."
+        ) from None
+    return version.tag if "tune" in steps else tag
+
+
+def _check_new_tag(tag: str, query: str, settings: Settings) -> None:
+    from breezeway import datasets
+
+    try:
+        tag_name(tag)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"Correct the field 'tag': {error}.") from None
+    if datasets.PARAMS_TAG.fullmatch(tag):
+        raise UsageError(
+            f"Correct the field 'tag': {tag!r} reads as a tag of tuned parameters; a dataset needs "
+            "another name."
+        )
+    # With the same query the run may well be a second attempt, which publishing allows.
+    if datasets.tag_exists(settings, tag):
+        published = datasets.find_version(settings, tag).manifest.get("query")
+        if published != query:
+            raise UsageError(
+                f"Change the field 'tag': the dataset {tag!r} exists and was made with another "
+                f"query, {published!r}; a tag never moves. Or leave the tag empty."
+            )
+
+
+def _model_version(form: dict[str, Any], steps: set[str], settings: Settings) -> str:
+    if "train" in steps:
+        if form["model_version"]:
+            raise UsageError(
+                "Empty the field 'model_version': the run trains a new version and goes on with "
+                "that one. Or take train out of the steps."
+            )
+        if "promote" in steps and "test" not in steps:
+            raise UsageError(
+                "Correct the field 'steps': promote needs the test of the version that the run "
+                "trains. Add test."
+            )
+        return ""
+    if not steps & {"test", "promote", "deploy"}:
+        return form["model_version"]
+    return _existing_version(form, steps, settings)
+
+
+def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings) -> str:
+    """The number of the version that is tested, promoted or deployed without training."""
+    from breezeway import tracking
+
+    name, version = form["model_name"], form["model_version"]
+    if not version and "deploy" in steps and "promote" not in steps:
+        version = "champion"  # what was never promoted is not deployed unless it is named
+    client = tracking.client(settings)
+    with tracking.errors(settings):
+        versions = {v.version: v for v in client.search_model_versions(f"name = '{name}'")}
+    if not versions:
+        raise UsageError(
+            f"Correct the field 'model_name': there is no model {name!r} with a version. "
+            "Or add train to the steps."
+        )
+    if not version:
+        version = max(versions, key=int)
+    elif not version.isdecimal():
+        with tracking.errors(settings):
+            version = client.get_registered_model(name).aliases.get(version, version)
+    if version not in versions:
+        raise UsageError(
+            f"Correct the field 'model_version': the model {name!r} has no version and no alias "
+            f"{version!r}; its newest version is {max(versions, key=int)}."
+        )
+    if "promote" in steps and not {"test"} & steps:
+        _check_evidence(name, version, versions[version].tags)
+    return version
+
+
+def _check_evidence(name: str, version: str, tags: dict[str, str]) -> None:
+    if "breezeway.evidence" not in tags:
+        raise UsageError(
+            f"Correct the field 'steps': promote needs a test, and version {version} of the model "
+            f"{name!r} has none. Add test, or fill in a tested 'model_version'."
+        )

@@ -1,0 +1,26 @@
+"""The retry policy, made from the error tree: nothing else decides what is retried."""
+
+from datetime import timedelta
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+from breezeway.errors import BreezewayError
+
+RETRIES = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=5),
+    "retry_exponential_backoff": 3.0,
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=error,
+                action=RetryAction.RETRY if error.retry else RetryAction.FAIL,
+                reason=f"{error.__name__}: a retry {'may' if error.retry else 'cannot'} help",
+            )
+            for error in BreezewayError.__subclasses__()
+        ],
+        # What is not of the tree is a defect, or a timeout that would come again.
+        default=RetryAction.FAIL,
+    ),
+}
+"""A DAG's `default_args`. A worker that dies without a word is retried by Airflow itself."""
