@@ -1,0 +1,420 @@
+"""Dataset versions: a git tag for each, its bytes in DVC; a tag never moves.
+
+Each commit on the one branch of the dataset repository is a version: `data.dvc` (the hash of the
+dataset folder) and a plain copy of that folder's `manifest.json`, so that git alone tells where
+the rows came from. Tuned parameters are a commit on top of their data version, off the branch,
+under the tag `<data tag>-params-<n>`.
+
+Nothing that anyone refers to is ever half done: work happens in a folder aside, bytes reach the
+remote before the commit is pushed, and one atomic push moves branch and tag.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import shutil
+from argparse import ArgumentTypeError
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from breezeway.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.settings import Settings
+from breezeway.steps.frame import tag_name
+from breezeway.workspace import (
+    BRANCH,
+    Workspace,
+    drop_damaged,
+    exclusive,
+    file_hash,
+    is_whole,
+    object_path,
+    open_workspace,
+)
+
+PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]*)")
+PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")
+PUSH_ATTEMPTS = 5
+"""Publishers on other hosts may share no lock with us, only the branch."""
+NAMED = 5
+"""How many of many things a message names."""
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """A published version of the data, and the parameters tuned for it where there are any.
+
+    Args:
+        tag: the data tag.
+        commit: its git commit.
+        hash: DVC's hash of the dataset folder, `<md5>.dir`.
+        published_at: ISO 8601, UTC.
+        message: the commit's message.
+        manifest: content of the folder's `manifest.json`; empty where there is none.
+        params_tag: tag of the parameters; None where none are tuned yet.
+        params_commit: its git commit.
+        params: content of `params.json`.
+        folder: the verified files, read only, shared by all who open this version; None except
+            from `open_dataset`.
+    """
+
+    tag: str
+    commit: str
+    hash: str
+    published_at: str
+    message: str
+    manifest: dict[str, Any]
+    params_tag: str | None = None
+    params_commit: str | None = None
+    params: dict[str, Any] | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class PublishedTag:
+    """A data tag, its commit, and the tags of parameters tuned for it, oldest first."""
+
+    tag: str
+    commit: str
+    params_tags: tuple[str, ...] = ()
+
+
+def publish(settings: Settings, folder: Path, tag: str, message: str = "") -> DatasetVersion:
+    """Publish a dataset folder under a new tag.
+
+    Safe to run twice and to kill at any point: the same content under the same tag is a success
+    that does nothing. Of two publishers at once, one waits.
+
+    Raises:
+        UsageError: the tag is none, has the form of parameters' tags, or stands for other
+            content; or the folder holds no file.
+        DataError: the folder changed while it was read.
+        TryAgain: another was publishing for longer than `lock_wait_seconds`, or others were
+            faster `PUSH_ATTEMPTS` times.
+        ServiceUnavailable: the repository or the remote does not answer, or a disk is full.
+    """
+    _check_data_tag(tag)
+    files = file_hashes(folder)
+    if not files:
+        raise UsageError(f"There is no dataset to publish in {folder}: it holds no file.")
+    content = folder_hash(files)
+    with exclusive(settings, "datasets"), open_workspace(settings) as space:
+        space.create_repository()
+        if version := _published(space, tag, content):
+            return version
+        for name in files:
+            target = space.tree / "data" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Copied, not linked: DVC makes its files read-only, and these stay the caller's.
+            shutil.copyfile(folder / name, target)
+        space.configure_dvc()
+        space.add_data(files.values())
+        pointer = (space.tree / "data.dvc").read_text(encoding="utf-8")
+        if _hash_of(pointer) != content:
+            raise DataError(f"{folder} changed while it was being published, so nothing was.")
+        space.push_data([*files.values(), content])
+        version = _push_version(space, tag, content, pointer, message or f"Dataset {tag}")
+        _keep(space.tree / "data", _home(settings, content))
+        return version
+
+
+def _push_version(
+    space: Workspace, tag: str, content: str, pointer: str, message: str
+) -> DatasetVersion:
+    manifest = space.tree / "data" / "manifest.json"
+    for _ in range(PUSH_ATTEMPTS):
+        space.check_out_branch()
+        space.configure_dvc()
+        (space.tree / "data.dvc").write_text(pointer, encoding="utf-8")
+        (space.tree / "manifest.json").unlink(missing_ok=True)
+        if manifest.is_file():
+            shutil.copyfile(manifest, space.tree / "manifest.json")
+        space.commit(message)
+        pushed = space.push(f"refs/heads/{BRANCH}", f"refs/tags/{tag}")
+        if version := _published(space, tag, content):
+            return version
+        if pushed:
+            raise ServiceUnavailable(f"Tag {tag!r} was pushed, but the repository has it not.")
+    raise TryAgain(f"Others were publishing all the time; {tag!r} is not published.")
+
+
+def _published(space: Workspace, tag: str, content: str) -> DatasetVersion | None:
+    """The version of this tag if it has this content, None if there is no such tag."""
+    entry = _entries(space.tags()).get(tag)
+    if entry is None:
+        return None
+    version = _read(space, entry)
+    if version.hash == content:
+        return version
+    rows = version.manifest.get("rows")
+    raise UsageError(
+        f"Dataset tag {tag!r} stands for other data already"
+        f" ({f'{rows} rows, ' if rows is not None else ''}published {version.published_at})"
+        " and never moves. Choose another tag."
+    )
+
+
+def publish_params(settings: Settings, folder: Path, data_tag: str) -> DatasetVersion:
+    """Publish tuned parameters on top of a data version, under `<data tag>-params-<n>`.
+
+    Where the same `params.json` is published for this data, that is the answer and nothing is
+    written.
+
+    Args:
+        folder: holds `params.json` and, where there are any, `tuning.json` and `tuning.png`.
+
+    Raises:
+        UsageError: there is no such data tag or no `params.json`.
+        DataError: `params.json` is not a JSON object.
+        TryAgain, ServiceUnavailable: as for `publish`.
+    """
+    path = folder / "params.json"
+    if not path.is_file():
+        raise UsageError(f"There are no parameters to publish: {path} is missing.")
+    text = path.read_text(encoding="utf-8")
+    _json_object(text, str(path))
+    with exclusive(settings, "datasets"), open_workspace(settings) as space:
+        for _ in range(PUSH_ATTEMPTS):
+            entry = _entry(space.tags(), data_tag)
+            space.fetch(entry.tag, *entry.params_tags)
+            for tag in entry.params_tags:
+                if space.read(tag, "params.json") == text:
+                    return _read(space, entry, tag)
+            numbers = [int(PARAMS_TAG.fullmatch(tag)["number"]) for tag in entry.params_tags]
+            tag = f"{data_tag}-params-{max(numbers, default=0) + 1}"
+            space.git("checkout", "--quiet", "--force", "--detach", f"refs/tags/{data_tag}")
+            for name in PARAMS_FILES:
+                if (folder / name).is_file():
+                    shutil.copyfile(folder / name, space.tree / name)
+            space.commit(f"Parameters {tag}")
+            space.push(f"refs/tags/{tag}")  # next time round they are found, ours or another's
+    raise TryAgain(f"Others were publishing parameters of {data_tag!r} all the time.")
+
+
+def find_version(settings: Settings, tag: str) -> DatasetVersion:
+    """What git knows about a version; its bytes stay where they are.
+
+    Args:
+        tag: a data tag, its latest parameters included, or a tag of parameters.
+
+    Raises:
+        UsageError: there is no such tag; the message names the nearest.
+        DataError: the tag is not that of a dataset version.
+        ServiceUnavailable: the repository does not answer.
+    """
+    with open_workspace(settings) as space:
+        return _find(space, tag)
+
+
+def open_dataset(settings: Settings, tag: str) -> DatasetVersion:
+    """A version with a local folder of its files, all verified against their hashes.
+
+    Any number of processes may open and read a version at once. What is damaged on this side is
+    fetched again.
+
+    Args:
+        tag: a data tag, its latest parameters included, or a tag of parameters.
+
+    Raises:
+        UsageError: there is no such tag; the message names the nearest.
+        DataError: files are damaged or missing in the remote; the message names them.
+        TryAgain: another was fetching this version for longer than `lock_wait_seconds`.
+        ServiceUnavailable: the repository or the remote does not answer, or the disk is full.
+    """
+    with open_workspace(settings) as space:
+        version = _find(space, tag)
+        home = _home(settings, version.hash)
+        if folder_hash(file_hashes(home)) != version.hash:
+            with exclusive(settings, f"dataset-{version.hash}"):
+                _restore(space, version, home)
+        return replace(version, folder=home)
+
+
+def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
+    """Make `home` hold the version's files. Only one process at a time does so."""
+    if folder_hash(file_hashes(home)) == version.hash:
+        return  # the one before us did it
+    cache = space.settings.dvc_cache
+    drop_damaged(cache, [version.hash])
+    drop_damaged(cache, _listing(cache, version.hash).values())
+    space.configure_dvc()
+    (space.tree / "data.dvc").write_text(space.read(version.tag, "data.dvc"), encoding="utf-8")
+    failure = space.pull_data()
+    files = _listing(cache, version.hash)
+    broken = [name for name, hash in files.items() if not is_whole(cache, hash)]
+    if broken or not files:
+        what = ", ".join(broken[:NAMED]) or "the list of its files"
+        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        raise DataError(
+            f"Dataset {version.tag!r} can't be read: {what}{more} is damaged or missing "
+            f"in the remote {space.settings.remote_address}."
+        )
+    if failure:
+        raise ServiceUnavailable(f"Dataset {version.tag!r} can't be fetched: {failure}")
+    _keep(space.tree / "data", home)
+    _repair(space.tree / "data", home, files)
+
+
+def _keep(source: Path, home: Path) -> None:
+    """Move a folder of files to its home, unless it has one."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.rename(home)
+    except OSError:
+        if not home.exists():
+            raise
+
+
+def _repair(source: Path, home: Path, files: dict[str, str]) -> None:
+    """Replace what differs in `home`; who reads there meanwhile sees a file, old or new."""
+    there = file_hashes(home)
+    for name in there.keys() - files.keys():
+        (home / name).unlink()
+    for name in files:
+        if there.get(name) != files[name]:
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).replace(home / name)
+
+
+def tag_exists(settings: Settings, tag: str) -> bool:
+    """Whether a tag, of data or of parameters, is published: one look at the repository.
+
+    Raises:
+        ServiceUnavailable: the repository does not answer.
+    """
+    with open_workspace(settings) as space:
+        return tag in space.tags()
+
+
+def versions(settings: Settings) -> list[PublishedTag]:
+    """All published versions by name: one look at the repository.
+
+    Raises:
+        ServiceUnavailable: the repository does not answer.
+    """
+    with open_workspace(settings) as space:
+        return list(_entries(space.tags()).values())
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """MD5 of each file below a folder, by its path there with `/`; empty where none is."""
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            found[path.relative_to(folder).as_posix()] = file_hash(path)
+    return dict(sorted(found.items()))
+
+
+def folder_hash(files: dict[str, str]) -> str:
+    """DVC's hash of a folder of such files."""
+    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    text = json.dumps(listing, sort_keys=True).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _listing(cache: Path, hash: str) -> dict[str, str]:
+    """What `file_hashes` gave when the folder of this hash was added; empty if not cached."""
+    if not is_whole(cache, hash):
+        return {}
+    entries = json.loads(object_path(cache, hash).read_bytes())
+    return {entry["relpath"]: entry["md5"] for entry in entries}
+
+
+def _home(settings: Settings, hash: str) -> Path:
+    return settings.root / "datasets" / hash.removesuffix(".dir")
+
+
+def _entries(tags: dict[str, str]) -> dict[str, PublishedTag]:
+    """Data tags by name, each with its parameters' tags in the order of their numbers."""
+    params: dict[str, list[tuple[int, str]]] = {}
+    for tag in tags:
+        if match := PARAMS_TAG.fullmatch(tag):
+            params.setdefault(match["data"], []).append((int(match["number"]), tag))
+    return {
+        tag: PublishedTag(tag, commit, tuple(name for _, name in sorted(params.get(tag, []))))
+        for tag, commit in sorted(tags.items())
+        if not PARAMS_TAG.fullmatch(tag)
+    }
+
+
+def _entry(tags: dict[str, str], tag: str) -> PublishedTag:
+    """Raises: UsageError: there is no such data tag."""
+    entries = _entries(tags)
+    if tag in entries:
+        return entries[tag]
+    if not entries:
+        raise UsageError(f"There is no dataset tag {tag!r}: nothing has been published yet.")
+    near = difflib.get_close_matches(tag, tags, NAMED) or list(entries)[-NAMED:]
+    raise UsageError(f"There is no dataset tag {tag!r}; there are, for example: {', '.join(near)}.")
+
+
+def _find(space: Workspace, tag: str) -> DatasetVersion:
+    tags = space.tags()
+    match = PARAMS_TAG.fullmatch(tag)
+    if match and tag in tags:
+        return _read(space, _entry(tags, match["data"]), tag)
+    entry = _entry(tags, tag)
+    return _read(space, entry, entry.params_tags[-1] if entry.params_tags else None)
+
+
+def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) -> DatasetVersion:
+    space.fetch(entry.tag, *([params_tag] if params_tag else []))
+    pointer = space.read(entry.tag, "data.dvc")
+    hash = _hash_of(pointer) if pointer else None
+    if hash is None:
+        raise DataError(f"Tag {entry.tag!r} is not that of a dataset version: no hash in data.dvc.")
+    reference = f"refs/tags/{entry.tag}"
+    about = space.git(
+        *("show", "--no-patch", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%cd%n%B"),
+        f"{reference}^{{commit}}",
+    )
+    published_at, _, message = about.partition("\n")
+    manifest = space.read(entry.tag, "manifest.json")
+    version = DatasetVersion(
+        tag=entry.tag,
+        commit=entry.commit,
+        hash=hash,
+        published_at=published_at,
+        message=message.strip(),
+        manifest=_json_object(manifest, f"manifest.json of {entry.tag!r}") if manifest else {},
+    )
+    if params_tag is None:
+        return version
+    return replace(
+        version,
+        params_tag=params_tag,
+        params_commit=space.git("rev-parse", f"refs/tags/{params_tag}^{{commit}}").strip(),
+        params=_json_object(
+            space.read(params_tag, "params.json") or "", f"params.json of {params_tag!r}"
+        ),
+    )
+
+
+def _hash_of(pointer: str) -> str | None:
+    """The hash in the text of a `.dvc` file."""
+    outputs = (yaml.safe_load(pointer) or {}).get("outs") or [{}]
+    return outputs[0].get("md5")
+
+
+def _json_object(text: str, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{what} is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{what} is not a JSON object.")
+    return value
+
+
+def _check_data_tag(tag: str) -> None:
+    try:
+        tag_name(tag)
+    except ArgumentTypeError as error:
+        raise UsageError(f"{error}.") from None
+    if PARAMS_TAG.fullmatch(tag):
+        raise UsageError(f"{tag!r} is no dataset tag: names like that are for tuned parameters.")

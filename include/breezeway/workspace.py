@@ -1,0 +1,443 @@
+"""A folder aside in which git and DVC run: alone, bounded in time, by no one's settings but ours."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from breezeway.errors import InternalError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.settings import Settings, quiet_environment
+
+BRANCH = "main"
+
+LOOK_SECONDS = 20
+"""How long the repository may take to list its tags."""
+TRANSFER_SECONDS = 300
+"""How long git may take for commits of a few kilobytes."""
+STALE_SECONDS = 60
+"""Git holds the lock of a ref for milliseconds: an older one has lost its owner."""
+
+GIT_CONFIG = """\
+[user]
+    name = Breezeway
+    email = breezeway@localhost
+[core]
+    hooksPath = /dev/null
+    autocrlf = false
+[commit]
+    gpgSign = false
+[gc]
+    autoDetach = false
+[advice]
+    pushUpdateRejected = false
+[http]
+    lowSpeedLimit = 1000
+    lowSpeedTime = 30
+[safe]
+    directory = {repository}
+"""
+KEPT_VARIABLES = ("GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND")
+"""Of git's and DVC's, what says how to reach a server; the rest would change what they do."""
+
+DVC_CONFIG = """\
+[core]
+    remote = storage
+['remote "storage"']
+    url = {remote}
+    verify = true
+"""
+DVC_LOCAL_CONFIG = """\
+[core]
+    no_scm = true
+    check_update = false
+[cache]
+    dir = {cache}
+    type = "hardlink,copy"
+"""
+
+NO_SPACE = ("No space left on device", "Disk quota exceeded")
+PUSH_LOST = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
+
+
+@contextmanager
+def exclusive(settings: Settings, name: str) -> Iterator[None]:
+    """Hold a lock that the operating system releases with its process.
+
+    It excludes processes of this host, and of others only where they share `home` on a file
+    system that knows `flock`.
+
+    Raises:
+        TryAgain: another process held it for longer than `lock_wait_seconds`.
+    """
+    settings.locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.locks / f"{name}.lock", timeout=settings.lock_wait_seconds)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TryAgain(
+            f"Another process has held {name!r} for {settings.lock_wait_seconds:g} s."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def open_workspace(settings: Settings) -> Iterator["Workspace"]:
+    """A workspace, gone afterwards; those of killed processes go first.
+
+    Raises:
+        ServiceUnavailable: a disk is full.
+    """
+    try:
+        settings.work.mkdir(parents=True, exist_ok=True)
+        with exclusive(settings, "workspaces"):
+            _sweep(settings.work)
+            folder = Path(tempfile.mkdtemp(prefix="workspace-", dir=settings.work))
+            owner = FileLock(folder / "owner.lock")
+            owner.acquire(blocking=False)
+        try:
+            yield Workspace(settings, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            owner.release()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ServiceUnavailable(f"No space is left to write {error.filename}.") from error
+
+
+def _sweep(work: Path) -> None:
+    for folder in work.glob("workspace-*"):
+        owner = FileLock(folder / "owner.lock")
+        try:
+            owner.acquire(blocking=False)
+        except Timeout:
+            continue
+        # What an orphaned git or DVC still writes there makes this incomplete: next time, then.
+        shutil.rmtree(folder, ignore_errors=True)
+        owner.release()
+
+
+class Workspace:
+    """One git working tree, `tree`, and the commands that act on it. Use `open_workspace`.
+
+    Args:
+        folder: an empty folder on the file system of the DVC cache, so that files are linked.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.tree = folder / "tree"
+        self.tree.mkdir()
+        self.repository = local_path(settings.repository_address)
+        self.address = str(self.repository or settings.repository_address)
+        self.remote = local_path(settings.remote_address)
+        config = folder / "gitconfig"
+        config.write_text(GIT_CONFIG.format(repository=json.dumps(self.address)))
+        self.environment = {
+            "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=10",
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if name in KEPT_VARIABLES or not name.startswith(("GIT_", "DVC_"))
+            },
+            **quiet_environment(),
+            "GIT_CONFIG_GLOBAL": str(config),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "LC_ALL": "C",
+            "TZ": "UTC",
+            # Else each workspace would leave a folder behind below /var/tmp.
+            "DVC_SITE_CACHE_DIR": str(folder / "dvc-site"),
+            "DVC_GLOBAL_CONFIG_DIR": str(folder / "dvc-global"),
+            "DVC_SYSTEM_CONFIG_DIR": str(folder / "dvc-system"),
+        }
+
+    @property
+    def _repository_name(self) -> str:
+        return f"The dataset repository {redacted(self.address)}"
+
+    @property
+    def _remote_name(self) -> str:
+        return f"The dataset remote {redacted(self.settings.remote_address)}"
+
+    # Commands
+
+    def _run(self, what: str, *command: str, seconds: float | None) -> tuple[int, str, str]:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.tree,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ServiceUnavailable(f"{what} gave no answer in {seconds} s.") from None
+        except FileNotFoundError:
+            raise UsageError(f"The command {command[0]!r} is not installed.") from None
+        said = redacted(done.stderr)
+        if done.returncode and any(phrase in said for phrase in NO_SPACE):
+            raise ServiceUnavailable(f"{what}: no space is left on the device.")
+        return done.returncode, done.stdout, said
+
+    def git(self, *arguments: str) -> str:
+        """Run git on the tree alone.
+
+        Raises:
+            InternalError: it failed.
+        """
+        code, output, said = self._run("git", "git", *arguments, seconds=TRANSFER_SECONDS)
+        if code:
+            raise InternalError(f"git {arguments[0]} failed with {code}: {_reason(said)}")
+        return output
+
+    def _git_remote(self, *arguments: str, seconds: float = TRANSFER_SECONDS) -> str:
+        if self.repository and not self.repository.exists():
+            raise ServiceUnavailable(f"{self._repository_name} is not there.")
+        code, output, said = self._run(self._repository_name, "git", *arguments, seconds=seconds)
+        if code:
+            raise ServiceUnavailable(f"{self._repository_name} does not answer: {_reason(said)}")
+        return output
+
+    def _dvc(self, *arguments: str) -> tuple[int, str]:
+        # Not by the name of its script: a path too long for a `#!` line would break that.
+        command = [sys.executable, "-m", "dvc", *arguments]
+        code, _, said = self._run(self._remote_name, *command, seconds=None)
+        return code, said
+
+    # The repository
+
+    def create_repository(self) -> None:
+        """Make the bare repository where it is a local folder that is not there yet.
+
+        Raises:
+            ServiceUnavailable: nor is the folder around it, and it is a configured one: more
+                likely a missing mount than a first time.
+        """
+        if self.repository is None or self.repository.exists():
+            return
+        if not self._unborn():
+            raise ServiceUnavailable(f"{self._repository_name} is not there.")
+        self.repository.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.repository.with_name(f".{self.repository.name}.new")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.git(
+            *("init", "--quiet", "--bare", "--template=", f"--initial-branch={BRANCH}", str(aside))
+        )
+        for name in ("receive.denyDeletes", "receive.denyNonFastForwards"):
+            self.git("--git-dir", str(aside), "config", name, "true")
+        aside.rename(self.repository)
+
+    def _unborn(self) -> bool:
+        """Whether the repository is one that the first publisher will make."""
+        return (
+            self.repository is not None
+            and not self.repository.exists()
+            and (self.settings.dataset_repository is None or self.repository.parent.exists())
+        )
+
+    def tags(self) -> dict[str, str]:
+        """Commit of each tag.
+
+        Raises:
+            ServiceUnavailable: the repository does not answer.
+        """
+        if self._unborn():
+            return {}
+        listing = self._git_remote("ls-remote", "--tags", self.address, seconds=LOOK_SECONDS)
+        commits = {}
+        for line in listing.splitlines():
+            commit, name = line.split("\t")
+            # `x^{}` comes after `x` where that is an annotated tag, and is its commit.
+            commits[name.removeprefix("refs/tags/").removesuffix("^{}")] = commit
+        return commits
+
+    def fetch(self, *tags: str) -> None:
+        """Fetch the commits of tags, so that `read` finds them.
+
+        Raises:
+            ServiceUnavailable: the repository does not answer.
+        """
+        self._init()
+        names = [f"+refs/tags/{tag}:refs/tags/{tag}" for tag in tags]
+        self._git_remote("fetch", "--quiet", "--depth=1", "--no-tags", self.address, *names)
+
+    def _init(self) -> None:
+        if not (self.tree / ".git").exists():
+            self.git("init", "--quiet", "--template=", f"--initial-branch={BRANCH}")
+
+    def read(self, tag: str, name: str) -> str | None:
+        """Text of a file in a fetched commit, None where it has no such file."""
+        found = self.git("ls-tree", "--name-only", f"refs/tags/{tag}", "--", name)
+        return self.git("show", f"refs/tags/{tag}:{name}") if found else None
+
+    def check_out_branch(self) -> None:
+        """Have the tree hold the branch's newest commit, or nothing where there is none yet.
+
+        Raises:
+            ServiceUnavailable: the repository does not answer.
+        """
+        self._init()
+        name = f"refs/heads/{BRANCH}"
+        if self._git_remote("ls-remote", self.address, name, seconds=LOOK_SECONDS):
+            self._git_remote("fetch", "--quiet", "--depth=1", "--no-tags", self.address, name)
+            self.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
+
+    def commit(self, message: str) -> None:
+        """Commit the tree as it is, also where nothing has changed: each tag has its own."""
+        self.git("add", "--all", ".")
+        self.git("commit", "--quiet", "--no-verify", "--allow-empty", "--message", message)
+
+    def push(self, *names: str) -> bool:
+        """Push the commit under all these ref names, or under none.
+
+        Returns:
+            Whether it is there; if not, another was faster: look again at what there is.
+
+        Raises:
+            ServiceUnavailable: the repository does not answer.
+        """
+        self._remove_stale_locks()
+        references = [f"HEAD:{name}" for name in names]
+        code, output, said = self._run(
+            self._repository_name,
+            *("git", "push", "--porcelain", "--atomic", self.address, *references),
+            seconds=TRANSFER_SECONDS,
+        )
+        if code and any(phrase in output + said for phrase in PUSH_LOST):
+            time.sleep(0.2)
+            return False
+        if code:
+            raise ServiceUnavailable(f"{self._repository_name} takes no push: {_reason(said)}")
+        return True
+
+    def _remove_stale_locks(self) -> None:
+        """A machine that died while git moved a ref left its lock, which git never removes."""
+        if self.repository is None:
+            return
+        before = time.time() - STALE_SECONDS
+        for lock in [*self.repository.glob("*.lock"), *self.repository.glob("refs/**/*.lock")]:
+            if lock.stat().st_mtime < before:
+                lock.unlink(missing_ok=True)
+
+    # The remote
+
+    def configure_dvc(self) -> None:
+        """Write DVC's configuration: what is committed, and what holds for this tree only."""
+        folder = self.tree / ".dvc"
+        folder.mkdir(exist_ok=True)
+        remote = json.dumps(str(self.remote or self.settings.remote_address), ensure_ascii=False)
+        cache = json.dumps(str(self.settings.dvc_cache), ensure_ascii=False)
+        (folder / "config").write_text(DVC_CONFIG.format(remote=remote), encoding="utf-8")
+        (folder / "config.local").write_text(
+            DVC_LOCAL_CONFIG.format(cache=cache), encoding="utf-8"
+        )
+        (folder / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        (self.tree / ".gitignore").write_text("/data\n")
+
+    def add_data(self, hashes: Iterable[str]) -> None:
+        """`dvc add data`: files of these hashes go to the cache.
+
+        Raises:
+            InternalError: it failed.
+            ServiceUnavailable: a disk is full.
+        """
+        # DVC trusts what it finds under a hash, and would hand on what is damaged there.
+        drop_damaged(self.settings.dvc_cache, hashes)
+        code, said = self._dvc("add", "data")
+        if code:
+            raise InternalError(f"dvc add failed with {code}: {_reason(said)}")
+
+    def push_data(self, hashes: Iterable[str]) -> None:
+        """`dvc push`.
+
+        Raises:
+            ServiceUnavailable: the remote does not answer or is full.
+        """
+        if self.remote:
+            self._check_remote_folder(first_time=True)
+            drop_damaged(self.remote, hashes)
+        code, said = self._dvc("push")
+        if code:
+            raise ServiceUnavailable(f"{self._remote_name} takes no data: {_reason(said)}")
+
+    def pull_data(self) -> str | None:
+        """`dvc pull` into `data`.
+
+        Returns:
+            None, or why `data` is not whole.
+
+        Raises:
+            ServiceUnavailable: the remote does not answer, or the disk is full.
+        """
+        if self.remote:
+            self._check_remote_folder(first_time=False)
+        code, said = self._dvc("pull")
+        if "failed to connect" in said or "failed to download" in said:
+            raise ServiceUnavailable(f"{self._remote_name} does not answer: {_reason(said)}")
+        return _reason(said) if code else None
+
+    def _check_remote_folder(self, *, first_time: bool) -> None:
+        assert self.remote is not None
+        made_by_us = self.settings.dataset_remote is None or self.remote.parent.exists()
+        if not self.remote.exists() and not (first_time and made_by_us):
+            raise ServiceUnavailable(f"{self._remote_name} is not there.")
+
+
+def local_path(address: str) -> Path | None:
+    """The folder of an address, None where that is not a path of this machine."""
+    if "://" in address or re.match(r"[^/]+:", address):
+        return None
+    return Path(address).expanduser().resolve()
+
+
+def object_path(store: Path, hash: str) -> Path:
+    """Where a DVC cache, and a remote that is a folder, keep the bytes of a hash."""
+    return store / "files" / "md5" / hash[:2] / hash[2:]
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def is_whole(store: Path, hash: str) -> bool:
+    path = object_path(store, hash)
+    return path.is_file() and file_hash(path) == hash.removesuffix(".dir")
+
+
+def drop_damaged(store: Path, hashes: Iterable[str]) -> None:
+    for hash in hashes:
+        if object_path(store, hash).exists() and not is_whole(store, hash):
+            object_path(store, hash).unlink(missing_ok=True)
+
+
+def redacted(text: str) -> str:
+    """The text without what addresses in it say about users and passwords."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
+
+
+def _reason(said: str) -> str:
+    """The line of a command's standard error that says most."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith(("fatal:", "error:"))]
+    return (errors or lines or ["no reason given"])[0 if errors else -1]
