@@ -102,7 +102,7 @@ class PayloadParser:
             part = f"parts[{position}]"
             if field.type != "category":
                 # An empty part is a null; a part that is no number must not look like one.
-                number = f"coalesce(try_cast({part} AS DOUBLE), 'nan')"
+                number = f"coalesce(try_cast({part} AS DOUBLE), 'inf')"
                 part = f"CASE WHEN {part} <> '' THEN {number} END"
             columns.append(f'{part} AS "{name}"')
         separator = _quoted(self._contract.payload.separator)
@@ -128,7 +128,7 @@ class PayloadParser:
         return self._weights[list(text)].sum(dtype=np.uint64)
 
     def _extract(self, payloads: pa.StringArray) -> dict[str, Any]:
-        """Values by field as DuckDB sees them: an array of numbers, categories' positions
+        """Values by field as DuckDB sees them: numbers (null: NaN), categories' positions
         (null: -1, unknown: -2), or a list array."""
         table = pa.table({"payload": payloads})
         with self._connection.cursor() as cursor:
@@ -149,8 +149,7 @@ class PayloadParser:
             else:
                 null = pc.equal(array, "").fill_null(False)
             return np.where(null.to_numpy(zero_copy_only=False), -1, code.to_numpy())
-        null = array.is_null().to_numpy(zero_copy_only=False)
-        return np.ma.MaskedArray(array.fill_null(0.0).to_numpy(), mask=null)
+        return array.fill_null(np.nan).to_numpy()
 
     def _category_texts(self, field: SensorField) -> list[str]:
         if self._json:
@@ -172,7 +171,7 @@ class PayloadParser:
                 # positions -2 and -1 are the last two: unknown, null
                 expected = expected + np.array([*texts, np.uint64(0), null])[values]
             else:
-                expected = expected + np.ma.getmaskarray(values).astype(np.uint64) * null
+                expected = expected + np.isnan(values).astype(np.uint64) * null
         return expected
 
     def _fingerprint(self, payloads: pa.StringArray) -> np.ndarray:
@@ -194,12 +193,10 @@ class PayloadParser:
             return values >= (-1 if field.nulls == "allow" else 0)
         if field.type == "vector":
             return _vectors_pass(values, lowest, highest, field.length)
-        numbers = np.ma.getdata(values)
-        passes = np.isfinite(numbers) & (numbers >= lowest) & (numbers <= highest)
+        passes = np.isfinite(values) & (values >= lowest) & (values <= highest)
         if field.type == "int":
-            passes &= np.floor(numbers) == numbers
-        null = np.ma.getmaskarray(values)
-        return np.where(null, field.nulls == "allow", passes)
+            passes &= np.floor(values) == values
+        return np.where(np.isnan(values), field.nulls == "allow", passes)
 
     def _merge(
         self,
@@ -216,7 +213,7 @@ class PayloadParser:
         if field.type == "category":
             values = np.where(extracted >= 0, extracted.astype(np.float64), np.nan)
         else:
-            values = np.ma.filled(extracted, np.nan)
+            values = extracted.copy()
         for row, reading in slow.items():
             values[row] = reading[name]
         return values[good]

@@ -150,8 +150,13 @@ class Alarm(_Section):
 
 
 class Split(_Section):
+    """How rows are kept apart: the past trains and what follows judges, or some devices train
+    and others judge. The share `holdout` (the newest stretch, or whole devices) is never
+    trained on; the rest is cut in folds."""
+
     by: Literal["time", "device"]
     folds: Annotated[int, Field(ge=2, le=20)] = 5
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
 
 class Quarantine(_Section):

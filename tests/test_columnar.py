@@ -1,0 +1,209 @@
+"""The columnar parser gives what `Contract.parse` gives, to the last bit, whatever it is fed."""
+
+import json
+
+import hypothesis.strategies as st
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+
+from breezeway.columnar import PayloadParser
+from breezeway.contract import Contract, Violation
+
+HEAD = """
+name = "any"
+interval_seconds = 1
+[label]
+column = "label"
+[alarm]
+false_episodes_per_day = 1
+[split]
+by = "time"
+[features]
+window = 1
+[features.reading]
+a = "a"
+"""
+
+JSON = Contract.from_text(
+    HEAD
+    + """
+[payload]
+format = "json"
+[fields.a]
+path = "e.a"
+type = "float"
+nulls = "allow"
+[fields.n]
+path = ["e", "n.1"]
+type = "int"
+range = [-1000, 1e6]
+[fields.c]
+type = "category"
+categories = ["x", "true", "1", "é\\"", "null"]
+nulls = "allow"
+[fields.v1]
+type = "vector"
+range = [-1e6, 1e6]
+length = [1, 5]
+[fields.v2]
+type = "vector"
+length = [1, 3]
+""",
+    "json",
+)
+
+DELIMITED = Contract.from_text(
+    HEAD
+    + """
+[payload]
+format = "delimited"
+separator = "|"
+[fields.a]
+type = "float"
+nulls = "allow"
+[fields.c]
+type = "category"
+categories = ["x", "1", "e", "é"]
+[fields.n]
+type = "int"
+range = [-1000, 1000]
+""",
+    "delimited",
+)
+
+PARSERS = {contract.payload.format: PayloadParser(contract) for contract in (JSON, DELIMITED)}
+
+
+def assert_same(contract: Contract, payloads: list[str | None]) -> None:
+    array = pa.array(["", *payloads, None], pa.string()).slice(1, len(payloads))
+    good, values, violations = PARSERS[contract.payload.format].parse(array)
+    row_of = dict(zip(np.flatnonzero(good).tolist(), range(len(payloads)), strict=False))
+    for row, payload in enumerate(payloads):
+        try:
+            expected = contract.parse(payload)
+        except Violation as violation:
+            assert not good[row], payload
+            found = violations[row]
+            assert (found.field, found.reason) == (violation.field, violation.reason)
+            continue
+        assert good[row], (payload, violations.get(row))
+        for name, field in contract.fields.items():
+            got = values[name]
+            if field.type == "vector":
+                start = got.starts[row_of[row]]
+                bits = got.values[start : start + got.lengths[row_of[row]]]
+            else:
+                bits = got[row_of[row]]
+            assert np.float64(bits).tobytes() == np.float64(expected[name]).tobytes(), payload
+    assert len(violations) + int(good.sum()) == len(payloads)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+odd = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=4),
+    st.lists(st.one_of(finite, st.none(), st.booleans(), st.text(max_size=2)), max_size=6),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+good_values = {
+    "a": st.one_of(finite, st.none(), st.integers(-10, 10)),
+    "n": st.integers(-1000, 10**6),
+    "c": st.sampled_from([*JSON.fields["c"].categories, None]),
+    "v1": st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5),
+    "v2": st.lists(finite, min_size=1, max_size=3),
+}
+
+
+@st.composite
+def json_payload(draw) -> str | None:
+    values = {name: draw(strategy) for name, strategy in good_values.items()}
+    kind = draw(st.sampled_from(["good", "good", "odd", "drop", "extra", "cut", "noise", "none"]))
+    if kind == "none":
+        return None
+    if kind == "odd":
+        values[draw(st.sampled_from(sorted(values)))] = draw(odd)
+    document = {"e": {"a": values["a"], "n.1": values["n"]}}
+    document |= {name: values[name] for name in ("c", "v1", "v2")}
+    if kind == "drop":
+        document.pop(draw(st.sampled_from(sorted(document))))
+    if kind == "extra":
+        document[draw(st.text(max_size=3))] = draw(odd)
+    items = draw(st.permutations(list(document.items())))
+    text = json.dumps(
+        dict(items),
+        ensure_ascii=draw(st.booleans()),
+        separators=draw(st.sampled_from([(",", ":"), (", ", " :\t")])),
+    )
+    if kind == "cut":
+        return text[: draw(st.integers(0, len(text)))]
+    if kind == "noise":
+        at = draw(st.integers(0, len(text)))
+        return text[:at] + draw(st.text(alphabet='"{}[]:,0eE+-.tnN \\x', max_size=3)) + text[at:]
+    return text
+
+
+BASE = '{"e":{"a":1.5,"n.1":7},"c":"x","v1":[1,2],"v2":[3]}'
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(json_payload(), min_size=1, max_size=20))
+@example([BASE, BASE.replace("1.5", "1e400"), BASE.replace("1.5", "-0.0")])
+@example([BASE.replace('"c"', '"c":"1","c"'), BASE.replace('"v2"', '"v1":[9],"v2"')])
+@example([BASE.replace('"v2"', '"v1"'), BASE.replace('"v1"', '"v2"')])
+@example([BASE.replace("}", ",}"), BASE.replace("[3]", "[3,]"), BASE + "x", BASE + " "])
+@example([BASE.replace('"a"', '"A"'), BASE.replace('"a"', '"\\u0061"')])
+@example([BASE.replace("7", '"7"').replace('"x"', "1"), BASE.replace('"x"', "true")])
+@example([BASE.replace("7", "7.0"), BASE.replace("7", "7e0"), BASE.replace("7", "7.5")])
+@example([BASE.replace("1.5", "١"), BASE.replace("1.5", "nan"), BASE.replace("1.5", "Infinity")])
+@example([BASE.replace("[3]", "[[3]]"), BASE.replace("[3]", "[]"), BASE.replace("[3]", "3")])
+def test_json_equals_the_definition(payloads):
+    assert_same(JSON, payloads)
+
+
+delimited_part = st.one_of(
+    finite.map(repr),
+    st.integers(-2000, 2000).map(str),
+    st.sampled_from(["", "x", "1", "e", "é", "nan", "inf", "1.", ".5", "+1", "1e", " 1", "1_0", "١"]),
+    st.text(alphabet="0123456789eE+-.", max_size=6),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.lists(delimited_part, min_size=3, max_size=3).map("|".join),
+            st.lists(delimited_part, max_size=5).map("|".join),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+@example(["1.5|x|3", "|x|3", "1|1|1", "1|e|1", "1||1", "1e400|x|1", "x|1|1"])
+def test_delimited_equals_the_definition(payloads):
+    assert_same(DELIMITED, payloads)
+
+
+def test_the_fast_way_is_taken_for_good_rows(monkeypatch):
+    def refuse(self, payload):
+        raise AssertionError(f"the slow way was taken for {payload!r}")
+
+    monkeypatch.setattr(Contract, "parse", refuse)
+    rows = [BASE, BASE.replace("1.5", "null"), BASE.replace('"x"', '"é\\""'), BASE.replace(",", " , ")]
+    good, _, violations = PARSERS["json"].parse(pa.array(rows[:2] + rows[3:]))
+    assert good.all() and not violations
+    good, _, _ = PARSERS["delimited"].parse(pa.array(["1.5|x|3", "|é|-7"]))
+    assert good.all()
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_few_rows(rows):
+    good, values, violations = PARSERS["json"].parse(pa.array([BASE] * rows, pa.string()))
+    assert len(good) == rows and not violations
+    assert len(values["a"]) == rows

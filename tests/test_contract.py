@@ -1,0 +1,111 @@
+"""A contract's mistakes are refused by file, key and reason; a reading's by field."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from breezeway.contract import Contract, Violation, load_contract
+from breezeway.errors import DataError
+
+INCLUDE = Path(__file__).parents[1] / "include"
+PLANT = (INCLUDE / "sensors.toml").read_text(encoding="utf-8")
+
+GOOD = (
+    '{"env":{"temperature":60.5,"pressure":null},"rotational_speed":1500,'
+    '"torque":40.25,"mode":"normal","vibration":[1,-2,3.5,0.25]}'
+)
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    return Contract.from_text(PLANT, "sensors.toml")
+
+
+@pytest.mark.parametrize("file", ["sensors.toml", "sensors/skab.toml", "sensors/ai4i.toml"])
+def test_shipped_contracts_are_valid(file):
+    contract = load_contract(INCLUDE / file)
+    assert contract.feature_names
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('type = "float"', 'type = "flot"', "sensors.toml: fields.temperature.type: "),
+        ("window = 30", "windw = 30", "sensors.toml: features.windw: Extra inputs"),
+        ("range = [0, 20]", "range = [20, 0]", "fields.pressure.range: expected [lowest, highest]"),
+        ('"rms(vibration)"', '"rms(torque)"', "features.reading.vibration_rms: rms(torque) needs"),
+        ('"torque * rot', '"torqe * rot', "features.reading.power: torqe is no field"),
+        ('"torque * rot', '"__import__(torque) * rot', "features.reading.power: __import__()"),
+        ('"torque * rot', '"torque ** rot', "features.reading.power: "),
+        ('"std", "slope", "diff"]', '"median"]', "features.rolling.temperature.1: "),
+        ('power = ["mean"', 'powr = ["mean"', "features.rolling.powr: no such name"),
+        ('table = "labels" ', 'table = "a b"', "label.table: "),
+        ('table = "labels" ', 'table = "labels"\ncolumn = "label"', "label: expected either"),
+        ("false_episodes_per_day = 0.2", "missed_event_cost = 1", "alarm: expected either"),
+        ("folds = 4", "folds = 1", "split.folds: "),
+        ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),
+        ('"machine-[0-9]{2}"', '"machine-["', "device_pattern: no regular expression"),
+        ('categories = ["idle", "normal", "boost"]', "", "fields.mode: categories: expected"),
+        ('path = "env.pressure"', 'path = "env.temperature"', "fields.pressure.path: lies at"),
+        ('path = "env.pressure"', 'path = "Env.pressure"', "differ by case alone"),
+        ("[payload]", "[payload", "sensors.toml: not TOML: "),
+        ('name = "plant"', "", "sensors.toml: name: Field required"),
+    ],
+)
+def test_a_mistake_is_refused_with_file_key_and_reason(old, new, message):
+    assert old in PLANT
+    with pytest.raises(DataError) as error:
+        Contract.from_text(PLANT.replace(old, new, 1), "sensors.toml")
+    assert str(error.value).startswith("sensors.toml: ")
+    assert message in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere.toml"):
+        load_contract(tmp_path / "nowhere.toml")
+
+
+def test_a_good_reading(contract):
+    values = contract.parse(GOOD)
+    assert values["temperature"] == 60.5
+    assert math.isnan(values["pressure"])
+    assert values["mode"] == 1.0
+    assert values["vibration"].tolist() == [1, -2, 3.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "reason"),
+    [
+        (None, "payload", "null_payload"),
+        ("", "payload", "not_json"),
+        (GOOD[:-5], "payload", "not_json"),
+        ("[1]", "payload", "not_json"),
+        (GOOD.replace("40.25", "NaN"), "payload", "not_json"),
+        (GOOD.replace("40.25", "Infinity"), "payload", "not_json"),
+        (GOOD.replace("40.25", "1e999"), "payload", "not_json"),
+        (GOOD.replace("40.25", '"40.25"'), "torque", "wrong_type"),
+        (GOOD.replace("40.25", "true"), "torque", "wrong_type"),
+        (GOOD.replace("40.25", "{}"), "torque", "wrong_type"),
+        (GOOD.replace("40.25", "null"), "torque", "null"),
+        (GOOD.replace("40.25", "201"), "torque", "out_of_range"),
+        (GOOD.replace('"torque"', '"Torque"'), "torque", "missing"),
+        (GOOD.replace('{"temperature":60.5,"pressure":null}', "3"), "temperature", "missing"),
+        (GOOD.replace('"normal"', '"off"'), "mode", "unknown_category"),
+        (GOOD.replace('"normal"', "1"), "mode", "wrong_type"),
+        (GOOD.replace("[1,-2,3.5,0.25]", "[]"), "vibration", "length"),
+        (GOOD.replace("[1,-2,3.5,0.25]", "7"), "vibration", "wrong_type"),
+        (GOOD.replace("[1,-2", "[null,-2"), "vibration", "wrong_type"),
+        (GOOD.replace("[1,-2", "[51,-2"), "vibration", "out_of_range"),
+    ],
+)
+def test_a_bad_reading_names_its_field(contract, payload, field, reason):
+    with pytest.raises(Violation) as violation:
+        contract.parse(payload)
+    assert (violation.value.field, violation.value.reason) == (field, reason)
+
+
+def test_an_unknown_device(contract):
+    contract.check_device("machine-07")
+    with pytest.raises(Violation, match="machine-7"):
+        contract.check_device("machine-7")

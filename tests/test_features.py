@@ -1,0 +1,147 @@
+"""History and request give the same bits; the statistics are what their names say."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+
+from breezeway.contract import Contract
+from breezeway.expressions import VECTOR_FUNCTIONS, Expression, Vectors
+from breezeway.features import STATISTICS, History, wanted_statistics, window_features
+
+
+def contract(window: int) -> Contract:
+    statistics = ", ".join(f'"{name}"' for name in STATISTICS)
+    return Contract.from_text(
+        f"""
+name = "any"
+interval_seconds = 1
+[payload]
+format = "json"
+[fields.x]
+type = "float"
+nulls = "allow"
+[fields.y]
+type = "float"
+[fields.v]
+type = "vector"
+length = [1, 40]
+[label]
+column = "label"
+[alarm]
+false_episodes_per_day = 1
+[split]
+by = "time"
+[features]
+window = {window}
+[features.reading]
+x = "x"
+product = "x * y / (y - 1)"
+{chr(10).join(f'v_{name} = "{name}(v)"' for name in VECTOR_FUNCTIONS)}
+[features.rolling]
+x = [{statistics}]
+product = [{statistics}]
+v_rms = ["mean", "slope"]
+""",
+        "any",
+    )
+
+
+number = st.floats(-1e6, 1e6)
+reading = st.fixed_dictionaries(
+    {
+        "x": st.one_of(number, st.just(float("nan"))),
+        "y": st.one_of(number, st.just(1.0)),
+        "v": st.lists(number, min_size=1, max_size=40).map(np.array),
+    }
+)
+
+
+def columns(readings):
+    lengths = [len(r["v"]) for r in readings]
+    starts = np.cumsum([0, *lengths[:-1]]) if readings else np.empty(0, int)
+    flat = np.concatenate([r["v"] for r in readings]) if readings else np.empty(0)
+    return {
+        "x": np.array([r["x"] for r in readings]),
+        "y": np.array([r["y"] for r in readings]),
+        "v": Vectors(flat, starts),
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([1, 2, 7, 30]),
+    st.lists(st.lists(reading, min_size=1, max_size=40), min_size=1, max_size=3),
+    st.integers(1, 50),
+)
+def test_history_equals_requests_to_the_last_bit(window, devices, block):
+    c = contract(window)
+    rows = [(f"d{d}", r) for d, readings in enumerate(devices) for r in readings]
+    history = History(c)
+    made = []
+    for start in range(0, len(rows), block):
+        piece = rows[start : start + block]
+        names = [name for name, _ in piece]
+        starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+        made.append(
+            history.features(
+                [names[i] for i in starts], np.array(starts), columns([r for _, r in piece])
+            )
+        )
+    made = np.concatenate(made)
+    row = 0
+    for readings in devices:
+        for end in range(1, len(readings) + 1):
+            expected = window_features(c, readings[:end])
+            assert made[row].tobytes() == expected.tobytes()
+            row += 1
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_statistics_against_numpy_and_scipy(name):
+    matrix = np.random.default_rng(5).normal(3, 2, (50, 12))
+    plain = {
+        "last": lambda w: w[-1],
+        "mean": np.mean,
+        "std": np.std,
+        "min": np.min,
+        "max": np.max,
+        "slope": lambda w: scipy.stats.linregress(np.arange(len(w)), w).slope,
+        "rms": lambda w: np.sqrt(np.mean(np.square(w))),
+        "kurtosis": scipy.stats.kurtosis,
+        "diff": lambda w: w[-1] - w[-2],
+    }[name]
+    (got,) = wanted_statistics(matrix, [name])
+    np.testing.assert_allclose(got, [plain(window) for window in matrix], rtol=1e-9)
+
+
+def test_missing_values_are_left_out():
+    matrix = np.array([[np.nan, 1.0, np.nan, 3.0], [np.nan] * 4])
+    mean, std, slope, low = wanted_statistics(matrix, ["mean", "std", "slope", "min"])
+    assert (mean[0], std[0], slope[0], low[0]) == (2.0, 1.0, 1.0, 1.0)
+    assert np.isnan([mean[1], std[1], slope[1], low[1]]).all()
+
+
+@pytest.mark.parametrize("name", VECTOR_FUNCTIONS)
+def test_vector_functions_against_numpy_and_scipy(name):
+    vectors = [np.random.default_rng(k).normal(1, 3, 4 + k) for k in range(20)]
+    starts = np.cumsum([0, *[len(v) for v in vectors[:-1]]])
+    plain = {
+        "rms": lambda v: np.sqrt(np.mean(np.square(v))),
+        "kurtosis": scipy.stats.kurtosis,
+    }.get(name) or getattr(np, name)
+    got = VECTOR_FUNCTIONS[name](Vectors(np.concatenate(vectors), starts))
+    np.testing.assert_allclose(got, [plain(v) for v in vectors], rtol=1e-9)
+
+
+def test_division_by_zero_is_a_missing_value():
+    ratio = Expression("a / b", {"a", "b"}, set())
+    got = ratio({"a": np.array([1.0, 0.0, 6.0]), "b": np.array([0.0, 0.0, 3.0])})
+    assert np.isnan(got[:2]).all() and got[2] == 2.0
+
+
+@pytest.mark.parametrize("text", ["", "a +", "a if b else c", "a.b", "[a]", "True", "lambda: a", "v"])
+def test_what_is_no_arithmetic_is_refused(text):
+    with pytest.raises(ValueError):
+        Expression(text, {"a", "b"}, {"v"})
