@@ -1,0 +1,446 @@
+"""Fit a detector, judge it on rows that it did not see, choose its alarm threshold, load it.
+
+The detector is XGBoost's, kept in its own format (UBJSON): nothing here reads or writes pickle.
+"""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xgboost as xgb
+
+from breezeway import scorecard
+from breezeway.contract import Contract
+from breezeway.errors import DataError, InternalError, UsageError
+from breezeway.scorecard import Rows
+from breezeway.settings import Settings
+
+SEED = 20260101
+
+DEFAULT_PARAMS: dict[str, float] = {
+    "max_depth": 5,
+    "learning_rate": 0.1,
+    "min_child_weight": 5,
+    "subsample": 0.8,
+    "colsample_bytree": 0.8,
+    "reg_lambda": 1.0,
+    "gamma": 0.0,
+}
+"""XGBoost parameters where none were tuned."""
+DEFAULT_ROUNDS = 100
+
+CANDIDATES = 300
+"""Thresholds that are tried: at ranks that grow geometrically from the highest score down."""
+
+DAY_SECONDS = 86_400
+
+MODEL_FILE = "model.ubj"
+EXTRA_FOLDER = "extra_files"
+"""Where MLflow keeps the files that go with a model."""
+
+
+class Table(NamedTuple):
+    """The labelled rows of a dataset, in the order (device, time)."""
+
+    rows: Rows
+    features: np.ndarray
+    """float32 (rows, features); NaN is missing."""
+
+    def frame(self, score: np.ndarray, kept: np.ndarray | slice = slice(None)) -> dict[str, Any]:
+        """Return the columns that `breezeway.scorecard` reads, of the rows in `kept`."""
+        rows = self.rows
+        return {
+            "device": pa.DictionaryArray.from_arrays(rows.device[kept], rows.names),
+            "time": rows.time[kept].astype("datetime64[us]"),
+            "label": rows.label[kept].astype(np.int8),
+            "score": score[kept],
+        }
+
+
+class Fold(NamedTuple):
+    """Rows that a model is fitted on and rows that it is scored on, as row numbers."""
+
+    fit: np.ndarray
+    scored: np.ndarray
+
+
+def read_table(folder: Path, contract: Contract) -> Table:
+    """Read the labelled rows of a dataset folder.
+
+    Raises:
+        DataError: a column is missing, no row has a label, or the labels hold one class only.
+    """
+    names = contract.feature_names
+    parts = sorted((folder / "features").glob("part-*.parquet"))
+    if not parts:
+        raise DataError(f"{folder}: expected features/part-*.parquet, found none.")
+    tables = []
+    for part in parts:
+        missing = {"device", "time", "label", *names} - set(pq.read_schema(part).names)
+        if missing:
+            raise DataError(f"{part.name}: the column {min(missing)} is missing.")
+        table = pq.read_table(part, columns=["device", "time", "label", *names])
+        tables.append(table.filter(table["label"].is_valid()))
+    table = pa.concat_tables(tables)
+    if not len(table):
+        raise DataError("label: no row has one, and a model learns from labelled rows only.")
+    rows = scorecard.rows_of(table)
+    positive = int(rows.label.sum())
+    if positive in (0, len(table)):
+        raise DataError(
+            f"The labels hold one class only: {positive} of {len(table)} rows are positive."
+        )
+    features = np.empty((len(table), len(names)), dtype=np.float32)
+    for number, name in enumerate(names):
+        features[:, number] = table[name].to_numpy()[rows.order]
+    return Table(rows, features)
+
+
+def split(rows: Rows, contract: Contract) -> list[Fold]:
+    """Cut rows into folds so that no row is scored by a model that saw it or its neighbours.
+
+    `by = "device"`: every device is scored once, by a model fitted on other devices. Devices
+    are dealt to the folds so that each gets its share of positive rows and of rows.
+
+    `by = "time"`: time is cut into folds + 1 stretches of about equally many rows. Stretch k is
+    scored by a model fitted on what came before it; the first is never scored. Left out of the
+    fit are the readings within one feature window before the cut, which share readings with the
+    rows after it, and events still going on at the cut.
+
+    Returns:
+        Folds whose fitted rows hold both classes. Scored rows may hold one class only.
+
+    Raises:
+        DataError: no fold has both classes to be fitted on.
+    """
+    cut = _split_by_device if contract.split.by == "device" else _split_by_time
+    folds = [
+        fold
+        for fold in cut(rows, contract)
+        if len(fold.scored) and 0 < rows.label[fold.fit].sum() < len(fold.fit)
+    ]
+    if not folds:
+        raise DataError(
+            f'split: by = "{contract.split.by}" with {contract.split.folds} folds leaves no fold '
+            "whose rows to fit on hold both classes; more data or fewer folds are needed."
+        )
+    return folds
+
+
+def _split_by_device(rows: Rows, contract: Contract) -> list[Fold]:
+    folds = contract.split.folds
+    size = np.bincount(rows.device, minlength=len(rows.names))
+    positive = np.bincount(rows.device, weights=rows.label, minlength=len(rows.names))
+    digest = [hashlib.sha256(name.encode()).digest() for name in rows.names.tolist()]
+    dealt = sorted(
+        np.flatnonzero(size), key=lambda device: (-positive[device], -size[device], digest[device])
+    )
+    fold_of = np.zeros(len(rows.names), dtype=int)
+    fold_size, fold_positive = np.zeros(folds), np.zeros(folds)
+    for device in dealt:
+        # lexsort: the last key counts first. Devices without an event only even out the sizes.
+        even_out = fold_positive if positive[device] else np.zeros(folds)
+        fold = np.lexsort((fold_size, even_out))[0]
+        fold_of[device] = fold
+        fold_size[fold] += size[device]
+        fold_positive[fold] += positive[device]
+    fold = fold_of[rows.device]
+    return [Fold(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def _split_by_time(rows: Rows, contract: Contract) -> list[Fold]:
+    stretches = contract.split.folds + 1
+    places = np.arange(1, stretches) * len(rows.time) // stretches
+    cuts = np.sort(rows.time)[places]
+    stretch = np.searchsorted(cuts, rows.time, side="right")
+    purge = int(contract.window * contract.interval_seconds * 1_000_000)
+    begins = scorecard.event_starts(rows)
+    event = np.cumsum(begins) - 1
+    last_positive = np.full(int(begins.sum()), np.iinfo(np.int64).min)
+    np.maximum.at(last_positive, event[rows.label], rows.time[rows.label])
+    event_end = np.where(rows.label, last_positive[event], rows.time)
+    folds = []
+    for k, cut in enumerate(cuts, start=1):
+        fit = (rows.time < cut - purge) & (event_end < cut)
+        folds.append(Fold(np.flatnonzero(fit), np.flatnonzero(stretch == k)))
+    return folds
+
+
+def matrix(
+    table: Table, rows: np.ndarray | slice, names: list[str], threads: int, like: Any = None
+) -> xgb.QuantileDMatrix:
+    """Bin rows for XGBoost, into the bins of the matrix `like` where one is given."""
+    return xgb.QuantileDMatrix(
+        table.features[rows],
+        label=table.rows.label[rows],
+        feature_names=names,
+        nthread=threads,
+        ref=like,
+    )
+
+
+def booster_params(params: dict[str, Any], label: np.ndarray, threads: int) -> dict[str, Any]:
+    """Return XGBoost's parameters: those given, on top of what every model here has.
+
+    Positive rows are few; they weigh as much as the normal ones together.
+    """
+    positive = max(1, int(label.sum()))
+    return {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "scale_pos_weight": (len(label) - positive) / positive,
+        "seed": SEED,
+        "nthread": threads,
+        "verbosity": 0,
+        **params,
+    }
+
+
+def fit(
+    table: Table,
+    rows: np.ndarray | slice,
+    names: list[str],
+    params: dict[str, Any],
+    *,
+    rounds: int,
+    threads: int,
+) -> xgb.Booster:
+    """Fit a booster; the same arguments give the same `model_bytes`.
+
+    Raises:
+        DataError: XGBoost refuses a parameter.
+    """
+    data = matrix(table, rows, names, threads)
+    try:
+        return xgb.train(
+            booster_params(params, table.rows.label[rows], threads), data, num_boost_round=rounds
+        )
+    except xgb.core.XGBoostError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(f"XGBoost refuses the parameters {json.dumps(params)}: {reason}") from None
+
+
+def model_bytes(booster: xgb.Booster) -> bytes:
+    """Return the model in XGBoost's own format (UBJSON)."""
+    return bytes(booster.save_raw("ubj"))
+
+
+class OutOfFold(NamedTuple):
+    """What models that did not see a row say of it."""
+
+    score: np.ndarray
+    """float64 (rows,): probability; NaN where no fold scored the row."""
+    fold: np.ndarray
+    """int (rows,): which fold scored it; -1 for none."""
+
+
+def out_of_fold(
+    table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
+) -> OutOfFold:
+    """Score every row that a fold scores, by a model fitted without it."""
+    score = np.full(len(table.features), np.nan)
+    fold_of = np.full(len(table.features), -1)
+    for number, fold in enumerate(split(table.rows, contract)):
+        booster = fit(
+            table, fold.fit, contract.feature_names, params, rounds=rounds, threads=threads
+        )
+        score[fold.scored] = booster.inplace_predict(table.features[fold.scored])
+        fold_of[fold.scored] = number
+    return OutOfFold(score, fold_of)
+
+
+def choose_threshold(rows: Rows, score: np.ndarray, contract: Contract) -> float:
+    """Choose from which score on a reading is in alarm, as the contract's `alarm` says.
+
+    With a budget: the lowest threshold that keeps it, in false episodes for a day of one
+    device. With costs: the threshold of least cost (the lower one of two equals) in missed
+    events and false episodes.
+
+    False episodes rise as the threshold falls, until they run together into one endless alarm.
+    That fall is no merit, so a threshold answers for the most false episodes of any threshold
+    above it; and none is chosen that keeps half of the normal time in alarm.
+
+    Works badly on short histories: a budget of 0.2 a day allows none at all in less than
+    five days of one device.
+
+    Args:
+        rows: labelled rows.
+        score: (rows,), of models that did not see them.
+
+    Returns:
+        The threshold; a number above every score where no alarm is best.
+    """
+    horizon = scorecard.horizon_seconds(contract.interval_seconds)
+    descending = np.sort(score)[::-1]
+    ranks = np.unique(np.geomspace(1, len(score), CANDIDATES).astype(int)) - 1
+    thresholds = np.unique(descending[ranks])[::-1]
+    thresholds = thresholds[thresholds > np.median(score[~rows.label])]
+    thresholds = np.insert(thresholds, 0, np.nextafter(descending[0], np.inf))
+    false = np.maximum.accumulate(
+        [scorecard.false_episodes(rows, score >= t, horizon) for t in thresholds]
+    )
+    alarm = contract.alarm
+    if alarm.false_episodes_per_day is None:
+        begins = scorecard.event_starts(rows)
+        event = (np.cumsum(begins) - 1)[rows.label]
+        peak = np.zeros(int(begins.sum()))
+        np.maximum.at(peak, event, score[rows.label])
+        missed = np.array([(peak < t).sum() for t in thresholds])
+        cost = alarm.missed_event_cost * missed + alarm.false_episode_cost * false
+        return float(thresholds[np.flatnonzero(cost == cost.min())[-1]])
+    device_days = len(score) * contract.interval_seconds / DAY_SECONDS
+    kept = false <= alarm.false_episodes_per_day * device_days
+    return float(thresholds[kept][-1])
+
+
+def honest_thresholds(rows: Rows, scores: OutOfFold, contract: Contract) -> np.ndarray:
+    """Return for each row a threshold that was chosen without it.
+
+    The rows of a fold get the threshold of the other folds' scores; split by time, of the
+    earlier folds' only.
+
+    Returns:
+        float64 (rows,); NaN for rows that have none: those without a score and, split by time,
+        those of the first fold.
+    """
+    thresholds = np.full(len(scores.score), np.nan)
+    for number in range(scores.fold.max() + 1):
+        others = (scores.fold >= 0) & (scores.fold != number)
+        if contract.split.by == "time":
+            others &= scores.fold < number
+        if others.any():
+            thresholds[scores.fold == number] = choose_threshold(
+                rows.where(others), scores.score[others], contract
+            )
+    return thresholds
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """A model that can score, and all that goes with it.
+
+    Args:
+        booster: scores float64 (rows, features) in the order of `contract.feature_names`.
+        threshold: a reading is in alarm from this score on.
+        examples: recorded readings, their features and the score that this model must give.
+        lineage: data tag and hash, parameters tag, run: the keys that `train` wrote.
+        name, version: of the registered model; the version is None when loaded from a folder
+            that nobody named a version for.
+    """
+
+    booster: xgb.Booster
+    contract: Contract
+    threshold: float
+    examples: list[dict[str, Any]]
+    lineage: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+    version: str | None = None
+
+    @property
+    def feature_names(self) -> list[str]:
+        return self.contract.feature_names
+
+    @property
+    def data_tag(self) -> str:
+        return self.lineage.get("data_tag", "")
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """Return float64 (rows,): each row's probability of being positive.
+
+        Args:
+            features: float64 or float32 (rows, features); NaN is missing.
+
+        Raises:
+            InternalError: another number of features.
+        """
+        if features.ndim != 2 or features.shape[1] != len(self.feature_names):
+            raise InternalError(
+                f"features: shape {features.shape}, expected (rows, {len(self.feature_names)})."
+            )
+        return self.booster.inplace_predict(features).astype(np.float64)
+
+
+def load_folder(folder: Path, version: str | None = None, threads: int = 1) -> ScoringModel:
+    """Load the model that lies in an MLflow model folder; needs no MLflow.
+
+    The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
+    (`threshold`, `model_name` and the lineage keys) and `examples.json` (a list of `device`,
+    `readings` with `time` and `payload`, `features`, `score`).
+
+    Args:
+        version: number of the registered version, which the folder itself doesn't know.
+        threads: that one call of `score` may use.
+
+    Raises:
+        DataError: a file is missing or doesn't read.
+    """
+    extra = folder / EXTRA_FOLDER
+    try:
+        contract = Contract.from_text((extra / "contract.toml").read_text("utf-8"), "contract.toml")
+        decided = json.loads((extra / "threshold.json").read_text("utf-8"))
+        examples = json.loads((extra / "examples.json").read_text("utf-8"))
+        booster = xgb.Booster(
+            {"nthread": threads}, model_file=bytearray((folder / MODEL_FILE).read_bytes())
+        )
+    except (OSError, ValueError, xgb.core.XGBoostError) as error:
+        raise DataError(f"{folder} holds no model that loads: {error}") from None
+    if booster.feature_names != contract.feature_names:
+        raise DataError(f"{folder}: the model's features are not those of its contract.")
+    lineage = {key: value for key, value in decided.items() if isinstance(value, str)}
+    return ScoringModel(
+        booster, contract, decided["threshold"], examples, lineage, lineage["model_name"], version
+    )
+
+
+def find_version(settings: Settings, name: str, version: str) -> str:
+    """Return the number of a registered version.
+
+    Args:
+        version: its number, or an alias such as `champion`.
+
+    Raises:
+        UsageError: there is no such model, version or alias.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    from breezeway import tracking
+
+    tracking.check(settings)
+    client = tracking.client(settings)
+    try:
+        with tracking.errors(settings):
+            if version.isdecimal():
+                return str(client.get_model_version(name, version).version)
+            return str(client.get_model_version_by_alias(name, version).version)
+    except UsageError:
+        raise UsageError(
+            f"There is no registered model {name!r} with the version or alias {version!r}; "
+            "the Models page of MLflow lists them."
+        ) from None
+
+
+def load(settings: Settings, name: str, version: str) -> ScoringModel:
+    """Load a registered model version from MLflow.
+
+    Args:
+        version: its number, or an alias such as `champion`.
+
+    Raises:
+        UsageError: there is no such model, version or alias.
+        DataError: its files do not load.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    from breezeway import tracking
+
+    number = find_version(settings, name, version)
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tracking.errors(settings):
+            path = mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=folder)
+        return load_folder(Path(path), number, settings.threads)
