@@ -1,4 +1,4 @@
-"""A folder aside in which git and DVC run: alone, bounded in time, by no one's settings but ours."""
+"""A folder aside where git and DVC run: bounded in time, by no one's configuration but ours."""
 
 import errno
 import hashlib
@@ -65,6 +65,15 @@ DVC_LOCAL_CONFIG = """\
     dir = {cache}
     type = "hardlink,copy"
 """
+
+TAGS_NEVER_MOVE = """\
+#!/bin/sh
+case $1 in
+refs/tags/*)
+    case $2 in *[!0]*) echo "Tag ${1#refs/tags/} never moves." >&2; exit 1;; esac
+esac
+"""
+"""Git's own settings against moves and deletions are for branches only."""
 
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
 PUSH_LOST = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
@@ -245,6 +254,10 @@ class Workspace:
         )
         for name in ("receive.denyDeletes", "receive.denyNonFastForwards"):
             self.git("--git-dir", str(aside), "config", name, "true")
+        hook = aside / "hooks" / "update"
+        hook.parent.mkdir()
+        hook.write_text(TAGS_NEVER_MOVE)
+        hook.chmod(0o755)
         aside.rename(self.repository)
 
     def _unborn(self) -> bool:
@@ -348,9 +361,7 @@ class Workspace:
         remote = json.dumps(str(self.remote or self.settings.remote_address), ensure_ascii=False)
         cache = json.dumps(str(self.settings.dvc_cache), ensure_ascii=False)
         (folder / "config").write_text(DVC_CONFIG.format(remote=remote), encoding="utf-8")
-        (folder / "config.local").write_text(
-            DVC_LOCAL_CONFIG.format(cache=cache), encoding="utf-8"
-        )
+        (folder / "config.local").write_text(DVC_LOCAL_CONFIG.format(cache=cache), encoding="utf-8")
         (folder / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
         (self.tree / ".gitignore").write_text("/data\n")
 

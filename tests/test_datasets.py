@@ -1,0 +1,502 @@
+"""Dataset versions on real git repositories and DVC remotes, each failure made, not faked."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from breezeway import datasets
+from breezeway.errors import BreezewayError, DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.settings import Settings
+from breezeway.workspace import Workspace, exclusive, object_path
+
+SPAWN = multiprocessing.get_context("spawn")
+PART = "features/part-00000.parquet"
+
+
+def make_folder(folder: Path, seed: int = 1, part_bytes: int = 50_000) -> Path:
+    """A dataset folder of two parts; only the second depends on the seed."""
+    (folder / "features").mkdir(parents=True)
+    (folder / PART).write_bytes(random.Random(0).randbytes(part_bytes))
+    (folder / "features/part-00001.parquet").write_bytes(random.Random(seed).randbytes(part_bytes))
+    (folder / "manifest.json").write_text(json.dumps({"rows": 10 * seed, "query": "SELECT 1"}))
+    return folder
+
+
+def flip_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+    path.chmod(0o444)  # as DVC has it: it trusts read-only files
+
+
+def forget(settings: Settings) -> None:
+    """Drop what this machine keeps of the data, as on a new one."""
+    for folder in (settings.dvc_cache, settings.root / "datasets"):
+        shutil.rmtree(folder)
+
+
+def log(settings: Settings, *arguments: str) -> list[str]:
+    command = ["git", "--git-dir", settings.repository_address, "log", "--format=%s", *arguments]
+    return subprocess.check_output(command, text=True).splitlines()
+
+
+@pytest.fixture(scope="session")
+def published_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("published") / "a home"
+    datasets.publish(Settings(home=home), make_folder(home / "source"), "v1", "First")
+    return home
+
+
+@pytest.fixture
+def published(published_once: Path, tmp_path: Path) -> Settings:
+    """A store of its own that holds the version `v1`, of the folder `source` below its root."""
+    shutil.copytree(published_once, tmp_path / "a home")
+    return Settings(home=tmp_path / "a home", lock_wait_seconds=60)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", lock_wait_seconds=60)
+
+
+# Publishing and opening
+
+
+def test_opens_what_was_published(published: Settings) -> None:
+    version = datasets.open_dataset(published, "v1")
+
+    source = published.root / "source"
+    assert datasets.file_hashes(version.folder) == datasets.file_hashes(source)
+    assert version.hash == datasets.folder_hash(datasets.file_hashes(source))
+    assert version.manifest == json.loads((source / "manifest.json").read_text())
+    assert (version.tag, version.message, version.params_tag) == ("v1", "First", None)
+    assert os.listdir(published.work) == []
+
+
+def test_anyone_can_read_it_with_git_and_dvc_alone(published: Settings, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    # The copied store lies elsewhere than where `v1` was committed.
+    configuration = ["remote", "modify", "--local", "storage", "url", published.remote_address]
+    environment = {**os.environ, "DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+    address = published.repository_address
+    subprocess.run(["git", "clone", "-q", "-b", "v1", address, str(clone)], check=True)
+    for arguments in (configuration, ["pull"]):
+        subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments], cwd=clone, env=environment, check=True
+        )
+    assert datasets.file_hashes(clone / "data") == datasets.file_hashes(published.root / "source")
+
+
+def test_same_content_under_the_same_tag_does_nothing(published: Settings) -> None:
+    before = datasets.find_version(published, "v1")
+    assert datasets.publish(published, published.root / "source", "v1") == before
+    assert log(published, "main") == ["First"]
+
+
+def test_other_content_under_the_same_tag_is_refused(published: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'v1' stands for other data already \(10 rows"):
+        datasets.publish(published, make_folder(tmp_path / "other", seed=2), "v1")
+    assert log(published, "main") == ["First"]
+
+
+def test_git_itself_refuses_to_move_or_delete(published: Settings, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", published.repository_address, str(clone)], check=True)
+    author = ["-c", "user.name=x", "-c", "user.email=x@x"]
+    amend = ["git", *author, "commit", "-q", "--amend", "-m", "moved"]
+    subprocess.run(amend, cwd=clone, check=True)
+    for reference in (":refs/tags/v1", "HEAD:refs/tags/v1", "HEAD:main", ":main"):
+        push = ["git", "push", "-q", "--force", "origin", reference]
+        assert subprocess.run(push, cwd=clone, check=False).returncode, reference
+
+
+@pytest.mark.parametrize("tag", ["", "-x", "a b", "a/b", "a..b", "x.lock", "v1-params-1", "é"])
+def test_illegal_tag(empty: Settings, tmp_path: Path, tag: str) -> None:
+    with pytest.raises(UsageError, match="is no dataset tag"):
+        datasets.publish(empty, make_folder(tmp_path / "folder"), tag)
+
+
+def test_nothing_to_publish(empty: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no file"):
+        datasets.publish(empty, tmp_path / "absent", "v1")
+
+
+def test_unknown_tag_names_the_nearest(published: Settings) -> None:
+    with pytest.raises(UsageError, match="no dataset tag 'v2'; there are, for example: v1"):
+        datasets.open_dataset(published, "v2")
+
+
+def test_before_anything_is_published(empty: Settings) -> None:
+    assert datasets.versions(empty) == []
+    assert not datasets.tag_exists(empty, "v1")
+    with pytest.raises(UsageError, match="nothing has been published yet"):
+        datasets.open_dataset(empty, "v1")
+
+
+def test_looking_is_fast_and_light(published: Settings) -> None:
+    code = (
+        "import sys; from breezeway import datasets; from breezeway.settings import Settings\n"
+        "assert datasets.tag_exists(Settings(), 'v1')\n"
+        "assert not datasets.tag_exists(Settings(), 'v')\n"
+        "print([m for m in ('dvc', 'mlflow', 'numpy', 'pandas') if m in sys.modules])"
+    )
+    environment = {
+        **os.environ,
+        "BREEZEWAY_HOME": str(published.root),
+        "PYTHONPATH": str(Path(datasets.__file__).parents[1]),
+    }
+    output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert output.strip() == "[]"
+
+
+# Damage
+
+
+def test_flipped_byte_in_the_remote(published: Settings) -> None:
+    files = datasets.file_hashes(published.root / "source")
+    forget(published)
+    flip_byte(object_path(Path(published.remote_address), files[PART]))
+    with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
+        datasets.open_dataset(published, "v1")
+    assert not (published.root / "datasets").exists()
+
+
+def test_flipped_byte_in_the_cache_is_repaired_from_the_remote(published: Settings) -> None:
+    home = datasets.open_dataset(published, "v1").folder
+    files = datasets.file_hashes(home)
+    (home / "stray").touch()
+    flip_byte(home / PART)
+    flip_byte(object_path(published.dvc_cache, files[PART]))
+    assert datasets.file_hashes(home) != files
+
+    assert datasets.file_hashes(datasets.open_dataset(published, "v1").folder) == files
+
+
+def test_flipped_byte_in_the_cache_is_not_published(published: Settings, tmp_path: Path) -> None:
+    other = make_folder(tmp_path / "other", seed=2)
+    part = datasets.file_hashes(other)[PART]
+    flip_byte(object_path(published.dvc_cache, part))
+    flip_byte(object_path(Path(published.remote_address), part))
+
+    datasets.publish(published, other, "v2")
+    forget(published)
+    folder = datasets.open_dataset(published, "v2").folder
+    assert datasets.file_hashes(folder) == datasets.file_hashes(other)
+
+
+# Stores that are away
+
+
+def test_repository_away(empty: Settings, tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"git://127.0.0.1:{closed.getsockname()[1]}/datasets.git"
+        for address in (url, str(tmp_path / "unmounted" / "datasets.git")):
+            settings = empty.model_copy(update={"dataset_repository": address})
+            calls: list[Callable[[], object]] = [
+                lambda s=settings: datasets.tag_exists(s, "v1"),
+                lambda s=settings: datasets.open_dataset(s, "v1"),
+                lambda s=settings: datasets.publish(s, Path(__file__).parent / "fixtures", "v1"),
+            ]
+            for call in calls:
+                with pytest.raises(ServiceUnavailable, match="The dataset repository"):
+                    call()
+
+
+def test_remote_away(published: Settings, tmp_path: Path) -> None:
+    forget(published)
+    Path(published.remote_address).rename(tmp_path / "away")
+    with pytest.raises(ServiceUnavailable, match=r"The dataset remote .* is not there"):
+        datasets.open_dataset(published, "v1")
+
+    unmounted = published.model_copy(update={"dataset_remote": str(tmp_path / "no" / "remote")})
+    with pytest.raises(ServiceUnavailable, match=r"The dataset remote .* is not there"):
+        datasets.publish(unmounted, make_folder(tmp_path / "other", seed=2), "v2")
+    assert not datasets.tag_exists(published, "v2")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if (
+        sys.platform != "linux"
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("mounting a small disk takes root on Linux")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "source", part_bytes=1_000_000)
+    here = Settings(home=small_disk / "home")
+    remote = Settings(home=tmp_path / "home", dataset_remote=str(small_disk / "remote"))
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_500_000))
+
+    for settings in (here, remote):
+        with pytest.raises(ServiceUnavailable, match=r"[Nn]o space is left"):
+            datasets.publish(settings, source, "v1")
+        assert datasets.versions(settings) == []
+
+    ballast.unlink()
+    shutil.rmtree(here.root)
+    datasets.publish(remote, source, "v1")
+    forget(remote)
+    assert datasets.open_dataset(remote, "v1").tag == "v1"
+
+
+# More than one at a time
+
+
+def publish_in_process(settings: Settings, folder: Path, tag: str) -> str:
+    return datasets.publish(settings, folder, tag).commit
+
+
+def open_in_process(settings: Settings, tag: str) -> dict[str, str]:
+    return datasets.file_hashes(datasets.open_dataset(settings, tag).folder)
+
+
+def test_two_publish_at_once_and_both_succeed(empty: Settings, tmp_path: Path) -> None:
+    one, two = make_folder(tmp_path / "one", seed=1), make_folder(tmp_path / "two", seed=2)
+    with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
+        jobs = [
+            pool.submit(publish_in_process, empty, folder, tag)
+            for folder, tag in ((one, "v1"), (two, "v2"), (one, "v1"))
+        ]
+        commits = [job.result() for job in jobs]
+    assert commits[0] == commits[2] != commits[1]
+    assert sorted(log(empty, "main")) == ["Dataset v1", "Dataset v2"]
+    assert [entry.tag for entry in datasets.versions(empty)] == ["v1", "v2"]
+
+
+def test_several_open_at_once_on_a_new_machine(published: Settings) -> None:
+    forget(published)
+    with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
+        opened = list(pool.map(open_in_process, [published] * 3, ["v1"] * 3))
+    assert opened == [datasets.file_hashes(published.root / "source")] * 3
+
+
+def test_a_publisher_on_another_host_was_faster(
+    published: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Settings(
+        home=tmp_path / "elsewhere",
+        dataset_repository=published.repository_address,
+        dataset_remote=published.remote_address,
+    )
+    push = Workspace.push
+
+    def push_after_the_other(space: Workspace, *names: str) -> bool:
+        monkeypatch.setattr(Workspace, "push", push)
+        datasets.publish(elsewhere, make_folder(tmp_path / "other", seed=2), "v2")
+        return push(space, *names)
+
+    monkeypatch.setattr(Workspace, "push", push_after_the_other)
+    datasets.publish(published, make_folder(tmp_path / "mine", seed=3), "v3")
+
+    assert log(published, "main") == ["Dataset v3", "Dataset v2", "First"]
+    assert datasets.find_version(published, "v3").manifest["rows"] == 30
+    assert datasets.find_version(published, "v2").manifest["rows"] == 20
+
+
+def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) -> None:
+    impatient = published.model_copy(update={"lock_wait_seconds": 0.2})
+    code = (
+        "import sys, time; from pathlib import Path; from breezeway.settings import Settings\n"
+        "from breezeway.workspace import exclusive\n"
+        "with exclusive(Settings(home=Path(sys.argv[1])), 'datasets'):\n"
+        "    print(flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(datasets.__file__).parents[1])}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(published.root)],
+        env=environment,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        holder.stdout.readline()
+        with pytest.raises(TryAgain, match=r"held 'datasets' for 0\.2 s"):
+            datasets.publish(impatient, published.root / "source", "v1")
+    finally:
+        holder.kill()
+        holder.wait()
+    with exclusive(impatient, "datasets"):
+        pass  # the dead one's lock is free
+
+
+# Killed
+
+
+def tree_filled(settings: Settings, listing: Path) -> bool:
+    return any(settings.work.glob("workspace-*/tree/data/features/*"))
+
+
+def cached(settings: Settings, listing: Path) -> bool:
+    return (settings.dvc_cache / listing).exists()
+
+
+def pushed(settings: Settings, listing: Path) -> bool:
+    return (Path(settings.remote_address) / listing).exists()
+
+
+@pytest.mark.parametrize("point", [tree_filled, cached, pushed])
+def test_killed_while_publishing_then_run_again(
+    empty: Settings, tmp_path: Path, point: Callable[[Settings, Path], bool]
+) -> None:
+    folder = make_folder(tmp_path / "folder")
+    content = datasets.folder_hash(datasets.file_hashes(folder))
+    listing = object_path(Path(), content)
+    code = (
+        "import sys; from pathlib import Path; from breezeway import datasets\n"
+        "from breezeway.settings import Settings\n"
+        "datasets.publish(Settings(home=Path(sys.argv[1])), Path(sys.argv[2]), 'v1')"
+    )
+    publisher = subprocess.Popen(
+        [sys.executable, "-c", code, str(empty.root), str(folder)],
+        env={**os.environ, "PYTHONPATH": str(Path(datasets.__file__).parents[1])},
+        start_new_session=True,
+    )
+    while not point(empty, listing) and publisher.poll() is None:
+        time.sleep(0.002)
+    os.killpg(publisher.pid, signal.SIGKILL)
+    publisher.wait()
+    assert any(empty.work.iterdir())
+
+    datasets.publish(empty, folder, "v1")
+    opened = datasets.open_dataset(empty, "v1")
+    assert opened.hash == content
+    assert log(empty, "main") == ["Dataset v1"]
+    assert list(empty.work.iterdir()) == []
+
+
+def test_killed_while_git_moved_a_ref(published: Settings, tmp_path: Path) -> None:
+    lock = Path(published.repository_address) / "refs/heads/main.lock"
+    lock.touch()
+    os.utime(lock, (time.time() - 3600,) * 2)
+    (published.root / "params.json").write_text("{}")
+    datasets.publish(published, make_folder(tmp_path / "other", seed=2), "v2")
+    assert not lock.exists()
+
+
+# Parameters
+
+
+def write_params(folder: Path, depth: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "params.json").write_text(json.dumps({"params": {"max_depth": depth}}))
+    (folder / "tuning.png").write_bytes(random.Random(depth).randbytes(100))
+    (folder / "notes.txt").write_text("not published")
+    return folder
+
+
+def test_parameters_are_a_commit_on_their_data(published: Settings, tmp_path: Path) -> None:
+    first = datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+    second = datasets.publish_params(published, write_params(tmp_path / "w", 4), "v1")
+    again = datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+
+    assert (first.params_tag, second.params_tag) == ("v1-params-1", "v1-params-2")
+    assert again == first
+    assert first.tag == "v1" and first.commit == datasets.find_version(published, "v1").commit
+    assert log(published, "v1-params-2") == ["Parameters v1-params-2", "First"]
+    assert log(published, "main") == ["First"]
+    command = ["git", "--git-dir", published.repository_address, "ls-tree", "--name-only"]
+    names = subprocess.check_output([*command, "v1-params-1"], text=True).split()
+    assert {"params.json", "tuning.png", "data.dvc"} <= set(names) and "notes.txt" not in names
+
+    assert datasets.open_dataset(published, "v1").params == {"params": {"max_depth": 4}}
+    older = datasets.open_dataset(published, "v1-params-1")
+    assert older.params == {"params": {"max_depth": 3}} and older.tag == "v1"
+    assert older.params_commit == first.params_commit
+    assert datasets.tag_exists(published, "v1-params-2")
+    [entry] = datasets.versions(published)
+    assert entry.params_tags == ("v1-params-1", "v1-params-2")
+
+
+def test_two_publish_parameters_at_once(published: Settings, tmp_path: Path) -> None:
+    folders = [write_params(tmp_path / str(depth), depth) for depth in (3, 4, 3)]
+    with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
+        found = list(pool.map(datasets.publish_params, [published] * 3, folders, ["v1"] * 3))
+    assert found[0].params_tag == found[2].params_tag != found[1].params_tag
+    assert [version.params["params"]["max_depth"] for version in found] == [3, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("content", "tag", "error"),
+    [
+        (None, "v1", UsageError),
+        ("{}", "v2", UsageError),
+        ("[]", "v1", DataError),
+        ("{", "v1", DataError),
+    ],
+)
+def test_parameters_refused(
+    published: Settings, tmp_path: Path, content: str | None, tag: str, error: type[BreezewayError]
+) -> None:
+    if content is not None:
+        (tmp_path / "params.json").write_text(content)
+    with pytest.raises(error):
+        datasets.publish_params(published, tmp_path, tag)
+
+
+def test_the_tenth_parameters_follow_the_ninth(published: Settings, tmp_path: Path) -> None:
+    for number in (9, 10):
+        command = ["git", "--git-dir", published.repository_address, "tag"]
+        subprocess.run([*command, f"v1-params-{number}", "v1"], check=True)
+    version = datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+    assert version.params_tag == "v1-params-11"
+    assert datasets.find_version(published, "v1").params_tag == "v1-params-11"
+
+
+def test_by_no_ones_configuration_but_ours(
+    published: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "pre-push", "commit-msg"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(
+        f"[core]\nhooksPath = {hooks}\n[commit]\ngpgSign = true\n[user]\nname = Someone\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Someone")
+    datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+    monkeypatch.delenv("GIT_DIR")
+    assert log(published, "-1", "--format=%an %ae", "v1-params-1") == [
+        "Breezeway breezeway@localhost"
+    ]
+    monkeypatch.delenv("HOME")
+    assert datasets.publish_params(published, write_params(tmp_path / "w", 4), "v1").params_tag
+
+
+def test_a_tag_that_is_no_version(published: Settings, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    author = ["-c", "user.name=x", "-c", "user.email=x@x"]
+    for command in (
+        ["git", "clone", "-q", published.repository_address, str(clone)],
+        ["git", "-C", str(clone), "rm", "-q", "data.dvc"],
+        ["git", "-C", str(clone), *author, "commit", "-q", "-m", "by hand"],
+        ["git", "-C", str(clone), *author, "tag", "-a", "-m", "annotated", "by-hand"],
+        ["git", "-C", str(clone), "push", "-q", "origin", "by-hand"],
+    ):
+        subprocess.run(command, check=True)
+    with pytest.raises(DataError, match="'by-hand' is not that of a dataset version"):
+        datasets.open_dataset(published, "by-hand")
