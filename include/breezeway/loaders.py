@@ -1,0 +1,341 @@
+"""Readings from CSV files: a file is loaded whole or not at all, and never twice.
+
+Only what places a reading is checked here: its device, its time, its label. The payload goes to
+the store as the file has it; what is wrong in it, preprocessing finds by the contract and counts.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from breezeway.errors import DataError, UsageError
+from breezeway.raw import READINGS, RawStore
+from breezeway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+AI4I_START = datetime(2020, 1, 1, tzinfo=UTC)
+"""AI4I has no times: its rows are taken as one a minute from here on."""
+
+AI4I_FIELDS = {
+    "type": "Type",
+    "air_temperature": "Air temperature [K]",
+    "process_temperature": "Process temperature [K]",
+    "rotational_speed": "Rotational speed [rpm]",
+    "torque": "Torque [Nm]",
+    "tool_wear": "Tool wear [min]",
+}
+"""Key in the payload -> column. The failure modes tell the label and stay out."""
+
+SKAB_SENSORS = [
+    "Accelerometer1RMS",
+    "Accelerometer2RMS",
+    "Current",
+    "Pressure",
+    "Temperature",
+    "Thermocouple",
+    "Voltage",
+    "Volume Flow RateRMS",
+]
+
+CHUNK_ROWS = 50_000
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the rows of a CSV file become readings.
+
+    Attributes:
+        device: gives the device of a row.
+        time: gives its time from the row and its number, 0 being the first.
+        payload: gives its payload.
+        label: gives its label, as text; None where the file has none.
+        columns: those that must be there.
+        separator: between two columns.
+        identity: what, besides the file's bytes, decides what is loaded.
+    """
+
+    device: Callable[[dict[str, str]], str]
+    time: Callable[[dict[str, str], int], datetime]
+    payload: Callable[[dict[str, str]], str | None]
+    label: Callable[[dict[str, str]], str | None] | None
+    columns: list[str]
+    separator: str = ","
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="CSV files, or folders of them"
+    )
+    parser.add_argument(
+        "--format",
+        choices=["skab", "ai4i", "csv"],
+        default="csv",
+        help="skab: each file is a device, named by its folder and name, such as valve1/0; "
+        "ai4i: one reading a minute, device = Product ID; csv (default): columns as named below",
+    )
+    csv_options = parser.add_argument_group("columns of --format csv")
+    csv_options.add_argument("--device-column", default="device")
+    csv_options.add_argument("--time-column", default="time", help="ISO 8601; UTC without a zone")
+    csv_options.add_argument(
+        "--payload-column", action="append", metavar="COLUMN", help="holds the payload (payload)"
+    )
+    csv_options.add_argument(
+        "--payload-columns", metavar="A,B,C", help="instead: make a JSON object of these"
+    )
+    csv_options.add_argument("--label-column", help="0, 1 or empty")
+    csv_options.add_argument("--separator", default=",")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Check all files, then load each in one transaction.
+
+    Raises:
+        UsageError: a file is not there, or the arguments contradict each other.
+        DataError: file, line and column of what is wrong; nothing is loaded then.
+    """
+    files = _find_files(arguments.files)
+    formats = [_format_of(file, arguments) for file in files]
+    for file, form in zip(files, formats, strict=True):
+        for _ in read(file, form):
+            pass
+    store = RawStore(settings.raw_address)
+    store.create()
+    readings = loaded = 0
+    for file, form in zip(files, formats, strict=True):
+        count = store.append(read(file, form), _identity(file, form), source=str(file))
+        log.info("%s: %s", file, f"{count} readings" if count else "loaded before")
+        readings += count
+        loaded += bool(count)
+    return {"files": len(files), "loaded": loaded, "readings": readings}
+
+
+def read(file: Path, form: Format) -> Iterator[pa.Table]:
+    """A file's readings, some ten thousand at a time.
+
+    Yields:
+        Tables as `raw.READINGS`.
+
+    Raises:
+        DataError: file, line and column of what is wrong.
+    """
+    rows: list[tuple] = []
+    number = 0
+    for line, row in _rows(file, form):
+        rows.append(_reading(file, line, number, row, form))
+        number += 1
+        if len(rows) == CHUNK_ROWS:
+            yield _table(rows)
+            rows = []
+    if not number:
+        raise DataError(f"{file}: there is no row below the header.")
+    if rows:
+        yield _table(rows)
+
+
+# -- the formats
+
+
+def skab(file: Path) -> Format:
+    """Skoltech Anomaly Benchmark: `;`-separated, eight sensors, labels in `anomaly`.
+
+    The folder `anomaly-free` has no labels; it is documented as normal operation, so all of it
+    is labelled 0. Another file without labels has none.
+    """
+    header = _header(file, ";")
+    device = f"{file.resolve().parent.name}/{file.stem}"
+    if "anomaly" in header:
+        label = lambda row: row["anomaly"]  # noqa: E731
+    elif file.resolve().parent.name == "anomaly-free":
+        label = lambda _: "0"  # noqa: E731
+    else:
+        label = None
+    return Format(
+        device=lambda _: device,
+        time=lambda row, _: _time(row, "datetime"),
+        payload=lambda row: ";".join(row[name] for name in SKAB_SENSORS),
+        label=label,
+        columns=["datetime", *SKAB_SENSORS],
+        separator=";",
+        identity={"format": "skab", "device": device},
+    )
+
+
+def ai4i() -> Format:
+    """AI4I 2020: the six inputs as JSON, the label from `Machine failure`."""
+    return Format(
+        device=lambda row: row["Product ID"],
+        time=lambda _, number: AI4I_START + timedelta(minutes=number),
+        payload=lambda row: _json_object(row, AI4I_FIELDS),
+        label=lambda row: row["Machine failure"],
+        columns=["Product ID", "Machine failure", *AI4I_FIELDS.values()],
+        identity={"format": "ai4i"},
+    )
+
+
+def general(arguments: argparse.Namespace) -> Format:
+    """A CSV file whose columns the arguments name.
+
+    Raises:
+        UsageError: the arguments contradict each other.
+    """
+    device, time, label = (
+        arguments.device_column,
+        arguments.time_column,
+        arguments.label_column,
+    )
+    if len(arguments.separator) != 1:
+        raise UsageError(f"--separator: expected one character, got {arguments.separator!r}.")
+    if arguments.payload_column and arguments.payload_columns:
+        raise UsageError("--payload-column and --payload-columns: expected one of them.")
+    if arguments.payload_columns:
+        names = [name.strip() for name in arguments.payload_columns.split(",") if name.strip()]
+        keys = {name: name for name in names}
+        payload = lambda row: _json_object(row, keys)  # noqa: E731
+    else:
+        names = (arguments.payload_column or ["payload"])[-1:]
+        payload = lambda row: row[names[0]] or None  # noqa: E731
+    return Format(
+        device=lambda row: row[device],
+        time=lambda row, _: _time(row, time),
+        payload=payload,
+        label=(lambda row: row[label]) if label else None,
+        columns=[device, time, *names, *([label] if label else [])],
+        separator=arguments.separator,
+        identity={
+            "format": "csv",
+            "columns": [device, time, names, bool(arguments.payload_columns), label],
+        },
+    )
+
+
+def _format_of(file: Path, arguments: argparse.Namespace) -> Format:
+    if arguments.format == "skab":
+        return skab(file)
+    return ai4i() if arguments.format == "ai4i" else general(arguments)
+
+
+# -- files and rows
+
+
+def _find_files(paths: list[Path]) -> list[Path]:
+    files = []
+    for path in paths:
+        found = sorted(path.rglob("*.csv")) if path.is_dir() else [path]
+        if not found:
+            raise UsageError(f"{path}: there is no .csv file in this folder.")
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file or folder.")
+        files += found
+    return files
+
+
+def _header(file: Path, separator: str) -> list[str]:
+    with _open(file) as lines:
+        return next(csv.reader(lines, delimiter=separator), [])
+
+
+def _open(file: Path):
+    try:
+        return file.open(encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}.") from None
+
+
+def _rows(file: Path, form: Format) -> Iterator[tuple[int, dict[str, str]]]:
+    """Number of the line and values by column, empty lines left out."""
+    with _open(file) as lines:
+        reader = csv.reader(lines, delimiter=form.separator, strict=True)
+        try:
+            header = next(reader, [])
+            missing = [name for name in form.columns if name not in header]
+            if missing:
+                raise DataError(
+                    f"{file}: the column {missing[0]!r} is missing; the first line has "
+                    f"{', '.join(header) or 'nothing'}."
+                )
+            for values in reader:
+                if values:
+                    if len(values) != len(header):
+                        raise DataError(
+                            f"{file}, line {reader.line_num}: expected {len(header)} columns, "
+                            f"got {len(values)}."
+                        )
+                    yield reader.line_num, dict(zip(header, values, strict=True))
+        except csv.Error as error:
+            raise DataError(f"{file}, line {reader.line_num}: {error}.") from None
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{file}, after line {reader.line_num}: no UTF-8 ({error.reason})."
+            ) from None
+
+
+def _reading(
+    file: Path, line: int, number: int, row: dict[str, str], form: Format
+) -> tuple[str, datetime, str | None, int | None]:
+    try:
+        device = form.device(row)
+        if not device:
+            raise ValueError(f"the device ({form.columns[0]}) is empty")
+        label = form.label(row) if form.label else None
+        return device, form.time(row, number), form.payload(row), _label(label)
+    except ValueError as error:
+        raise DataError(f"{file}, line {line}: {error}.") from None
+
+
+def _time(row: dict[str, str], column: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(row[column])
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"column {column!r}: expected a time such as 2026-01-31T12:00:00, got {row[column]!r}"
+        ) from None
+
+
+def _label(text: str | None) -> int | None:
+    if text is None or text == "":
+        return None
+    if text not in ("0", "1", "0.0", "1.0"):
+        raise ValueError(f"the label: expected 0, 1 or nothing, got {text!r}")
+    return int(text[0])
+
+
+def _json_object(row: dict[str, str], keys: dict[str, str]) -> str:
+    """A JSON object: numbers as the file writes them, empty cells null, the rest text."""
+    members = (f"{json.dumps(key)}:{_json_value(row[column])}" for key, column in keys.items())
+    return "{" + ",".join(members) + "}"
+
+
+def _json_value(text: str) -> str:
+    if text == "":
+        return "null"
+    return text if _NUMBER.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _table(rows: list[tuple]) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        [pa.array(list(c), f.type) for c, f in zip(columns, READINGS, strict=True)],
+        schema=READINGS,
+    )
+
+
+def _identity(file: Path, form: Format) -> str:
+    """SHA-256 of the file's bytes and of how they are read."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(json.dumps(form.identity, sort_keys=True).encode())
+    return digest.hexdigest()
