@@ -158,7 +158,9 @@ def _published(space: Workspace, tag: str, content: str) -> DatasetVersion | Non
     )
 
 
-def publish_params(settings: Settings, folder: Path, data_tag: str) -> DatasetVersion:
+def publish_params(
+    settings: Settings, folder: Path, data_tag: str, message: str = ""
+) -> DatasetVersion:
     """Publish tuned parameters on top of a data version, under `<data tag>-params-<n>`.
 
     Where the same `params.json` is published for this data, that is the answer and nothing is
@@ -190,7 +192,7 @@ def publish_params(settings: Settings, folder: Path, data_tag: str) -> DatasetVe
             for name in PARAMS_FILES:
                 if (folder / name).is_file():
                     shutil.copyfile(folder / name, space.tree / name)
-            space.commit(f"Parameters {tag}")
+            space.commit(message or f"Parameters {tag}")
             space.push(f"refs/tags/{tag}")  # next time round they are found, ours or another's
     raise TryAgain(f"Others were publishing parameters of {data_tag!r} all the time.")
 
