@@ -1,0 +1,229 @@
+"""The deployment store: everything that was put up for serving, and which of it is served.
+
+    <store>/<model>/current.json                  the pointer: small, replaced in one move
+    <store>/<model>/<deployment>/deployment.json  the record: SHA-256 of every file beside it
+    <store>/<model>/<deployment>/…                a Bento with its models inside
+
+A deployment never changes. The pointer carries the SHA-256 of the record, and the record
+those of the files, so whoever follows the pointer knows that he reads what was deployed.
+Writers hold one lock a model (`steps.deploy`); readers need none.
+"""
+
+import hashlib
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from breezeway.errors import DataError
+
+NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+"""Of models and deployments: both are folder names, parts of addresses and Bento tags."""
+
+KEPT_DEPLOYMENTS = 5
+"""So many of the latest stay on disk, so that a rollback to one of them builds nothing."""
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("expected a path inside the deployment")
+    return path
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+RelativePath = Annotated[str, AfterValidator(_inside)]
+
+
+class _Served(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model_name: Name
+    model_version: str
+    deployment: Name
+    bento: str
+    data_tag: str
+
+
+class Deployment(_Served):
+    """The record of one deployment.
+
+    `model_folder` is the MLflow model among its `files`; the keys of both are relative
+    paths, the values of `files` SHA-256 in hex.
+    """
+
+    model_folder: RelativePath
+    files: dict[RelativePath, str] = {}
+
+
+class Pointer(_Served):
+    """Which deployment of a model is to be served.
+
+    `verified_at` is empty until the deployment has answered through a live server; until
+    then `previous` is the one to go back to.
+    """
+
+    sha256: str
+    deployed_at: AwareDatetime
+    verified_at: AwareDatetime | None = None
+    previous: Self | None = None
+
+    def verified(self) -> "Pointer":
+        return self.model_copy(update={"verified_at": datetime.now(UTC)})
+
+    def last_good(self) -> "Pointer | None":
+        """The latest deployment that is known to work, without what went before it."""
+        if self.verified_at is None:
+            return self.previous
+        return self.model_copy(update={"previous": None})
+
+
+class DeploymentStore:
+    """A deployment store in a folder.
+
+    Args:
+        folder: made when the first deployment is added.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def models(self) -> list[str]:
+        """Names of the models that have a pointer."""
+        return sorted(path.parent.name for path in self.folder.glob("[!.]*/current.json"))
+
+    def pointer(self, model_name: str) -> Pointer | None:
+        """The model's pointer, or None where there is none.
+
+        Raises:
+            DataError: it cannot be read as one.
+        """
+        path = self.folder / model_name / "current.json"
+        try:
+            pointer = Pointer.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "content"
+            raise DataError(f"{model_name}/current.json: {where}: {first['msg']}") from None
+        if pointer.model_name != model_name:
+            raise DataError(f"{model_name}/current.json: it is for {pointer.model_name}.")
+        return pointer
+
+    def find(self, model_name: str, deployment: str) -> Pointer | None:
+        """A whole and unharmed deployment as an unverified pointer to it, else None."""
+        path = self.folder / model_name / deployment / "deployment.json"
+        try:
+            content = path.read_bytes()
+            pointer = _pointer(Deployment.model_validate_json(content), content)
+            self.open(pointer)
+        except (FileNotFoundError, ValidationError, DataError):
+            return None
+        return pointer
+
+    def add(self, content: Path, deployment: Deployment) -> Pointer:
+        """Copy a Bento into the store; one of the same name that is there is replaced.
+
+        Args:
+            content: folder of the exported Bento.
+            deployment: its record; the files are filled in here.
+
+        Returns:
+            An unverified pointer to it, which is not set yet.
+        """
+        model_name, name = deployment.model_name, deployment.deployment
+        self._remove_leftovers(model_name)
+        aside = self.folder / model_name / f".new-{name}"
+        files = {}
+        for path in sorted(path for path in content.rglob("*") if path.is_file()):
+            copy = aside / path.relative_to(content)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            files[copy.relative_to(aside).as_posix()] = _sha256(copy)
+        record = deployment.model_copy(update={"files": files})
+        text = record.model_dump_json(indent=1).encode()
+        (aside / "deployment.json").write_bytes(text)
+        self._remove(model_name, name)
+        aside.replace(self.folder / model_name / name)
+        return _pointer(record, text)
+
+    def open(self, pointer: Pointer) -> Path:
+        """The folder of the MLflow model that a pointer leads to, every file verified.
+
+        Raises:
+            DataError: a file is missing or is not what was deployed; its name is said.
+        """
+        folder = self.folder / pointer.model_name / pointer.deployment
+        self._verify(pointer, folder / "deployment.json", pointer.sha256)
+        record = Deployment.model_validate_json((folder / "deployment.json").read_bytes())
+        for name, digest in record.files.items():
+            self._verify(pointer, folder / name, digest)
+        return folder / record.model_folder
+
+    def _verify(self, pointer: Pointer, path: Path, digest: str) -> None:
+        name = path.relative_to(self.folder).as_posix()
+        try:
+            found = _sha256(path)
+        except FileNotFoundError:
+            raise DataError(f"{name}: the file is missing.") from None
+        if found != digest:
+            raise DataError(
+                f"{name}: the file is not what was deployed as {pointer.bento} "
+                f"(SHA-256 {found[:12]}…, expected {digest[:12]}…)."
+            )
+
+    def point(self, pointer: Pointer) -> None:
+        """Move the model's pointer, in one step and to the disk."""
+        path = self.folder / pointer.model_name / "current.json"
+        aside = path.with_name(".current.json.new")
+        with aside.open("wb") as file:
+            file.write(pointer.model_dump_json(indent=1).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+
+    def point_back(self, model_name: str, pointer: Pointer | None) -> None:
+        """Undo a move: to the pointer that was before, or to none."""
+        if pointer is None:
+            (self.folder / model_name / "current.json").unlink(missing_ok=True)
+        else:
+            self.point(pointer)
+
+    def prune(self, model_name: str) -> None:
+        """Remove all but the latest deployments and those that the pointer names."""
+        pointer = self.pointer(model_name)
+        named = {p.deployment for p in (pointer, pointer and pointer.previous) if p}
+        records = (self.folder / model_name).glob("[!.]*/deployment.json")
+        latest_first = sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for record in latest_first[KEPT_DEPLOYMENTS:]:
+            if record.parent.name not in named:
+                self._remove(model_name, record.parent.name)
+
+    def _remove(self, model_name: str, deployment: str) -> None:
+        folder = self.folder / model_name / deployment
+        if folder.exists():
+            # First out of sight: a half-removed folder must not look like a deployment.
+            gone = folder.with_name(f".gone-{deployment}")
+            folder.replace(gone)
+            shutil.rmtree(gone)
+
+    def _remove_leftovers(self, model_name: str) -> None:
+        for pattern in (".new-*", ".gone-*"):
+            for path in (self.folder / model_name).glob(pattern):
+                shutil.rmtree(path)
+
+
+def _pointer(record: Deployment, content: bytes) -> Pointer:
+    return Pointer(
+        **record.model_dump(include=set(_Served.model_fields)),
+        sha256=hashlib.sha256(content).hexdigest(),
+        deployed_at=datetime.now(UTC),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

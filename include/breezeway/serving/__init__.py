@@ -1,0 +1,1 @@
+"""The model server: a BentoML service that follows the deployment store."""

@@ -1,0 +1,89 @@
+"""The BentoML service: `bentoml serve breezeway.serving.service:ModelServer`.
+
+Started from this package it follows the deployment store. Started from a Bento (`bentoml
+serve <folder of a deployment>`, or a container made of it) it serves the model inside.
+"""
+
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import bentoml
+from bentoml.images import Image
+from bentoml.models import BentoModel
+
+from breezeway.deployments import DeploymentStore, Pointer
+from breezeway.serving import active
+from breezeway.serving.app import App
+from breezeway.serving.metrics import describe
+from breezeway.settings import Settings
+
+PACKAGES = (
+    "bentoml",
+    "numpy",
+    "orjson",
+    "pyarrow",
+    "pydantic",
+    "pydantic-settings",
+    "xgboost-cpu",
+)
+"""What a container of a Bento installs, in the versions that the Bento was built with."""
+
+models = active.ActiveModels()
+
+
+class LeanService(bentoml.Service):
+    """A BentoML service whose requests reach our application first."""
+
+    def to_asgi(self, is_main: bool = True) -> App:
+        return App(models, super().to_asgi(is_main))
+
+
+@bentoml.service(
+    name="breezeway",
+    service_class=LeanService,
+    workers=1,
+    http={"host": "127.0.0.1"},
+    logging={"access": {"enabled": False}},
+    image=Image(
+        python_version=f"{sys.version_info.major}.{sys.version_info.minor}",
+        lock_python_packages=False,
+    ).python_packages(*(f"{package}=={version(package)}" for package in PACKAGES)),
+)
+class ModelServer:
+    """Predictions for sensor readings: `POST /v1/models/<model>/predict`."""
+
+    @bentoml.on_startup
+    def start(self) -> None:
+        bento = self.bento_service.bento
+        if bento is None:
+            models.follow(DeploymentStore(Settings.from_environment().deployments))
+            return
+        for inside in bento.info.all_models:
+            folder = Path(BentoModel(inside.tag).resolve().path) / "mlflow_model"
+            models.hold(active.load(folder, _pointer_of(bento)))
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        models.stop()
+
+    async def __is_ready__(self) -> bool:
+        return models.ready
+
+    async def __metrics__(self, text: str) -> str:
+        return text + describe(models)
+
+
+def _pointer_of(bento: bentoml.Bento) -> Pointer:
+    """What the labels of a Bento say about its model."""
+    labels = bento.info.labels
+    return Pointer(
+        model_name=labels["model_name"],
+        model_version=labels["model_version"],
+        deployment=bento.tag.version,
+        bento=str(bento.tag),
+        data_tag=labels["data_tag"],
+        sha256="",
+        deployed_at=datetime.now(UTC),
+    )

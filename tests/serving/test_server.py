@@ -1,0 +1,273 @@
+"""The running model server: what it answers, how it swaps, what cannot take it down."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.fixtures.serving import (
+    ModelServer,
+    add_deployment,
+    examples_of,
+    make_model,
+    make_readings,
+)
+
+
+def deploy(server: ModelServer, model_name: str, version: int, folder: Path) -> dict:
+    """Point at a good model and wait until it is live."""
+    pointer = add_deployment(server.store, model_name, version, folder)
+    server.store.point(pointer)
+    return server.wait(model_name, lambda s: s.get("deployment") == pointer.deployment)
+
+
+def reject(server: ModelServer, model_name: str, version: int, folder: Path, harm) -> dict:
+    """Point at a model that was harmed on the way and wait until the server says so."""
+    pointer = add_deployment(server.store, model_name, version, folder)
+    harm(server.store.folder / model_name / pointer.deployment / "model")
+    server.store.point(pointer)
+    return server.wait(
+        model_name, lambda s: (s.get("failure") or {}).get("deployment") == pointer.deployment
+    )
+
+
+def test_a_prediction_is_the_offline_score(model_server, tmp_path):
+    example = examples_of(make_model(tmp_path / "a"))[0]
+    deploy(model_server, "offline", 1, tmp_path / "a")
+    answer = model_server.predict("offline", device=example["device"], readings=example["readings"])
+    assert answer.status_code == 200
+    assert answer.json()["score"] == example["score"]
+    assert answer.json()["model_version"] == "1"
+
+
+def test_the_status_says_what_is_live(model_server, tmp_path):
+    make_model(tmp_path / "a")
+    status = deploy(model_server, "status", 4, tmp_path / "a")
+    assert status.pop("loaded_at")
+    assert status == {
+        "model": "status",
+        "model_version": "4",
+        "deployment": "4-a",
+        "bento": "status:4-a",
+        "data_tag": "data-4",
+        "threshold": 0.5,
+        "swaps": 0,
+        "failed_loads": 0,
+        "failure": None,
+    }
+    listed = model_server.http.get("/v1/models").json()["models"]
+    assert [m["model_version"] for m in listed if m["model"] == "status"] == ["4"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        ("POST", "/v1/models/nobody/predict", b"{}", 404),
+        ("GET", "/v1/models/nobody", None, 404),
+        ("GET", "/v1/models/../../etc/passwd", None, 404),
+        ("GET", "/", None, 404),
+        ("GET", "/v1/models/refusing/predict", None, 405),
+        ("DELETE", "/v1/models/refusing", None, 405),
+        ("POST", "/v1/models/refusing/predict", b"{", 400),
+        ("POST", "/v1/models/refusing/predict", b'{"device": "pump-1"}', 400),
+        (
+            "POST",
+            "/v1/models/refusing/predict",
+            json.dumps({"device": "x", "readings": make_readings(1)}).encode(),
+            422,
+        ),
+        ("POST", "/v1/models/refusing/predict", b"x" * 5_000_000, 413),
+        ("POST", "/v1/models/refusing/predict", iter([b"x" * 1_000_000] * 5), 413),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_in_a_sentence(
+    model_server, tmp_path_factory, method, path, content, status
+):
+    if model_server.http.get("/v1/models/refusing").status_code == 404:
+        deploy(model_server, "refusing", 1, make_model(tmp_path_factory.mktemp("m") / "a"))
+    response = model_server.http.request(method, path, content=content)
+    assert response.status_code == status
+    assert response.json()["error"].endswith(".")
+
+
+def test_a_swap_under_load_loses_no_request(model_server, tmp_path):
+    expected = {}
+    for version in (1, 2, 3):
+        folder = make_model(tmp_path / f"m{version}", seed=version)
+        examples = examples_of(make_model(tmp_path / f"copy{version}", seed=version))
+        expected[str(version)] = examples[0]["score"]
+        if version == 1:
+            request = {key: examples[0][key] for key in ("device", "readings")}
+            deploy(model_server, "swapping", version, folder)
+    answers, done = [], threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=model_server.url, trust_env=False) as http:
+            while not done.is_set():
+                asked = time.monotonic()
+                response = http.post("/v1/models/swapping/predict", json=request)
+                answers.append((asked, response.status_code, response.json()))
+
+    clients = [threading.Thread(target=ask) for _ in range(3)]
+    for client in clients:
+        client.start()
+    reported = {}
+    for version in (2, 3):
+        time.sleep(0.3)
+        deploy(model_server, "swapping", version, tmp_path / f"m{version}")
+        reported[version] = time.monotonic()
+    time.sleep(0.3)
+    done.set()
+    for client in clients:
+        client.join()
+    assert {status for _, status, _ in answers} == {200}
+    assert {answer["model_version"] for _, _, answer in answers} == {"1", "2", "3"}
+    for asked, _, answer in answers:
+        # Each answer is one version's whole, and none is older than what had been reported.
+        assert answer["data_tag"] == f"data-{answer['model_version']}"
+        for version, at in reported.items():
+            assert asked < at or int(answer["model_version"]) >= version
+    first = next(answer for _, _, answer in answers if answer["model_version"] == "1")
+    assert first["score"] == expected["1"]
+    assert model_server.status("swapping")["swaps"] == 2
+
+
+def truncate(model: Path) -> None:
+    path = model / "model.ubj"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def remove(model: Path) -> None:
+    (model / "extra_files" / "contract.toml").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [(truncate, "model.ubj: the file is not what was"), (remove, "contract.toml: the file is mis")],
+)
+def test_a_harmed_deployment_leaves_the_old_one_serving(model_server, tmp_path, harm, reason):
+    name = f"harmed-{harm.__name__}"
+    deploy(model_server, name, 1, make_model(tmp_path / "a"))
+    status = reject(model_server, name, 2, make_model(tmp_path / "b", seed=1), harm)
+    assert reason in status["failure"]["reason"]
+    assert status["model_version"] == "1"
+    answer = model_server.predict(name, device="pump-1", readings=make_readings(1))
+    assert (answer.status_code, answer.json()["model_version"]) == (200, "1")
+
+
+def broken_model(folder: Path) -> None:
+    """Harm that was there before the store took the files: their hashes are right."""
+    (folder / "model.ubj").write_bytes(b"{L\x00\x00\xff" * 9)
+
+
+def wrong_score(folder: Path) -> None:
+    path = folder / "extra_files" / "examples.json"
+    examples = json.loads(path.read_text())
+    examples[0]["score"] = 0.123
+    path.write_text(json.dumps(examples))
+
+
+def other_contract(folder: Path) -> None:
+    path = folder / "extra_files" / "contract.toml"
+    path.write_text(path.read_text().replace('["max"]', '["min"]'))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (broken_model, "no model that loads"),
+        (wrong_score, "the score is"),
+        (other_contract, "features are not those of its contract"),
+    ],
+)
+def test_a_bad_model_is_rejected_with_the_reason(model_server, tmp_path, spoil, reason):
+    name = f"bad-{spoil.__name__}"
+    deploy(model_server, name, 1, make_model(tmp_path / "a"))
+    bad = make_model(tmp_path / "b", seed=1)
+    spoil(bad)
+    status = reject(model_server, name, 2, bad, lambda model: None)
+    assert reason in status["failure"]["reason"]
+    assert status["model_version"] == "1"
+
+
+def test_a_pointer_that_vanishes_or_cannot_be_read_changes_nothing(model_server, tmp_path):
+    deploy(model_server, "pointer", 1, make_model(tmp_path / "a"))
+    path = model_server.store.folder / "pointer" / "current.json"
+    path.write_text("{")
+    status = model_server.wait("pointer", lambda s: s["failure"])
+    assert "current.json" in status["failure"]["reason"]
+    path.unlink()
+    time.sleep(1)
+    assert model_server.status("pointer")["model_version"] == "1"
+
+
+def test_the_first_deployment_may_fail_and_the_second_work(model_server, tmp_path):
+    bad = make_model(tmp_path / "a")
+    wrong_score(bad)
+    status = reject(model_server, "second-try", 1, bad, lambda model: None)
+    assert status["model_version"] is None
+    response = model_server.predict("second-try", device="pump-1", readings=make_readings(1))
+    assert response.status_code == 503
+    assert deploy(model_server, "second-try", 2, make_model(tmp_path / "b"))["deployment"] == "2-b"
+
+
+def test_metrics_tell_models_and_outcomes_apart(model_server, tmp_path):
+    deploy(model_server, "counted", 7, make_model(tmp_path / "a"))
+    model_server.predict("counted", device="mill", readings=make_readings(1))
+    outcomes = [
+        "alarm" if answer.json()["alarm"] else "normal"
+        for answer in (
+            model_server.predict("counted", device="pump-1", readings=make_readings(seed))
+            for seed in range(5)
+        )
+    ]
+    for path in ("/nothing/here", "/v1/models/nobody"):
+        model_server.http.get(path)
+    text = model_server.http.get("/metrics").text
+    of_model = 'model="counted",model_version="7"'
+    for outcome in set(outcomes):
+        expected = float(outcomes.count(outcome))
+        line = f'breezeway_predictions_total{{{of_model},outcome="{outcome}"}} {expected}'
+        assert line in text
+    assert f'breezeway_predictions_total{{{of_model},outcome="rejected"}} 1.0' in text
+    assert f"breezeway_prediction_duration_seconds_count{{{of_model}}} 5.0" in text
+    assert 'breezeway_model_info{data_tag="data-7",deployment="7-a",model="counted"' in text
+    assert 'breezeway_model_swaps_total{model="counted"} 0.0' in text
+    assert "nobody" not in text
+    assert "nothing" not in text
+
+
+def test_only_loopback_is_listened_on(model_server):
+    bound = {
+        connection.laddr.ip
+        for connection in psutil.net_connections("tcp")
+        if connection.laddr.port == model_server.port and connection.status == "LISTEN"
+    }
+    assert bound == {"127.0.0.1"}
+
+
+def test_it_starts_with_nothing_and_comes_back_with_what_is_current(new_model_server, tmp_path):
+    server = new_model_server().start()
+    assert server.http.get("/readyz").status_code == 503
+    assert server.http.get("/livez").status_code == 200
+    assert server.http.get("/v1/models").json() == {"models": []}
+    good = add_deployment(server.store, "pump", 1, make_model(tmp_path / "a")).verified()
+    server.store.point(good)
+    server.wait("pump", lambda s: s.get("model_version") == "1")
+    assert server.http.get("/readyz").status_code == 200
+
+    server.kill()
+    bad = make_model(tmp_path / "b", seed=1)
+    wrong_score(bad)
+    pointer = add_deployment(server.store, "pump", 2, bad)
+    server.store.point(pointer.model_copy(update={"previous": good}))
+    server.start()
+    status = server.wait("pump", lambda s: s.get("failure"))
+    # A deployment that was never seen to work: the one before it serves.
+    assert status["model_version"] == "1"
+    assert status["failure"]["deployment"] == "2-b"
+    assert server.http.get("/readyz").status_code == 200

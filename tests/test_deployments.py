@@ -1,0 +1,151 @@
+"""The deployment store: what it verifies, and what a kill leaves behind."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from breezeway import deployments
+from breezeway.deployments import Deployment, DeploymentStore, Pointer
+from breezeway.errors import DataError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DeploymentStore:
+    return DeploymentStore(tmp_path / "deployments")
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    folder = tmp_path / "content"
+    (folder / "models" / "pump").mkdir(parents=True)
+    (folder / "models" / "pump" / "model.ubj").write_bytes(b"trees")
+    (folder / "bento.yaml").write_text("name: pump")
+    return folder
+
+
+def record(number: int = 1) -> Deployment:
+    return Deployment(
+        model_name="pump",
+        model_version=str(number),
+        deployment=f"{number}-abc",
+        bento=f"pump:{number}-abc",
+        data_tag="v1",
+        model_folder="models/pump",
+    )
+
+
+def test_a_deployment_is_read_back_through_its_pointer(store, content):
+    store.point(store.add(content, record()))
+    pointer = store.pointer("pump")
+    assert (pointer.model_version, pointer.bento, pointer.data_tag) == ("1", "pump:1-abc", "v1")
+    assert (store.open(pointer) / "model.ubj").read_bytes() == b"trees"
+    assert store.models() == ["pump"]
+
+
+def test_an_empty_store_has_no_models(store):
+    assert store.models() == []
+    assert store.pointer("pump") is None
+    assert store.find("pump", "1-abc") is None
+
+
+@pytest.mark.parametrize("name", ["models/pump/model.ubj", "bento.yaml", "deployment.json"])
+def test_a_flipped_byte_is_found_and_named(store, content, name):
+    pointer = store.add(content, record())
+    path = store.folder / "pump" / "1-abc" / name
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(DataError, match=f"1-abc/{name}: the file is not what was deployed"):
+        store.open(pointer)
+    assert store.find("pump", "1-abc") is None
+
+
+def test_a_missing_file_is_found_and_named(store, content):
+    pointer = store.add(content, record())
+    (store.folder / "pump" / "1-abc" / "models" / "pump" / "model.ubj").unlink()
+    with pytest.raises(DataError, match=r"model\.ubj: the file is missing"):
+        store.open(pointer)
+
+
+def test_a_harmed_deployment_is_replaced(store, content):
+    store.add(content, record())
+    (store.folder / "pump" / "1-abc" / "bento.yaml").unlink()
+    assert store.open(store.add(content, record())).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Invalid JSON"),
+        ("{}", "model_name: Field required"),
+        ('{"model_name": "../x"}', "model_name: String should match"),
+    ],
+)
+def test_an_unreadable_pointer_is_an_error(store, content, text, reason):
+    store.point(store.add(content, record()))
+    (store.folder / "pump" / "current.json").write_text(text)
+    with pytest.raises(DataError, match=f"pump/current.json: .*{reason}"):
+        store.pointer("pump")
+
+
+def test_a_pointer_of_another_model_is_an_error(store, content):
+    pointer = store.add(content, record())
+    (store.folder / "mill").mkdir()
+    (store.folder / "mill" / "current.json").write_text(pointer.model_dump_json())
+    with pytest.raises(DataError, match="it is for pump"):
+        store.pointer("mill")
+
+
+def test_a_record_cannot_lead_out_of_its_deployment(store, content):
+    pointer = store.add(content, record())
+    path = store.folder / "pump" / "1-abc" / "deployment.json"
+    harmful = json.loads(path.read_text()) | {"model_folder": "../../elsewhere"}
+    path.write_text(json.dumps(harmful))
+    with pytest.raises(DataError, match="not what was deployed"):
+        store.open(pointer)
+    assert store.find("pump", "1-abc") is None
+
+
+def test_what_a_killed_add_left_is_neither_seen_nor_kept(store, content):
+    left = store.folder / "pump" / ".new-1-abc"
+    left.mkdir(parents=True)
+    (left / "half").write_text("")
+    assert store.models() == []
+    store.add(content, record())
+    assert not left.exists()
+    assert not (store.folder / "pump" / "1-abc" / "half").exists()
+
+
+def test_the_way_back_is_the_latest_that_was_seen_to_work(store, content):
+    first = store.add(content, record(1)).verified()
+    second = store.add(content, record(2)).model_copy(update={"previous": first})
+    assert second.last_good() == first
+    assert second.verified().last_good().deployment == "2-abc"
+    store.point(second)
+    store.point_back("pump", store.pointer("pump").previous)
+    assert store.pointer("pump").deployment == "1-abc"
+    store.point_back("pump", None)
+    assert store.pointer("pump") is None
+
+
+def test_old_deployments_go_but_not_those_that_the_pointer_names(store, content):
+    first = store.add(content, record(1)).verified()
+    pointers = [store.add(content, record(number)) for number in range(2, 9)]
+    store.point(pointers[-1].model_copy(update={"previous": first}))
+    store.prune("pump")
+    left = {path.parent.name for path in store.folder.glob("pump/*/deployment.json")}
+    kept = range(9 - deployments.KEPT_DEPLOYMENTS, 9)
+    assert left == {"1-abc", *(f"{number}-abc" for number in kept)}
+
+
+def test_a_name_that_is_no_folder_name_is_refused():
+    with pytest.raises(ValueError, match="model_name"):
+        Pointer(
+            model_name="../pump",
+            model_version="1",
+            deployment="1-abc",
+            bento="b",
+            data_tag="",
+            sha256="",
+            deployed_at=datetime.now(UTC),
+        )
