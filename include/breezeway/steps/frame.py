@@ -90,10 +90,10 @@ def run_step(
     started = time.monotonic()
     settings = None
     try:
+        settings = Settings.from_environment()
         parser = ArgumentParser(prog=f"breezeway.steps.{name}", description=description)
         add_arguments(parser)
         arguments = parser.parse_args()
-        settings = Settings.from_environment()
         result = run(arguments, settings)
         log.info("result %s", json.dumps(result, allow_nan=False, ensure_ascii=False))
         if settings.result:

@@ -1,0 +1,278 @@
+"""The step as a command: no row is lost, bad input is named, a killed run leaves no trace."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from breezeway import preprocessing
+from breezeway.contract import Contract, load_contract
+from breezeway.raw import RawStore
+
+ROOT = Path(__file__).parents[2]
+QUERY = "SELECT device, time, payload FROM readings"
+START = np.datetime64("2026-03-01T00:00:00", "us")
+BAD = [
+    None,
+    "",
+    '{"env":{"temperature":1',
+    '{"torque":1}',
+    "NaN",
+    '{"env":{"temperature":"60","pressure":5},"rotational_speed":1,"torque":1,'
+    '"mode":"normal","vibration":[1,2,3,4]}',
+]
+
+
+def payload(generator: np.random.Generator) -> str:
+    burst = ",".join(f"{x:.4f}" for x in generator.normal(0, 1, generator.integers(4, 20)))
+    pressure = "null" if generator.random() < 0.03 else f"{generator.normal(5, 1):.4f}"
+    return (
+        f'{{"env":{{"temperature":{generator.normal(60, 5):.3f},"pressure":{pressure}}},'
+        f'"rotational_speed":{generator.normal(1500, 50):.1f},"torque":40,"mode":"normal",'
+        f'"vibration":[{burst}]}}'
+    )
+
+
+def readings(devices: int, each: int, bad_share: float = 0.0) -> pa.Table:
+    generator = np.random.default_rng(3)
+    rows = devices * each
+    payloads = [payload(generator) for _ in range(min(rows, 2000))]
+    payloads = [payloads[row % len(payloads)] for row in range(rows)]
+    for row in np.flatnonzero(generator.random(rows) < bad_share).tolist():
+        payloads[row] = BAD[row % len(BAD)]
+    minutes = np.tile(np.arange(each), devices)
+    return pa.table(
+        {
+            "device": np.repeat([f"machine-{d:02d}" for d in range(devices)], each),
+            "time": START + minutes.astype("timedelta64[m]"),
+            "payload": pa.array(payloads, pa.string()),
+        }
+    )
+
+
+@pytest.fixture
+def home(tmp_path) -> Path:
+    return tmp_path / "a home"
+
+
+def fill(home: Path, table: pa.Table) -> RawStore:
+    home.mkdir(exist_ok=True)
+    store = RawStore(f"sqlite:///{home / 'raw.db'}")
+    store.create()
+    store.append(table)
+    return store
+
+
+def command(home: Path, query: str = QUERY, tag: str = "v1") -> tuple[list[str], dict[str, str]]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "include"),
+        "BREEZEWAY_HOME": str(home),
+        "BREEZEWAY_RESULT": str(home / "result.json"),
+    }
+    step = [sys.executable, "-m", "breezeway.steps.preprocess"]
+    return [*step, "--query", query, "--tag", tag], environment
+
+
+def run_step(home: Path, query: str = QUERY, tag: str = "v1") -> tuple[int, dict]:
+    arguments, environment = command(home, query, tag)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+    return done.returncode, json.loads((home / "result.json").read_text(encoding="utf-8"))
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_rows_in_are_rows_out_and_quarantined(home):
+    table = readings(4, 2000, bad_share=0.05)
+    fill(home, table)
+    code, result = run_step(home)
+    assert code == 0
+    assert result["rows_in"] == len(table) == result["rows"] + result["quarantined"]
+    assert 300 < result["quarantined"] < 500
+    assert result["reasons"].keys() == {"null_payload", "not_json", "missing", "wrong_type"}
+    folder = Path(result["folder"])
+    good = ds.dataset(folder / "features").to_table()
+    bad = ds.dataset(folder / "quarantine").to_table()
+    assert len(good) == result["rows"] and len(bad) == result["quarantined"]
+    keys = {
+        (row["device"], row["time"].replace(tzinfo=None))
+        for part in (good, bad)
+        for row in part.select(["device", "time"]).to_pylist()
+    }
+    assert len(keys) == len(table)
+    assert set(bad["payload"].to_pylist()) <= set(BAD)
+
+
+def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
+    """The assertion itself: a parser that loses a row makes the step fail."""
+    contract = load_contract(ROOT / "include" / "sensors.toml")
+    parse = preprocessing.PayloadParser.parse
+
+    def lose_one(self, payloads):
+        good, values, violations = parse(self, payloads)
+        violations.pop(next(iter(violations)))
+        return good, values, violations
+
+    monkeypatch.setattr(preprocessing.PayloadParser, "parse", lose_one)
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    table = readings(1, 200, bad_share=0.1).append_column("label", pa.nulls(200, pa.int64()))
+    with pytest.raises(AssertionError, match="rows in"):
+        preprocessing.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+
+
+def test_order_chunks_threads_and_ray_change_no_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(preprocessing, "PART_ROWS", 5_000)
+    monkeypatch.setattr(preprocessing, "BLOCK_ROWS", 2_048)
+    contract = load_contract(ROOT / "include" / "sensors.toml")
+    table = readings(6, 3000, bad_share=0.05)
+    labels = pa.table(
+        {
+            "device": ["machine-01", "machine-01"],
+            "start": pa.array([START, START + np.timedelta64(1, "h")]),
+            "end": pa.array([START + np.timedelta64(2, "h"), START + np.timedelta64(3, "h")]),
+        }
+    )
+    shuffled = table.take(pa.array(np.random.default_rng(0).permutation(len(table))))
+    ways = {
+        "whole": ([table], 1),
+        "shuffled": ([shuffled.slice(k, 777) for k in range(0, len(table), 777)], 2),
+    }
+    contents = {}
+    for way, (chunks, threads) in ways.items():
+        folder = tmp_path / way
+        folder.mkdir()
+        preprocessing.make_dataset(chunks, contract, labels, "q", folder, threads, 10**9)
+        contents[way] = content(folder)
+    assert contents["whole"] == contents["shuffled"]
+    features = ds.dataset(tmp_path / "whole" / "features").to_table()
+    assert len(list((tmp_path / "whole" / "features").iterdir())) > 2
+    positive = features.filter(features["label"].to_numpy() == 1)
+    assert set(positive["device"].to_pylist()) == {"machine-01"}
+    assert 160 < len(positive) < 180  # three hours of minutes less the quarantined
+
+
+def test_ray_gives_the_same_bytes(home):
+    fill(home, readings(6, 400, bad_share=0.05))
+    assert run_step(home, tag="direct")[0] == 0
+    os.environ["BREEZEWAY_RAY_MIN_ROWS"] = "1"
+    try:
+        code, result = run_step(home, tag="ray")
+    finally:
+        del os.environ["BREEZEWAY_RAY_MIN_ROWS"]
+    assert code == 0, result
+    assert content(home / "work/direct/dataset") == content(home / "work/ray/dataset")
+
+
+def test_duplicate_times_are_quarantined_and_order_does_not_matter(home):
+    table = readings(2, 100)
+    again = table.slice(10, 5)
+    fill(home, pa.concat_tables([table.slice(50), again, table.slice(0, 50)]))
+    code, result = run_step(home)
+    assert code == 0
+    assert (result["rows"], result["reasons"]) == (200, {"duplicate_time": 5})
+    rows = ds.dataset(Path(result["folder"]) / "features").to_table()
+    assert rows.select(["device", "time"]).equals(
+        rows.select(["device", "time"]).sort_by([("device", "ascending"), ("time", "ascending")])
+    )
+
+
+def test_an_unknown_device_is_quarantined(home):
+    table = readings(1, 100)
+    stranger = table.slice(0, 3).set_column(0, "device", pa.array(["pump-1", "pump-1", ""]))
+    fill(home, pa.concat_tables([table, stranger]))
+    code, result = run_step(home)
+    assert (code, result["reasons"]) == (0, {"unknown_device": 3})
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "message"),
+    [
+        ("DELETE FROM readings", 64, "SELECT"),
+        ("SELECT 1; DROP TABLE readings", 64, ""),
+        ("SELECT device, time FROM readings", 65, "payload"),
+        (QUERY + " WHERE device = 'nobody'", 65, "query: it returned no row"),
+        ("SELECT device, time, payload FROM nowhere", 64, "nowhere"),
+    ],
+)
+def test_a_bad_query(home, query, code, message):
+    fill(home, readings(1, 50))
+    got, result = run_step(home, query)
+    assert got == code, result
+    assert result["exit_code"] == code and message in result["error"]
+    assert not (home / "work/v1/dataset").exists()
+
+
+def test_all_null_payloads_fail_and_the_evidence_is_kept(home):
+    table = readings(1, 50)
+    fill(home, table.set_column(2, "payload", pa.nulls(50, pa.string())))
+    code, result = run_step(home)
+    assert code == 65
+    assert "50 of 50 rows break the contract (50 null_payload)" in result["error"]
+    evidence = home / "work/v1/rejected"
+    assert str(evidence) in result["error"]
+    assert len(ds.dataset(evidence / "quarantine").to_table()) == 50
+
+
+def test_batch_expectations(home):
+    table = readings(1, 50)
+    hot = [
+        re.sub(r'"temperature":[0-9.]+', '"temperature":99', text)
+        for text in table["payload"].to_pylist()
+    ]
+    fill(home, table.set_column(2, "payload", pa.array(hot)))
+    code, result = run_step(home)
+    assert code == 65
+    assert "fields.temperature.batch.mean: the mean is 99 °C, expected 20 to 90" in result["error"]
+
+
+@pytest.mark.parametrize("tag", ["", "a b", "../x", "-x", "a..b", "x.lock", "é", "a/b"])
+def test_an_illegal_tag(home, tag):
+    home.mkdir()
+    code, result = run_step(home, tag=tag)
+    assert code == 64
+
+
+def test_a_label_that_is_neither_0_nor_1_is_quarantined(tmp_path):
+    text = (ROOT / "include" / "sensors.toml").read_text(encoding="utf-8")
+    contract = Contract.from_text(text.replace('table = "labels"', 'column = "label"'), "x")
+    table = readings(1, 40).append_column("label", pa.array([0, 1, None, 2] * 10, pa.int64()))
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    with pytest.raises(preprocessing.DataError, match=r"10 of 40 .* \(10 wrong_type\)"):
+        preprocessing.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+    quarantined = ds.dataset(folder / "quarantine").to_table()
+    assert set(quarantined["field"].to_pylist()) == {"label"}
+
+
+def test_killed_at_any_point_a_rerun_gives_the_same_bytes(home):
+    fill(home, readings(8, 5000, bad_share=0.05))
+    assert run_step(home, tag="calm")[0] == 0
+    arguments, environment = command(home, tag="killed")
+    for seconds in (0.8, 1.6, 2.4, 3.2):
+        process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    code, result = run_step(home, tag="killed")
+    assert code == 0
+    assert content(home / "work/killed/dataset") == content(home / "work/calm/dataset")
+    left = {entry.name for entry in (home / "work/killed").iterdir()}
+    assert left == {"dataset", ".preprocess.lock"}
