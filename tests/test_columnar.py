@@ -168,7 +168,9 @@ def test_json_equals_the_definition(payloads):
 delimited_part = st.one_of(
     finite.map(repr),
     st.integers(-2000, 2000).map(str),
-    st.sampled_from(["", "x", "1", "e", "é", "nan", "inf", "1.", ".5", "+1", "1e", " 1", "1_0", "١"]),
+    st.sampled_from(
+        ["", "x", "1", "e", "é", "nan", "inf", "1.", ".5", "+1", "1e", " 1", "1_0", "١"]
+    ),
     st.text(alphabet="0123456789eE+-.", max_size=6),
 )
 
@@ -195,7 +197,12 @@ def test_the_fast_way_is_taken_for_good_rows(monkeypatch):
         raise AssertionError(f"the slow way was taken for {payload!r}")
 
     monkeypatch.setattr(Contract, "parse", refuse)
-    rows = [BASE, BASE.replace("1.5", "null"), BASE.replace('"x"', '"é\\""'), BASE.replace(",", " , ")]
+    rows = [
+        BASE,
+        BASE.replace("1.5", "null"),
+        BASE.replace('"x"', '"é\\""'),
+        BASE.replace(",", " , "),
+    ]
     good, _, violations = PARSERS["json"].parse(pa.array(rows[:2] + rows[3:]))
     assert good.all() and not violations
     good, _, _ = PARSERS["delimited"].parse(pa.array(["1.5|x|3", "|é|-7"]))

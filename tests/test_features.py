@@ -141,7 +141,9 @@ def test_division_by_zero_is_a_missing_value():
     assert np.isnan(got[:2]).all() and got[2] == 2.0
 
 
-@pytest.mark.parametrize("text", ["", "a +", "a if b else c", "a.b", "[a]", "True", "lambda: a", "v"])
+@pytest.mark.parametrize(
+    "text", ["", "a +", "a if b else c", "a.b", "[a]", "True", "lambda: a", "v"]
+)
 def test_what_is_no_arithmetic_is_refused(text):
     with pytest.raises(ValueError):
         Expression(text, {"a", "b"}, {"v"})
