@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from breezeway import datasets, drift, scorecard, tracking
-from breezeway.errors import DataError, UsageError
-from breezeway.model import ScoringModel, find_version, load
+from breezeway import datasets, drift, registry, scorecard, tracking
+from breezeway.errors import DataError
+from breezeway.model import ScoringModel, load
 from breezeway.preprocessing import make_dataset
 from breezeway.raw import RawStore
 from breezeway.settings import Settings
@@ -52,11 +52,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def _champion(settings: Settings, model: ScoringModel) -> ScoringModel | None:
     """The model in service; None where there is none."""
-    try:
-        version = find_version(settings, model.name, "champion")
-    except UsageError:
-        return None
-    return model if version == model.version else load(settings, model.name, version)
+    version = registry.champion(settings, model.name)
+    if version is None or version == model.version:
+        return model if version else None
+    return load(settings, model.name, version)
 
 
 def _judge(
@@ -131,7 +130,7 @@ def _features(query: str, model: ScoringModel, settings: Settings, work: Path) -
 
 
 def _unseen(readings: pa.Table, model: ScoringModel) -> np.ndarray:
-    return ~model.trained_on(readings["device"], readings["time"])
+    return ~model.trained_on.covers(readings["device"], readings["time"])
 
 
 def _scores(model: ScoringModel, readings: pa.Table) -> np.ndarray:
@@ -206,7 +205,9 @@ def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
     """A sample of what the model was trained on, with its scores."""
     version = datasets.open_dataset(settings, model.data_tag)
     table = ds.dataset(version.folder / "features").to_table()
-    table = drift.sample(table.filter(pa.array(model.trained_on(table["device"], table["time"]))))
+    table = drift.sample(
+        table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
+    )
     return table.append_column("score", pa.array(_scores(model, table)))
 
 

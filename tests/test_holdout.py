@@ -1,0 +1,53 @@
+"""What judges a model was never learned from."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from breezeway import scorecard
+from breezeway.contract import Contract
+from breezeway.errors import DataError
+from breezeway.holdout import TrainingScope, training_scope
+from tests.fixtures.plant import CONTRACT
+
+START = np.datetime64("2026-01-01", "us")
+
+
+def rows_of(devices: int, each: int) -> scorecard.Rows:
+    names = np.repeat([f"mill-{d}" for d in range(devices)], each)
+    times = np.tile(START + np.arange(each).astype("timedelta64[m]"), devices)
+    label = np.zeros(devices * each, np.int8)
+    label[:: 2 * each] = 1  # every second device has an event
+    return scorecard.rows_of({"device": names, "time": times, "label": label})
+
+
+def test_by_time_the_newest_share_is_kept_back():
+    rows = rows_of(4, 1000)
+    scope = training_scope(rows, Contract.from_text(CONTRACT.format(by="time"), "x"))
+    seen = rows.time < scope.until
+    assert scope.devices is None
+    assert seen.mean() == pytest.approx(0.8, abs=0.01)
+    assert rows.time[seen].max() < rows.time[~seen].min()
+
+
+def test_by_device_whole_devices_are_kept_back_with_and_without_events():
+    rows = rows_of(20, 10)
+    scope = training_scope(rows, Contract.from_text(CONTRACT.format(by="device"), "x"))
+    names = rows.names[rows.device]
+    seen = scope.covers(names, rows.time.astype("datetime64[us]"))
+    assert set(names[seen]) == scope.devices and not set(names[~seen]) & scope.devices
+    assert len(set(names[~seen])) == 4
+    assert len({name for name in names[~seen & rows.label]}) == 2
+    later = pa.array([int(rows.time.max()) + 60_000_000], pa.timestamp("us", "UTC"))
+    assert not scope.covers(pa.array([next(iter(scope.devices))]), later).any()
+
+
+def test_one_device_cannot_be_split():
+    with pytest.raises(DataError, match=r"split.holdout: 1 devices are too few"):
+        training_scope(rows_of(1, 10), Contract.from_text(CONTRACT.format(by="device"), "x"))
+
+
+@pytest.mark.parametrize("devices", [None, frozenset({"b", "é"})])
+def test_scope_survives_json(devices):
+    scope = TrainingScope(1_767_225_600_123_457, devices)
+    assert TrainingScope.from_json(scope.to_json()) == scope
