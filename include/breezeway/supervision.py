@@ -1,0 +1,240 @@
+"""The one process supervisor: supervisord, fed and asked by the launcher.
+
+It restarts what dies, ends whole process groups and turns its programs' logs over. Here is
+what it is told (a configuration file) and what is asked of it (XML-RPC on a socket).
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from breezeway.errors import InternalError, ServiceUnavailable, UsageError
+
+SOCKET_VARIABLE = "BREEZEWAY_SUPERVISOR_SOCKET"
+
+GIVEN_UP = 1_000_000
+
+_HEAD = f"""\
+[supervisord]
+nodaemon = true
+silent = true
+logfile = logs/supervisord.log
+logfile_maxbytes = 1MB
+logfile_backups = 1
+pidfile = run/supervisord.pid
+
+[unix_http_server]
+file = %(ENV_{SOCKET_VARIABLE})s
+chmod = 0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+_PROGRAM = """
+[program:{name}]
+command = {command}
+environment = {environment}
+autostart = false
+autorestart = true
+startsecs = 5
+startretries = 3
+stopsignal = {stop_signal}
+stopasgroup = {by_group}
+killasgroup = true
+stopwaitsecs = 10
+redirect_stderr = true
+stdout_logfile = logs/{name}.log
+stdout_logfile_maxbytes = 20MB
+stdout_logfile_backups = 2
+"""
+
+# Groups are stopped one after the other, from the highest priority down.
+_GROUP = """
+[group:{name}]
+programs = {programs}
+priority = {priority}
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program under supervision.
+
+    Args:
+        name: also of its log.
+        command: words without spaces; found in PATH, run in the platform's home.
+        secrets: variables that this program alone gets.
+        stop_signal: sent to its process group; to itself alone if it serves others.
+        serves_others: stopped after those that do not.
+    """
+
+    name: str
+    command: Sequence[str]
+    secrets: dict[str, str] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    serves_others: bool = False
+
+    @property
+    def group(self) -> str:
+        return "stores" if self.serves_others else "servers"
+
+
+class Supervisor:
+    """One supervisord for one home.
+
+    Args:
+        home: working folder of the programs; has the folders `run` and `logs`.
+        programs: none of which runs before `start_program`.
+        environment: of all programs.
+    """
+
+    def __init__(self, home: Path, programs: Sequence[Program], environment: dict[str, str]):
+        self.home = home
+        self.programs = {program.name: program for program in programs}
+        self._folder = _socket_folder(home)
+        self._environment = environment | {SOCKET_VARIABLE: str(self._folder / "s")}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pids: dict[str, int | None] = {}
+        self._deaths: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Start supervisord itself.
+
+        Raises:
+            InternalError: it ends at once, or does not answer.
+        """
+        configuration = self.home / "run" / "supervisord.conf"
+        private_write(configuration, self._configuration())
+        with (self.home / "logs" / "supervisord.out").open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+                cwd=self.home,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is the launcher's to handle
+            )
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise InternalError(f"supervisord does not start.{self.tail('supervisord.out')}")
+            time.sleep(0.05)
+
+    def _configuration(self) -> str:
+        """The configuration file: no path of this machine is in it, so none needs escaping."""
+        text = _HEAD
+        for program in self.programs.values():
+            text += _PROGRAM.format(
+                name=program.name,
+                command=" ".join(program.command),
+                environment=",".join(f'{key}="{value}"' for key, value in program.secrets.items()),
+                stop_signal=program.stop_signal,
+                by_group="false" if program.serves_others else "true",
+            )
+        for priority, group in enumerate(("stores", "servers"), start=1):
+            names = ",".join(p.name for p in self.programs.values() if p.group == group)
+            text += _GROUP.format(name=group, programs=names, priority=priority) if names else ""
+        return text
+
+    def _answers(self) -> bool:
+        try:
+            self._ask("getState")
+        except OSError:
+            return False
+        return True
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(serverurl=f"unix://{self._folder / 's'}")
+        server = ServerProxy("http://supervisor", transport=transport)
+        try:
+            return getattr(server.supervisor, method)(*arguments)
+        finally:
+            transport.close()
+
+    def start_program(self, name: str) -> None:
+        self._ask("startProcess", f"{self.programs[name].group}:{name}", False)
+
+    def events(self) -> list[str]:
+        """Sentences on what died since the last call.
+
+        Raises:
+            ServiceUnavailable: supervisord itself is gone.
+        """
+        try:
+            states = self._ask("getAllProcessInfo")
+        except (OSError, Fault) as error:
+            raise ServiceUnavailable(
+                f"supervisord is gone ({error}); its log: {self.home / 'logs/supervisord.log'}."
+            ) from None
+        sentences = []
+        for state in states:
+            name, pid, before = state["name"], state["pid"], self._pids.get(state["name"])
+            log = f"its log: {self.home / 'logs' / name}.log"
+            if state["statename"] == "FATAL" and self._deaths.get(name) != GIVEN_UP:
+                self._deaths[name] = GIVEN_UP
+                sentences.append(f"{name} does not stay up and is given up; {log}")
+            elif pid and before and before != pid:
+                self._deaths[name] = self._deaths.get(name, 0) + 1
+                sentences.append(f"{name} ended and was started again; {log}")
+            self._pids[name] = pid or before
+        return sentences
+
+    def hopeless(self, name: str) -> bool:
+        """Whether the program died so often, as far as `events` saw, that waiting is no use."""
+        return self._deaths.get(name, 0) >= 3
+
+    def tail(self, log: str, lines: int = 15) -> str:
+        """The end of a log, to be put behind a sentence."""
+        path = self.home / "logs" / log
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        return f" The end of {path}:\n" + "\n".join(text.splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """Stop all programs, those that serve others last, and supervisord."""
+        if self._process:
+            self._process.terminate()
+            try:
+                self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def private_write(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, aside first."""
+    aside = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        aside.unlink()
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    aside.replace(path)
+
+
+def _socket_folder(home: Path) -> Path:
+    """A private folder with a short name: a socket's path may have about 100 bytes.
+
+    Raises:
+        UsageError: somebody else has made it.
+    """
+    name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"breezeway-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise UsageError(f"{folder} belongs to somebody else; set TMPDIR to a folder of yours.")
+    return folder
