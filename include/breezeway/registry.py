@@ -181,13 +181,14 @@ def promote(
         if now != expected_champion and not again:
             return _refuse(settings, model_name, version, _lost(version, expected_champion, now))
         if not again:
+            _settle_champions(settings, model_name, model)
             _tag(settings, model_name, version, champion_before=now or "")
             _set_champion(settings, model_name, version)
             model = find_model(settings, model_name)
             now = aliases(model).get(CHAMPION)
         if now != version:
             return _refuse(settings, model_name, version, _lost(version, expected_champion, now))
-        _keep_champions(settings, model_name, _champions(model))
+        _settle_champions(settings, model_name, model)
         _tag(settings, model_name, version, decision="promoted", reason=reason, decided_at=_now())
         return Decision(True, reason)
 
@@ -240,7 +241,7 @@ def rollback(
             if left.get("breezeway.rolled_back_to") == now:
                 return now
             raise UsageError(f"The champion of {model_name!r} is {now}, not {from_version}.")
-        earlier = _champions(model)[:-1]
+        earlier = _settle_champions(settings, model_name, model)[:-1]
         target = to_version or (earlier[-1] if earlier else None)
         if target is None:
             raise UsageError(f"{model_name!r} {now} is the first champion: none to go back to.")
@@ -407,21 +408,23 @@ def _refuse(settings: Settings, model_name: str, version: str, reason: str) -> D
     return Decision(False, reason)
 
 
-def _champions(model: Mapping[str, Any]) -> list[str]:
-    """Champions, oldest first, up to the present one; that may have been set by hand."""
-    found = json.loads(tags(model).get("breezeway.champions", "[]"))
+def _settle_champions(settings: Settings, model_name: str, model: Mapping[str, Any]) -> list[str]:
+    """Champions, oldest first; the present one is added if it was set by hand or by the killed."""
+    kept = json.loads(tags(model).get("breezeway.champions", "[]"))
     now = aliases(model).get(CHAMPION)
-    return found if now is None or found[-1:] == [now] else [*found, now]
+    if now is None or kept[-1:] == [now]:
+        return kept
+    _keep_champions(settings, model_name, [*kept, now])
+    return [*kept, now]
 
 
 def _keep_champions(settings: Settings, model_name: str, champions: list[str]) -> None:
-    value = json.dumps(champions[-KEPT_CHAMPIONS:])
     post(
         settings,
         "registered-models/set-tag",
         name=model_name,
         key="breezeway.champions",
-        value=value,
+        value=json.dumps(champions[-KEPT_CHAMPIONS:]),
     )
 
 
