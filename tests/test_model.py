@@ -53,6 +53,9 @@ class TestReadTable:
         whole = pa.concat_tables(parts)
         labelled = whole.filter(whole["label"].is_valid())
         assert len(labelled) < len(whole)
+        may_learn = table.scope.covers(labelled["device"], labelled["time"])
+        assert 0.75 < may_learn.mean() < 0.85
+        labelled = labelled.filter(pa.array(may_learn))
         assert table.features.dtype == np.float32
         np.testing.assert_array_equal(
             table.features[:, 1], labelled["torque"].to_numpy().astype(np.float32)
@@ -64,6 +67,7 @@ class TestReadTable:
         [
             ([0, 0, None], "one class only: 0 of 2 rows are positive"),
             ([1, None, 1], "one class only: 2 of 2 rows are positive"),
+            ([0, 0, 1], "one class only: 0 of 2 rows to train on"),
             ([None, None, None], "label: no row has one"),
         ],
     )
@@ -250,7 +254,8 @@ def model_folder(tmp_path, table, plant_dataset):
     booster.save_model(tmp_path / "model" / "model.ubj")
     shutil.copy(plant_dataset / "contract.toml", extra)
     shutil.copy(plant_dataset / "examples.json", extra)
-    decided = {"threshold": 0.7, "model_name": "mill", "data_tag": "v1"}
+    scope = json.loads(table.scope.to_json())
+    decided = {"threshold": 0.7, "model_name": "mill", "data_tag": "v1", "trained_on": scope}
     (extra / "threshold.json").write_text(json.dumps(decided))
     return tmp_path / "model"
 
@@ -260,6 +265,7 @@ class TestLoadFolder:
         loaded = model.load_folder(model_folder, version="3")
         assert (loaded.threshold, loaded.name, loaded.version) == (0.7, "mill", "3")
         assert loaded.data_tag == "v1"
+        assert loaded.trained_on == table.scope
         assert loaded.contract == contract_of()
         booster = xgb.Booster(model_file=model_folder / "model.ubj")
         expected = booster.predict(

@@ -18,6 +18,7 @@ import xgboost as xgb
 from breezeway import scorecard
 from breezeway.contract import Contract
 from breezeway.errors import DataError, InternalError, UsageError
+from breezeway.holdout import TrainingScope, training_scope
 from breezeway.scorecard import Rows
 from breezeway.settings import Settings
 
@@ -46,11 +47,13 @@ EXTRA_FOLDER = "extra_files"
 
 
 class Table(NamedTuple):
-    """The labelled rows of a dataset, in the order (device, time)."""
+    """The labelled rows that a model may learn from, in the order (device, time)."""
 
     rows: Rows
     features: np.ndarray
     """float32 (rows, features); NaN is missing."""
+    scope: TrainingScope
+    """Which rows of the dataset these are; the others are kept back to judge the model."""
 
     def frame(self, score: np.ndarray, kept: np.ndarray | slice = slice(None)) -> dict[str, Any]:
         """Return the columns that `breezeway.scorecard` reads, of the rows in `kept`."""
@@ -71,7 +74,7 @@ class Fold(NamedTuple):
 
 
 def read_table(folder: Path, contract: Contract) -> Table:
-    """Read the labelled rows of a dataset folder.
+    """Read the labelled rows of a dataset folder that a model may learn from.
 
     Raises:
         DataError: a column is missing, no row has a label, or the labels hold one class only.
@@ -91,15 +94,22 @@ def read_table(folder: Path, contract: Contract) -> Table:
     if not len(table):
         raise DataError("label: no row has one, and a model learns from labelled rows only.")
     rows = scorecard.rows_of(table)
-    positive = int(rows.label.sum())
-    if positive in (0, len(table)):
-        raise DataError(
-            f"The labels hold one class only: {positive} of {len(table)} rows are positive."
-        )
-    features = np.empty((len(table), len(names)), dtype=np.float32)
+    _check_classes(rows.label, "rows")
+    scope = training_scope(rows, contract)
+    rows = rows.where(scope.covers(rows.names[rows.device], rows.time))
+    _check_classes(rows.label, "rows to train on, without those kept back,")
+    features = np.empty((len(rows.label), len(names)), dtype=np.float32)
     for number, name in enumerate(names):
         features[:, number] = table[name].to_numpy()[rows.order]
-    return Table(rows, features)
+    return Table(rows, features, scope)
+
+
+def _check_classes(label: np.ndarray, which: str) -> None:
+    positive = int(label.sum())
+    if positive in (0, len(label)):
+        raise DataError(
+            f"The labels hold one class only: {positive} of {len(label)} {which} are positive."
+        )
 
 
 def split(rows: Rows, contract: Contract) -> list[Fold]:
@@ -329,6 +339,7 @@ class ScoringModel:
         booster: scores float64 (rows, features) in the order of `contract.feature_names`.
         threshold: a reading is in alarm from this score on.
         examples: recorded readings, their features and the score that this model must give.
+        trained_on: the readings that must not judge it.
         lineage: data tag and hash, parameters tag, run: the keys that `train` wrote.
         name, version: of the registered model; the version is None when loaded from a folder
             that nobody named a version for.
@@ -338,6 +349,7 @@ class ScoringModel:
     contract: Contract
     threshold: float
     examples: list[dict[str, Any]]
+    trained_on: TrainingScope
     lineage: dict[str, str] = field(default_factory=dict)
     name: str = ""
     version: str | None = None
@@ -370,8 +382,8 @@ def load_folder(folder: Path, version: str | None = None, threads: int = 1) -> S
     """Load the model that lies in an MLflow model folder; needs no MLflow.
 
     The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
-    (`threshold`, `model_name` and the lineage keys) and `examples.json` (a list of `device`,
-    `readings` with `time` and `payload`, `features`, `score`).
+    (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
+    of `device`, `readings` with `time` and `payload`, `features`, `score`).
 
     Args:
         version: number of the registered version, which the folder itself doesn't know.
@@ -385,16 +397,25 @@ def load_folder(folder: Path, version: str | None = None, threads: int = 1) -> S
         contract = Contract.from_text((extra / "contract.toml").read_text("utf-8"), "contract.toml")
         decided = json.loads((extra / "threshold.json").read_text("utf-8"))
         examples = json.loads((extra / "examples.json").read_text("utf-8"))
-        booster = xgb.Booster(
-            {"nthread": threads}, model_file=bytearray((folder / MODEL_FILE).read_bytes())
-        )
-    except (OSError, ValueError, xgb.core.XGBoostError) as error:
-        raise DataError(f"{folder} holds no model that loads: {error}") from None
+        threshold, name = decided["threshold"], decided["model_name"]
+        scope = TrainingScope.from_json(json.dumps(decided["trained_on"]))
+        model_file = bytearray((folder / MODEL_FILE).read_bytes())
+        booster = xgb.Booster({"nthread": threads}, model_file=model_file)
+    except (OSError, ValueError, KeyError, xgb.core.XGBoostError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{folder} holds no model that loads: {reason}") from None
     if booster.feature_names != contract.feature_names:
         raise DataError(f"{folder}: the model's features are not those of its contract.")
     lineage = {key: value for key, value in decided.items() if isinstance(value, str)}
     return ScoringModel(
-        booster, contract, decided["threshold"], examples, lineage, lineage["model_name"], version
+        booster=booster,
+        contract=contract,
+        threshold=threshold,
+        examples=examples,
+        trained_on=scope,
+        lineage=lineage,
+        name=name,
+        version=version,
     )
 
 
