@@ -345,7 +345,7 @@ def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) 
 
 
 def tree_filled(settings: Settings, listing: Path) -> bool:
-    return any(settings.work.glob("workspace-*/tree/data/features/*"))
+    return any(settings.work.glob(".workspace-*/tree/data/features/*"))
 
 
 def cached(settings: Settings, listing: Path) -> bool:

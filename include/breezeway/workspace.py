@@ -114,7 +114,8 @@ def open_workspace(settings: Settings) -> Iterator["Workspace"]:
         settings.work.mkdir(parents=True, exist_ok=True)
         with exclusive(settings, "workspaces"):
             _sweep(settings.work)
-            folder = Path(tempfile.mkdtemp(prefix="workspace-", dir=settings.work))
+            # The dot keeps it apart from the work folders of tags.
+            folder = Path(tempfile.mkdtemp(prefix=".workspace-", dir=settings.work))
             owner = FileLock(folder / "owner.lock")
             owner.acquire(blocking=False)
         try:
@@ -129,7 +130,7 @@ def open_workspace(settings: Settings) -> Iterator["Workspace"]:
 
 
 def _sweep(work: Path) -> None:
-    for folder in work.glob("workspace-*"):
+    for folder in work.glob(".workspace-*"):
         owner = FileLock(folder / "owner.lock")
         try:
             owner.acquire(blocking=False)
