@@ -47,6 +47,10 @@ def rows_from(label: np.ndarray, interval: int = 60) -> scorecard.Rows:
     )
 
 
+def chosen_threshold(rows, score, contract) -> float:
+    return model.choose_threshold(model.threshold_curve(rows, score, contract), contract)
+
+
 class TestReadTable:
     def test_labelled_rows_in_order(self, table, plant_dataset):
         parts = [pq.read_table(p) for p in sorted((plant_dataset / "features").iterdir())]
@@ -172,7 +176,7 @@ class TestThreshold:
     def test_budget_is_kept_and_used(self, table, scores):
         known = scores.fold >= 0
         rows, score = table.rows.where(known), scores.score[known]
-        threshold = model.choose_threshold(rows, score, contract_of())
+        threshold = chosen_threshold(rows, score, contract_of())
         assert self.false_a_day(rows, score, threshold) <= 2
         lower = np.sort(score[score < threshold])[-len(score) // 20]
         assert self.false_a_day(rows, score, lower) > 2
@@ -184,7 +188,7 @@ class TestThreshold:
         label[0, 1000:1050] = 1
         rows = rows_from(label)
         score = generator.random(3000)
-        threshold = model.choose_threshold(rows, score, contract_of())
+        threshold = chosen_threshold(rows, score, contract_of())
         assert (score >= threshold).mean() < 0.05
 
     def test_costs_weigh_missed_events_against_false_episodes(self):
@@ -197,7 +201,7 @@ class TestThreshold:
         def chosen(missed: float) -> float:
             costs = f"missed_event_cost = {missed}\nfalse_episode_cost = 1"
             contract = contract_of(false_episodes_per_day=costs)
-            return model.choose_threshold(rows_from(label), score.ravel(), contract)
+            return chosen_threshold(rows_from(label), score.ravel(), contract)
 
         assert chosen(2) == 0.9
         assert chosen(4) == 0.4
@@ -207,14 +211,14 @@ class TestThreshold:
         label[0, 50:60] = 1
         score = np.zeros(100)
         score[10] = 1.0
-        threshold = model.choose_threshold(rows_from(label), score, contract_of())
+        threshold = chosen_threshold(rows_from(label), score, contract_of())
         assert threshold > 1.0
 
     def test_a_score_of_two_values_does_not_end_in_endless_alarm(self):
         label = np.zeros((1, 100), dtype=int)
         label[0, 50:60] = 1
         score = np.where(label.ravel() == 1, 0.9, 0.1)
-        assert model.choose_threshold(rows_from(label), score, contract_of()) == 0.9
+        assert chosen_threshold(rows_from(label), score, contract_of()) == 0.9
 
     def test_a_row_has_no_say_in_its_own_threshold(self, table, scores):
         thresholds = model.honest_thresholds(table.rows, scores, contract_of())

@@ -265,48 +265,73 @@ def out_of_fold(
     return OutOfFold(score, fold_of)
 
 
-def choose_threshold(rows: Rows, score: np.ndarray, contract: Contract) -> float:
+class ThresholdCurve(NamedTuple):
+    """What each candidate for the threshold would do, from the highest down; one array each."""
+
+    threshold: np.ndarray
+    """The first is above every score: no alarm."""
+    false_episodes: np.ndarray
+    """The most false episodes of this or any higher threshold."""
+    missed: np.ndarray
+    """Events without an alarm."""
+    events: int
+    device_days: float
+
+
+def threshold_curve(rows: Rows, score: np.ndarray, contract: Contract) -> ThresholdCurve:
+    """Try thresholds on labelled rows.
+
+    False episodes rise as the threshold falls, until they run together into one endless alarm.
+    That fall is no merit, so a threshold answers for the most false episodes of any threshold
+    above it; and none is tried that keeps half of the normal time in alarm.
+
+    Args:
+        rows: labelled rows.
+        score: (rows,), of models that did not see them.
+    """
+    horizon = scorecard.horizon_seconds(contract.interval_seconds)
+    descending = np.sort(score)[::-1]
+    ranks = np.unique(np.geomspace(1, len(score), CANDIDATES).astype(int)) - 1
+    thresholds = np.unique(descending[ranks])[::-1]
+    if not rows.label.all():
+        thresholds = thresholds[thresholds > np.median(score[~rows.label])]
+    thresholds = np.insert(thresholds, 0, np.nextafter(descending[0], np.inf))
+    begins = scorecard.event_starts(rows)
+    event = (np.cumsum(begins) - 1)[rows.label]
+    peak = np.zeros(int(begins.sum()))
+    np.maximum.at(peak, event, score[rows.label])
+    return ThresholdCurve(
+        thresholds,
+        np.maximum.accumulate(
+            [scorecard.false_episodes(rows, score >= t, horizon) for t in thresholds]
+        ),
+        np.array([(peak < t).sum() for t in thresholds]),
+        len(peak),
+        len(score) * contract.interval_seconds / DAY_SECONDS,
+    )
+
+
+def choose_threshold(curve: ThresholdCurve, contract: Contract) -> float:
     """Choose from which score on a reading is in alarm, as the contract's `alarm` says.
 
     With a budget: the lowest threshold that keeps it, in false episodes for a day of one
     device. With costs: the threshold of least cost (the lower one of two equals) in missed
     events and false episodes.
 
-    False episodes rise as the threshold falls, until they run together into one endless alarm.
-    That fall is no merit, so a threshold answers for the most false episodes of any threshold
-    above it; and none is chosen that keeps half of the normal time in alarm.
-
     Works badly on short histories: a budget of 0.2 a day allows none at all in less than
     five days of one device.
-
-    Args:
-        rows: labelled rows.
-        score: (rows,), of models that did not see them.
 
     Returns:
         The threshold; a number above every score where no alarm is best.
     """
-    horizon = scorecard.horizon_seconds(contract.interval_seconds)
-    descending = np.sort(score)[::-1]
-    ranks = np.unique(np.geomspace(1, len(score), CANDIDATES).astype(int)) - 1
-    thresholds = np.unique(descending[ranks])[::-1]
-    thresholds = thresholds[thresholds > np.median(score[~rows.label])]
-    thresholds = np.insert(thresholds, 0, np.nextafter(descending[0], np.inf))
-    false = np.maximum.accumulate(
-        [scorecard.false_episodes(rows, score >= t, horizon) for t in thresholds]
-    )
     alarm = contract.alarm
     if alarm.false_episodes_per_day is None:
-        begins = scorecard.event_starts(rows)
-        event = (np.cumsum(begins) - 1)[rows.label]
-        peak = np.zeros(int(begins.sum()))
-        np.maximum.at(peak, event, score[rows.label])
-        missed = np.array([(peak < t).sum() for t in thresholds])
-        cost = alarm.missed_event_cost * missed + alarm.false_episode_cost * false
-        return float(thresholds[np.flatnonzero(cost == cost.min())[-1]])
-    device_days = len(score) * contract.interval_seconds / DAY_SECONDS
-    kept = false <= alarm.false_episodes_per_day * device_days
-    return float(thresholds[kept][-1])
+        cost = (
+            alarm.missed_event_cost * curve.missed + alarm.false_episode_cost * curve.false_episodes
+        )
+        return float(curve.threshold[cost == cost.min()][-1])
+    kept = curve.false_episodes <= alarm.false_episodes_per_day * curve.device_days
+    return float(curve.threshold[kept][-1])
 
 
 def honest_thresholds(rows: Rows, scores: OutOfFold, contract: Contract) -> np.ndarray:
@@ -325,9 +350,8 @@ def honest_thresholds(rows: Rows, scores: OutOfFold, contract: Contract) -> np.n
         if contract.split.by == "time":
             others &= scores.fold < number
         if others.any():
-            thresholds[scores.fold == number] = choose_threshold(
-                rows.where(others), scores.score[others], contract
-            )
+            curve = threshold_curve(rows.where(others), scores.score[others], contract)
+            thresholds[scores.fold == number] = choose_threshold(curve, contract)
     return thresholds
 
 

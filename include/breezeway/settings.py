@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     serving_url: str = "http://127.0.0.1:3000"
     result: Path | None = None
     """Where a step writes its result; unset, it is only logged."""
+    run_id: str | None = None
+    """Which Airflow run (`dag_id/run_id`) the step belongs to; a key of lineage."""
     lock_wait_seconds: float = 300
     """How long a writer waits for another before it gives up with `TryAgain`."""
     threads: int = 2

@@ -1,0 +1,337 @@
+"""The search for parameters: Ray Tune and Optuna, with the same outcome every time.
+
+Trials run at once and end in any order, so nothing may depend on that order. Trials are
+suggested in batches; a batch is suggested, and its trials are stopped early, by what the batches
+before it showed and by nothing else.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import ray
+import xgboost as xgb
+from optuna.distributions import FloatDistribution, IntDistribution
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+import breezeway
+from breezeway.contract import Contract
+from breezeway.errors import DataError, InternalError, ServiceUnavailable
+from breezeway.model import (
+    DEFAULT_PARAMS,
+    SEED,
+    Fold,
+    Table,
+    booster_params,
+    matrix,
+    split,
+)
+from breezeway.scorecard import average_precision
+from breezeway.settings import Settings
+
+log = logging.getLogger("breezeway")
+
+SPACE = {
+    "max_depth": IntDistribution(2, 8),
+    "learning_rate": FloatDistribution(0.03, 0.3, log=True),
+    "min_child_weight": FloatDistribution(0.5, 50, log=True),
+    "subsample": FloatDistribution(0.5, 1.0),
+    "colsample_bytree": FloatDistribution(0.4, 1.0),
+    "reg_lambda": FloatDistribution(0.1, 30, log=True),
+    "gamma": FloatDistribution(0.0, 5.0),
+}
+
+ROUNDS_A_STEP = 20
+STEPS = 10
+"""A trial has at most 200 rounds; after each step its folds are scored."""
+PATIENCE = 2
+"""Steps without a better score after which a trial has levelled off."""
+GRACE_STEPS = 3
+"""Steps that every trial gets before it is compared with others."""
+ENOUGH_TRIALS = 4
+"""Earlier trials that a comparison needs."""
+
+RANDOM_TRIALS = 4
+"""Trials before the search begins to learn."""
+
+OBJECT_STORE_BYTES = 200 << 20
+
+os.environ.update(  # read by Tune; it writes no files that nobody reads
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_GLOBAL_CHECKPOINT_S="3600",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    RAY_AIR_NEW_OUTPUT="0",
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of parameters and how far it came.
+
+    Args:
+        number: from 0; trial 0 has the default parameters.
+        curve: mean average precision over the folds after each `ROUNDS_A_STEP` rounds.
+        ended: `complete` (all rounds), `levelled` (no gain for `PATIENCE` steps) or `behind`
+            (the median of earlier trials).
+    """
+
+    number: int
+    params: dict[str, float]
+    curve: list[float]
+    ended: str
+
+    @property
+    def average_precision(self) -> float:
+        return max(self.curve)
+
+    @property
+    def rounds(self) -> int:
+        return (self.curve.index(self.average_precision) + 1) * ROUNDS_A_STEP
+
+
+def search(table: Table, contract: Contract, count: int, settings: Settings) -> list[Trial]:
+    """Try `count` sets of parameters.
+
+    `settings.threads` trials run at once, one thread each. Together with the data and the count
+    that number decides the outcome; the machine's speed and load do not.
+
+    The best average precision of many is an optimistic estimate: `train` reports its own.
+
+    Returns:
+        The trials in the order of their numbers.
+
+    Raises:
+        DataError: no fold has both classes, to fit on and to be scored.
+        ServiceUnavailable: Ray doesn't answer, or a worker died.
+    """
+    folds = split(table.rows, contract)
+    scorable = [fold for fold in folds if table.rows.label[fold.scored].any()]
+    if not scorable:
+        raise DataError("split: no fold has a positive row to be scored on; more data is needed.")
+    with _ray(settings) as folder:
+        tuner = tune.Tuner(
+            tune.with_parameters(
+                _Boosters, table=table, folds=scorable, names=contract.feature_names
+            ),
+            tune_config=tune.TuneConfig(
+                metric="best",
+                mode="max",
+                num_samples=count,
+                search_alg=_BatchSearch(settings.threads),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(folder),
+                stop=_MedianRule(settings.threads),
+                failure_config=tune.FailureConfig(fail_fast=True),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[_Log(count)],
+                verbose=0,
+            ),
+        )
+        results = tuner.fit()
+        for error in results.errors:
+            if isinstance(error, ray.exceptions.RayError) and not isinstance(
+                error, ray.exceptions.RayTaskError
+            ):
+                raise ServiceUnavailable(f"A worker of Ray died: {error}")
+            raise InternalError(f"A trial failed: {error}")
+        trials = [_trial(result) for result in results]
+    return sorted(trials, key=lambda trial: trial.number)
+
+
+def best(trials: list[Trial]) -> Trial:
+    """Return the trial of the highest average precision, the earlier one of two equals."""
+    return max(trials, key=lambda trial: (trial.average_precision, -trial.number))
+
+
+def _trial(result: tune.Result) -> Trial:
+    params = dict(result.config)
+    number = params.pop("number")
+    return Trial(number, params, result.metrics["curve"], result.metrics["ended"] or "behind")
+
+
+class _Boosters(tune.Trainable):
+    """The boosters of one trial, one a fold, trained in lockstep.
+
+    Matrices stay with the process: the next trial in it uses them again.
+    """
+
+    def setup(self, config: dict, table: Table, folds: list[Fold], names: list[str]) -> None:
+        self._matrices = []
+        for fold in folds:
+            fit = matrix(table, fold.fit, names, threads=1)
+            scored = matrix(table, fold.scored, names, threads=1, like=fit)
+            label = table.rows.label
+            self._matrices.append((fit, scored, label[fold.fit], label[fold.scored]))
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict) -> bool:
+        params = {name: new_config[name] for name in SPACE}
+        self._boosters = [
+            xgb.Booster(booster_params(params, label, threads=1), [fit, scored])
+            for fit, scored, label, _ in self._matrices
+        ]
+        self._curve: list[float] = []
+        return True
+
+    def step(self) -> dict[str, Any]:
+        first = len(self._curve) * ROUNDS_A_STEP
+        values = []
+        for booster, (fit, scored, _, label) in zip(self._boosters, self._matrices, strict=True):
+            for number in range(first, first + ROUNDS_A_STEP):
+                booster.update(fit, number)
+            values.append(average_precision(label, booster.predict(scored)))
+        self._curve.append(float(np.mean(values)))
+        since_best = len(self._curve) - 1 - int(np.argmax(self._curve))
+        ended = "levelled" if since_best >= PATIENCE else ""
+        if len(self._curve) == STEPS:
+            ended = "complete"
+        return {
+            "best": max(self._curve),
+            "curve": self._curve,
+            "ended": ended,
+            "done": bool(ended),
+        }
+
+
+class _BatchSearch(OptunaSearch):
+    """Optuna's TPE, which hears of a batch's trials only when all of them have ended.
+
+    `ConcurrencyLimiter(batch=True)` almost does so, but a trial that ends before its neighbour
+    was suggested makes a batch of its own there.
+    """
+
+    def __init__(self, batch: int):
+        sampler = optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS)
+        super().__init__(
+            space=SPACE,
+            metric="best",
+            mode="max",
+            sampler=sampler,
+            points_to_evaluate=[DEFAULT_PARAMS],
+        )
+        self._batch = batch
+        self._numbers: dict[str, int] = {}
+        self._ended: dict[str, tuple[dict | None, bool]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        number = len(self._numbers)
+        if number % self._batch == 0 and self._ended.keys() != self._numbers.keys():
+            return None  # asked again soon
+        self._numbers[trial_id] = number
+        return {**super().suggest(trial_id), "number": number}
+
+    def on_trial_result(self, trial_id: str, result: dict) -> None:
+        """Says nothing to Optuna: what a running trial shows depends on the moment."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict | None = None, error: bool = False
+    ) -> None:
+        self._ended[trial_id] = (result, error)
+        number = self._numbers[trial_id]
+        first = number - number % self._batch
+        batch = [name for name, n in self._numbers.items() if first <= n < first + self._batch]
+        if len(batch) == self._batch and all(name in self._ended for name in batch):
+            for name in batch:
+                super().on_trial_complete(name, *self._ended[name])
+
+
+class _MedianRule(tune.Stopper):
+    """Stops a trial whose best is below the median of the bests of earlier batches by then.
+
+    The usual median rule (Golovin et al., "Google Vizier: A Service for Black-Box
+    Optimization", 2017, section 3.2.1) compares with whatever has completed; trials of earlier
+    batches have completed whatever the timing.
+    """
+
+    def __init__(self, batch: int):
+        self._batch = batch
+        self._curves: dict[int, list[float]] = {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        number, curve = result["config"]["number"], list(result["curve"])
+        self._curves[number] = curve
+        first_of_batch = number - number % self._batch
+        bests = [
+            max(earlier[: len(curve)])
+            for other, earlier in self._curves.items()
+            if other < first_of_batch
+        ]
+        if len(curve) < GRACE_STEPS or len(bests) < ENOUGH_TRIALS:
+            return False
+        return max(curve) < statistics.median(bests)
+
+    def stop_all(self) -> bool:
+        return False
+
+
+class _Log(tune.Callback):
+    def __init__(self, count: int):
+        self._count = count
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        result = trial.last_result
+        log.info(
+            "trial %d of %d: average precision %.4f after %d rounds (%s)",
+            trial.config["number"] + 1,
+            self._count,
+            result["best"],
+            len(result["curve"]) * ROUNDS_A_STEP,
+            result["ended"] or "behind",
+        )
+
+
+@contextmanager
+def _ray(settings: Settings) -> Iterator[Path]:
+    """A Ray to run on: the cluster of `RAY_ADDRESS`, or one of our own for the while.
+
+    Yields:
+        A folder for what Tune writes down, gone afterwards.
+    """
+    # Ray's sockets lie below this folder, and their paths must fit into 107 bytes.
+    base = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="bz-", dir=base if len(base) < 24 else "/tmp"))
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if os.environ.get("RAY_ADDRESS") else _own_ray(settings, folder)),
+        )
+        yield folder
+    except ConnectionError as error:
+        raise ServiceUnavailable(f"Ray does not answer: {error}") from None
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_ray(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Prepare what the processes of our own Ray inherit, and return arguments of `ray.init`."""
+    package_root = str(Path(breezeway.__file__).parents[1])
+    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ.update(
+        PYTHONPATH=os.pathsep.join(paths),
+        # Given here, the token that keeps others out isn't left in the home folder.
+        RAY_AUTH_TOKEN=secrets.token_hex(32),
+    )
+    return {
+        "num_cpus": settings.threads,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+        "_temp_dir": str(folder / "ray"),
+    }
