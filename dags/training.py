@@ -99,7 +99,7 @@ with DAG(
     },
 ) as dag:
 
-    @task(execution_timeout=timedelta(minutes=2))
+    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
     def check_inputs() -> dict:
         """Say within seconds what is missing in the form, or complete it."""
         context = get_current_context()
@@ -193,5 +193,5 @@ with DAG(
     chain(preprocess, publish_data, tune, publish_params, train, test, promote, deploy)
     # A step that was not chosen is skipped at once, so whoever takes something from a step
     # further up than the one before has to wait for it by an edge of its own.
-    publish_data >> train >> deploy
+    publish_data >> train >> [promote, deploy]
     test >> deploy

@@ -1,0 +1,46 @@
+"""Every DAG is read without an error, quickly, and without any library of the ML side."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ML = (
+    *("bentoml", "connectorx", "duckdb", "dvc", "evidently", "matplotlib", "mlflow", "numpy"),
+    *("optuna", "pandas", "polars", "pyarrow", "ray", "scipy", "sklearn", "sqlglot", "xgboost"),
+)
+PARSE = """
+import json, sys, time
+from airflow.dag_processing.dagbag import DagBag
+DagBag()  # what Airflow itself imports on the way does not count
+before, bag = time.process_time(), DagBag()
+print(json.dumps({
+    "seconds": time.process_time() - before,
+    "errors": {str(k): v for k, v in bag.import_errors.items()},
+    "dags": {d.dag_id: [t.pool for t in d.tasks] for d in bag.dags.values()},
+    "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+}))
+"""
+
+
+def test_dags_are_parsed_quickly_and_without_ml(monkeypatch) -> None:
+    from breezeway_airflow import POOLS
+
+    monkeypatch.setenv("PYTHONPATH", "include")
+    parsed = subprocess.run(
+        [sys.executable, "-c", PARSE], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    found = json.loads(parsed.stdout.splitlines()[-1])
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {path.stem for path in (ROOT / "dags").glob("*.py")}
+    assert not set(found["modules"]) & set(ML)
+    assert found["seconds"] < 1
+    pools = {pool for pools in found["dags"].values() for pool in pools}
+    assert pools == {"default_pool", *POOLS}
+
+
+def test_include_names_airflow_nowhere() -> None:
+    check = [sys.executable, "-m", "ruff", "check", "--select", "TID", "include", "dags", "plugins"]
+    found = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
