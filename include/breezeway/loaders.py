@@ -60,8 +60,9 @@ class Format:
         device: gives the device of a row.
         time: gives its time from the row and its number, 0 being the first.
         payload: gives its payload.
-        label: gives its label, as text; None where the file has none.
         columns: those that must be there.
+        label_column: holds its label: 0, 1 or nothing.
+        label: the label of all rows where there is no such column.
         separator: between two columns.
         identity: what, besides the file's bytes, decides what is loaded.
     """
@@ -69,8 +70,9 @@ class Format:
     device: Callable[[dict[str, str]], str]
     time: Callable[[dict[str, str], int], datetime]
     payload: Callable[[dict[str, str]], str | None]
-    label: Callable[[dict[str, str]], str | None] | None
     columns: list[str]
+    label_column: str | None = None
+    label: str = ""
     separator: str = ","
     identity: dict[str, Any] = field(default_factory=dict)
 
@@ -89,9 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     csv_options = parser.add_argument_group("columns of --format csv")
     csv_options.add_argument("--device-column", default="device")
     csv_options.add_argument("--time-column", default="time", help="ISO 8601; UTC without a zone")
-    csv_options.add_argument(
-        "--payload-column", action="append", metavar="COLUMN", help="holds the payload (payload)"
-    )
+    csv_options.add_argument("--payload-column", help="holds the payload (payload)")
     csv_options.add_argument(
         "--payload-columns", metavar="A,B,C", help="instead: make a JSON object of these"
     )
@@ -154,19 +154,14 @@ def skab(file: Path) -> Format:
     The folder `anomaly-free` has no labels; it is documented as normal operation, so all of it
     is labelled 0. Another file without labels has none.
     """
-    header = _header(file, ";")
-    device = f"{file.resolve().parent.name}/{file.stem}"
-    if "anomaly" in header:
-        label = lambda row: row["anomaly"]  # noqa: E731
-    elif file.resolve().parent.name == "anomaly-free":
-        label = lambda _: "0"  # noqa: E731
-    else:
-        label = None
+    folder = file.resolve().parent.name
+    device = f"{folder}/{file.stem}"
     return Format(
         device=lambda _: device,
         time=lambda row, _: _time(row, "datetime"),
         payload=lambda row: ";".join(row[name] for name in SKAB_SENSORS),
-        label=label,
+        label_column="anomaly",
+        label="0" if folder == "anomaly-free" else "",
         columns=["datetime", *SKAB_SENSORS],
         separator=";",
         identity={"format": "skab", "device": device},
@@ -179,7 +174,7 @@ def ai4i() -> Format:
         device=lambda row: row["Product ID"],
         time=lambda _, number: AI4I_START + timedelta(minutes=number),
         payload=lambda row: _json_object(row, AI4I_FIELDS),
-        label=lambda row: row["Machine failure"],
+        label_column="Machine failure",
         columns=["Product ID", "Machine failure", *AI4I_FIELDS.values()],
         identity={"format": "ai4i"},
     )
@@ -191,33 +186,23 @@ def general(arguments: argparse.Namespace) -> Format:
     Raises:
         UsageError: the arguments contradict each other.
     """
-    device, time, label = (
-        arguments.device_column,
-        arguments.time_column,
-        arguments.label_column,
-    )
     if len(arguments.separator) != 1:
         raise UsageError(f"--separator: expected one character, got {arguments.separator!r}.")
     if arguments.payload_column and arguments.payload_columns:
         raise UsageError("--payload-column and --payload-columns: expected one of them.")
-    if arguments.payload_columns:
-        names = [name.strip() for name in arguments.payload_columns.split(",") if name.strip()]
-        keys = {name: name for name in names}
-        payload = lambda row: _json_object(row, keys)  # noqa: E731
-    else:
-        names = (arguments.payload_column or ["payload"])[-1:]
-        payload = lambda row: row[names[0]] or None  # noqa: E731
+    device, time, label = arguments.device_column, arguments.time_column, arguments.label_column
+    one = arguments.payload_column or "payload"
+    several = [n.strip() for n in (arguments.payload_columns or "").split(",") if n.strip()]
     return Format(
         device=lambda row: row[device],
         time=lambda row, _: _time(row, time),
-        payload=payload,
-        label=(lambda row: row[label]) if label else None,
-        columns=[device, time, *names, *([label] if label else [])],
+        payload=(lambda row: _json_object(row, {name: name for name in several}))
+        if several
+        else (lambda row: row[one] or None),
+        label_column=label,
+        columns=[device, time, *(several or [one]), *([label] if label else [])],
         separator=arguments.separator,
-        identity={
-            "format": "csv",
-            "columns": [device, time, names, bool(arguments.payload_columns), label],
-        },
+        identity={"format": "csv", "columns": [device, time, several or one, label]},
     )
 
 
@@ -240,11 +225,6 @@ def _find_files(paths: list[Path]) -> list[Path]:
             raise UsageError(f"{path}: there is no such file or folder.")
         files += found
     return files
-
-
-def _header(file: Path, separator: str) -> list[str]:
-    with _open(file) as lines:
-        return next(csv.reader(lines, delimiter=separator), [])
 
 
 def _open(file: Path):
@@ -289,7 +269,7 @@ def _reading(
         device = form.device(row)
         if not device:
             raise ValueError(f"the device ({form.columns[0]}) is empty")
-        label = form.label(row) if form.label else None
+        label = row.get(form.label_column, form.label)
         return device, form.time(row, number), form.payload(row), _label(label)
     except ValueError as error:
         raise DataError(f"{file}, line {line}: {error}.") from None
@@ -305,8 +285,8 @@ def _time(row: dict[str, str], column: str) -> datetime:
         ) from None
 
 
-def _label(text: str | None) -> int | None:
-    if text is None or text == "":
+def _label(text: str) -> int | None:
+    if text == "":
         return None
     if text not in ("0", "1", "0.0", "1.0"):
         raise ValueError(f"the label: expected 0, 1 or nothing, got {text!r}")

@@ -59,7 +59,9 @@ def check_query(query: str, address: str) -> str:
         into = re.search(r"(?i)\binto\b", query)
         hint = " (a SELECT INTO writes, and is refused)" if into else ""
         reason = _first_line(error)
-        raise UsageError(f"--query does not parse as {dialect} SQL{hint}: {reason}") from None
+        raise UsageError(
+            f"--query: expected one SELECT; as {dialect} SQL it does not parse{hint}: {reason}"
+        ) from None
     if not statements:
         raise UsageError("--query is empty: expected one SELECT.")
     if len(statements) > 1:

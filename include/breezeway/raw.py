@@ -1,6 +1,7 @@
 """Raw readings: appended once, read by one SELECT that cannot write, in memory that stays flat."""
 
 import logging
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -76,10 +77,10 @@ _MYSQL_KIND_NAMES = {
     code: name for name, code in vars(FIELD_TYPE).items() if not name.startswith("_")
 }
 _SQLITE_KINDS = {
-    "device": (bytes, int),
-    "time": (bytes,),
-    "payload": (bytes,),
-    "label": (int,),
+    "device": {bytes, int},
+    "time": {bytes},
+    "payload": {bytes},
+    "label": {int},
 }
 _SQLITE_KIND_NAMES = {bytes: "text", int: "integer", float: "real"}
 _EXPECTED = {
@@ -195,15 +196,14 @@ class RawStore:
         try:
             if self._dialect == "sqlite":
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-                with self._engine.connect() as connection:
+            with self._engine.begin() as connection:
+                if self._dialect == "sqlite":
                     # Whoever streams for minutes keeps nobody from writing.
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            try:
-                _metadata.create_all(self._engine)
-            except sa.exc.DBAPIError as error:
-                if "exists" not in str(error.orig):
-                    raise
-                _metadata.create_all(self._engine)  # someone else created them meanwhile
+                for table in _metadata.sorted_tables:
+                    connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+                    for index in table.indexes:
+                        self._create_index(connection, index)
         except (sa.exc.DBAPIError, OSError) as error:
             self._fail(error)
 
@@ -342,6 +342,14 @@ class RawStore:
             yield _narrow(_concat(parts))
 
     # -- writing
+
+    def _create_index(self, connection: sa.Connection, index: sa.Index) -> None:
+        try:
+            index.create(connection, checkfirst=True)
+        except sa.exc.DBAPIError as error:
+            # Another process was faster; MySQL has no IF NOT EXISTS here.
+            if not re.search("already exists|Duplicate key name", str(error.orig)):
+                raise
 
     def _note_load(self, connection: sa.Connection, content: str, source: str) -> bool:
         """Enter a load in the ledger; False when it is there. Locks out the same load."""
@@ -485,16 +493,14 @@ def _from_sqlite(values: list[Any], name: str, kind: str) -> pa.Array:
     Raises:
         DataError: a value is of a type that the column cannot have.
     """
-    allowed = _SQLITE_KINDS[kind]
-    try:
-        return pa.array(values, pa.int64() if allowed == (int,) else pa.binary())
-    except (pa.ArrowTypeError, pa.ArrowInvalid, OverflowError):
-        for value in values:
-            if value is not None and not isinstance(value, allowed):
-                _refuse_type(name, kind, _SQLITE_KIND_NAMES[type(value)])
-        return pa.array(
-            [str(v).encode() if isinstance(v, int) else v for v in values], pa.binary()
-        )
+    found = set(map(type, values)) - {type(None)}
+    for other in found - _SQLITE_KINDS[kind]:
+        _refuse_type(name, kind, _SQLITE_KIND_NAMES[other])
+    if kind == "label":
+        return pa.array(values, pa.int64())
+    if int in found:
+        values = [str(v).encode() if isinstance(v, int) else v for v in values]
+    return pa.array(values, pa.binary())
 
 
 def _readings_table(block: list[pa.Array | None]) -> pa.Table:

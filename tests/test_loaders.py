@@ -1,0 +1,206 @@
+import argparse
+import json
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from breezeway import loaders
+from breezeway.contract import load_contract
+from breezeway.errors import DataError, UsageError
+from breezeway.raw import RawStore
+from breezeway.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+SENSORS = ROOT / "include" / "sensors"
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Where real sensor data lies; it is no part of the project."""
+    folder = Path(os.environ.get("BREEZEWAY_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs SKAB and AI4I in {folder} (BREEZEWAY_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BREEZEWAY_RAW_URL", raising=False)
+    return Settings.from_environment()
+
+
+def load(settings, *arguments):
+    parser = argparse.ArgumentParser()
+    loaders.add_arguments(parser)
+    return loaders.run(parser.parse_args([str(a) for a in arguments]), settings)
+
+
+def stored(settings):
+    tables = list(RawStore(settings.raw_address).stream("SELECT * FROM readings ORDER BY id"))
+    return pa.concat_tables(tables).to_pylist() if tables else []
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# -- SKAB
+
+SKAB_HEADER = ";".join(["datetime", *loaders.SKAB_SENSORS])
+
+
+def test_skab_is_loaded_whole_and_once(settings, real_data):
+    result = load(settings, real_data / "skab", "--format", "skab")
+    assert result == {"files": 35, "loaded": 35, "readings": 46_806}
+    again = load(settings, real_data / "skab" / "valve1", "--format", "skab")
+    assert again == {"files": 16, "loaded": 0, "readings": 0}
+    rows = stored(settings)
+    assert len({row["device"] for row in rows}) == 35
+    normal = [row for row in rows if row["device"] == "anomaly-free/anomaly-free"]
+    assert Counter(row["label"] for row in normal) == {0: 9405}
+    assert sum(row["label"] for row in rows) == 13_067
+    contract = load_contract(SENSORS / "skab.toml")
+    for row in rows:
+        contract.check_device(row["device"])
+        contract.parse(row["payload"])
+    first = next(row for row in rows if row["device"] == "valve1/0")
+    assert first["time"] == datetime(2020, 3, 9, 10, 14, 33, tzinfo=UTC)
+    assert first["payload"] == "0.0265878;0.0401113;1.3302;0.054711;79.3366;26.0199;233.062;32.0"
+
+
+def test_skab_without_labels_has_none(settings, tmp_path):
+    file = write(tmp_path / "new" / "1.csv", f"{SKAB_HEADER}\r\n2020-01-01 00:00:00{';1' * 8}\r\n")
+    load(settings, file, "--format", "skab")
+    (row,) = stored(settings)
+    assert (row["device"], row["payload"], row["label"]) == ("new/1", "1;1;1;1;1;1;1;1", None)
+
+
+# -- AI4I
+
+
+def test_ai4i_is_loaded_whole_and_leaks_no_failure_mode(settings, real_data):
+    result = load(settings, real_data / "ai4i", "--format", "ai4i")
+    assert result == {"files": 1, "loaded": 1, "readings": 10_000}
+    rows = stored(settings)
+    assert Counter(row["label"] for row in rows) == {0: 9661, 1: 339}
+    contract = load_contract(SENSORS / "ai4i.toml")
+    keys = set()
+    for row in rows:
+        contract.check_device(row["device"])
+        contract.parse(row["payload"])
+        keys |= set(json.loads(row["payload"]))
+    assert keys == set(contract.fields) == set(loaders.AI4I_FIELDS)
+    assert not keys & {"TWF", "HDF", "PWF", "OSF", "RNF"}
+    minutes = [(row["time"] - loaders.AI4I_START).total_seconds() / 60 for row in rows]
+    assert minutes == list(range(10_000))
+    assert rows[0]["device"] == "M14860"
+
+
+# -- any CSV
+
+
+def test_a_csv_with_a_payload_column(settings, tmp_path):
+    file = write(
+        tmp_path / "a.csv",
+        "sensor,at,reading,broken\n"
+        'a,2026-01-01T01:00:00+01:00,"{""x"": 1}",0\n'
+        "b,2026-01-01 00:00:01.5,not json,1.0\n"
+        "b,2026-01-01 00:00:02,,\n",
+    )
+    load(
+        settings,
+        file,
+        *("--device-column", "sensor", "--time-column", "at"),
+        *("--payload-column", "reading", "--label-column", "broken"),
+    )
+    assert [tuple(row.values()) for row in stored(settings)] == [
+        ("a", datetime(2026, 1, 1, tzinfo=UTC), '{"x": 1}', 0),
+        ("b", datetime(2026, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC), "not json", 1),
+        ("b", datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC), None, None),
+    ]
+
+
+def test_columns_become_a_json_object(settings, tmp_path):
+    file = write(
+        tmp_path / "a.csv",
+        'device;time;x;y;z\na;2026-01-01;1.50;"say ""°""";\na;2026-01-02;NaN;007;-3e5\n',
+    )
+    load(settings, file, "--payload-columns", "x,y,z", "--separator", ";")
+    assert [row["payload"] for row in stored(settings)] == [
+        '{"x":1.50,"y":"say \\"°\\"","z":null}',
+        '{"x":"NaN","y":"007","z":-3e5}',
+    ]
+
+
+def test_a_file_is_loaded_in_chunks_and_whole(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(loaders, "CHUNK_ROWS", 3)
+    lines = [f"a,2026-01-01T00:00:0{n},{n}\n" for n in range(7)]
+    file = write(tmp_path / "a.csv", "device,time,payload\n" + "".join(lines))
+    assert load(settings, file)["readings"] == 7
+    assert [row["payload"] for row in stored(settings)] == [str(n) for n in range(7)]
+
+
+def test_the_same_bytes_read_in_another_way_are_another_load(settings, tmp_path):
+    file = write(tmp_path / "a.csv", "device,time,payload\na,2026-01-01,1\n")
+    load(settings, file)
+    assert load(settings, file)["loaded"] == 0
+    assert load(settings, file, "--payload-columns", "payload")["loaded"] == 1
+
+
+def test_a_file_named_twice_is_loaded_once(settings, tmp_path):
+    file = write(tmp_path / "data" / "a.csv", "device,time,payload\na,2026-01-01,1\n")
+    assert load(settings, file, tmp_path / "data")["readings"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "column 'device' is missing; the first line has nothing"),
+        ("device,payload\n", "column 'time' is missing; the first line has device, payload"),
+        ("device,time,payload\n", "no row below the header"),
+        ("device,time,payload\na,2026-01-01\n", "line 2: expected 3 columns, got 2"),
+        ("device,time,payload\na,2026-01-01,1\na,soon,1\n", "line 3: column 'time': .* 'soon'"),
+        ("device,time,payload\n,2026-01-01,1\n", "line 2: the device .* is empty"),
+        ('device,time,payload\na,2026-01-01,"1\n', "line 2: unexpected end"),
+        ("device,time,payload,label\na,2026-01-01,1,maybe\n", "line 2: the label: .* 'maybe'"),
+        ("device,time,payload\na,2026-01-01,\udcff\n", "no UTF-8"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line_and_nothing_is_loaded(settings, tmp_path, text, said):
+    good = write(tmp_path / "a.csv", "device,time,payload,label\na,2026-01-01,1,0\n")
+    bad = tmp_path / "b.csv"
+    bad.write_bytes(text.encode(errors="surrogateescape"))
+    label = ("--label-column", "label") if "label" in text else ()
+    with pytest.raises(DataError, match=said) as caught:
+        load(settings, good, bad, *label)
+    assert str(bad) in str(caught.value)
+    assert not Path(settings.root / "raw.db").exists()
+
+
+def test_bad_payloads_are_loaded_as_they_are(settings, tmp_path):
+    file = write(tmp_path / "a.csv", 'device,time,payload\na,2026-01-01,"{""x"": \na,b"\n')
+    load(settings, file)
+    assert stored(settings)[0]["payload"] == '{"x": \na,b'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.csv"], "none.csv: there is no such file"),
+        (["."], "no .csv file"),
+        (["x.txt", "--separator", "::"], "--separator"),
+        (["x.txt", "--payload-column", "a", "--payload-columns", "b"], "expected one of them"),
+    ],
+)
+def test_wrong_arguments_are_named(settings, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "x.txt", "device,time,payload\n")
+    with pytest.raises(UsageError, match=said):
+        load(settings, *arguments)

@@ -1,0 +1,81 @@
+import pytest
+
+from breezeway.errors import UsageError
+from breezeway.query import check_query
+
+MYSQL = "mysql+pymysql://u:p@h/d"
+SQLITE = "sqlite:///x.db"
+
+
+@pytest.mark.parametrize("address", [MYSQL, SQLITE])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM readings",
+        "select device, time, payload from readings where time >= '2026-01-01' limit 5",
+        "WITH recent AS (SELECT * FROM readings) SELECT * FROM recent",
+        "(SELECT 1) UNION ALL (SELECT 2) ORDER BY 1",
+        "SELECT '; DROP TABLE readings' AS payload",
+        "SELECT '/*! no comment */' AS payload",
+        "SELECT 1 -- and nothing else",
+    ],
+)
+def test_one_select_is_fine(query, address):
+    assert check_query(query, address) == query
+
+
+@pytest.mark.parametrize("query", ["SELECT 1;", " SELECT 1 ; ", "SELECT 1; -- done"])
+def test_the_last_semicolon_goes(query):
+    assert check_query(query, SQLITE) == "SELECT 1"
+
+
+@pytest.mark.parametrize("address", [MYSQL, SQLITE])
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "empty"),
+        (" ; ", "empty"),
+        ("-- nothing", "empty"),
+        ("INSERT INTO readings VALUES (1)", "got INSERT"),
+        ("UPDATE readings SET label = 1", "got UPDATE"),
+        ("DELETE FROM readings", "got DELETE"),
+        ("WITH x AS (SELECT 1) DELETE FROM readings", "got DELETE"),
+        ("REPLACE INTO readings VALUES (1)", "got 'REPLACE'"),
+        ("CREATE TABLE x AS SELECT 1", "got 'CREATE'"),
+        ("DROP TABLE readings", "got 'DROP'"),
+        ("TRUNCATE TABLE readings", "got 'TRUNCATE'"),
+        ("SET GLOBAL x = 1", "got 'SET'"),
+        ("CALL wipe()", "got 'CALL'"),
+        ("PRAGMA writable_schema = 1", "got 'PRAGMA'"),
+        ("EXPLAIN SELECT 1", "got 'EXPLAIN'"),
+        ("VALUES (1)", "got 'VALUES'"),
+        ("BEGIN", "got 'BEGIN'"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+        ("SELECT 1; DROP TABLE readings", "2 statements"),
+        ("SELECT * FROM readings FOR UPDATE", "locks rows"),
+        ("SELECT 1 UNION SELECT 2 FOR UPDATE", "locks rows"),
+        ("SELECT payload INTO OUTFILE '/tmp/x' FROM readings", "INTO writes"),
+        ("SELECT * FROM readings INTO OUTFILE '/tmp/x'", "INTO writes"),
+        ("SELECT 1 /*! INTO OUTFILE '/tmp/x' */", "would be executed"),
+        ("SELECT 1 /*M!100000 INTO OUTFILE '/tmp/x' */", "would be executed"),
+        ("SELECT LOAD_FILE('/etc/passwd') AS payload", "LOAD_FILE"),
+        ("SELECT * FROM (SELECT load_extension('x')) AS y", "LOAD_EXTENSION"),
+        ("SELECT (((", "does not parse"),
+        ("SELECT " + "(" * 3000 + "1" + ")" * 3000, "does not parse"),
+        ("give me everything", "SELECT"),
+    ],
+)
+def test_all_else_is_refused_with_a_reason(query, said, address):
+    with pytest.raises(UsageError, match="--query") as caught:
+        check_query(query, address)
+    assert said in str(caught.value)
+
+
+def test_attach_is_refused():
+    with pytest.raises(UsageError, match="ATTACH"):
+        check_query("ATTACH 'x.db' AS x", SQLITE)
+
+
+def test_another_kind_of_store_is_named():
+    with pytest.raises(UsageError, match="postgresql"):
+        check_query("SELECT 1", "postgresql://u:secret@h/d")

@@ -1,0 +1,562 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from breezeway import raw
+from breezeway.errors import (
+    BreezewayError,
+    DataError,
+    InternalError,
+    ServiceUnavailable,
+    TryAgain,
+    UsageError,
+)
+from breezeway.raw import LABELS, READINGS, RawStore
+from tests.fixtures.mariadb import PASSWORD
+
+START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def address(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'a folder' / 'raw store?.db'}"
+    return request.getfixturevalue("mariadb").database("raw").url
+
+
+@pytest.fixture
+def store(address):
+    store = RawStore(address)
+    store.create()
+    return store
+
+
+def readings(count=7, **columns):
+    table = {
+        "device": [f"machine-{n % 2}" for n in range(count)],
+        "time": [START + timedelta(minutes=n) for n in range(count)],
+        "payload": [f'{{"n": {n}, "unit": "°C 🌡"}}' for n in range(count)],
+        "label": [None, 0, 1, *[0] * count][:count],
+    }
+    return pa.table({**table, **columns}).cast(READINGS)
+
+
+def everything(store, query="SELECT * FROM readings ORDER BY id", **options):
+    tables = list(store.stream(query, **options))
+    return pa.concat_tables(tables) if tables else None
+
+
+def test_what_is_appended_is_read(store):
+    assert store.append(readings()) == 7
+    assert everything(store) == readings()
+
+
+def test_a_server_is_reached_by_its_socket(mariadb):
+    store = RawStore(mariadb.database("socket").socket_url)
+    store.create()
+    store.append(readings())
+    assert everything(store) == readings()
+
+
+def test_chunks_have_the_size_asked_for_and_keep_the_order(store):
+    store.append(readings())
+    chunks = list(store.stream("SELECT * FROM readings ORDER BY id DESC", chunk_rows=3))
+    assert [chunk.num_rows for chunk in chunks] == [3, 3, 1]
+    assert pa.concat_tables(chunks)["time"].to_pylist() == readings()["time"].to_pylist()[::-1]
+
+
+def test_rows_out_of_order_and_twice_come_as_they_are(store):
+    times = [START, START - timedelta(days=1), START, START]
+    store.append(readings(4, time=times))
+    assert everything(store)["time"].to_pylist() == times
+
+
+def test_payloads_of_every_length_survive(store):
+    lengths = [0, 1, 250, 251, 252, 255, 256, 65535, 65536, 70_000, 2_000_000, 5]
+    payloads = [(f"{n}|" + "é" * n)[:n] for n in lengths] + [None]
+    store.append(readings(13, payload=payloads))
+    assert everything(store, chunk_rows=2)["payload"].to_pylist() == payloads
+
+
+def test_no_row_yields_nothing(store):
+    assert list(store.stream("SELECT * FROM readings")) == []
+
+
+def test_a_query_may_leave_out_the_label(store):
+    store.append(readings())
+    table = everything(store, "SELECT device, time, payload FROM readings ORDER BY id")
+    assert table.schema == READINGS
+    assert table["label"].null_count == 7
+
+
+def test_the_label_may_have_another_name(store):
+    store.append(readings())
+    query = "SELECT device, time, payload, label AS broken FROM readings ORDER BY id"
+    assert everything(store, query, label="broken") == readings()
+
+
+@pytest.mark.parametrize("column", ["device", "time", "payload", "label"])
+def test_a_missing_column_is_named(store, column):
+    names = ["device", "time", "payload", "label"]
+    rest = ", ".join(name for name in names if name != column)
+    with pytest.raises(DataError, match=f"no column '{column}'; it gives "):
+        everything(store, f"SELECT {rest} FROM readings", label="label")
+
+
+def test_a_column_that_is_there_twice_is_refused(store):
+    with pytest.raises(DataError, match="'time' more than once"):
+        everything(store, "SELECT a.*, b.time FROM readings a JOIN readings b ON a.id = b.id")
+
+
+@pytest.mark.parametrize(
+    ("expression", "column"),
+    [
+        ("0.5 AS time", "time"),
+        ("17 AS time", "time"),
+        ("17 AS payload", "payload"),
+        ("1.5 AS label", "label"),
+        ("'yes' AS label", "label"),
+        ("2.5 AS device", "device"),
+    ],
+)
+def test_a_column_of_the_wrong_type_is_named(store, expression, column):
+    store.append(readings(1))
+    others = [n for n in ("device", "time", "payload", "label") if n != column]
+    with pytest.raises(DataError, match=f"column '{column}' has the type .*; expected"):
+        everything(store, f"SELECT {', '.join(others)}, {expression} FROM readings")
+
+
+def test_a_number_can_be_a_device(store):
+    store.append(readings(1))
+    table = everything(store, "SELECT 17 AS device, time, payload FROM readings")
+    assert table["device"].to_pylist() == ["17"]
+
+
+def test_a_label_that_is_none_is_not_lost(store):
+    store.append(readings(3))
+    query = "SELECT device, time, payload, 70000 + label AS label FROM readings ORDER BY id"
+    table = everything(store, query)
+    assert table["label"].to_pylist() == [None, 70000, 70001]
+    assert table.schema.field("label").type == pa.int64()
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-01 12:00:00", datetime(2026, 1, 1, 12, tzinfo=UTC)),
+        ("2026-01-01T12:00:00.5Z", datetime(2026, 1, 1, 12, 0, 0, 500000, tzinfo=UTC)),
+        ("2026-01-01T12:00:00.123456789", datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)),
+        ("2026-01-01 12:00:00+02:00", datetime(2026, 1, 1, 10, tzinfo=UTC)),
+        ("20260101T120000", datetime(2026, 1, 1, 12, tzinfo=UTC)),
+    ],
+)
+def test_times_may_be_text(store, text, time):
+    store.append(readings(1))
+    mixed = f"""
+        SELECT device, '{text}' AS time, payload FROM readings
+        UNION ALL SELECT device, '2020-01-01 00:00:00' AS time, payload FROM readings"""
+    assert everything(store, mixed)["time"].to_pylist()[0] == time
+
+
+def test_what_is_no_time_is_named(store):
+    store.append(readings(1))
+    with pytest.raises(DataError, match="'time' holds 'yesterday'"):
+        everything(store, "SELECT device, 'yesterday' AS time, payload FROM readings")
+
+
+def test_a_null_device_or_time_is_null(store):
+    store.append(readings(1))
+    table = everything(store, "SELECT NULL AS device, NULL AS time, payload FROM readings")
+    assert table.select(["device", "time"]).to_pylist() == [{"device": None, "time": None}]
+
+
+def test_times_do_not_depend_on_the_servers_zone(mariadb):
+    store = RawStore(mariadb.database("zone").url)
+    query = "SELECT 'a' AS device, FROM_UNIXTIME(0) AS time, '' AS payload"
+    assert everything(store, query)["time"].to_pylist() == [datetime(1970, 1, 1, tzinfo=UTC)]
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_rest(store):
+    store.append(readings(1))
+    blob = "x'7b80'" if "sqlite" in str(store) else "UNHEX('7b80')"
+    table = everything(store, f"SELECT device, time, {blob} AS payload FROM readings")
+    assert table["payload"].to_pylist() == ["{\N{REPLACEMENT CHARACTER}"]
+
+
+# -- loads
+
+
+def test_the_same_content_is_loaded_once(store):
+    assert store.append(readings(), "hash", source="a.csv") == 7
+    assert store.append(readings(), "hash", source="b.csv") == 0
+    assert everything(store).num_rows == 7
+    assert store.loads() == {"hash": "a.csv"}
+
+
+def test_a_load_that_fails_leaves_nothing(store):
+    def tables():
+        yield readings()
+        raise DataError("the second part is bad")
+
+    with pytest.raises(DataError, match="second part"):
+        store.append(tables(), "hash")
+    assert everything(store) is None
+    assert store.append(readings(), "hash") == 7
+
+
+def test_a_load_that_is_killed_leaves_nothing(store, address):
+    script = """
+import sys
+from breezeway.raw import RawStore
+from tests.test_raw import readings
+
+def tables():
+    yield readings()
+    print("half", flush=True)
+    sys.stdin.read()
+
+RawStore(sys.argv[1]).append(tables(), "hash")
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, address],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as loader:
+        assert loader.stdout.readline() == b"half\n"
+        loader.send_signal(signal.SIGKILL)
+    assert everything(store) is None
+    assert store.append(readings(), "hash") == 7
+
+
+def test_two_at_once_load_once(address):
+    counts = []
+
+    def load():
+        store = RawStore(address)
+        store.create()
+        counts.append(store.append(readings(), "hash"))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(counts) == [0, 0, 0, 7]
+
+
+def test_a_reader_keeps_no_writer_waiting(store):
+    store.append(readings(), "first")
+    chunks = store.stream("SELECT * FROM readings", chunk_rows=1)
+    next(chunks)
+    assert store.append(readings(), "second") == 7
+    chunks.close()
+
+
+def test_a_sqlite_writer_that_blocks_for_long_is_a_race_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw, "_BUSY_SECONDS", 0.1)
+    store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
+    store.create()
+    with sqlite3.connect(tmp_path / "raw.db") as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TryAgain, match="locked"):
+            store.append(readings())
+
+
+@pytest.mark.parametrize("column", ["device", "time", "payload"])
+def test_a_column_missing_from_an_append_is_named(store, column):
+    with pytest.raises(DataError, match=f"column '{column}' is missing"):
+        store.append(readings().drop_columns([column]))
+
+
+def test_a_null_device_is_not_appended(store):
+    with pytest.raises(DataError, match="Row 2: 'device' is null"):
+        store.append(readings(2, device=["a", None]))
+
+
+def test_a_device_longer_than_the_column_is_an_error(mariadb):
+    store = RawStore(mariadb.database("long").url)
+    store.create()
+    with pytest.raises(DataError, match="too long"):
+        store.append(readings(1, device=["x" * 300]))
+
+
+# -- labels
+
+
+def intervals(*pairs):
+    rows = [{"device": d, "start": s, "end": e} for d, s, e in pairs]
+    return pa.Table.from_pylist(rows, schema=LABELS)
+
+
+def test_labels_come_by_device_and_start(store):
+    hour = timedelta(hours=1)
+    late, early = ("b", START, START + hour), ("a", START, START + hour)
+    store.append(readings(), labels=intervals(late))
+    assert store.append_labels(intervals(early)) == 1
+    assert store.labels() == intervals(early, late)
+
+
+def test_no_label_is_an_empty_table(store):
+    assert store.labels() == LABELS.empty_table()
+
+
+def test_a_fault_that_ends_before_it_begins_is_refused(store):
+    with pytest.raises(DataError, match=r"row 1.*'a'.*ends at 2026-01-01 12:00:00"):
+        store.append_labels(intervals(("a", START, START)))
+
+
+def test_a_labels_table_that_is_not_there_is_named(store):
+    with pytest.raises(UsageError, match="faults"):
+        store.labels("faults")
+
+
+# -- only reading
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO readings (device, time) VALUES ('x', '2026-01-01')",
+        "UPDATE readings SET device = 'x'",
+        "DELETE FROM readings",
+        "DROP TABLE readings",
+        "CREATE TABLE other (x INTEGER)",
+        "ALTER TABLE readings ADD COLUMN other INTEGER",
+    ],
+)
+def test_the_engine_itself_refuses_to_write(store, monkeypatch, statement):
+    store.append(readings())
+    monkeypatch.setattr(raw, "check_query", lambda query, _: query)
+    with pytest.raises(UsageError, match=r"(?i)read.only|not authorized"):
+        everything(store, statement)
+    monkeypatch.undo()
+    assert everything(store) == readings()
+
+
+@pytest.mark.parametrize("statement", ["ATTACH '{}' AS other", "PRAGMA query_only = OFF"])
+def test_sqlite_is_told_to_do_nothing_but_select(tmp_path, monkeypatch, statement):
+    store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
+    store.create()
+    monkeypatch.setattr(raw, "check_query", lambda query, _: query)
+    with pytest.raises(UsageError, match="not authorized"):
+        everything(store, statement.format(tmp_path / "other.db"))
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_the_query_is_checked(store):
+    with pytest.raises(UsageError, match="expected one SELECT"):
+        everything(store, "DELETE FROM readings")
+
+
+# -- what fails, and how
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [("SELECT nothing FROM readings", "nothing"), ("SELECT * FROM nowhere", "nowhere")],
+)
+def test_what_the_store_does_not_have_is_named(store, query, said):
+    with pytest.raises(UsageError, match=said):
+        everything(store, query)
+
+
+@pytest.mark.parametrize("chunk_rows", [0, -1])
+def test_a_chunk_has_rows(store, chunk_rows):
+    with pytest.raises(UsageError, match="chunk_rows"):
+        everything(store, chunk_rows=chunk_rows)
+
+
+def failures(address):
+    """Every way to use a store, and what each raises."""
+    store = RawStore(address)
+    uses = [
+        store.create,
+        store.loads,
+        store.labels,
+        lambda: store.append(readings()),
+        lambda: store.append_labels(LABELS.empty_table()),
+        lambda: everything(store),
+    ]
+    for use in uses:
+        with pytest.raises(BreezewayError) as caught:
+            use()
+        error: BaseException | None = caught.value
+        assert not isinstance(error, InternalError)
+        while error is not None:  # a log would show what stands behind it as well
+            assert PASSWORD not in str(error)
+            error = None if error.__suppress_context__ else error.__context__
+        yield caught.value
+
+
+def test_a_server_that_is_away(mariadb):
+    database = mariadb.database("away")
+    address = database.url.replace(str(mariadb.port), "1")
+    for error in failures(address):
+        assert isinstance(error, ServiceUnavailable)
+        assert "127.0.0.1" in str(error)
+
+
+def test_a_socket_that_is_away(mariadb):
+    address = mariadb.database("away").socket_url + "x"
+    assert all(isinstance(error, ServiceUnavailable) for error in failures(address))
+
+
+def test_a_password_that_is_wrong(mariadb):
+    address = mariadb.database("away").url.replace("s3cret", "wrong")
+    for error in failures(address):
+        assert isinstance(error, UsageError)
+        assert "Access denied" in str(error)
+
+
+def test_a_database_that_is_not_there(mariadb):
+    address = mariadb.database("away").url + "_too"
+    assert all(isinstance(error, UsageError) for error in failures(address))
+
+
+def test_a_sqlite_file_that_is_not_there(tmp_path):
+    with pytest.raises(ServiceUnavailable, match="unable to open"):
+        everything(RawStore(f"sqlite:///{tmp_path / 'none.db'}"))
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    (tmp_path / "raw.db").write_text("device,time\n" * 1000)
+    with pytest.raises(DataError, match="not a database"):
+        everything(RawStore(f"sqlite:///{tmp_path / 'raw.db'}"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "no address",
+        "mysql+pymysql://u:s3cret@h:port/d",
+        "mysql://u:s3cret@h/d",
+        "mysql+pymysql://u:s3cret@h",
+        "postgresql://u:s3cret@h/d",
+        "sqlite://",
+        "sqlite:///:memory:",
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_its_password(address):
+    with pytest.raises(UsageError, match="BREEZEWAY_RAW_URL") as caught:
+        RawStore(address)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+LONG = """
+    SELECT 'machine-01' AS device, '2026-01-01 00:00:00' AS time, {payload} AS payload FROM {rows}
+"""
+
+
+def test_a_server_killed_in_the_midst(mariadb_to_kill):
+    store = RawStore(mariadb_to_kill.database("midst").url)
+    query = LONG.format(payload="REPEAT('x', 1000)", rows="seq_1_to_1000000")
+    chunks = store.stream(query, chunk_rows=1000)
+    next(chunks)
+    mariadb_to_kill.kill()
+    with pytest.raises(ServiceUnavailable, match=r"in the middle|reset"):
+        for _ in chunks:
+            pass
+
+
+def test_a_query_killed_in_the_midst(mariadb):
+    store = RawStore(mariadb.database("midst").url)
+    query = LONG.format(payload="REPEAT('x', 1000)", rows="seq_1_to_1000000")
+    chunks = store.stream(query, chunk_rows=1000)
+    next(chunks)
+    with mariadb.root() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE db = 'midst'")
+        for (number,) in cursor.fetchall():
+            cursor.execute(f"KILL QUERY {number}")
+    with pytest.raises(ServiceUnavailable, match="interrupted"):
+        for _ in chunks:
+            pass
+
+
+def test_an_error_in_the_midst_is_no_end(tmp_path):
+    store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
+    store.create()
+    rows = [(f"m{n}", "2026-01-01", str(-(2**63) if n == 90 else n)) for n in range(100)]
+    with sqlite3.connect(tmp_path / "raw.db") as connection:
+        connection.executemany(
+            "INSERT INTO readings (device, time, payload) VALUES (?, ?, ?)", rows
+        )
+    query = """
+        SELECT device, time, CAST(ABS(CAST(payload AS INTEGER)) AS TEXT) AS payload FROM readings
+    """
+    with pytest.raises(UsageError, match="overflow"):
+        everything(store, query, chunk_rows=10)
+
+
+def test_leaving_early_ends_the_query(mariadb):
+    store = RawStore(mariadb.database("early").url)
+    query = LONG.format(payload="REPEAT('x', 1000)", rows="seq_1_to_1000000000")
+    for chunk in store.stream(query, chunk_rows=1000):
+        assert chunk.num_rows == 1000
+        break
+    with mariadb.root() as connection, connection.cursor() as cursor:
+        for _ in range(100):
+            cursor.execute("SELECT COUNT(*) FROM information_schema.processlist WHERE db = 'early'")
+            if cursor.fetchone() == (0,):
+                return
+            cursor.execute("DO SLEEP(0.05)")
+    pytest.fail("the server still works on the query")
+
+
+def peak_mib(address, query):
+    """Peak memory of a process that streams a query, slower than the server could send it."""
+    script = """
+import resource, sys, time
+from breezeway.raw import RawStore
+rows = 0
+for chunk in RawStore(sys.argv[1]).stream(sys.argv[2], chunk_rows=10_000):
+    rows += chunk.num_rows
+    time.sleep(0.02)
+scale = 1024 if sys.platform == "linux" else 1024 * 1024
+print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // scale)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, address, query]
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return tuple(int(number) for number in output.stdout.split())
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
+    if engine == "sqlite":
+        address = f"sqlite:///{tmp_path / 'raw.db'}"
+        RawStore(address).create()
+        rows = """(WITH RECURSIVE s(seq) AS
+            (SELECT 1 UNION ALL SELECT seq + 1 FROM s WHERE seq < {}) SELECT seq FROM s) AS s"""
+        payload = "CAST(ZEROBLOB(500) AS TEXT)"
+    else:
+        address = request.getfixturevalue("mariadb").database("flat").url
+        rows, payload = "seq_1_to_{}", "REPEAT('x', 500)"
+    few, many = (
+        peak_mib(address, LONG.format(payload=payload, rows=rows.format(count)))
+        for count in (20_000, 160_000)
+    )
+    assert (few[0], many[0]) == (20_000, 160_000)
+    assert many[1] - few[1] < 30, "MiB more for 75 MiB of rows more"
+
+
+def test_pymysql_is_as_the_reader_needs_it(mariadb):
+    """What `mysql_wire` takes from inside PyMySQL; a new version may have moved it."""
+    with mariadb.root() as connection:
+        connection.query("SELECT 1 AS one", unbuffered=True)
+        assert connection._result.unbuffered_active
+        assert [field.name for field in connection._result.fields] == ["one"]
+        assert connection._rfile.peek()
+        assert connection._result._read_rowdata_packet_unbuffered() == (1,)
+        assert connection._result._read_rowdata_packet_unbuffered() is None
