@@ -8,7 +8,7 @@ model registry, with the reason, and it is deployed.
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, get_current_context, task
 
 from breezeway.settings import Settings
 from breezeway_airflow import form
@@ -51,15 +51,23 @@ with DAG(
         ),
     },
 ) as dag:
+
+    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
+    def check_inputs() -> dict:
+        """Say within seconds what is missing in the form, and keep who is champion now."""
+        return form.check_rollback(get_current_context()["params"], Settings.from_environment())
+
     rollback = RollbackModel(
         task_id="rollback",
-        model_name="{{ params.model_name }}",
-        model_version="{{ params.model_version or '' }}",
-        reason="{{ params.reason }}",
+        model_name="{{ ti.xcom_pull('check_inputs')['model_name'] }}",
+        from_version="{{ ti.xcom_pull('check_inputs')['champion'] }}",
+        to_version="{{ ti.xcom_pull('check_inputs')['model_version'] }}",
+        reason="{{ ti.xcom_pull('check_inputs')['reason'] }}",
         pool="model_registry",
     )
     deploy = Step(
         task_id="deploy",
+        # Not the number: a promotion in between is not to be undone.
         arguments={"model_name": "{{ params.model_name }}", "model_version": "champion"},
     )
-    rollback >> deploy
+    check_inputs() >> rollback >> deploy

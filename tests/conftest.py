@@ -2,7 +2,7 @@
 
 import importlib.util
 
-FIXTURES = ("mariadb", "mlflow", "plant", "serving", "platform")
+FIXTURES = ("airflow", "mariadb", "mlflow", "plant", "serving", "platform")
 
 pytest_plugins = [
     f"tests.fixtures.{name}"

@@ -13,7 +13,7 @@ from breezeway.steps.frame import tag_name
 STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 TAG_PATTERN = "^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VERSION_PATTERN = "^$|^[1-9][0-9]*$|^[A-Za-z][A-Za-z0-9_-]*$"
-NAME_PATTERN = r"^[^/:.\s]([^/:\n]{0,98}[^/:\s])?$"
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 RUN_NAME_PATTERN = r"^[^\n]{0,200}$"
 
 
@@ -61,9 +61,29 @@ def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[
     if steps & {"train", "test", "promote", "deploy"}:
         from breezeway import tracking
 
-        tracking.check(settings)  # rather now than after an hour of preprocessing
+        tracking.check(settings)  # rather heard now than after an hour of preprocessing
     form["model_version"] = _model_version(form, steps, settings)
     return {name: value for name, value in form.items() if name != "steps"}
+
+
+def check_rollback(params: dict[str, Any], settings: Settings) -> dict[str, str]:
+    """The form of a rollback → its values, and who is `champion` before it.
+
+    Raises:
+        UsageError: a field is wrong or missing; the sentence names it.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    from breezeway import registry
+
+    form = {name: (value or "").strip() for name, value in params.items()}
+    champion = registry.champion(settings, form["model_name"])
+    if champion is None:
+        raise UsageError(
+            f"Correct the field 'model_name': the model {form['model_name']!r} has no champion."
+        )
+    if len(form["reason"]) < 3:
+        raise UsageError("Fill in the field 'reason': it is kept with the version.")
+    return form | {"champion": champion}
 
 
 def _select(field: str, query: str, settings: Settings) -> str:
@@ -145,37 +165,35 @@ def _model_version(form: dict[str, Any], steps: set[str], settings: Settings) ->
 
 def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings) -> str:
     """The number of the version that is tested, promoted or deployed without training."""
-    from breezeway import tracking
+    from breezeway import registry
 
     name, version = form["model_name"], form["model_version"]
+    if not registry.model_exists(settings, name):
+        raise UsageError(
+            f"Correct the field 'model_name': there is no model {name!r}. Or add train to the "
+            "steps."
+        )
     if not version and "deploy" in steps and "promote" not in steps:
-        version = "champion"  # what was never promoted is not deployed unless it is named
-    client = tracking.client(settings)
-    with tracking.errors(settings):
-        versions = {v.version: v for v in client.search_model_versions(f"name = '{name}'")}
-    if not versions:
-        raise UsageError(
-            f"Correct the field 'model_name': there is no model {name!r} with a version. "
-            "Or add train to the steps."
-        )
-    if not version:
-        version = max(versions, key=int)
-    elif not version.isdecimal():
-        with tracking.errors(settings):
-            version = client.get_registered_model(name).aliases.get(version, version)
-    if version not in versions:
-        raise UsageError(
-            f"Correct the field 'model_version': the model {name!r} has no version and no alias "
-            f"{version!r}; its newest version is {max(versions, key=int)}."
-        )
-    if "promote" in steps and not {"test"} & steps:
-        _check_evidence(name, version, versions[version].tags)
+        version = registry.CHAMPION  # what passed no gate is not deployed unless it is named
+    try:
+        version = registry.resolve_version(settings, name, version or _newest(name, settings))
+        if "promote" in steps and "test" not in steps:
+            registry.read_evidence(settings, name, version)
+    except UsageError as error:
+        raise UsageError(f"Correct the field 'model_version': {error}") from None
     return version
 
 
-def _check_evidence(name: str, version: str, tags: dict[str, str]) -> None:
-    if "breezeway.evidence" not in tags:
-        raise UsageError(
-            f"Correct the field 'steps': promote needs a test, and version {version} of the model "
-            f"{name!r} has none. Add test, or fill in a tested 'model_version'."
-        )
+def _newest(name: str, settings: Settings) -> str:
+    from breezeway import registry
+
+    found = registry.get(
+        settings,
+        "model-versions/search",
+        filter=f"name = '{name}'",
+        order_by="version_number DESC",
+        max_results=1,
+    )
+    if not found.get("model_versions"):
+        raise UsageError(f"the model {name!r} has no version yet.")
+    return found["model_versions"][0]["version"]

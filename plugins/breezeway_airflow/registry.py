@@ -1,33 +1,130 @@
-"""Moves the champion in the model registry: through the gate, or back (pool model_registry)."""
+"""Moves the champion in the model registry, one task at a time (pool `model_registry`)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.bases.skipmixin import SkipMixin
 
+from breezeway.settings import Settings
+
 
 class PromoteModel(BaseOperator, SkipMixin):
-    inherits_from_skipmixin = True
-    template_fields = ("model_name", "model_version")
+    """Makes a tested version the champion if the gate lets it pass.
 
-    def __init__(self, *, model_name, model_version, skip_when_refused=(), **kwargs: Any):
+    A refusal is no failure: the task succeeds with the reason as its result, and the tasks of
+    `skip_when_refused` are skipped. They have to stand directly behind this one.
+
+    Args:
+        model_name: the registered model.
+        model_version: a number or an alias.
+        skip_when_refused: task ids.
+    """
+
+    template_fields = ("model_name", "model_version")
+    inherits_from_skipmixin = True
+    ui_color = "#fff3e0"
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        model_version: str,
+        skip_when_refused: Sequence[str] = (),
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.model_name = model_name
         self.model_version = model_version
         self.skip_when_refused = skip_when_refused
 
-    def execute(self, context: Context):
-        raise NotImplementedError
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Promote or refuse.
+
+        Returns:
+            `model_name`, `model_version`, `promoted`, `reason`.
+
+        Raises:
+            UsageError: there is no such version, or it has not been tested.
+            TryAgain: another was promoting for too long.
+            ServiceUnavailable: MLflow does not answer.
+        """
+        from breezeway import registry
+        from breezeway.contract import load_contract
+
+        settings = Settings.from_environment()
+        version = registry.resolve_version(settings, self.model_name, self.model_version)
+        gate = load_contract(settings.sensors).gate
+        decision = registry.pass_gate(settings, self.model_name, version, gate)
+        outcome = "is the champion" if decision.promote else "is refused"
+        self.log.info("%s %s %s: %s", self.model_name, version, outcome, decision.reason)
+        result = {
+            "model_name": self.model_name,
+            "model_version": version,
+            "promoted": decision.promote,
+            "reason": decision.reason,
+        }
+        if not decision.promote:
+            # Skipping leaves `execute` by an exception, so the result goes its own way.
+            context["ti"].xcom_push("return_value", result)
+            self.skip(context["ti"], [self.dag.get_task(task) for task in self.skip_when_refused])
+        return result
 
 
 class RollbackModel(BaseOperator):
-    template_fields = ("model_name", "model_version", "reason")
+    """Makes an earlier champion the champion again.
 
-    def __init__(self, *, model_name, model_version, reason, **kwargs: Any):
+    Args:
+        model_name: the registered model.
+        from_version: the champion to step back from, found before this task began: so its second
+            attempt does not go a second step back.
+        to_version: the earlier champion; empty for the one before.
+        reason: kept with the version.
+    """
+
+    template_fields = ("model_name", "from_version", "to_version", "reason")
+    ui_color = "#fff3e0"
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        from_version: str,
+        to_version: str = "",
+        reason: str,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.model_name = model_name
-        self.model_version = model_version
+        self.from_version = from_version
+        self.to_version = to_version
         self.reason = reason
 
-    def execute(self, context: Context):
-        raise NotImplementedError
+    def execute(self, context: Context) -> dict[str, str]:
+        """Go back.
+
+        Returns:
+            `model_name`, `model_version`, `previous`, `reason`.
+
+        Raises:
+            UsageError: there is no earlier champion, `to_version` was none, or another version
+                than `from_version` has become champion meanwhile.
+            TryAgain: another was promoting for too long.
+            ServiceUnavailable: MLflow does not answer.
+        """
+        from breezeway import registry
+
+        version = registry.rollback(
+            Settings.from_environment(),
+            self.model_name,
+            self.to_version or None,
+            from_version=self.from_version,
+            reason=self.reason,
+        )
+        self.log.info("%s %s is the champion again: %s", self.model_name, version, self.reason)
+        return {
+            "model_name": self.model_name,
+            "model_version": version,
+            "previous": self.from_version,
+            "reason": self.reason,
+        }

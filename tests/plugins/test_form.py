@@ -1,0 +1,157 @@
+"""The check of the form: what a chosen step needs and cannot get is named at once."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from breezeway import datasets, registry
+from breezeway.errors import ServiceUnavailable, UsageError
+from breezeway.settings import Settings
+from breezeway_airflow import form
+
+MOMENT = datetime(2026, 11, 21, 12, 7, 40, 123456, tzinfo=UTC)
+QUERY = "SELECT device, time, payload FROM readings"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds the dataset v1 with parameters."""
+    home = tmp_path_factory.mktemp("form") / "home"
+    source = home / "source"
+    source.mkdir(parents=True)
+    (source / "manifest.json").write_text(json.dumps({"query": QUERY}))
+    (home / "params.json").write_text("{}")
+    datasets.publish(Settings(home=home), source, "v1")
+    datasets.publish_params(Settings(home=home), home, "v1")
+    return home
+
+
+@pytest.fixture
+def settings(home: Path, mlflow_server: str) -> Settings:
+    return Settings(home=home, mlflow_url=mlflow_server)
+
+
+@pytest.fixture(scope="module")
+def model(home: Path, mlflow_server: str) -> str:
+    """Three versions: the first is champion, the second was tested, the third is new."""
+    settings = Settings(home=home, mlflow_url=mlflow_server)
+    name = f"pump-{uuid4().hex}"
+    registry.post(settings, "registered-models/create", name=name)
+    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
+    for _ in range(3):
+        registry.post(settings, "model-versions/create", name=name, **source)
+    registry.promote(settings, name, "1", None, "the first")
+    evidence = {"key": "breezeway.evidence", "value": "{}"}
+    registry.post(settings, "model-versions/set-tag", name=name, version="2", **evidence)
+    return name
+
+
+@pytest.fixture
+def check(settings: Settings, model: str) -> Callable[..., dict[str, Any]]:
+    def check(*steps: str, **fields: Any) -> dict[str, Any]:
+        empty = {"query": QUERY, "test_query": None, "tag": None, "count": 12, "run_name": None}
+        empty |= {"model_name": model, "model_version": None, "steps": list(steps)}
+        return form.check(empty | fields, MOMENT, settings)
+
+    return check
+
+
+def test_nothing_filled_in_is_a_whole_run(check, model) -> None:
+    assert check(*form.STEPS) == {
+        "query": QUERY,
+        "test_query": QUERY,
+        "tag": "v20261121-120740-123",
+        "count": 12,
+        "run_name": "v20261121-120740-123",
+        "model_name": model,
+        "model_version": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("steps", "fields", "expected"),
+    [
+        ("preprocess", {"tag": "v1"}, {"tag": "v1"}),
+        ("preprocess", {"tag": " v2 ", "query": f"{QUERY};"}, {"tag": "v2", "query": QUERY}),
+        ("tune train", {"tag": "v1-params-1"}, {"tag": "v1"}),
+        ("train", {"tag": "v1-params-1", "run_name": "x"}, {"tag": "v1-params-1", "run_name": "x"}),
+        ("train test", {"tag": "v1", "test_query": "SELECT 2"}, {"test_query": "SELECT 2"}),
+        ("test", {}, {"model_version": "3"}),
+        ("test", {"model_version": "2"}, {"model_version": "2"}),
+        ("test promote deploy", {}, {"model_version": "3"}),
+        ("promote", {"model_version": "2"}, {"model_version": "2"}),
+        ("deploy", {}, {"model_version": "1"}),
+        ("test deploy", {}, {"model_version": "1"}),
+        ("deploy", {"model_version": "champion"}, {"model_version": "1"}),
+        ("deploy", {"query": "DROP TABLE readings", "tag": "none"}, {"model_version": "1"}),
+    ],
+)
+def test_what_is_open_is_completed(check, steps, fields, expected) -> None:
+    checked = check(*steps.split(), **fields)
+    assert {name: checked[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "fields", "sentence"),
+    [
+        ("preprocess", {"query": "DELETE FROM readings"}, "'query'.*expected one SELECT"),
+        ("preprocess", {"query": "SELECT 1; SELECT 2"}, "'query'.*2 statements"),
+        ("preprocess", {"query": ""}, "Fill in the field 'query'"),
+        ("preprocess", {"tag": "a..b"}, "'tag'.*without '..'"),
+        ("preprocess", {"tag": "v1.lock"}, "'tag'.*not ending"),
+        ("preprocess", {"tag": "v2-params-1"}, "'tag'.*tuned parameters"),
+        ("preprocess", {"tag": "v1", "query": "SELECT 1"}, "'tag'.*exists.*another query"),
+        ("train", {}, "Fill in the field 'tag'.*train without preprocess"),
+        ("tune train", {}, "Fill in the field 'tag'.*tune and train without preprocess"),
+        ("tune", {"tag": "v9"}, "Correct the field 'tag'.*v9.*add preprocess"),
+        ("test", {"test_query": "DROP TABLE x"}, "'test_query'.*expected one SELECT"),
+        ("test", {"model_name": "nobody"}, "'model_name'.*nobody.*add train"),
+        ("test", {"model_version": "99"}, "'model_version'.*99"),
+        ("deploy", {"model_version": "best"}, "'model_version'.*best.*champion"),
+        ("promote", {}, "'model_version'.*3.*not been tested"),
+        ("promote", {"model_version": "1"}, "'model_version'.*1.*not been tested"),
+        ("train promote", {"tag": "v1"}, "'steps'.*Add test"),
+        ("train", {"tag": "v1", "model_version": "3"}, "Empty the field 'model_version'"),
+    ],
+)
+def test_what_is_missing_is_named(check, steps, fields, sentence) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        check(*steps.split(), **fields)
+
+
+def test_an_absent_mlflow_is_heard_of_before_any_work(home) -> None:
+    settings = Settings(home=home, mlflow_url="http://127.0.0.1:9")
+    fields = {"query": QUERY, "tag": None, "run_name": None, "test_query": None}
+    with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9"):
+        form.check({"steps": list(form.STEPS), **fields}, MOMENT, settings)
+
+
+def test_a_rollback_keeps_who_is_champion(settings, model) -> None:
+    filled = {"model_name": model, "model_version": None, "reason": " too many alarms "}
+    assert form.check_rollback(filled, settings) == {
+        "model_name": model,
+        "model_version": "",
+        "reason": "too many alarms",
+        "champion": "1",
+    }
+    for field, value in {"model_name": "nobody", "reason": "  "}.items():
+        with pytest.raises(UsageError, match=f"'{field}'"):
+            form.check_rollback(filled | {field: value}, settings)
+
+
+@pytest.mark.parametrize(
+    ("label", "columns"), [('table = "labels"', ""), ('column = "label"', ", label")]
+)
+def test_the_default_query_asks_for_what_the_contract_needs(tmp_path, label, columns) -> None:
+    contract = tmp_path / "sensors.toml"
+    contract.write_text(f'name = "pump"\n[label]\n{label}\n')
+    assert form.contract_defaults(Settings(sensors=contract)) == (
+        "pump",
+        f"SELECT device, time, payload{columns} FROM readings",
+    )

@@ -1,0 +1,98 @@
+"""Promotion and rollback as tasks: a refusal skips the deployment and fails nothing."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.bases.operator import ExecutorSafeguard
+from airflow.sdk.exceptions import DownstreamTasksSkipped
+
+from breezeway import registry
+from breezeway.settings import Settings
+from breezeway_airflow.registry import PromoteModel, RollbackModel
+
+
+class Instance(SimpleNamespace):
+    """What a task leaves behind."""
+
+    map_index = -1
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        setattr(self, key, value)
+
+
+@pytest.fixture
+def model(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model with two tested versions: the first better than chance, the second worse."""
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
+    settings = Settings.from_environment()
+    name = f"pump-{uuid4().hex}"
+    registry.post(settings, "registered-models/create", name=name)
+    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    for score in (0.9, 0.1):
+        source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
+        made = registry.post(settings, "model-versions/create", name=name, **source)
+        evidence = {
+            "labelled": True,
+            "champion": None,
+            "average_precision": score,
+            "baseline": {"always_on": 0.3, "random": 0.3},
+        }
+        registry.post(
+            settings,
+            "model-versions/set-tag",
+            name=name,
+            version=made["model_version"]["version"],
+            key="breezeway.evidence",
+            value=json.dumps(evidence),
+        )
+    return name
+
+
+def promote(model: str, version: str, instance: Instance) -> dict[str, Any]:
+    with DAG("a_dag"):
+        task = PromoteModel(
+            task_id="promote",
+            model_name=model,
+            model_version=version,
+            skip_when_refused=["deploy"],
+        )
+        task >> BaseOperator(task_id="deploy")
+    return task.execute({"ti": instance})
+
+
+def test_a_version_that_passes_is_champion_and_again(model) -> None:
+    for reason in ("above", "champion already|above"):
+        result = promote(model, "1", Instance())
+        assert result["promoted"], reason
+        assert result["model_version"] == "1"
+    assert registry.champion(Settings.from_environment(), model) == "1"
+
+
+def test_a_refusal_succeeds_and_skips_the_deployment(model) -> None:
+    instance = Instance()
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        promote(model, "2", instance)
+    assert skipped.value.tasks == ["deploy"]
+    assert instance.return_value["promoted"] is False
+    assert "not above" in instance.return_value["reason"]
+    assert registry.champion(Settings.from_environment(), model) is None
+
+
+def test_a_second_attempt_of_a_rollback_goes_no_second_step_back(model) -> None:
+    settings = Settings.from_environment()
+    registry.promote(settings, model, "1", None, "first")
+    registry.promote(settings, model, "2", "1", "second")
+    for _ in range(2):
+        task = RollbackModel(
+            task_id="rollback", model_name=model, from_version="2", reason="too many alarms"
+        )
+        result = task.execute({})
+        assert (result["model_version"], result["previous"]) == ("1", "2")
+    assert registry.champion(settings, model) == "1"
