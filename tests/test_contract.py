@@ -62,7 +62,7 @@ def test_a_mistake_is_refused_with_file_key_and_reason(old, new, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere.toml"):
+    with pytest.raises(DataError, match=r"nowhere\.toml"):
         load_contract(tmp_path / "nowhere.toml")
 
 
