@@ -236,8 +236,9 @@ class Platform:
         local = ",".join(
             filter(None, [os.environ.get("NO_PROXY"), self.address, LOOPBACK, "localhost"])
         )
+        foreign = "AIRFLOW__"  # settings of another Airflow
         return {
-            **os.environ,
+            **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
             **before,
             **quiet_environment(),
             **mark(self.home),
@@ -248,6 +249,7 @@ class Platform:
             "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
             "BREEZEWAY_HOME": str(self.home),
             "BREEZEWAY_SENSORS": str(self.settings.sensors.resolve()),
+            "BREEZEWAY_RAW_URL": self.settings.raw_address,
             "BREEZEWAY_MLFLOW_URL": self.url("mlflow"),
             "BREEZEWAY_SERVING_URL": self.url("serving"),
             "AIRFLOW_HOME": str(self.home / "airflow"),

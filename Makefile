@@ -1,0 +1,76 @@
+# Each target installs what it needs; once is enough. No path is absolute or unquoted here, so
+# the folder's name may hold a space.
+#
+#   make demo                        the whole pipeline once; nothing is left running
+#   make up                          the same, and the platform stays until Ctrl-C
+#   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
+#   make up OPTIONS="--airflow-port 8081"
+#   make test [TESTS=tests/test_raw.py]
+
+PYTHON ?=
+SENSORS ?=
+DATA ?=
+OPTIONS ?=
+TESTS ?=
+
+python := .venv/bin/python
+breezeway := $(python) -m breezeway
+choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
+
+.PHONY: demo up test lint lock
+
+demo: .venv/installed
+	@$(breezeway) demo $(choice)
+
+up: .venv/installed
+	@$(breezeway) up $(choice)
+
+test: .venv/installed
+	@sh tests/servers.sh
+	@$(python) -m pytest $(TESTS)
+
+lint: .venv/installed
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+
+# One tested set of versions for Python 3.12 and 3.13, Linux and macOS.
+lock: .venv/installed
+	@.venv/bin/uv pip compile --system-certs --universal --python-version 3.12 --all-extras \
+	  --generate-hashes --no-emit-index-url --no-header --quiet \
+	  --output-file requirements.txt pyproject.toml
+
+# Everything that the lock names. The stamp comes last: what was cut off is gone on with.
+.venv/installed: requirements.txt | .venv/ready
+	@echo "Installing what requirements.txt locks into .venv (about 2 GB)."
+	@.venv/bin/python -m uv pip install --system-certs --python .venv/bin/python \
+	  --require-hashes --compile-bytecode --requirements requirements.txt
+	@.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | \
+	  { read -r packages && echo ../../../../include > "$$packages/breezeway.pth"; }
+	@touch $@
+
+# An environment with uv in it, of the first interpreter that fits. Each is really run: pyenv
+# puts commands in PATH for versions that it will not start.
+.venv/ready:
+	@set -e; \
+	fits='import ensurepip, sys, venv; raise SystemExit(sys.version_info[:2] not in ((3, 12), (3, 13)))'; \
+	if [ -n "$(PYTHON)" ]; then set -- "$(PYTHON)"; else \
+	  set -- python3.12 python3.13 python3; \
+	  for pyenv in "$$PYENV_ROOT" "$$(pyenv root 2>/dev/null)" "$$HOME/.pyenv" \
+	      "$$(dirname "$$(command -v pyenv)")/.." "$$(dirname "$$(command -v python3.12)")/.."; do \
+	    set -- "$$@" "$$pyenv"/versions/3.12*/bin/python3 "$$pyenv"/versions/3.13*/bin/python3; \
+	  done; \
+	fi; \
+	for python; do \
+	  if "$$python" -c "$$fits" >/dev/null 2>&1; then \
+	    echo "Making .venv with $$python."; \
+	    "$$python" -m venv --clear .venv; \
+	    sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt; \
+	    $(python) -m pip --disable-pip-version-check install --quiet --require-hashes -r .venv/uv.txt; \
+	    touch $@; \
+	    exit 0; \
+	  fi; \
+	done; \
+	echo "Breezeway needs Python 3.12 or 3.13 with venv and pip. None of these is it:" >&2; \
+	printf '  %s\n' "$$@" | grep -v '\*' >&2; \
+	echo "Install one, or name one: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/of/python3.12" >&2; \
+	exit 1

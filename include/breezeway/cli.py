@@ -1,0 +1,83 @@
+"""What a person does in a shell: `python -m breezeway <command>`."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from breezeway.errors import BreezewayError
+from breezeway.settings import Settings, silence_telemetry
+from breezeway.steps.frame import ArgumentParser
+
+COMMANDS = {
+    "demo": ("breezeway.demo:run", "run the whole pipeline once on a platform of its own"),
+    "up": ("breezeway.demo:run_and_stay", "the same, and keep the platform until Ctrl-C"),
+    "simulate": ("breezeway.simulate:run", "fill the raw store with a simulated plant"),
+    "load-readings": ("breezeway.loaders:run", "fill the raw store from CSV files"),
+    "versions": ("breezeway.cli:versions", "list the dataset versions"),
+    "lineage": ("breezeway.lineage:run", "from a prediction back to its rows, or forward"),
+}
+"""Command → `module:function` that does it, and one line of help. The module is imported only
+for that command; it may take seconds. Its `add_arguments` defines the options."""
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code.
+
+    An error of the tree is one sentence on standard error. A command's result, if it has
+    one, is JSON on standard output; log lines go to standard error.
+    """
+    silence_telemetry()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    try:
+        result = _run(sys.argv[1:] if words is None else words)
+    except BreezewayError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if result is not None:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+    sys.exit(0)
+
+
+def _run(words: Sequence[str]) -> Any:
+    parser = ArgumentParser(prog="breezeway", description=import_module("breezeway").__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    command, rest = parser.parse_known_args(words)
+    module_name, _, function = COMMANDS[command.command][0].partition(":")
+    module = import_module(module_name)
+    parser = ArgumentParser(
+        prog=f"breezeway {command.command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if hasattr(module, "add_arguments"):
+        module.add_arguments(parser)
+    arguments = parser.parse_args(rest)
+    settings = _beside_a_running_platform(Settings.from_environment())
+    return getattr(module, function)(arguments, settings)
+
+
+def versions(_: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Tags of the data, each with the tags of the parameters tuned for it."""
+    from breezeway import datasets
+
+    return {version.tag: list(version.params_tags) for version in datasets.versions(settings)}
+
+
+def _beside_a_running_platform(settings: Settings) -> Settings:
+    """Ask the servers of the platform that runs in this home, where none are named."""
+    file = settings.root / "run" / "platform.json"
+    if file.is_file():
+        addresses = json.loads(file.read_text(encoding="utf-8"))
+        os.environ.setdefault("BREEZEWAY_MLFLOW_URL", addresses["mlflow"])
+        os.environ.setdefault("BREEZEWAY_SERVING_URL", addresses["serving"])
+        return Settings.from_environment()
+    return settings
