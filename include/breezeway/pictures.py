@@ -13,8 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
-INK, GREY, PALE = "#1f2933", "#8a94a0", "#d5dae0"
+from breezeway.model import ThresholdCurve
+from breezeway.scorecard import Rows
+
+INK, GREY, PALE = "#1f2933", "#8a94a0", "#bcc5ce"
 BLUE, ORANGE, RED = "#2563a8", "#e07a1f", "#c23b3b"
 
 STYLE = {
@@ -36,9 +40,9 @@ STYLE = {
     "legend.frameon": False,
 }
 
-SHOWN_POINTS = 4000
+SHOWN_POINTS = 3000
 """A longer curve is thinned to this many points."""
-SHOWN_DEVICES = 3
+SHOWN_DEVICES = 4
 SHOWN_FEATURES = 20
 
 
@@ -68,6 +72,8 @@ def draw_search(
             width = 2.4 if number == best else 1.2
             left.plot(rounds, trial["curve"], color=colour, lw=width, zorder=1 + (number == best))
             left.plot(rounds[-1], trial["curve"][-1], ".", color=colour)
+        peak = int(np.argmax(trials[best]["curve"]))
+        left.plot(rounds_a_step * (peak + 1), trials[best]["curve"][peak], "o", ms=9, color=ORANGE)
         left.set(title="Trials as they grow", xlabel="boosting rounds")
         left.set_ylabel("average precision, mean of folds")
 
@@ -89,9 +95,7 @@ def draw_search(
             f"{values[best]:.4f}", (best + 1, values[best]), (0, 9), textcoords="offset points",
             ha="center", color=ORANGE, weight="bold",
         )  # fmt: skip
-        right.annotate(
-            "defaults", (1, values[0]), (6, -14), textcoords="offset points", color=GREY
-        )
+        right.annotate("defaults", (1, values[0]), (6, -14), textcoords="offset points", color=GREY)
         right.set(title="The search", xlabel="trial")
         right.xaxis.get_major_locator().set_params(integer=True)
         low = min(values)
@@ -99,3 +103,162 @@ def draw_search(
         right.set_ylim(max(0, low - 0.6 * span), min(1.02, best_so_far[-1] + 0.25 * span))
         right.legend(loc="lower right")
         _save(figure, path)
+
+
+def draw_precision_recall(
+    label: np.ndarray, score: np.ndarray, threshold: float, average: float, path: Path
+) -> None:
+    """Draw precision over recall of scores, with the point that the threshold chooses."""
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    caught, alarms = np.cumsum(label[order])[last], last + 1
+    recall, precision = caught / caught[-1], caught / alarms
+    shown = _thin(len(recall))
+    with rc_context(STYLE):
+        figure, axes = _figure(6, 4.6)
+        axes.plot(recall[shown], precision[shown], color=BLUE, lw=2, label="model")
+        axes.axhline(label.mean(), color=GREY, ls="--", lw=1.2, label="always in alarm")
+        alarm = score >= threshold
+        if alarm.any():
+            at = (label[alarm].sum() / label.sum(), label[alarm].mean())
+            axes.plot(*at, "o", ms=9, color=ORANGE, label=f"threshold {threshold:.3g}")
+        axes.set(
+            title=f"Precision and recall of readings: average precision {average:.3f}",
+            xlabel="recall: share of positive readings in alarm",
+            ylabel="precision: share of alarms that are right",
+            xlim=(-0.02, 1.02),
+            ylim=(0, 1.03),
+        )
+        axes.legend(loc="lower left")
+        _save(figure, path)
+
+
+def draw_threshold(curve: ThresholdCurve, threshold: float, path: Path) -> None:
+    """Draw what each candidate for the threshold would do: events hit and false episodes."""
+    with rc_context(STYLE):
+        figure, (hits, false) = _figure(10, 4.2, 2)
+        hit = (curve.events - curve.missed) / max(1, curve.events)
+        hits.step(curve.threshold, hit, where="pre", color=BLUE, lw=2)
+        hits.set(title=f"Events hit, of {curve.events}", ylim=(-0.02, 1.03))
+        hits.yaxis.set_major_formatter(PercentFormatter(1))
+        per_day = curve.false_episodes / curve.device_days
+        false.step(curve.threshold, per_day, where="pre", color=BLUE, lw=2)
+        false.set(title="False episodes in a day of one device", ylim=(0, None))
+        for axes in (hits, false):
+            axes.axvline(threshold, color=ORANGE, lw=1.6, label=f"threshold {threshold:.3g}")
+            axes.set_xlabel("threshold on the score")
+            axes.set_xlim(curve.threshold[-1], min(1.02, curve.threshold[0] + 0.02))
+        false.legend(loc="upper right")
+        _save(figure, path)
+
+
+def draw_score_over_time(rows: Rows, score: np.ndarray, threshold: np.ndarray, path: Path) -> None:
+    """Draw the scores of the devices with the most positive readings, their events shaded."""
+    positive = np.bincount(rows.device, weights=rows.label, minlength=len(rows.names))
+    size = np.bincount(rows.device, minlength=len(rows.names))
+    devices = np.lexsort((-size, -positive))[: min(SHOWN_DEVICES, int((size > 0).sum()))]
+    with rc_context(STYLE):
+        figure, panels = _figure_of_rows(10, 1.0 + 1.55 * len(devices), len(devices))
+        for axes, device in zip(panels, devices, strict=True):
+            own = np.flatnonzero(rows.device == device)
+            time = rows.time[own].astype("datetime64[us]")
+            label, level = rows.label[own], threshold[own]
+            ends = np.flatnonzero(np.diff(label.astype(int), prepend=0, append=0)).reshape(-1, 2)
+            for start, end in ends:
+                axes.axvspan(time[start], time[end - 1], color=RED, alpha=0.18, lw=0)
+            shown = _thin(len(own), keep=score[own] >= level)
+            axes.plot(time[shown], score[own][shown], color=BLUE, lw=0.8)
+            axes.step(time, level, where="post", color=ORANGE, lw=1.3)
+            axes.set_title(str(rows.names[device]), fontsize=10, weight="normal")
+            axes.set(ylim=(-0.03, 1.05), yticks=[0, 0.5, 1])
+            locator = AutoDateLocator()
+            axes.xaxis.set_major_locator(locator)
+            axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        figure.suptitle(
+            "Score over time: events shaded, threshold orange; every score from a model that "
+            "did not see the reading",
+            fontsize=10,
+        )
+        _save(figure, path)
+
+
+def draw_confusion(label: np.ndarray, alarm: np.ndarray, path: Path) -> None:
+    """Draw the confusion matrix of readings."""
+    counts = np.array([[((label == y) & (alarm == a)).sum() for a in (0, 1)] for y in (0, 1)])
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    with rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = _figure(4.6, 4.0)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
+        for y in (0, 1):
+            for a in (0, 1):
+                axes.text(
+                    a, y, f"{counts[y, a]:,}\n{shares[y, a]:.1%}", ha="center", va="center",
+                    fontsize=13, color="white" if shares[y, a] > 0.6 else INK,
+                )  # fmt: skip
+        axes.set(
+            title="Readings, by truth and by alarm",
+            xticks=[0, 1],
+            xticklabels=["no alarm", "alarm"],
+            yticks=[0, 1],
+            yticklabels=["normal", "event"],
+        )
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        _save(figure, path)
+
+
+def draw_importance(gain: Mapping[str, float], path: Path) -> None:
+    """Draw how much each feature gained the model, as shares of all gain."""
+    total = sum(gain.values()) or 1
+    top = sorted(gain.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_FEATURES]
+    with rc_context(STYLE):
+        figure, axes = _figure(7, 1.2 + 0.28 * max(1, len(top)))
+        axes.barh([name for name, _ in top], [value / total for _, value in top], color=BLUE)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        more = f", the first {len(top)} of {len(gain)}" if len(gain) > len(top) else ""
+        axes.set(title=f"Features by share of the model's gain{more}")
+        _save(figure, path)
+
+
+def draw_table(
+    title: str, header: Sequence[str], lines: Sequence[Sequence[str]], path: Path
+) -> None:
+    """Draw a table; the first line, the model's, stands out."""
+    with rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = _figure(1.9 + 1.35 * len(header[1:]), 1.0 + 0.38 * (1 + len(lines)))
+        axes.set_axis_off()
+        axes.set_title(title)
+        widths = [1.6] + [1.35] * len(header[1:])
+        table = axes.table(
+            cellText=[list(line) for line in lines],
+            colLabels=list(header),
+            colWidths=[width / sum(widths) for width in widths],
+            cellLoc="right",
+            bbox=(0, 0, 1, 1),
+            edges="horizontal",
+        )
+        table.auto_set_font_size(False)
+        table.set_fontsize(9.5)
+        for (line, column), cell in table.get_celld().items():
+            cell.set_edgecolor(PALE)
+            if column == 0:
+                cell.get_text().set_ha("left")
+            if line == 0:
+                cell.get_text().set_color(GREY)
+            if line == 1:
+                cell.get_text().set_weight("bold")
+        _save(figure, path)
+
+
+def _figure_of_rows(width: float, height: float, rows: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
+
+
+def _thin(points: int, keep: np.ndarray | None = None) -> np.ndarray:
+    """Return about `SHOWN_POINTS` evenly spread positions, and those to keep in any case."""
+    shown = np.zeros(points, dtype=bool)
+    shown[np.linspace(0, points - 1, min(points, SHOWN_POINTS)).astype(int)] = True
+    return np.flatnonzero(shown if keep is None else shown | keep)
