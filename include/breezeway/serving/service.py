@@ -19,16 +19,8 @@ from breezeway.serving.app import App
 from breezeway.serving.metrics import describe
 from breezeway.settings import Settings
 
-PACKAGES = (
-    "bentoml",
-    "numpy",
-    "orjson",
-    "pyarrow",
-    "pydantic",
-    "pydantic-settings",
-    "xgboost-cpu",
-)
-"""What a container of a Bento installs, in the versions that the Bento was built with."""
+PACKAGES = ("numpy", "orjson", "pyarrow", "pydantic", "pydantic-settings", "xgboost-cpu")
+"""What a container of a Bento installs beside BentoML, in the versions of this environment."""
 
 models = active.ActiveModels()
 
