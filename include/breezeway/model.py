@@ -5,6 +5,7 @@ The detector is XGBoost's, kept in its own format (UBJSON): nothing here reads o
 
 import hashlib
 import json
+import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+# OpenMP reads this when XGBoost loads it: threads that wait sleep. Spinning, two threads on
+# two busy cores took ten times the processor time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import xgboost as xgb
 
 from breezeway import scorecard

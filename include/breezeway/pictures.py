@@ -129,7 +129,7 @@ def draw_precision_recall(
             xlim=(-0.02, 1.02),
             ylim=(0, 1.03),
         )
-        axes.legend(loc="lower left")
+        axes.legend(loc="center left")
         _save(figure, path)
 
 
@@ -144,11 +144,11 @@ def draw_threshold(curve: ThresholdCurve, threshold: float, path: Path) -> None:
         per_day = curve.false_episodes / curve.device_days
         false.step(curve.threshold, per_day, where="pre", color=BLUE, lw=2)
         false.set(title="False episodes in a day of one device", ylim=(0, None))
+        figure.suptitle(f"Alarm threshold {threshold:.3g}", color=ORANGE)
         for axes in (hits, false):
-            axes.axvline(threshold, color=ORANGE, lw=1.6, label=f"threshold {threshold:.3g}")
+            axes.axvline(threshold, color=ORANGE, lw=1.6)
             axes.set_xlabel("threshold on the score")
             axes.set_xlim(curve.threshold[-1], min(1.02, curve.threshold[0] + 0.02))
-        false.legend(loc="upper right")
         _save(figure, path)
 
 
@@ -243,8 +243,7 @@ def draw_table(
         table.set_fontsize(9.5)
         for (line, column), cell in table.get_celld().items():
             cell.set_edgecolor(PALE)
-            if column == 0:
-                cell.get_text().set_ha("left")
+            cell.get_text().set_ha("left" if column == 0 else "right")
             if line == 0:
                 cell.get_text().set_color(GREY)
             if line == 1:
