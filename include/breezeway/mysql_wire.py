@@ -32,17 +32,13 @@ class Column:
         self.kind = kind
 
 
-def select(connection: pymysql.Connection, query: str) -> tuple[list[Column], Iterator[list]]:
-    """Run a query and give its columns, and its rows in blocks.
+def execute(connection: pymysql.Connection, query: str) -> list[Column]:
+    """Run a query and give its columns; `blocks` gives its rows.
 
     The connection serves this one result and is to be closed after it, however it ended.
 
-    Returns:
-        The columns, and an iterator of blocks: one `pa.BinaryArray` a column, each value as
-        the server writes it (text), NULL as null.
-
     Raises:
-        pymysql.MySQLError: what the server answers instead of rows, at once or in their midst.
+        pymysql.MySQLError: what the server answers instead.
     """
     connection.query(query, unbuffered=True)
     # PyMySQL's own result object would read row by row from here on.
@@ -50,11 +46,26 @@ def select(connection: pymysql.Connection, query: str) -> tuple[list[Column], It
     if not result.unbuffered_active:
         raise pymysql.ProgrammingError(0, "the statement gives no rows")
     result.unbuffered_active = False
-    columns = [Column(field.name, field.type_code) for field in result.fields]
-    return columns, _blocks(connection._rfile, len(columns))
+    return [Column(field.name, field.type_code) for field in result.fields]
 
 
-def _blocks(source, width: int) -> Iterator[list[pa.BinaryArray]]:
+def blocks(
+    connection: pymysql.Connection, width: int, wanted: set[int]
+) -> Iterator[dict[int, pa.BinaryArray]]:
+    """The rows of the query that `execute` ran, about a MiB at a time.
+
+    Args:
+        connection: the one that was given to `execute`.
+        width: columns of the result.
+        wanted: the columns to give, by their place in it.
+
+    Yields:
+        Column -> its values as the server writes them (text), NULL as null.
+
+    Raises:
+        pymysql.MySQLError: the server fails in the midst, or goes away.
+    """
+    source = connection._rfile
     buffer = bytearray()
     starts: list[int] = []
     end = 0  # of the whole rows in the buffer
@@ -73,7 +84,7 @@ def _blocks(source, width: int) -> Iterator[list[pa.BinaryArray]]:
             with memoryview(buffer) as whole:
                 block = bytes(whole[:end])
             del buffer[:end]
-            yield _cut(block, np.array(starts, dtype=np.int64), width)
+            yield _cut(block, np.array(starts, dtype=np.int64), width, wanted)
             starts = []
             end = 0
         if finished:
@@ -110,18 +121,21 @@ def _is_final(buffer: bytearray, start: int, end: int) -> bool:
     return first == 0xFE and end - start - 4 < 9  # a row that begins so is longer
 
 
-def _cut(block: bytes, starts: np.ndarray, width: int) -> list[pa.BinaryArray]:
+def _cut(
+    block: bytes, starts: np.ndarray, width: int, wanted: set[int]
+) -> dict[int, pa.BinaryArray]:
     """Cut rows into columns.
 
     Args:
         block: whole packets, one a row.
         starts: (rows,), where each packet begins.
         width: columns of a row.
+        wanted: those to give.
     """
     octets = np.frombuffer(block, np.uint8)
     position = starts + 4
-    columns = []
-    for _ in range(width):
+    columns = {}
+    for column in range(width):
         # A value is its length and its bytes. The length is one byte up to 250; 252 and 253
         # announce two and three more; 251 is NULL.
         length = octets[position].astype(np.int64)
@@ -136,7 +150,8 @@ def _cut(block: bytes, starts: np.ndarray, width: int) -> list[pa.BinaryArray]:
             length[long] = np.where(is_three, two | octets[at + 3].astype(np.int64) << 16, two)
             begin[long] += np.where(is_three, 3, 2)
         position = begin + length
-        columns.append(_gather(block, begin, position, null))
+        if column in wanted:
+            columns[column] = _gather(block, begin, position, null)
     return columns
 
 

@@ -332,14 +332,14 @@ class RawStore:
             rows += table.num_rows
             size += table.nbytes
             while rows >= chunk_rows or size >= CHUNK_BYTES:
-                whole = _concat(parts)
+                whole = pa.concat_tables(parts)
                 yield _narrow(whole.slice(0, chunk_rows))
                 rest = whole.slice(chunk_rows)
                 rows, size = rest.num_rows, rest.nbytes
                 parts = [rest] if rows else []
                 del whole
         if rows:
-            yield _narrow(_concat(parts))
+            yield _narrow(pa.concat_tables(parts))
 
     # -- writing
 
@@ -412,14 +412,15 @@ class RawStore:
                 cursor.execute(
                     "SET SESSION sql_mode = '', time_zone = '+00:00', net_write_timeout = 86400"
                 )
-            columns, blocks = mysql_wire.select(connection, query)
+            columns = mysql_wire.execute(connection, query)
             found = _find_columns([c.name for c in columns], wanted, kinds)
             for name, index in found.items():
                 if index is not None:
                     kind = columns[index].kind
                     if kind != FIELD_TYPE.NULL and kind not in _MYSQL_KINDS[kinds[name]]:
                         _refuse_type(name, kinds[name], _MYSQL_KIND_NAMES.get(kind, str(kind)))
-            for block in blocks:
+            kept = set(found.values()) - {None}
+            for block in mysql_wire.blocks(connection, len(columns), kept):
                 yield [None if i is None else block[i] for i in found.values()]
 
     def _blocks_of_sqlite(self, query, wanted, kinds) -> Iterator[list[pa.Array | None]]:
@@ -511,10 +512,6 @@ def _readings_table(block: list[pa.Array | None]) -> pa.Table:
         [_text(device), _time(time, "time"), _text(payload), labels],
         names=READINGS.names,
     )
-
-
-def _concat(parts: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(parts).combine_chunks()
 
 
 def _narrow(table: pa.Table) -> pa.Table:
