@@ -228,7 +228,15 @@ def test_what_is_not_registered_is_a_usage_error(registered, deploy, name, versi
     assert name in result["error"]
 
 
-def test_of_two_at_once_one_waits_or_comes_back_later(registered, deploy):
+def test_of_two_at_once_one_waits(registered, deploy):
+    versions = "1", "2"
+    steps = [deploy.start("turbine", version) for version in versions]
+    assert [step.wait() for step in steps] == [0, 0]
+    answering, pointed_at = serves(deploy.server)
+    assert answering == pointed_at
+
+
+def test_who_waits_too_long_comes_back_later(registered, deploy):
     locks = Settings(home=deploy.server.home).locks
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / "deploy-turbine.lock"):

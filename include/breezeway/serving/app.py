@@ -66,7 +66,8 @@ class App:
             status, body = 200, await self._route(scope, receive)
         except Refusal as refusal:
             status, body = refusal.status, refusal.body
-            headers = [(b"allow", b"GET, HEAD, POST")] if status == 405 else []
+            if status == 405:
+                headers = [(b"allow", body["allowed"].encode())]
         except Disconnected:
             return
         content = orjson.dumps(body)
@@ -121,7 +122,8 @@ class App:
 
 def _allow(scope: Scope, *methods: str) -> None:
     if scope["method"] not in methods:
-        raise Refusal(405, f"{scope['method']} is not allowed here; {' or '.join(methods)} is.")
+        allowed = ", ".join(methods)
+        raise Refusal(405, f"Allowed here: {allowed}; not {scope['method']}.", allowed=allowed)
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
@@ -134,32 +136,28 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
             raise _too_large()
-    message = await receive()
-    if not message.get("more_body"):
-        return _chunk(message)
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await _rest_of_body(_chunk(message), receive)
-    except TimeoutError:
-        raise Refusal(408, f"The body did not arrive within {BODY_SECONDS:.0f} s.") from None
-
-
-async def _rest_of_body(first: bytes, receive: Receive) -> bytes:
-    body = bytearray(first)
-    more = True
-    while more:
-        message = await receive()
-        body += _chunk(message)
-        if len(body) > BODY_LIMIT_BYTES:
-            raise _too_large()
-        more = message.get("more_body", False)
+    body = bytearray()
+    more = await _receive_into(body, receive)
+    if more:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while more:
+                    more = await _receive_into(body, receive)
+        except TimeoutError:
+            message = f"The body did not arrive within {BODY_SECONDS:.0f} s."
+            raise Refusal(408, message) from None
     return bytes(body)
 
 
-def _chunk(message: Message) -> bytes:
+async def _receive_into(body: bytearray, receive: Receive) -> bool:
+    """Append the next piece; returns whether there is more."""
+    message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected
-    return message.get("body", b"")
+    body += message.get("body", b"")
+    if len(body) > BODY_LIMIT_BYTES:
+        raise _too_large()
+    return message.get("more_body", False)
 
 
 def _too_large() -> Refusal:

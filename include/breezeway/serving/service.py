@@ -4,6 +4,7 @@ Started from this package it follows the deployment store. Started from a Bento 
 serve <folder of a deployment>`, or a container made of it) it serves the model inside.
 """
 
+import os
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,7 +37,8 @@ class LeanService(bentoml.Service):
     name="breezeway",
     service_class=LeanService,
     workers=1,
-    http={"host": "127.0.0.1"},
+    # A container has a network of its own, in which loopback would be out of reach.
+    http={"host": "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"},
     logging={"access": {"enabled": False}},
     image=Image(
         python_version=f"{sys.version_info.major}.{sys.version_info.minor}",

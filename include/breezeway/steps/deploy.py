@@ -232,6 +232,8 @@ def build(
         )
     except BentoMLException as error:
         raise DataError(f"BentoML cannot build a Bento of {tag}: {error}") from None
+    except shutil.Error as error:  # copytree's: it hides the one error of a full disk in many
+        raise ServiceUnavailable(f"A Bento of {tag} cannot be written: {error}") from None
     bento.export(str(work / "export"), output_format="folder")
     pointer = store.add(
         work / "export",

@@ -1,0 +1,54 @@
+"""Bodies that do not come as they should."""
+
+import asyncio
+
+import pytest
+
+from breezeway.serving import app
+from breezeway.serving.predict import Refusal
+
+
+def read(messages: list[dict], headers: list[tuple[bytes, bytes]] | None = None) -> bytes:
+    """Let `read_body` receive these messages, and then nothing more."""
+    waiting = iter(messages)
+
+    async def receive() -> dict:
+        for message in waiting:
+            return message
+        await asyncio.sleep(60)
+
+    return asyncio.run(app.read_body({"headers": headers or []}, receive))
+
+
+def chunk(body: bytes, more: bool = True) -> dict:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_body_may_come_in_pieces():
+    assert read([chunk(b"{"), chunk(b""), chunk(b"}", more=False)]) == b"{}"
+
+
+def test_a_body_that_does_not_end_is_refused(monkeypatch):
+    monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
+    with pytest.raises(Refusal) as refused:
+        read([chunk(b"{")])
+    assert refused.value.status == 408
+
+
+def test_a_client_that_goes_away_is_not_answered():
+    with pytest.raises(app.Disconnected):
+        read([chunk(b"{"), {"type": "http.disconnect"}])
+
+
+@pytest.mark.parametrize(
+    ("messages", "headers"),
+    [
+        ([], [(b"content-length", b"99999999")]),
+        ([chunk(b"x" * 3_000_000), chunk(b"x" * 3_000_000)], []),
+        ([chunk(b"x" * 6_000_000, more=False)], []),
+    ],
+)
+def test_too_large_a_body_is_refused_as_soon_as_it_is_known(messages, headers):
+    with pytest.raises(Refusal) as refused:
+        read(messages, headers)
+    assert refused.value.status == 413
