@@ -1,0 +1,137 @@
+"""A registered version judged on readings that it does not know, in a real MLflow."""
+
+import argparse
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from breezeway import datasets, registry, simulate, tracking
+from breezeway.errors import DataError, ServiceUnavailable, UsageError
+from breezeway.model import load
+from breezeway.raw import RawStore
+from breezeway.settings import Settings
+from breezeway.steps import preprocess, test, train
+
+QUERY = "SELECT device, time, payload FROM readings"
+
+
+def command(**fields) -> argparse.Namespace:
+    return argparse.Namespace(**fields)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory, mlflow_server) -> Settings:
+    """A home with three simulated machines and a model trained on them."""
+    settings = Settings(home=tmp_path_factory.mktemp("judged"), mlflow_url=mlflow_server)
+    parser = argparse.ArgumentParser()
+    simulate.add_arguments(parser)
+    simulate.run(
+        parser.parse_args(["--devices", "3", "--days", "5", "--end", "2026-05-01"]), settings
+    )
+    made = preprocess.run(command(query=QUERY, tag="v1"), settings)
+    datasets.publish(settings, settings.work / "v1" / "dataset", "v1")
+    assert made["rows"] == 3 * 5 * 1440
+    train.run(command(tag="v1", run_name="first", model_name="judged"), settings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def first(settings) -> dict:
+    return test.run(command(query=QUERY, model_name="judged", model_version="1"), settings)
+
+
+def test_only_unknown_readings_are_judged(settings, first):
+    model = load(settings, "judged", "1")
+    readings = first["rows"]
+    assert readings == 3 * 5 * 1440
+    assert 0.15 < first["judged"] / readings < 0.25
+    assert model.trained_on.until
+    evidence = first["evidence"]
+    assert evidence["labelled"] and evidence["rows"] == first["judged"]
+    assert evidence["average_precision"] > evidence["baseline"]["always_on"]
+    assert (evidence["champion"], evidence["difference"]) == (None, None)
+    assert len(json.dumps(first)) < 4096
+
+
+def test_reports_and_evidence_are_kept(settings, first):
+    client = tracking.client(settings)
+    kept = {file.path for file in client.list_artifacts(first["run_id"])}
+    assert kept == {
+        "classification.html",
+        "classification.json",
+        "drift.html",
+        "drift.json",
+        "evidence.json",
+        "manifest.json",
+        "scorecard.json",
+    }
+    assert registry.read_evidence(settings, "judged", "1")["rows"] == first["judged"]
+    assert not list(settings.work.glob("test-*"))
+
+
+def test_the_champion_is_judged_on_the_same_rows(settings, first):
+    gate = load(settings, "judged", "1").contract.gate
+    assert registry.pass_gate(settings, "judged", "1", gate).promote
+    train.run(command(tag="v1", run_name="second", model_name="judged"), settings)
+    found = test.run(command(query=QUERY, model_name="judged", model_version="2"), settings)
+    difference = found["evidence"]["difference"]
+    assert found["evidence"]["champion"] == "1"
+    # the same data and parameters give the same model
+    assert difference == {"estimate": 0.0, "low": 0.0, "high": 0.0}
+    assert registry.pass_gate(settings, "judged", "2", gate).promote
+    again = test.run(command(query=QUERY, model_name="judged", model_version="champion"), settings)
+    assert again["model_version"] == "2" and again["evidence"]["champion"] == "2"
+
+
+def test_readings_that_it_knows_are_refused(settings, first):
+    known = f"{QUERY} WHERE time < '2026-04-27'"
+    with pytest.raises(DataError, match="ask for newer ones"):
+        test.run(command(query=known, model_name="judged", model_version="1"), settings)
+    assert not list(settings.work.glob("test-*"))
+
+
+def test_without_labels_there_is_drift_but_nothing_to_promote_on(settings, first):
+    faults = RawStore(settings.raw_address).labels().to_pylist()
+    hour = next(
+        start
+        for start in (datetime(2026, 4, 30, hour, tzinfo=UTC) for hour in range(24))
+        if not any(
+            fault["device"] == "machine-01"
+            and fault["start"] < start + timedelta(hours=1)
+            and fault["end"] > start
+            for fault in faults
+        )
+    )
+    quiet = (
+        f"{QUERY} WHERE device = 'machine-01' AND time >= '{hour:%Y-%m-%d %H:%M:%S}' "
+        f"AND time < '{hour + timedelta(hours=1):%Y-%m-%d %H:%M:%S}'"
+    )
+    found = test.run(command(query=quiet, model_name="judged", model_version="1"), settings)
+    assert found["judged"] == 60
+    assert not found["evidence"]["labelled"] and found["metrics"] is None
+    decision = registry.pass_gate(
+        settings, "judged", "1", load(settings, "judged", "1").contract.gate
+    )
+    assert not decision.promote
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"model_name": "nobody"}, UsageError, "nobody"),
+        ({"model_version": "99"}, UsageError, "99"),
+        ({"query": "DROP TABLE readings"}, UsageError, "SELECT"),
+        ({"query": f"{QUERY} WHERE 1 = 0"}, DataError, "no row"),
+    ],
+)
+def test_bad_input(settings, first, fields, error, message):
+    given = {"query": QUERY, "model_name": "judged", "model_version": "1"} | fields
+    with pytest.raises(error, match=message):
+        test.run(command(**given), settings)
+
+
+def test_mlflow_away(settings):
+    away = settings.model_copy(update={"mlflow_url": "http://127.0.0.1:9"})
+    with pytest.raises(ServiceUnavailable):
+        test.run(command(query=QUERY, model_name="judged", model_version="1"), away)
