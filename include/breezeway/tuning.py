@@ -9,10 +9,12 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import numpy as np
 import optuna
 import ray
 import xgboost as xgb
+from filelock import FileLock, Timeout
 from optuna.distributions import FloatDistribution, IntDistribution
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
@@ -66,6 +69,9 @@ RANDOM_TRIALS = 4
 """Trials before the search begins to learn."""
 
 OBJECT_STORE_BYTES = 200 << 20
+FOLDER_PREFIX = "bz-"
+NEW_SECONDS = 60
+"""A younger folder may not have been locked yet by its owner."""
 
 os.environ.update(  # read by Tune; it writes no files that nobody reads
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
@@ -303,7 +309,12 @@ def _ray(settings: Settings) -> Iterator[Path]:
     """
     # Ray's sockets lie below this folder, and their paths must fit into 107 bytes.
     base = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="bz-", dir=base if len(base) < 24 else "/tmp"))
+    base = Path(base if len(base) < 24 else "/tmp")
+    _sweep(base)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
+    lock = FileLock(folder / "in-use")
+    lock.acquire()
+    environment, on_sigterm = os.environ.copy(), signal.getsignal(signal.SIGTERM)
     logging.getLogger("ray").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -312,12 +323,25 @@ def _ray(settings: Settings) -> Iterator[Path]:
             logging_level=logging.ERROR,
             **({} if os.environ.get("RAY_ADDRESS") else _own_ray(settings, folder)),
         )
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own ends the process with 15
         yield folder
     except ConnectionError as error:
         raise ServiceUnavailable(f"Ray does not answer: {error}") from None
     finally:
         ray.shutdown()
+        os.environ.clear()
+        os.environ.update(environment)
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(base: Path) -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in base.glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError, Timeout):
+            if time.time() - folder.stat().st_mtime > NEW_SECONDS:
+                with FileLock(folder / "in-use", timeout=0):
+                    shutil.rmtree(folder)
 
 
 def _own_ray(settings: Settings, folder: Path) -> dict[str, Any]:

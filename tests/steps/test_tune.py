@@ -1,0 +1,197 @@
+"""The search for parameters: the same every time, and nothing of it left behind."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from breezeway import tuning
+from breezeway.contract import load_contract
+from breezeway.errors import UsageError
+from breezeway.model import DEFAULT_PARAMS, read_table
+from breezeway.settings import Settings
+from breezeway.steps import tune
+from breezeway.steps.frame import ArgumentParser
+
+COUNT = 5
+ROOT = Path(__file__).parents[2]
+
+
+def start(home: Path, result: Path, count: int, temporary: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "breezeway.steps.tune", "--tag", "v1", "--count", str(count)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "include"),
+            "BREEZEWAY_HOME": str(home),
+            "BREEZEWAY_RESULT": str(result),
+            "TMPDIR": str(temporary),
+        },
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def left_behind(result: Path) -> list[str]:
+    """Processes that inherited the step's environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("BREEZEWAY_RESULT") == str(result):
+                found.append(f"{process.pid} {process.name()}")
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def short_folder():
+    """A folder for temporary files whose path is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def tuned(plant_home, tmp_path_factory, short_folder):
+    """A finished step: its result, its log, and what it left in the work folder."""
+    result = tmp_path_factory.mktemp("tune") / "result.json"
+    step = start(plant_home, result, COUNT, short_folder)
+    log, _ = step.communicate(timeout=240)
+    assert step.returncode == 0, log
+    work = plant_home / "work" / "v1"
+    files = {path.name: path.read_bytes() for path in work.iterdir()}
+    return json.loads(result.read_text()), log, files, left_behind(result)
+
+
+def test_result_and_files_tell_of_the_best(tuned):
+    result, log, files, _ = tuned
+    assert set(files) == {"params.json", "tuning.json", "tuning.png"}
+    params = json.loads(files["params.json"])
+    history = json.loads(files["tuning.json"])
+    best = history["trials"][history["best"]]
+    assert result["params"] == params["params"] == best["params"]
+    assert set(params["params"]) == set(DEFAULT_PARAMS)
+    assert params["average_precision"] == max(best["curve"])
+    assert params["rounds"] == (best["curve"].index(max(best["curve"])) + 1) * 20
+    assert params["trials"] == result["trials"] == len(history["trials"]) == COUNT
+    assert history["trials"][0]["params"] == DEFAULT_PARAMS
+    assert f"of {COUNT}: average precision 0." in log
+    assert files["tuning.png"].startswith(b"\x89PNG")
+
+
+def test_no_process_and_no_folder_is_left(tuned, short_folder):
+    assert tuned[3] == []
+    assert list(short_folder.iterdir()) == []
+
+
+def test_the_same_tag_and_count_give_the_same_bytes(tuned, plant_home, tmp_path):
+    """In this process, from another folder, with whatever else the machine does meanwhile."""
+    settings = Settings(home=plant_home)
+    output = tmp_path / "params out.json"
+    tune.run(
+        tune_arguments("--tag", "v1", "--count", str(COUNT), "--output", str(output)), settings
+    )
+    again = {path.name: path.read_bytes() for path in (plant_home / "work" / "v1").iterdir()}
+    assert again == tuned[2]
+    assert output.read_bytes() == again["params.json"]
+
+
+def test_terminated_it_takes_its_processes_along(plant_home, tmp_path, short_folder):
+    result = tmp_path / "result.json"
+    step = start(plant_home, result, 40, short_folder)
+    for line in step.stdout:
+        if "trial 1 of 40" in line:
+            break
+    assert len(left_behind(result)) > 2
+    step.send_signal(signal.SIGTERM)
+    step.communicate(timeout=60)
+    assert step.returncode == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 15
+    while left_behind(result) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left_behind(result) == []
+    assert list(short_folder.iterdir()) == []
+
+
+def test_folders_of_the_killed_are_swept(tmp_path):
+    for name in ("bz-dead", "bz-live", "bz-new"):
+        (tmp_path / name / "ray").mkdir(parents=True)
+    for name in ("bz-dead", "bz-live"):
+        os.utime(tmp_path / name, (0, 0))
+    with FileLock(tmp_path / "bz-live" / "in-use"):
+        os.utime(tmp_path / "bz-live", (0, 0))
+        tuning._sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"bz-live", "bz-new"}
+
+
+def tune_arguments(*words: str):
+    parser = ArgumentParser(prog="tune")
+    tune.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "2.5", "many"])
+def test_a_count_that_is_none_is_refused(count):
+    with pytest.raises(UsageError, match="count"):
+        tune_arguments("--tag", "v1", f"--count={count}")
+
+
+def test_an_unknown_tag_is_refused_before_ray_starts(plant_home):
+    started = time.monotonic()
+    with pytest.raises(UsageError, match="v9"):
+        tune.run(tune_arguments("--tag", "v9", "--count", "2"), Settings(home=plant_home))
+    assert time.monotonic() - started < 20
+
+
+class TestOrderDoesNotMatter:
+    """The search and the median rule, driven without Ray in every order of a batch of three."""
+
+    def outcome(self, order: tuple[int, ...]) -> list[tuple]:
+        search, rule = tuning._BatchSearch(batch=3), tuning._MedianRule(batch=3)
+        seen = []
+        for batch in range(8):
+            names = [f"{batch}-{place}" for place in range(3)]
+            configs = [search.suggest(name) for name in names]
+            assert search.suggest("early") is None
+            for place in order:
+                config, curve = configs[place], []
+                for step in range(1, tuning.STEPS + 1):
+                    curve.append(config["learning_rate"] * 1e4 % 1 * step)
+                    result = {"config": config, "curve": curve, "best": max(curve)}
+                    if stopped := rule(names[place], result):
+                        break
+                seen.append((config["number"], tuple(config.items()), len(curve), stopped))
+                search.on_trial_complete(names[place], result)
+        return sorted(seen)
+
+    def test_every_order_has_the_same_outcome(self):
+        outcomes = [self.outcome(order) for order in itertools.permutations(range(3))]
+        assert all(outcome == outcomes[0] for outcome in outcomes)
+        assert any(stopped for *_, stopped in outcomes[0])
+        assert not any(stopped for number, *_, stopped in outcomes[0] if number < 6)
+
+
+def test_boosters_grow_by_steps_and_start_anew(plant_dataset):
+    contract = load_contract(plant_dataset / "contract.toml")
+    table = read_table(plant_dataset, contract)
+    folds = tuning.split(table.rows, contract)
+    trial = tuning._Boosters.__new__(tuning._Boosters)
+    trial.setup(DEFAULT_PARAMS, table, folds, contract.feature_names)
+    first = [trial.step()["best"] for _ in range(2)]
+    trial.reset_config({**DEFAULT_PARAMS, "max_depth": 2})
+    other = trial.step()
+    assert len(other["curve"]) == 1
+    assert other["best"] != first[0]
+    trial.reset_config(DEFAULT_PARAMS)
+    assert [trial.step()["best"] for _ in range(2)] == first
