@@ -260,6 +260,8 @@ def test_it_starts_with_nothing_and_comes_back_with_what_is_current(new_model_se
     server.wait("pump", lambda s: s.get("model_version") == "1")
     assert server.http.get("/readyz").status_code == 200
 
+    server.kill_supervisor()
+    assert not server.lives()
     server.kill()
     bad = make_model(tmp_path / "b", seed=1)
     wrong_score(bad)

@@ -4,8 +4,12 @@ Started from this package it follows the deployment store. Started from a Bento 
 serve <folder of a deployment>`, or a container made of it) it serves the model inside.
 """
 
+import logging
 import os
+import signal
 import sys
+import threading
+import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +27,27 @@ from breezeway.settings import Settings
 PACKAGES = ("numpy", "orjson", "pyarrow", "pydantic", "pydantic-settings", "xgboost-cpu")
 """What a container of a Bento installs beside BentoML, in the versions of this environment."""
 
+SUPERVISOR = os.getppid()
+LEAVE_SECONDS = 10
+"""How long requests in flight may take when the supervisor is gone."""
+
+log = logging.getLogger("breezeway.serving")
+
 models = active.ActiveModels()
+
+
+def leave_with_supervisor() -> None:
+    """End this worker soon after `bentoml serve`, however that ended.
+
+    BentoML puts its worker into a session of its own. Where its supervisor is killed the
+    worker would stay, hold the port and answer with what nobody watches any more.
+    """
+    while os.getppid() == SUPERVISOR:
+        time.sleep(active.POLL_SECONDS)
+    log.error("the supervisor (process %d) is gone: leaving", SUPERVISOR)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LEAVE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class LeanService(bentoml.Service):
@@ -50,6 +74,7 @@ class ModelServer:
 
     @bentoml.on_startup
     def start(self) -> None:
+        threading.Thread(target=leave_with_supervisor, daemon=True).start()
         bento = self.bento_service.bento
         if bento is None:
             models.follow(DeploymentStore(Settings.from_environment().deployments))
