@@ -23,6 +23,10 @@ from breezeway.errors import DataError
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 """Of models and deployments: both are folder names, parts of addresses and Bento tags."""
 
+SCORE_TOLERANCE = 1e-6
+"""Between the score of an example at training and the one that the deployment gives: scores
+are float32, and two builds of XGBoost may differ in the last bits."""
+
 KEPT_DEPLOYMENTS = 5
 """So many of the latest stay on disk, so that a rollback to one of them builds nothing."""
 

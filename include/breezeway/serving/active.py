@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from breezeway.deployments import DeploymentStore, Pointer
+from breezeway.deployments import SCORE_TOLERANCE, DeploymentStore, Pointer
 from breezeway.errors import DataError
 from breezeway.serving.predict import LiveModel, Refusal
 
@@ -16,8 +16,6 @@ log = logging.getLogger("breezeway.serving")
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 15.0
 """A deployment that failed to load may have been read in a bad moment: it is tried again."""
-SCORE_TOLERANCE = 1e-6
-"""Scores are float32: two builds of XGBoost may differ in the last bits."""
 
 
 def load(folder: Path, pointer: Pointer) -> LiveModel:

@@ -25,7 +25,13 @@ import httpx
 from filelock import FileLock, Timeout
 
 from breezeway import registry, tracking
-from breezeway.deployments import NAME_PATTERN, Deployment, DeploymentStore, Pointer
+from breezeway.deployments import (
+    NAME_PATTERN,
+    SCORE_TOLERANCE,
+    Deployment,
+    DeploymentStore,
+    Pointer,
+)
 from breezeway.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.settings import Settings
 from breezeway.steps.frame import run_step
@@ -35,7 +41,6 @@ log = logging.getLogger("breezeway.deploy")
 TAKE_UP_SECONDS = 30.0
 """How long the server may take from the pointer's move to the new model's first answer."""
 ANSWER_SECONDS = 5.0
-SCORE_TOLERANCE = 1e-6
 
 LINEAGE = ("data_tag", "data_hash", "data_commit", "params_tag", "run_id", "airflow_run", "code")
 """Tags of the registered version that the Bento carries as labels."""
