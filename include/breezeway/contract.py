@@ -6,7 +6,6 @@ One object, read from one TOML file, checks rows on the way in and requests at t
 import math
 import re
 import tomllib
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -331,7 +330,7 @@ class Contract(_Section):
         for name in self.fields:
             value: Any = document
             for key in self.path(name):
-                if not isinstance(value, Mapping) or key not in value:
+                if not isinstance(value, dict) or key not in value:
                     where = ".".join(self.path(name))
                     raise Violation(name, "missing", f"{name}: no {where!r} in the payload")
                 value = value[key]
