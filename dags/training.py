@@ -6,26 +6,27 @@ Press *Trigger* with the form as it is to run all of it on all readings. Or choo
 the steps: the others are skipped, and what a chosen step would get from them is taken from
 the form. The first task says within seconds if something is missing, and where to fill it in.
 
-- **steps**: The parts to run, in this order whatever the order here. `deploy` without
-  `promote` puts a model into service that passed no gate.
-- **query**: The readings to preprocess: one SELECT on the raw store that gives `device`,
-  `time`, `payload` and, where the sensor contract's label is a column, that column.
+- **steps**: The parts to run; their order here does not matter. To deploy without promote puts
+  a model into service that passed no gate.
+- **query**: The readings to preprocess: one SELECT on the raw store that gives device, time,
+  payload and, where the sensor contract's label is a column, that column.
 - **test_query**: The recent readings that the model is tested on; empty for the query above.
-- **tag**: The dataset version: the name of the new one for `preprocess` (empty for one made of
-  the run's date and time), or an existing one for `tune` and `train` alone. Up to 100 letters,
-  digits, `.`, `_` or `-`.
-- **count**: How many parameter sets `tune` tries.
+- **tag**: The dataset version. To preprocess: the name of the new one, or empty for one made of
+  the run's date and time. To tune or train without preprocess: one that exists. Up to 100
+  letters, digits, dots, underscores or hyphens.
+- **count**: How many sets of parameters are tried by tune.
 - **run_name**: The name of the training run in MLflow; empty for the tag.
 - **model_name**: The registered model.
-- **model_version**: The version to test, promote or deploy: a number or an alias such as
-  `champion`. Empty for the one that this run trains; without `train`, for the newest, and for
-  `deploy` without `promote` for the champion.
+- **model_version**: The version to test, promote or deploy: a number, or an alias such as
+  champion. Empty for the one that this run trains; without train for the newest, and to deploy
+  without promote for the champion.
 
 A step that fails because a service is away or a lock is taken is tried again; one that fails
 because of its input is not. A model that the gate refuses fails nothing: `deploy` is skipped,
 and `promote` says why in its log and its result.
 """
 
+import logging
 from datetime import timedelta
 
 from airflow.sdk import DAG, Param, chain, get_current_context, task
@@ -37,6 +38,8 @@ from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
+
+log = logging.getLogger("breezeway")
 
 HELP = form.help_texts(__doc__)
 MODEL, ALL_READINGS = form.contract_defaults(Settings.from_environment())
@@ -107,14 +110,7 @@ with DAG(
             context["params"], context["dag_run"].run_after, Settings.from_environment()
         )
 
-    branch = StepBranch(
-        task_id="choose_steps",
-        tasks={
-            "preprocess": ["preprocess", "publish_data"],
-            "tune": ["tune", "publish_params"],
-            **{step: [step] for step in ("train", "test", "promote", "deploy")},
-        },
-    )
+    branch = StepBranch(task_id="choose_steps")
 
     # What is skipped skips nothing behind it: only a failure stops the steps that follow.
     chosen = {"trigger_rule": "none_failed"}
@@ -130,7 +126,6 @@ with DAG(
         folder="{{ ti.xcom_pull('preprocess')['folder'] }}",
         tag=given("tag"),
         pool="dataset_versions",
-        **chosen,
     )
     tune = Step(
         task_id="tune",
@@ -143,7 +138,6 @@ with DAG(
         params_file="{{ ti.xcom_pull('tune')['params_file'] }}",
         tag=given("tag"),
         pool="dataset_versions",
-        **chosen,
     )
     train = Step(
         task_id="train",
@@ -185,13 +179,17 @@ with DAG(
         **chosen,
     )
 
-    (
-        check_inputs()
-        >> branch
-        >> [preprocess, publish_data, tune, publish_params, train, test, promote, deploy]
-    )
+    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2), **chosen)
+    def summary() -> None:
+        """Log what each task did. What failed fails the run here, even before a skipped end."""
+        ti = get_current_context()["ti"]
+        for done in (preprocess, publish_data, tune, publish_params, train, test, promote, deploy):
+            log.info("%s: %s", done.task_id, ti.xcom_pull(done.task_id) or "skipped")
+
+    steps = [preprocess, tune, train, test, promote, deploy]
+    check_inputs() >> branch >> steps
     chain(preprocess, publish_data, tune, publish_params, train, test, promote, deploy)
-    # A step that was not chosen is skipped at once, so whoever takes something from a step
-    # further up than the one before has to wait for it by an edge of its own.
+    # Beside the chain, from each step to whoever takes something from it: see StepBranch.
     publish_data >> train >> [promote, deploy]
     test >> deploy
+    [publish_data, publish_params, train, test, promote, deploy] >> summary()

@@ -1,31 +1,29 @@
-"""Partial runs: skips the tasks of the steps that were not chosen, and no others."""
+"""Partial runs: skips the steps that were not chosen, and nothing else."""
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.bases.skipmixin import SkipMixin
 
 
 class StepBranch(BaseOperator, SkipMixin):
-    """Skips the tasks of every step that is missing in the form field `steps`.
+    """Skips each task directly behind it that the form field `steps` does not name.
 
-    It has to stand directly before each task that it may skip, and those tasks need the
-    trigger rule `none_failed`: a task skipped here then skips nothing behind it, and stays
-    skipped when it is cleared together with others.
+    Airflow's own branch operators spare what also stands behind a chosen task, so in a chain
+    they would skip too little. This one skips all that was not chosen, also when tasks are
+    cleared later; a chosen task with the trigger rule `none_failed` is not held up by it.
 
-    Args:
-        tasks: step → ids of the tasks that it consists of.
+    What is skipped is skipped at once. So whoever takes something from a step needs an edge
+    from that very step: along the chain, skipped tasks hold nobody back.
     """
 
     inherits_from_skipmixin = True
     ui_color = "#eeeeee"
 
-    def __init__(self, *, tasks: dict[str, list[str]], **kwargs):
-        super().__init__(**kwargs)
-        self.tasks = tasks
-
     def execute(self, context: Context) -> None:
         chosen = context["params"]["steps"]
-        skipped = [
-            task for step, tasks in self.tasks.items() if step not in chosen for task in tasks
-        ]
-        self.log.info("Chosen: %s. Skipped: %s.", ", ".join(chosen), ", ".join(skipped) or "none")
-        self.skip(context["ti"], [self.dag.get_task(task) for task in skipped])
+        skipped = [t for t in self.downstream_list if t.task_id not in chosen]
+        self.log.info(
+            "Chosen: %s. Skipped: %s.",
+            ", ".join(t.task_id for t in self.downstream_list if t not in skipped),
+            ", ".join(t.task_id for t in skipped) or "none",
+        )
+        self.skip(context["ti"], skipped)

@@ -3,11 +3,19 @@
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from airflow.sdk import DAG
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.sdk import DAG, DagRunState, timezone
+from airflow.sdk.bases.operator import ExecutorSafeguard
+from airflow.sdk.exceptions import DownstreamTasksSkipped
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.utils.session import create_session
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from sqlalchemy.orm import Session
 
-from breezeway.errors import UsageError
 from breezeway_airflow import form
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
@@ -81,14 +89,90 @@ def run(dag, steps: list[str]) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in finished.get_task_instances()}
 
 
+def schedule(dag: DAG, steps: list[str], failing: str = "") -> tuple[dict[str, str], list[str]]:
+    """Lets Airflow's scheduler decide about a run, in which each task that it starts succeeds.
+
+    Only the branch is executed. So every choice can be tried in the time of a few real runs.
+
+    Returns:
+        task → state, with the run's own under `dag`; tasks in the order in which they started,
+        those that started at the same time as one string.
+    """
+    stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    order = []
+    with create_session() as session:
+        run = stored.create_dagrun(
+            run_id=f"manual__{uuid4()}",
+            run_after=timezone.utcnow(),
+            run_type=DagRunType.MANUAL,
+            triggered_by=DagRunTriggeredByType.TEST,
+            state=DagRunState.RUNNING,
+            session=session,
+        )
+        run.dag = stored
+        while run.state == DagRunState.RUNNING:
+            ready, _ = run.update_state(session=session, execute_callbacks=False)
+            order += [" ".join(sorted(ti.task_id for ti in ready))] if ready else []
+            for ti in ready:
+                ti.state = "failed" if ti.task_id == failing else "success"
+                if ti.task_id == "choose_steps":
+                    for skipped in chosen_by(dag, steps, ti, session):
+                        run.get_task_instance(skipped, session=session).state = "skipped"
+            session.flush()
+        states = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
+        return {**states, "dag": str(run.state)}, order
+
+
+def chosen_by(dag: DAG, steps: list[str], ti: TaskInstance, session: Session) -> list[str]:
+    """The branch's own choice; what it keeps for later is kept."""
+
+    class Instance:
+        map_index = -1
+
+        def xcom_push(self, key: str, value: object) -> None:
+            place = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id}
+            XComModel.set(key, value, **place, session=session)
+
+    try:
+        dag.get_task("choose_steps").execute({"params": {"steps": steps}, "ti": Instance()})
+    except DownstreamTasksSkipped as skip:
+        return skip.tasks
+    return []
+
+
 @pytest.mark.parametrize("steps", SUBSETS, ids="+".join)
-def test_exactly_the_chosen_steps_run(dag, executed, steps: list[str]) -> None:
+def test_exactly_the_chosen_steps_run(dag, monkeypatch, steps: list[str]) -> None:
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    states, order = schedule(dag, steps)
+    chosen = [task for step in steps for task in TASKS[step]]
+    skipped = [task for tasks in TASKS.values() for task in tasks if task not in chosen]
+    around = ["check_inputs", "choose_steps", "summary"]
+    assert states == dict.fromkeys([*chosen, *around, "dag"], "success") | dict.fromkeys(
+        skipped, "skipped"
+    )
+    # Preparing data and tuning on old data touch nothing that is tested, promoted or deployed:
+    # without train in between they run side by side, but each of both in its order.
+    if "train" in steps:
+        assert order == [*around[:2], *chosen, around[2]]
+    for part in (["preprocess", "tune"], ["test", "promote", "deploy"]):
+        tasks = [task for step in part if step in steps for task in TASKS[step]]
+        places = [next(i for i, ready in enumerate(order) if t in ready.split()) for t in tasks]
+        assert places == sorted(set(places))
+
+
+REAL_RUNS = ["preprocess tune train test promote deploy", "preprocess train deploy", "train test"]
+REAL_RUNS += ["preprocess tune", "test promote deploy", "deploy"]
+
+
+@pytest.mark.parametrize("chosen", REAL_RUNS)
+def test_each_task_is_given_what_was_made_or_else_the_form(dag, executed, chosen: str) -> None:
+    steps = chosen.split()
     states = run(dag, steps)
-    expected = {"check_inputs": "success", "choose_steps": "success"}
-    for step, tasks in TASKS.items():
-        expected |= dict.fromkeys(tasks, "success" if step in steps else "skipped")
-    assert states == expected
-    assert set(executed) == {t for step in steps for t in TASKS[step]}
+    assert list(executed) == [task for step in steps for task in TASKS[step]]
+    assert {task for task, state in states.items() if state == "success"} == {
+        *("check_inputs", "choose_steps", "summary"),
+        *executed,
+    }
     for task, fields in executed.items():
         assert fields == expected_fields(task, steps)
 
@@ -120,25 +204,24 @@ def test_no_step_is_no_run(dag) -> None:
         dag.test(run_conf={"steps": []})
 
 
-@pytest.mark.parametrize("failing", ["check_inputs", "publish_data", "train"])
-def test_a_failure_stops_what_depends_on_it(dag, executed, monkeypatch, failing) -> None:
-    fine = Step.execute
-
-    def fail(self, context):
-        if self.task_id == failing:
-            raise UsageError("It is wrong.")
-        return fine(self, context)
-
-    for operator in (Step, PublishDataset):
-        monkeypatch.setattr(operator, "execute", fail)
-    if failing == "check_inputs":
-        monkeypatch.setattr(form, "check", lambda *arguments: fail(dag.get_task(failing), {}))
-    states = run(dag, list(form.STEPS))
-    order = ["check_inputs", "choose_steps", *(t for tasks in TASKS.values() for t in tasks)]
+@pytest.mark.parametrize("failing", ["check_inputs", "publish_data", "train", "deploy"])
+def test_a_failure_stops_what_depends_on_it(dag, monkeypatch, failing: str) -> None:
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    states, started = schedule(dag, list(form.STEPS), failing)
+    steps = [task for tasks in TASKS.values() for task in tasks]
+    order = ["check_inputs", "choose_steps", *steps, "summary", "dag"]
     place = order.index(failing)
-    assert [states[task] for task in order] == (
-        ["success"] * place + ["failed"] + ["upstream_failed"] * (len(order) - place - 1)
-    )
+    assert started == order[: place + 1]
+    expected = ["success"] * place + ["failed"] + ["upstream_failed"] * (10 - place) + ["failed"]
+    assert [states[task] for task in order] == expected
+
+
+@pytest.mark.parametrize("failing", [*form.STEPS, "publish_data", "publish_params"])
+def test_a_failure_before_a_skipped_end_fails_the_run(dag, monkeypatch, failing: str) -> None:
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    step = next(step for step, tasks in TASKS.items() if failing in tasks)
+    states, _ = schedule(dag, [step], failing)
+    assert states["dag"] == "failed"
 
 
 BAD_FORMS = {
