@@ -20,10 +20,10 @@ choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") 
 .PHONY: demo up test lint lock
 
 demo: .venv/installed
-	@$(breezeway) demo $(choice)
+	@exec $(breezeway) demo $(choice)
 
 up: .venv/installed
-	@$(breezeway) up $(choice)
+	@exec $(breezeway) up $(choice)
 
 test: .venv/installed
 	@sh tests/servers.sh

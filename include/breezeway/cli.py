@@ -33,6 +33,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     """
     silence_telemetry()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         result = _run(sys.argv[1:] if words is None else words)
     except BreezewayError as error:

@@ -6,7 +6,10 @@ the end: dataset, parameters, scores beside the baselines, promotion, deployment
 
 import argparse
 import json
-import logging
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +22,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from breezeway.contract import Contract, load_contract
+from breezeway.contract import Contract, Violation, load_contract
 from breezeway.errors import DataError, InternalError, ServiceUnavailable, UsageError
 from breezeway.launcher import LOOPBACK, USER, Platform
 from breezeway.raw import RawStore
@@ -27,18 +30,8 @@ from breezeway.settings import Settings
 
 DAG = "training"
 RUN_PREFIX = "demo-"
-TASKS = (
-    "check_inputs",
-    "choose_steps",
-    "preprocess",
-    "publish_data",
-    "tune",
-    "publish_params",
-    "train",
-    "test",
-    "promote",
-    "deploy",
-)
+RESULTS = ("preprocess", "tune", "train", "test", "promote", "deploy")
+"""Tasks whose results the summary tells."""
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 SOURCES = {
     "skab": "github.com/waico/SKAB, its folder `data`",
@@ -46,8 +39,7 @@ SOURCES = {
 }
 """Contracts of public data that is not shipped, and where to get it."""
 
-log = logging.getLogger("breezeway")
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,13 +102,22 @@ def _platform(
     arguments: argparse.Namespace, settings: Settings
 ) -> Iterator[tuple[Platform, float]]:
     started = time.monotonic()
-    if not getattr(arguments, "no_run", False):
+    if "MAKELEVEL" in os.environ:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if not arguments.no_run:
         _fill(arguments, settings)
     ports = {part: getattr(arguments, f"{part}_port") for part in ("airflow", "mlflow", "serving")}
     console.print("Starting PostgreSQL, Airflow, MLflow and the model server.")
     with Platform(settings, arguments.host, ports, say=console.print) as platform:
         console.print(f"The platform is up after {time.monotonic() - started:.0f} s.")
         yield platform, started
+
+
+def _end_with(parent: int) -> None:
+    """End when make has ended, even where it was killed and could not tell us."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _with_contract(arguments: argparse.Namespace, settings: Settings) -> Settings:
@@ -183,7 +184,7 @@ def _pipeline(platform: Platform, arguments: argparse.Namespace, started: float)
         run_id, conf = trigger(client, contract, arguments.count)
         console.print(f"\nTriggered the run {run_id}: {platform.url('airflow')}/dags/{DAG}")
         dag_run = follow(client, platform, run_id)
-        results = {task: xcom(client, run_id, task) for task in TASKS}
+        results = {task: xcom(client, run_id, task) for task in RESULTS}
         if dag_run["state"] != "success":
             raise _failure(client, platform, run_id)
         tasks = task_instances(client, run_id)
@@ -247,8 +248,11 @@ def _await_dag(client: httpx.Client, seconds: float = 120) -> None:
 
 
 def task_instances(client: httpx.Client, run_id: str) -> dict[str, dict[str, Any]]:
+    """Task by id, in the order in which they started; those that did not stand last."""
     answer = client.get(f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances").raise_for_status()
-    return {task["task_id"]: task for task in answer.json()["task_instances"]}
+    tasks = answer.json()["task_instances"]
+    tasks.sort(key=lambda task: (task["start_date"] or "9", -(task["priority_weight"] or 0)))
+    return {task["task_id"]: task for task in tasks}
 
 
 def xcom(client: httpx.Client, run_id: str, task: str) -> Any:
@@ -270,12 +274,12 @@ def follow(client: httpx.Client, platform: Platform, run_id: str) -> dict[str, A
             tasks = task_instances(client, run_id)
             if console.is_terminal:
                 live.update(_progress(tasks))
-            for name in sorted(tasks, key=_order):
-                state = tasks[name]["state"]
+            for name, task in tasks.items():
+                state = task["state"]
                 if shown.get(name) != state and state in (*ENDED, "running", "up_for_retry"):
                     shown[name] = state
                     if not console.is_terminal or state in ENDED:
-                        console.print(f"  {name:<16}{state:<16}{_seconds(tasks[name])}")
+                        console.print(f"  {name:<16}{state:<16}{_seconds(task)}")
             for sentence in platform.watch():
                 console.print(sentence, markup=False)
             if dag_run["state"] in ("success", "failed"):
@@ -283,16 +287,12 @@ def follow(client: httpx.Client, platform: Platform, run_id: str) -> dict[str, A
             time.sleep(0.5)
 
 
-def _order(task: str) -> int:
-    return TASKS.index(task) if task in TASKS else len(TASKS)
-
-
 def _progress(tasks: dict[str, dict[str, Any]]) -> Table:
     table = Table("task", "state", "seconds", box=None)
-    for name in sorted(tasks, key=_order):
-        state = tasks[name]["state"] or "waiting"
+    for name, task in tasks.items():
+        state = task["state"] or "waiting"
         if state not in ENDED:
-            table.add_row(name, state, _seconds(tasks[name]))
+            table.add_row(name, state, _seconds(task))
     return table
 
 
@@ -307,7 +307,7 @@ def _seconds(task: dict[str, Any]) -> str:
 
 def _failure(client: httpx.Client, platform: Platform, run_id: str) -> DataError:
     """What failed, in the step's own words, and where its log is."""
-    for name, task in sorted(task_instances(client, run_id).items(), key=lambda t: _order(t[0])):
+    for name, task in task_instances(client, run_id).items():
         if task["state"] == "failed":
             file = (
                 platform.home / "logs" / "airflow" / f"dag_id={DAG}" / f"run_id={run_id}"
@@ -335,7 +335,7 @@ def _last_error(file: Path) -> str:
 
 
 def predict(url: str, model: str, contract: Contract, settings: Settings) -> dict[str, Any]:
-    """Send the newest readings of a device from the raw store to the model server.
+    """Send the newest good readings of a device from the raw store to the model server.
 
     Raises:
         ServiceUnavailable: the server does not answer.
@@ -343,11 +343,14 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     """
     store = RawStore(settings.raw_address)
     newest = "SELECT device, time, payload FROM readings {} ORDER BY time DESC LIMIT {}"
-    last = _rows(store, newest.format("", 1))
-    device = last[0]["device"].replace("'", "''")
-    rows = _rows(store, newest.format(f"WHERE device = '{device}'", contract.window))
-    readings = [{"time": row["time"].isoformat(), "payload": row["payload"]} for row in rows]
-    body = {"device": last[0]["device"], "readings": readings[::-1]}
+    name = _rows(store, newest.format("", 1))[0]["device"]
+    quoted = name.replace("'", "''")
+    rows = _rows(store, newest.format(f"WHERE device = '{quoted}'", 4 * contract.window))
+    good = [row for row in rows if _keeps_to(contract, row["payload"])][: contract.window]
+    if not good:
+        raise DataError(f"None of the newest {len(rows)} readings of {name} keeps to the contract.")
+    readings = [{"time": row["time"].isoformat(), "payload": row["payload"]} for row in good]
+    body = {"device": name, "readings": readings[::-1]}
     began = time.perf_counter()
     try:
         answer = httpx.post(
@@ -358,11 +361,19 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     if answer.is_error:
         raise DataError(f"The model server refuses the newest readings: {answer.text}")
     return answer.json() | {
-        "device": body["device"],
+        "device": name,
         "time": readings[0]["time"],
         "readings": len(readings),
         "milliseconds": (time.perf_counter() - began) * 1000,
     }
+
+
+def _keeps_to(contract: Contract, payload: str | None) -> bool:
+    try:
+        contract.parse(payload)
+    except Violation:
+        return False
+    return True
 
 
 def _rows(store: RawStore, query: str) -> list[dict[str, Any]]:
@@ -375,8 +386,8 @@ def _rows(store: RawStore, query: str) -> list[dict[str, Any]]:
 COLUMNS = {
     "events hit": lambda card: f"{card['events_hit']} of {card['events']}",
     "promptly": lambda card: _prompt(card),
-    "false alarms/normal hour": lambda card: _figure(card["false_episodes_per_normal_hour"]),
-    "false alarm rate": lambda card: _figure(card["false_alarm_rate"]),
+    "false alarms an hour": lambda card: _figure(card["false_episodes_per_normal_hour"]),
+    "time in false alarm": lambda card: _figure(card["false_alarm_rate"]),
     "F1": lambda card: _figure(card["f1"]),
     "average precision": lambda card: _figure(card["average_precision"]),
 }
@@ -425,10 +436,8 @@ def _print_summary(
     console.print(table)
     _print_scores(train, test)
     console.print()
-    times = {name: tasks[name] for name in sorted(tasks, key=_order) if tasks[name]["duration"]}
-    console.print(
-        "seconds: " + ", ".join(f"{name} {task['duration']:.1f}" for name, task in times.items())
-    )
+    times = (f"{name} {task['duration']:.1f}" for name, task in tasks.items() if task["duration"])
+    console.print(f"seconds: {', '.join(times)}")
     start, end = (datetime.fromisoformat(dag_run[key]) for key in ("run_after", "end_date"))
     console.print(
         f"From the trigger to the deployment {(end - start).total_seconds():.1f} s; "

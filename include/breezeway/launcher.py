@@ -32,6 +32,8 @@ LOOPBACK = "127.0.0.1"
 USER = "admin"
 MODEL_SERVER = "breezeway.serving.service:ModelServer"
 FIRST_PORTS = {"airflow": 8080, "mlflow": 5000, "serving": 3000, "postgres": 15432}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Each wish to end us ends us as Ctrl-C does, so that the platform is stopped."""
 PATIENCE_SECONDS = 300
 """How long a part may take to come up. It takes a tenth of that on two quiet cores."""
 
@@ -85,14 +87,13 @@ class Platform:
         return f"http://{self.address}:{self._ports[part].number}"
 
     def __enter__(self) -> Self:
-        _interrupt_on_signals()
         for folder in ("run", "logs", "airflow"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         (self.home / "run").chmod(0o700)
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise UsageError(f"The platform runs already in {self.home}{self._running()}") from None
+        self._acquire()
+        self._handlers = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+        if self._handlers[signal.SIGHUP] == signal.SIG_IGN:  # by nohup
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             self._start()
         except BaseException:
@@ -103,14 +104,22 @@ class Platform:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _running(self) -> str:
-        addresses = running_platform(self.home)
-        if not addresses:
-            return ", and is about to start or to stop."
-        return (
-            f": Airflow {addresses['airflow']}, MLflow {addresses['mlflow']}, models "
-            f"{addresses['serving']}. Stop it with Ctrl-C there (process {addresses['process']})."
-        )
+    def _acquire(self) -> None:
+        """Be the only one in this home; one that is just stopping is waited for."""
+        for seconds in (3, 60):
+            try:
+                self._lock.acquire(timeout=seconds)
+                return
+            except Timeout:
+                running = running_platform(self.home)
+                if running:
+                    raise UsageError(
+                        f"The platform runs already in {self.home}: Airflow {running['airflow']}, "
+                        f"MLflow {running['mlflow']}, model server {running['serving']}. Stop it "
+                        f"with Ctrl-C where it was started (process {running['process']})."
+                    ) from None
+                self.say(f"Another start in {self.home} has not ended yet; waiting for it.")
+        raise UsageError(f"Another platform is starting in {self.home}.")
 
     def _start(self) -> None:
         if swept := sweep(self.home):
@@ -144,7 +153,7 @@ class Platform:
 
     def stop(self) -> None:
         """Stop all that runs, servers first, the database last; then look that nothing is left."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # once more Ctrl-C must not leave things behind
         (self.home / "run" / "platform.json").unlink(missing_ok=True)
         if self._supervisor:
@@ -153,6 +162,8 @@ class Platform:
         for port in self._ports.values():
             port.release()
         self._lock.release()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def watch(self) -> list[str]:
         """Sentences on what died since the last call; what died was started again.
@@ -403,11 +414,5 @@ def _make_pool(client: httpx.Client, name: str, slots: int, description: str) ->
         answer.raise_for_status()
 
 
-def _interrupt_on_signals() -> None:
-    """Let every wish to end us end like Ctrl-C, so that the platform is stopped."""
-
-    def interrupt(number: int, _: object) -> NoReturn:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise KeyboardInterrupt(signal.Signals(number).name)

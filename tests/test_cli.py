@@ -1,0 +1,74 @@
+"""The command line: one sentence and an exit code for what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from breezeway import cli
+from breezeway.settings import Settings
+
+
+def breezeway(*words: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BREEZEWAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "breezeway", *words],
+        env=inherited | {"PYTHONPATH": "include", "BREEZEWAY_HOME": str(home)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "sentence"),
+    [
+        (["nothing"], {}, "invalid choice: 'nothing'"),
+        (["simulate", "--days", "few"], {}, "argument --days: invalid int value: 'few'"),
+        (["simulate", "--days", "0"], {}, "--days: expected at least 1, got 0."),
+        (["versions"], {"BREEZEWAY_THREADS": "all"}, "BREEZEWAY_THREADS: "),
+        (["demo", "--sensors", "moon"], {}, "expected a file, or one of ai4i, plant, skab."),
+        (["demo", "--sensors", "skab"], {}, "make demo SENSORS=skab DATA=FOLDER. They are found"),
+        (["demo", "--sensors", "ai4i", "--data", "nowhere"], {}, "nowhere: there is no"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(tmp_path: Path, words, environment, sentence) -> None:
+    ended = breezeway(*words, home=tmp_path, **environment)
+    assert ended.returncode == 64
+    assert sentence in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+
+
+def test_a_result_is_json_on_standard_output(tmp_path: Path) -> None:
+    ended = breezeway("simulate", "--devices", "1", "--days", "1", home=tmp_path)
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout)["readings"] == 1440
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in cli.COMMANDS)
+
+
+def test_a_running_platform_is_asked_without_being_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BREEZEWAY_MLFLOW_URL", "BREEZEWAY_SERVING_URL"):
+        monkeypatch.setenv(name, "restored afterwards")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "platform.json").write_text(
+        json.dumps({"mlflow": "http://127.0.0.1:5003", "serving": "http://127.0.0.1:3001"})
+    )
+    settings = cli._beside_a_running_platform(Settings.from_environment())
+    assert settings.mlflow_url == "http://127.0.0.1:5003"
+    assert settings.serving_url == "http://127.0.0.1:3001"

@@ -1,0 +1,108 @@
+"""The whole `training` DAG on the real platform, as the web form and `make demo` trigger it."""
+
+import argparse
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from breezeway import datasets, demo, simulate
+from breezeway.contract import load_contract
+from breezeway.deployments import DeploymentStore
+from breezeway.launcher import Platform
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def client(platform: Platform):
+    with platform.airflow() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def readings(platform: Platform) -> int:
+    parser = argparse.ArgumentParser()
+    simulate.add_arguments(parser)
+    arguments = parser.parse_args(["--devices", "3", "--days", "6", "--bad-share", "0.05"])
+    return simulate.run(arguments, platform.settings)["readings"]
+
+
+def finish(client: httpx.Client, run_id: str, seconds: float = 400) -> dict[str, str]:
+    """Wait for the end of a run; return the state of each task."""
+    deadline = time.monotonic() + seconds
+    while client.get(f"/api/v2/dags/training/dagRuns/{run_id}").json()["state"] in (
+        "queued",
+        "running",
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    return {name: task["state"] for name, task in demo.task_instances(client, run_id).items()}
+
+
+@pytest.fixture(scope="module")
+def whole_run(platform: Platform, client: httpx.Client, readings: int) -> dict[str, Any]:
+    """States and results of the tasks of a run of all steps."""
+    contract = load_contract(platform.settings.sensors)
+    run_id, conf = demo.trigger(client, contract, count=2)
+    states = finish(client, run_id)
+    results = {task: demo.xcom(client, run_id, task) for task in (*demo.RESULTS, "publish_data")}
+    return {"states": states, "results": results, "conf": conf, "run_id": run_id}
+
+
+def test_every_task_succeeds(whole_run) -> None:
+    assert set(whole_run["states"].values()) == {"success"}
+    assert set(whole_run["states"]) >= {"publish_data", "publish_params", *demo.RESULTS}
+
+
+def test_no_reading_vanishes(whole_run, readings: int) -> None:
+    result = whole_run["results"]["preprocess"]
+    assert result["rows_in"] == readings == result["rows"] + result["quarantined"]
+    assert result["quarantined"] == sum(result["reasons"].values()) > 0.04 * readings
+
+
+def test_the_dataset_is_published_with_its_parameters(platform: Platform, whole_run) -> None:
+    version = datasets.open_dataset(platform.settings, whole_run["conf"]["tag"])
+    assert version.hash == whole_run["results"]["publish_data"]["hash"]
+    assert version.params["params"] == whole_run["results"]["tune"]["params"]
+
+
+def test_the_promoted_model_is_deployed_and_answers(platform: Platform, whole_run) -> None:
+    results, settings = whole_run["results"], platform.settings
+    assert results["promote"]["promoted"]
+    assert (
+        DeploymentStore(settings.deployments).pointer("plant").bento == results["deploy"]["bento"]
+    )
+    contract = load_contract(settings.sensors)
+    answer = demo.predict(platform.url("serving"), "plant", contract, settings)
+    assert 0 <= answer["score"] <= 1
+    assert answer["model_version"] == results["train"]["model_version"]
+    assert answer["data_tag"] == whole_run["conf"]["tag"]
+
+
+def test_a_partial_run_skips_what_was_not_chosen(
+    platform: Platform, client: httpx.Client, whole_run
+) -> None:
+    contract = load_contract(platform.settings.sensors)
+    steps, tag = ["train", "test"], whole_run["conf"]["tag"]
+    run_id, _ = demo.trigger(client, contract, steps=steps, tag=tag, run_name="again")
+    states = finish(client, run_id)
+    ran = {"check_inputs", "choose_steps", "summary", *steps}
+    assert {task for task, state in states.items() if state == "success"} == ran
+    assert {state for task, state in states.items() if task not in ran} == {"skipped"}
+    assert demo.xcom(client, run_id, "train")["params_tag"] == f"{tag}-params-1"
+
+
+def test_what_cannot_be_had_fails_in_the_first_task(
+    platform: Platform, client: httpx.Client, readings: int
+) -> None:
+    contract = load_contract(platform.settings.sensors)
+    run_id, _ = demo.trigger(client, contract, steps=["train"], tag="nowhere")
+    states = finish(client, run_id)
+    assert states.pop("check_inputs") == "failed"
+    assert set(states.values()) == {"upstream_failed"}
+    failure = str(demo._failure(client, platform, run_id))
+    assert failure.startswith("The task check_inputs failed: ")
+    assert "Correct the field 'tag': " in failure
+    assert "'nowhere'" in failure
