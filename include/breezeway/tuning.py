@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import statistics
 import tempfile
 import time
@@ -18,6 +19,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# Read when Ray is imported.
+os.environ.update(
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # writes no files that nobody reads
+    TUNE_GLOBAL_CHECKPOINT_S="3600",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    RAY_AIR_NEW_OUTPUT="0",
+)
+if not os.environ.get("RAY_ADDRESS"):
+    # What Ray sets on macOS: its processes listen on the loopback address alone.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import numpy as np
 import optuna
@@ -46,7 +58,7 @@ from breezeway.settings import Settings
 log = logging.getLogger("breezeway")
 
 SPACE = {
-    "max_depth": IntDistribution(2, 8),
+    "max_depth": IntDistribution(2, 7),
     "learning_rate": FloatDistribution(0.03, 0.3, log=True),
     "min_child_weight": FloatDistribution(0.5, 50, log=True),
     "subsample": FloatDistribution(0.5, 1.0),
@@ -69,16 +81,10 @@ RANDOM_TRIALS = 4
 """Trials before the search begins to learn."""
 
 OBJECT_STORE_BYTES = 200 << 20
+KNOCK_SECONDS = 5
 FOLDER_PREFIX = "bz-"
 NEW_SECONDS = 60
 """A younger folder may not have been locked yet by its owner."""
-
-os.environ.update(  # read by Tune; it writes no files that nobody reads
-    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
-    TUNE_GLOBAL_CHECKPOINT_S="3600",
-    RAY_CHDIR_TO_TRIAL_DIR="0",
-    RAY_AIR_NEW_OUTPUT="0",
-)
 
 
 @dataclass(frozen=True)
@@ -318,15 +324,21 @@ def _ray(settings: Settings) -> Iterator[Path]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
+        _knock(os.environ.get("RAY_ADDRESS", ""))
         ray.init(
             log_to_driver=False,
             logging_level=logging.ERROR,
             **({} if os.environ.get("RAY_ADDRESS") else _own_ray(settings, folder)),
         )
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own ends the process with 15
+        signal.signal(signal.SIGTERM, on_sigterm)  # in the place of Ray's own
         yield folder
     except ConnectionError as error:
         raise ServiceUnavailable(f"Ray does not answer: {error}") from None
+    except SystemExit:
+        # Raised by the handler while Ray's C++ was waiting, it comes out with the status 1.
+        if callable(on_sigterm):
+            on_sigterm(signal.SIGTERM, None)
+        raise
     finally:
         ray.shutdown()
         os.environ.clear()
@@ -342,6 +354,20 @@ def _sweep(base: Path) -> None:
             if time.time() - folder.stat().st_mtime > NEW_SECONDS:
                 with FileLock(folder / "in-use", timeout=0):
                     shutil.rmtree(folder)
+
+
+def _knock(address: str) -> None:
+    """Raise `ConnectionError` if nobody listens at an address; Ray tries for minutes.
+
+    Args:
+        address: `host:port`, `ray://host:port`, or a word such as `auto`, which is not tried.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+        except OSError as error:
+            raise ConnectionError(f"RAY_ADDRESS={address}: {error}") from None
 
 
 def _own_ray(settings: Settings, folder: Path) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from filelock import FileLock
 
 from breezeway import tuning
 from breezeway.contract import load_contract
-from breezeway.errors import UsageError
+from breezeway.errors import ServiceUnavailable, UsageError
 from breezeway.model import DEFAULT_PARAMS, read_table
 from breezeway.settings import Settings
 from breezeway.steps import tune
 from breezeway.steps.frame import ArgumentParser
 
-COUNT = 5
+COUNT = 4
 ROOT = Path(__file__).parents[2]
 
 
@@ -43,13 +43,13 @@ def start(home: Path, result: Path, count: int, temporary: Path) -> subprocess.P
     )
 
 
-def left_behind(result: Path) -> list[str]:
-    """Processes that inherited the step's environment."""
+def processes_of(result: Path) -> list[psutil.Process]:
+    """The step and all that inherited its environment."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.environ().get("BREEZEWAY_RESULT") == str(result):
-                found.append(f"{process.pid} {process.name()}")
+                found.append(process)
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
     return found
@@ -71,7 +71,7 @@ def tuned(plant_home, tmp_path_factory, short_folder):
     assert step.returncode == 0, log
     work = plant_home / "work" / "v1"
     files = {path.name: path.read_bytes() for path in work.iterdir()}
-    return json.loads(result.read_text()), log, files, left_behind(result)
+    return json.loads(result.read_text()), log, files, processes_of(result)
 
 
 def test_result_and_files_tell_of_the_best(tuned):
@@ -107,21 +107,34 @@ def test_the_same_tag_and_count_give_the_same_bytes(tuned, plant_home, tmp_path)
     assert output.read_bytes() == again["params.json"]
 
 
-def test_terminated_it_takes_its_processes_along(plant_home, tmp_path, short_folder):
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["terminated", "killed"],
+)
+def test_ended_from_outside_nothing_of_it_stays(plant_home, tmp_path, short_folder, number, status):
     result = tmp_path / "result.json"
     step = start(plant_home, result, 40, short_folder)
     for line in step.stdout:
-        if "trial 1 of 40" in line:
+        if "trial 2 of 40" in line:
             break
-    assert len(left_behind(result)) > 2
-    step.send_signal(signal.SIGTERM)
-    step.communicate(timeout=60)
-    assert step.returncode == 128 + signal.SIGTERM
-    deadline = time.monotonic() + 15
-    while left_behind(result) and time.monotonic() < deadline:
+    listening = {
+        socket.laddr.ip.removeprefix("::ffff:")
+        for process in processes_of(result)
+        for socket in process.net_connections()
+        if socket.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+    step.send_signal(number)
+    log, _ = step.communicate(timeout=60)
+    assert step.returncode == status, log
+    deadline = time.monotonic() + 60  # a worker that is just starting notices after 30 s
+    while processes_of(result) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert left_behind(result) == []
-    assert list(short_folder.iterdir()) == []
+    assert processes_of(result) == []
+    assert not result.exists()
+    if number == signal.SIGTERM:
+        assert list(short_folder.iterdir()) == []
 
 
 def test_folders_of_the_killed_are_swept(tmp_path):
@@ -152,6 +165,13 @@ def test_an_unknown_tag_is_refused_before_ray_starts(plant_home):
     with pytest.raises(UsageError, match="v9"):
         tune.run(tune_arguments("--tag", "v9", "--count", "2"), Settings(home=plant_home))
     assert time.monotonic() - started < 20
+
+
+def test_a_cluster_that_is_away_is_said_within_seconds(plant_dataset, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    contract = load_contract(plant_dataset / "contract.toml")
+    with pytest.raises(ServiceUnavailable, match=r"RAY_ADDRESS=127.0.0.1:9"):
+        tuning.search(read_table(plant_dataset, contract), contract, 2, Settings())
 
 
 class TestOrderDoesNotMatter:

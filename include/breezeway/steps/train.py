@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -356,13 +357,16 @@ class _Record:
                 metrics |= {f"{baseline}/{figure}": value for figure, value in figures.items()}
         mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
         frame = pd.DataFrame(self._table.features, columns=contract.feature_names, copy=False)
-        data = mlflow.data.from_pandas(
-            frame.assign(label=self._table.rows.label),
-            source=str(self._version.folder),
-            targets="label",
-            name=self._version.tag,
-            digest=self._version.hash,
-        )
+        with warnings.catch_warnings():
+            # MLflow knows two kinds of local folders, both of the same name.
+            warnings.filterwarnings("ignore", message="The specified dataset source can be")
+            data = mlflow.data.from_pandas(
+                frame.assign(label=self._table.rows.label),
+                source=str(self._version.folder),
+                targets="label",
+                name=self._version.tag,
+                digest=self._version.hash,
+            )
         mlflow.log_input(
             data, context="training", tags={f"breezeway.{k}": v for k, v in keys.items()}
         )
