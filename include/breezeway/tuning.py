@@ -8,10 +8,12 @@ before it showed and by nothing else.
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -384,4 +386,6 @@ def _own_ray(settings: Settings, folder: Path) -> dict[str, Any]:
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
         "_temp_dir": str(folder / "ray"),
+        # Ray starts its later workers by a shell, and does not quote the interpreter's path.
+        "runtime_env": {"py_executable": shlex.quote(sys.executable)},
     }
