@@ -247,7 +247,8 @@ class Platform:
         local = ",".join(
             filter(None, [os.environ.get("NO_PROXY"), self.address, LOOPBACK, "localhost"])
         )
-        foreign = "AIRFLOW__"  # settings of another Airflow
+        # Neither the settings of another Airflow, nor a wish that makes each start slower.
+        foreign = ("AIRFLOW__", "PYTHONDONTWRITEBYTECODE")
         return {
             **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
             **before,
