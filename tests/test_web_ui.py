@@ -60,7 +60,7 @@ def test_the_form_shows_each_field_with_its_help(page, platform, tmp_path_factor
     for field in FIELDS:
         expect(page.locator(f"[name=element_{field}], #element_{field}").first).to_be_visible()
     picture(page, "trigger-form", tmp_path_factory)
-    expect(page.get_by_text("How many parameter sets")).to_be_visible()
+    expect(page.get_by_text("How many sets of parameters")).to_be_visible()
     expect(page.get_by_text("one SELECT on the raw store")).to_be_visible()
 
 
