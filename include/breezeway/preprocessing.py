@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from breezeway.columnar import PayloadParser
 from breezeway.contract import Contract, Violation
-from breezeway.errors import DataError, ServiceUnavailable
+from breezeway.errors import DataError
 from breezeway.expressions import Vectors
 from breezeway.features import History
 
@@ -499,7 +499,7 @@ def make_dataset(
     log.info("%d raw rows staged; making %d part(s)", rows_in, len(parts))
     arguments = [(database, contract, labels, part, folder, threads) for part in parts]
     if os.environ.get("RAY_ADDRESS") or rows_in >= ray_min_rows:
-        results = _on_ray(arguments)
+        results = _on_ray(arguments, threads)
     else:
         results = list(itertools.starmap(make_part, arguments))
     manifest = _manifest(contract, query, results)
@@ -514,18 +514,12 @@ def make_dataset(
     return manifest
 
 
-def _on_ray(arguments: list[tuple]) -> list[PartResult]:
-    import ray
+def _on_ray(arguments: list[tuple], threads: int) -> list[PartResult]:
+    from breezeway.ray_session import ray, ray_session
 
-    try:
-        ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False)
-    except ConnectionError as error:
-        raise ServiceUnavailable(f"The Ray cluster does not answer: {error}") from None
-    try:
+    with ray_session(threads):
         task = ray.remote(make_part)
         return ray.get([task.remote(*each) for each in arguments])
-    finally:
-        ray.shutdown()
 
 
 def _manifest(contract: Contract, query: str, results: list[PartResult]) -> dict[str, Any]:

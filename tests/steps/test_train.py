@@ -31,7 +31,8 @@ def arguments(run_name: str, tag: str = "v1", name: str | None = None) -> argpar
 
 @pytest.fixture(scope="module")
 def settings(plant_home, mlflow_server) -> Settings:
-    return Settings(home=plant_home, mlflow_url=mlflow_server, run_id="training/manual_1", threads=1)
+    run_id = "training/manual_1"
+    return Settings(home=plant_home, mlflow_url=mlflow_server, run_id=run_id, threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from breezeway import tuning
+from breezeway import ray_session, tuning
 from breezeway.contract import load_contract
 from breezeway.errors import ServiceUnavailable, UsageError
 from breezeway.model import DEFAULT_PARAMS, read_table
@@ -95,26 +95,9 @@ def test_no_process_and_no_folder_is_left(tuned, short_folder):
     assert list(short_folder.iterdir()) == []
 
 
-def test_the_same_tag_and_count_give_the_same_bytes(tuned, plant_home, tmp_path):
-    """In this process, from another folder, with whatever else the machine does meanwhile."""
-    settings = Settings(home=plant_home)
-    output = tmp_path / "params out.json"
-    tune.run(
-        tune_arguments("--tag", "v1", "--count", str(COUNT), "--output", str(output)), settings
-    )
-    again = {path.name: path.read_bytes() for path in (plant_home / "work" / "v1").iterdir()}
-    assert again == tuned[2]
-    assert output.read_bytes() == again["params.json"]
-
-
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
-    ids=["terminated", "killed"],
-)
-def test_ended_from_outside_nothing_of_it_stays(plant_home, tmp_path, short_folder, number, status):
-    result = tmp_path / "result.json"
-    step = start(plant_home, result, 40, short_folder)
+def start_and_signal(home: Path, result: Path, temporary: Path, number: signal.Signals) -> int:
+    """Send a signal to a step in the midst of its trials; return its exit code."""
+    step = start(home, result, 40, temporary)
     for line in step.stdout:
         if "trial 2 of 40" in line:
             break
@@ -126,15 +109,38 @@ def test_ended_from_outside_nothing_of_it_stays(plant_home, tmp_path, short_fold
     }
     assert listening == {"127.0.0.1"}
     step.send_signal(number)
-    log, _ = step.communicate(timeout=60)
-    assert step.returncode == status, log
-    deadline = time.monotonic() + 60  # a worker that is just starting notices after 30 s
+    step.communicate(timeout=60)
+    return step.returncode
+
+
+def none_left(result: Path, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
     while processes_of(result) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert processes_of(result) == []
+    return not processes_of(result)
+
+
+def test_terminated_nothing_of_it_stays(plant_home, tmp_path, short_folder):
+    result = tmp_path / "result.json"
+    code = start_and_signal(plant_home, result, short_folder, signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM
+    assert none_left(result, 15)
     assert not result.exists()
-    if number == signal.SIGTERM:
-        assert list(short_folder.iterdir()) == []
+    assert list(short_folder.iterdir()) == []
+
+
+def test_killed_and_run_again_it_gives_the_same_bytes(tuned, plant_home, tmp_path, short_folder):
+    """Again in this process, from another folder, whatever else the machine does meanwhile."""
+    result = tmp_path / "result.json"
+    code = start_and_signal(plant_home, result, short_folder, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    output = tmp_path / "params out.json"
+    arguments = tune_arguments("--tag", "v1", "--count", str(COUNT), "--output", str(output))
+    tune.run(arguments, Settings(home=plant_home))
+    again = {path.name: path.read_bytes() for path in (plant_home / "work" / "v1").iterdir()}
+    assert again == tuned[2]
+    assert output.read_bytes() == again["params.json"]
+    assert none_left(result, 60)  # a worker of Ray's that was just starting notices after 30 s
 
 
 def test_folders_of_the_killed_are_swept(tmp_path):
@@ -144,7 +150,7 @@ def test_folders_of_the_killed_are_swept(tmp_path):
         os.utime(tmp_path / name, (0, 0))
     with FileLock(tmp_path / "bz-live" / "in-use"):
         os.utime(tmp_path / "bz-live", (0, 0))
-        tuning._sweep(tmp_path)
+        ray_session._sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"bz-live", "bz-new"}
 
 

@@ -1,0 +1,115 @@
+"""Ray for the while of one step: the cluster that `RAY_ADDRESS` names, or one of our own."""
+
+import logging
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+# Read when Ray is imported.
+if not os.environ.get("RAY_ADDRESS"):
+    # What Ray sets on macOS: its processes listen on the loopback address alone.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+import ray
+from filelock import FileLock, Timeout
+
+import breezeway
+from breezeway.errors import ServiceUnavailable
+
+OBJECT_STORE_BYTES = 200 << 20
+KNOCK_SECONDS = 5
+FOLDER_PREFIX = "bz-"
+NEW_SECONDS = 60
+"""A younger folder may not have been locked yet by its owner."""
+
+
+@contextmanager
+def ray_session(threads: int) -> Iterator[Path]:
+    """A Ray to run on: the cluster of `RAY_ADDRESS`, or one of our own for the while.
+
+    Yields:
+        A folder for what is written down meanwhile, gone afterwards.
+    """
+    # Ray's sockets lie below this folder, and their paths must fit into 107 bytes.
+    base = tempfile.gettempdir()
+    base = Path(base if len(base) < 24 else "/tmp")
+    _sweep(base)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
+    lock = FileLock(folder / "in-use")
+    lock.acquire()
+    environment, on_sigterm = os.environ.copy(), signal.getsignal(signal.SIGTERM)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        _knock(os.environ.get("RAY_ADDRESS", ""))
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if os.environ.get("RAY_ADDRESS") else _own_ray(threads, folder)),
+        )
+        signal.signal(signal.SIGTERM, on_sigterm)  # in the place of Ray's own
+        yield folder
+    except ConnectionError as error:
+        raise ServiceUnavailable(f"Ray does not answer: {error}") from None
+    except SystemExit:
+        # Raised by the handler while Ray's C++ was waiting, it comes out with the status 1.
+        if callable(on_sigterm):
+            on_sigterm(signal.SIGTERM, None)
+        raise
+    finally:
+        ray.shutdown()
+        os.environ.clear()
+        os.environ.update(environment)
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(base: Path) -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in base.glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError, Timeout):
+            if time.time() - folder.stat().st_mtime > NEW_SECONDS:
+                with FileLock(folder / "in-use", timeout=0):
+                    shutil.rmtree(folder)
+
+
+def _knock(address: str) -> None:
+    """Raise `ConnectionError` if nobody listens at an address; Ray tries for minutes.
+
+    Args:
+        address: `host:port`, `ray://host:port`, or a word such as `auto`, which is not tried.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+        except OSError as error:
+            raise ConnectionError(f"RAY_ADDRESS={address}: {error}") from None
+
+
+def _own_ray(threads: int, folder: Path) -> dict[str, Any]:
+    """Prepare what the processes of our own Ray inherit, and return arguments of `ray.init`."""
+    package_root = str(Path(breezeway.__file__).parents[1])
+    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ.update(
+        PYTHONPATH=os.pathsep.join(paths),
+        # Given here, the token that keeps others out isn't left in the home folder.
+        RAY_AUTH_TOKEN=secrets.token_hex(32),
+    )
+    return {
+        "num_cpus": threads,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+        "_temp_dir": str(folder / "ray"),
+        # Ray starts its later workers by a shell, and does not quote the interpreter's path.
+        "runtime_env": {"py_executable": shlex.quote(sys.executable)},
+    }
