@@ -231,6 +231,7 @@ class _PartMaker:
         self._history = History(contract)
         self._known_devices: dict[str, Violation | None] = {}
         self._last_key: tuple[str, int] | None = None
+        self._last_device: str | None = None
         self._examples: dict[tuple[str, str], dict[str, Any]] = {}
         self._result = PartResult(field_totals={name: [0.0, 0.0, 0.0] for name in contract.fields})
         self._threads = threads
@@ -419,6 +420,7 @@ class _PartMaker:
         for name, start, end in zip(names, starts.tolist(), ends, strict=True):
             if name in self._part.example_devices:
                 self._remember_examples(block, rows[start:end], name, label, features, start, end)
+        self._last_device = names[-1]
         utc = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
         columns = [pa.array(devices, pa.string()), utc]
         columns += [pa.array(features[:, k]) for k in range(features.shape[1])]
@@ -436,8 +438,10 @@ class _PartMaker:
     ) -> None:
         """Keep the last window of a device in the block and the last one in an event.
 
-        A window has to lie in the block whole: an incomplete one would give other features.
+        A window that began in an earlier block is not whole here: without its beginning it
+        would give other features.
         """
+        cut_off = device == self._last_device
         positive = np.flatnonzero(
             pc.equal(label.slice(start, end - start), 1)
             .fill_null(False)
@@ -447,9 +451,9 @@ class _PartMaker:
         if len(positive):
             ends["event"] = int(positive[-1])
         for kind, last in ends.items():
-            if last + 1 < self._contract.window:
+            if cut_off and last + 1 < self._contract.window:
                 continue
-            window = rows[last + 1 - self._contract.window : last + 1]
+            window = rows[max(0, last + 1 - self._contract.window) : last + 1]
             readings = block.select(["time", "payload"]).take(pa.array(window)).to_pylist()
             self._examples[(device, kind)] = {
                 "device": device,

@@ -17,6 +17,7 @@ import pytest
 
 from breezeway import preprocessing
 from breezeway.contract import Contract, load_contract
+from breezeway.features import window_features
 from breezeway.raw import RawStore
 
 ROOT = Path(__file__).parents[2]
@@ -276,3 +277,21 @@ def test_killed_at_any_point_a_rerun_gives_the_same_bytes(home):
     assert content(home / "work/killed/dataset") == content(home / "work/calm/dataset")
     left = {entry.name for entry in (home / "work/killed").iterdir()}
     assert left == {"dataset", ".preprocess.lock"}
+
+
+def test_examples_give_their_features_again(tmp_path, monkeypatch):
+    """Whole windows, windows cut by a block's end, and devices with fewer readings than one."""
+    monkeypatch.setattr(preprocessing, "BLOCK_ROWS", 64)
+    contract = load_contract(ROOT / "include" / "sensors.toml")
+    table = pa.concat_tables([readings(3, 100), readings(5, 7).slice(21)])
+    table = table.append_column("label", pa.nulls(len(table), pa.int64()))
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    preprocessing.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+    examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    assert {example["device"] for example in examples} == {f"machine-{d:02d}" for d in range(5)}
+    for example in examples:
+        parsed = [contract.parse(reading["payload"]) for reading in example["readings"]]
+        features = window_features(contract, parsed)
+        expected = [np.nan if value is None else value for value in example["features"]]
+        assert features.tobytes() == np.array(expected).tobytes()
