@@ -1,22 +1,24 @@
 #!/bin/sh
-# Installs what the tests start themselves and no wheel brings: MariaDB's server. Where that
-# needs more than we may do, it says so, and the tests that need it are skipped.
+# Installs what the tests start themselves and no wheel brings: MariaDB's server and a browser.
+# What we may not install it names, and the tests that need it are skipped.
 
 PATH=$PATH:/usr/sbin:/usr/local/sbin
-if command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null; then
+packages=
+command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null ||
+  packages="mariadb-server-core mariadb-client-core"
+command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
+  packages="$packages chromium"
+if [ -z "$packages" ]; then
   exit 0
 fi
 
+echo "The tests need: $packages."
 if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
-  echo "Installing MariaDB's server for the tests."
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq &&
-    apt-get install -y -qq --no-install-recommends mariadb-server-core mariadb-client-core &&
-    exit 0
+  # shellcheck disable=SC2086 - these are words
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages && exit 0
 elif command -v brew >/dev/null; then
-  echo "Installing MariaDB's server for the tests."
-  brew install --quiet mariadb && exit 0
+  case $packages in mariadb*) brew install --quiet mariadb && exit 0 ;; esac
 fi
-
-echo "There is no mariadbd here, and none could be installed: the tests with MariaDB are skipped." >&2
-echo "On Debian, as root: apt-get install mariadb-server-core mariadb-client-core" >&2
+echo "They could not be installed; what needs them is skipped. On Debian, as root:" >&2
+echo "  apt-get install $packages" >&2
