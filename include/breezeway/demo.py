@@ -52,7 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="FOLDER", help="the files of skab or ai4i to load first"
     )
     parser.add_argument("--count", type=int, help="trials of tune (the form's default)")
-    parser.add_argument("--host", default=LOOPBACK, help=f"address to listen at ({LOOPBACK})")
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK,
+        help=f"address to listen at ({LOOPBACK}); MLflow and the model server ask for no password",
+    )
     for part in ("airflow", "mlflow", "serving"):
         parser.add_argument(
             f"--{part}-port", type=int, metavar="PORT", help="this port or none (a free one)"

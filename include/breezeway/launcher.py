@@ -53,7 +53,8 @@ class Platform:
 
     Args:
         settings: `home` and what the steps are to know.
-        host: the address that Airflow, MLflow and the model server listen at.
+        host: the address that Airflow, MLflow and the model server listen at. Only Airflow asks
+            for a password.
         ports: part (`airflow`, `mlflow`, `serving`) → the one port that it may have. Others
             get a free one.
         say: is told what happens.
@@ -137,7 +138,9 @@ class Platform:
         self._start_database(keys["database"])
         self._start_mlflow()
         self._start_airflow()
-        self._until("mlflow", lambda: self._get("mlflow", "/health"))
+        # Each is asked for what a first step needs: that makes the server ready for it, now.
+        ready = "/api/2.0/mlflow/experiments/search?max_results=1"
+        self._until("mlflow", lambda: self._get("mlflow", ready))
         self._stamp("mlflow")
         self._until("serving", lambda: self._get("serving", "/livez"))
         # Nothing of ours waits for a trigger, so nothing waits for the triggerer.
@@ -205,6 +208,8 @@ class Platform:
             "airflow": airflow,
             "mlflow": {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{address}/mlflow"},
         }
+        # Reached by another name than loopback's, MLflow cannot know which names are right.
+        mlflow_names = "*" if self.host != LOOPBACK else f"{LOOPBACK}:*,localhost:*"
         python = ["python", "-m"]
         return [
             Program(
@@ -219,7 +224,7 @@ class Platform:
                 [
                     *(*python, "mlflow", "server", *bound, port["mlflow"], "--workers", "1"),
                     *("--artifacts-destination", "mlflow-artifacts"),
-                    *("--allowed-hosts", f"{self.address}:*,localhost:*"),
+                    *("--allowed-hosts", mlflow_names),
                 ],
                 self._migrations["mlflow"] | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             ),
@@ -331,7 +336,8 @@ class Platform:
             self._stamp("airflow")
         for part in ("api-server", "scheduler", "dag-processor"):
             self._supervisor.start_program(part)
-        self._until("api-server", lambda: self._get("airflow", "/api/v2/version"))
+        # What tasks talk to is put together at the first request, for some seconds.
+        self._until("api-server", lambda: self._get("airflow", "/execution/health"))
         with self.airflow() as client:
             for name, (slots, description) in _pools().items():
                 _make_pool(client, name, slots, description)
