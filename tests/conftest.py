@@ -1,11 +1,13 @@
 """Fixtures own the servers; a test says one thing."""
 
-import importlib.util
-
-FIXTURES = ("airflow", "mariadb", "mlflow", "plant", "serving", "platform")
+import pytest
 
 pytest_plugins = [
     f"tests.fixtures.{name}"
-    for name in FIXTURES
-    if importlib.util.find_spec(f"tests.fixtures.{name}")
+    for name in ("airflow", "mariadb", "mlflow", "plant", "serving", "platform")
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the platform takes longest and begins first."""
+    items.sort(key=lambda item: "platform" not in item.fixturenames)

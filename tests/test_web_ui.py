@@ -15,6 +15,9 @@ from tests.test_training_end_to_end import finish
 
 pytestmark = pytest.mark.timeout(600)
 
+PATIENCE = 60_000
+"""Milliseconds for a page on a busy machine."""
+
 FIELDS = (
     "steps",
     "query",
@@ -43,7 +46,8 @@ def page(platform: Platform) -> Iterator[Page]:
         page.fill("input[name=username]", USER)
         page.fill("input[name=password]", platform.password)
         page.click("button[type=submit]")
-        page.wait_for_url(f"{platform.url('airflow')}/**")
+        expect(page.get_by_role("link", name="Dags").first).to_be_visible(timeout=PATIENCE)
+        page.wait_for_load_state("networkidle")
         yield page
         browser.close()
 
@@ -56,9 +60,11 @@ def picture(page: Page, name: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_the_form_shows_each_field_with_its_help(page, platform, tmp_path_factory):
     page.goto(f"{platform.url('airflow')}/dags/training")
-    page.get_by_role("button", name="Trigger").first.click()
+    page.get_by_role("button", name="Trigger").first.click(timeout=PATIENCE)
     for field in FIELDS:
-        expect(page.locator(f"[name=element_{field}], #element_{field}").first).to_be_visible()
+        expect(page.locator(f"[name=element_{field}], #element_{field}").first).to_be_visible(
+            timeout=PATIENCE
+        )
     picture(page, "trigger-form", tmp_path_factory)
     expect(page.get_by_text("How many sets of parameters")).to_be_visible()
     expect(page.get_by_text("one SELECT on the raw store")).to_be_visible()
@@ -70,5 +76,6 @@ def test_a_failed_check_is_readable_in_the_log(page, platform, tmp_path_factory)
         run_id, _ = demo.trigger(client, contract, steps=["train", "test"], tag="nowhere")
         finish(client, run_id)
     page.goto(f"{platform.url('airflow')}/dags/training/runs/{run_id}/tasks/check_inputs")
-    expect(page.get_by_text("there is no dataset 'nowhere'").first).to_be_visible()
+    sentence = page.get_by_text("there is no dataset 'nowhere'").first
+    expect(sentence).to_be_visible(timeout=PATIENCE)
     picture(page, "log", tmp_path_factory)
