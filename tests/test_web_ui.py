@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from breezeway import demo
-from breezeway.contract import load_contract
 from breezeway.launcher import USER, Platform
-from tests.test_training_end_to_end import finish
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -68,14 +65,3 @@ def test_the_form_shows_each_field_with_its_help(page, platform, tmp_path_factor
     picture(page, "trigger-form", tmp_path_factory)
     expect(page.get_by_text("How many sets of parameters")).to_be_visible()
     expect(page.get_by_text("one SELECT on the raw store")).to_be_visible()
-
-
-def test_a_failed_check_is_readable_in_the_log(page, platform, tmp_path_factory):
-    contract = load_contract(platform.settings.sensors)
-    with platform.airflow() as client:
-        run_id, _ = demo.trigger(client, contract, steps=["train", "test"], tag="nowhere")
-        finish(client, run_id)
-    page.goto(f"{platform.url('airflow')}/dags/training/runs/{run_id}/tasks/check_inputs")
-    sentence = page.get_by_text("there is no dataset 'nowhere'").first
-    expect(sentence).to_be_visible(timeout=PATIENCE)
-    picture(page, "log", tmp_path_factory)
