@@ -83,7 +83,7 @@ with DAG(
         "test_query": text("test_query", None, "Test query", format="multiline", maxLength=100_000),
         "tag": text("tag", None, "Dataset tag", pattern=form.TAG_PATTERN),
         "count": Param(
-            8,
+            6,
             type="integer",
             title="Trials",
             description_md=HELP["count"],

@@ -43,7 +43,7 @@ def test_shipped_contracts_are_valid(file):
         ('table = "labels" ', 'table = "a b"', "label.table: "),
         ('table = "labels" ', 'table = "labels"\ncolumn = "label"', "label: expected either"),
         ("false_episodes_per_day = 0.2", "missed_event_cost = 1", "alarm: expected either"),
-        ("folds = 4", "folds = 1", "split.folds: "),
+        ("folds = 3", "folds = 1", "split.folds: "),
         ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),
         ('"machine-[0-9]{2}"', '"machine-["', "device_pattern: no regular expression"),
         ('categories = ["idle", "normal", "boost"]', "", "fields.mode: categories: expected"),

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from breezeway.errors import DataError
 
-SAMPLE_ROWS = 5_000
+SAMPLE_ROWS = 2_000
 """Rows of either side that go into a report: enough for its tests and pictures, and its cost
 grows with them."""
 
