@@ -55,8 +55,8 @@ SPACE = {
 }
 
 ROUNDS_A_STEP = 20
-STEPS = 10
-"""A trial has at most 200 rounds; after each step its folds are scored."""
+STEPS = 7
+"""A trial has at most 140 rounds; after each step its folds are scored."""
 PATIENCE = 2
 """Steps without a better score after which a trial has levelled off."""
 GRACE_STEPS = 3
