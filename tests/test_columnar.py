@@ -164,6 +164,7 @@ BASE = '{"e":{"a":1.5,"n.1":7},"c":"x","v1":[1,2],"v2":[3]}'
 @example(
     [BASE.replace("1.5", ARABIC_ONE), BASE.replace("1.5", "nan"), BASE.replace("1.5", "Infinity")]
 )
+@example([BASE.replace('"a":1.5', '"a":null'), BASE.replace('"a":1.5', '"0a":null')])
 @example([BASE.replace("[3]", "[[3]]"), BASE.replace("[3]", "[]"), BASE.replace("[3]", "3")])
 def test_json_equals_the_definition(payloads):
     assert_same(JSON, payloads)
@@ -203,7 +204,7 @@ def test_the_fast_way_is_taken_for_good_rows(monkeypatch):
     monkeypatch.setattr(Contract, "parse", refuse)
     rows = [
         BASE,
-        BASE.replace("1.5", "null"),
+        BASE.replace("1.5", "null").replace('"x"', "null"),
         BASE.replace('"x"', '"é\\""'),
         BASE.replace(",", " , "),
     ]

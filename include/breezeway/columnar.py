@@ -7,7 +7,8 @@ each value passes. Every other row goes through `Contract.parse`, which has the 
 The fingerprint: each byte that cannot be part of a number has a random 64-bit weight, all
 others weigh nothing. The sum over a payload is known beforehand from the contract, its
 categories, its nulls and the lengths of its vectors. A quoted number, `true`, a duplicate or
-unknown key, a trailing comma, `NaN`, an escape: each changes the sum.
+unknown key, a trailing comma, `NaN`, an escape: each changes the sum. Every field must have been
+found at its own key: `"a1"` weighs what `"a2"` weighs, so the sum alone does not tell them apart.
 """
 
 import secrets
@@ -88,12 +89,23 @@ class PayloadParser:
             for key in path[:-1]:
                 inner = inner.setdefault(key, {})
             inner[path[-1]] = {"category": "JSON", "vector": ["DOUBLE"]}.get(field.type, "DOUBLE")
-            access = "".join(f"[{_quoted(key)}]" for key in path)
-            columns.append(f'document{access} AS "{name}"')
+            value = "document" + "".join(f"[{_quoted(key)}]" for key in path)
+            if field.nulls == "allow":
+                # from_json gives NULL for a null and for a missing key alike.
+                null = f"json_type(text, {_quoted(_json_pointer(path))}) = 'NULL'"
+                known, missing = (
+                    ("'null'", "NULL") if field.type == "category" else ("NULL", "'inf'")
+                )
+                value = (
+                    f"CASE WHEN {value} IS NOT NULL THEN {value} "
+                    f"WHEN {null} THEN {known} ELSE {missing} END"
+                )
+            columns.append(f'{value} AS "{name}"')
         spec_text = _quoted(orjson.dumps(spec).decode())
         return (
-            f"SELECT {', '.join(columns)} FROM (SELECT CASE WHEN json_valid(payload) "
-            f"THEN from_json(payload, {spec_text}) END AS document FROM payloads)"
+            f"SELECT {', '.join(columns)} FROM "
+            f"(SELECT text, from_json(text, {spec_text}) AS document FROM "
+            "(SELECT CASE WHEN json_valid(payload) THEN payload END AS text FROM payloads))"
         )
 
     def _delimited_select(self) -> str:
@@ -241,6 +253,11 @@ class PayloadParser:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _json_pointer(path: tuple[str, ...]) -> str:
+    """As RFC 6901 writes it."""
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
 
 
 def _vectors_pass(
