@@ -6,18 +6,20 @@
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
 #   make test [TESTS=tests/test_raw.py]
+#   make mirror-list [REGISTRY=harbor.example/ml]   images for a registry of one's own
 
 PYTHON ?=
 SENSORS ?=
 DATA ?=
 OPTIONS ?=
 TESTS ?=
+HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
 breezeway := $(python) -m breezeway
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up test lint lock
+.PHONY: demo up test lint lock mirror-list
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -32,6 +34,19 @@ test: .venv/installed
 lint: .venv/installed
 	@$(python) -m ruff check .
 	@$(python) -m ruff format --check .
+
+# All images that the chart can run; with REGISTRY each beside its name there.
+mirror-list:
+	@set -e; chart=$$(mktemp -d); trap 'rm -r "$$chart"' EXIT; \
+	cp -R helm/breezeway/. "$$chart"; \
+	sed '/^# Last in this file/,$$d' helm/breezeway/Chart.yaml > "$$chart/Chart.yaml"; \
+	"$(HELM)" template breezeway "$$chart" --values helm/breezeway/ci/everything.yaml \
+	  --api-versions ray.io/v1 > "$$chart/manifests"; \
+	{ sed -n 's/^ *image: //p' "$$chart/manifests"; \
+	  sed -n 's/^appVersion: /breezeway\/airflow:/p' "$$chart/Chart.yaml"; \
+	  grep -v '^#' helm/breezeway/subchart-images.txt; } | sort -u | \
+	awk -v registry="$(REGISTRY)" '{ name = $$0; if (name ~ /^[^\/]*[.:][^\/]*\//) \
+	  sub(/^[^\/]*\//, "", name); print registry ? $$0 " " registry "/" name : $$0 }'
 
 # One tested set of versions for Python 3.12 and 3.13, Linux and macOS.
 lock: .venv/installed

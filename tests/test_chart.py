@@ -1,0 +1,308 @@
+"""The Helm chart's own templates: lint, render, refuse. Its dependencies are not needed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from breezeway.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "helm" / "breezeway"
+HELM = shutil.which("helm", path=f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}")
+STEPS = ("preprocess", "tune", "train", "test", "deploy")
+VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
+
+pytestmark = pytest.mark.skipif(not HELM, reason="needs helm")
+
+AIRFLOW = """\
+{{ define "airflow.fullname" }}{{ .Release.Name }}{{ end }}
+env: {{ tpl .Values.extraEnv . | fromYamlArray | toJson }}
+envFrom: {{ tpl .Values.extraEnvFrom . | fromYamlArray | toJson }}
+volumes: {{ tpl (toYaml .Values.scheduler.extraVolumes) . | fromYamlArray | toJson }}
+url: {{ tpl .Values.config.core.execution_api_server_url . }}
+"""
+"""What Airflow's own chart does with the values that it takes as templates."""
+
+
+@pytest.fixture(scope="module")
+def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chart without its dependencies, whose archives may be out of reach."""
+    folder = tmp_path_factory.mktemp("chart") / "breezeway"
+    shutil.copytree(CHART, folder)
+    metadata = yaml.safe_load((folder / "Chart.yaml").read_text())
+    del metadata["dependencies"]
+    (folder / "Chart.yaml").write_text(yaml.safe_dump(metadata))
+    return folder
+
+
+def helm(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([HELM, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def template(chart: Path, *options: str | Path, release: str = "breezeway") -> list[dict]:
+    done = helm("template", release, chart, "--api-versions=ray.io/v1", *options)
+    assert done.returncode == 0, done.stderr
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+def refusal(chart: Path, *options: str | Path) -> str:
+    done = helm("template", "breezeway", chart, *options)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def values(name: str) -> str:
+    return f"--values={CHART / 'ci' / name}.yaml"
+
+
+def one(manifests: list[dict], kind: str, name: str) -> dict:
+    (found,) = (m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, name))
+    return found
+
+
+def pod_templates(manifests: list[dict], name: str = "breezeway") -> dict[str, dict]:
+    data = one(manifests, "ConfigMap", f"{name}-pod-templates")["data"]
+    return {file.removesuffix(".yaml"): yaml.safe_load(text) for file, text in data.items()}
+
+
+def pod_specs(manifests: list[dict]) -> dict[str, dict[str, Any]]:
+    """Each pod that these manifests would make."""
+    specs = {f"step {step}": pod["spec"] for step, pod in pod_templates(manifests).items()}
+    for manifest in manifests:
+        spec = manifest.get("spec") or {}
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            specs[manifest["metadata"]["name"]] = spec["template"]["spec"]
+        if manifest["kind"] == "RayCluster":
+            for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+                container = group["template"]["spec"]["containers"][0]["name"]
+                specs[container] = group["template"]["spec"]
+    return specs
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_lint(chart: Path, name: str):
+    done = helm("lint", "--strict", chart, values(name))
+    # Lint knows no cluster, so it cannot have Ray's operator.
+    assert done.returncode == 0 or "KubeRay" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_pod_is_confined(chart: Path, name: str):
+    manifests = template(chart, values(name))
+    specs = pod_specs(manifests)
+    assert {f"step {step}" for step in STEPS} < specs.keys()
+    for pod, spec in specs.items():
+        assert spec["automountServiceAccountToken"] is False, pod
+        assert spec["securityContext"]["runAsNonRoot"] is True, pod
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, pod
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, pod
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_no_secret_and_no_right_is_made(chart: Path, name: str):
+    kinds = {manifest["kind"] for manifest in template(chart, values(name))}
+    assert not kinds & {"Secret", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_names_are_unique_and_of_the_release(chart: Path, name: str):
+    manifests = template(chart, values(name), release="prod")
+    names = [(m["kind"], m["metadata"]["name"]) for m in manifests]
+    assert len(set(names)) == len(names)
+    assert all(each.startswith("prod-breezeway") for _, each in names)
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("servng.enabled=true", "servng"),
+        ("serving.replicas=3", "replicas"),
+        ("steps.tune.resource.limits.cpu=1", "resource"),
+        ("steps.tune.resources.limits.memroy=1Gi", "memroy"),
+        ("steps.evaluate.nodeSelector.a=b", "evaluate"),
+        ("settings.thread=3", "thread"),
+        ("mlflow.artifacts=mlflow", "mlflow.artifacts"),
+        ("workspace.accessMode=RWX", "workspace.accessMode"),
+        ("minio.image=minio", "minio.image"),
+        ("ingress.hosts.airflow=a.example", "airflow"),
+        ("secrets.password=x", "password"),
+    ],
+)
+def test_a_typo_is_refused_with_its_name(chart: Path, option: str, named: str):
+    assert re.search(rf"\b{re.escape(named)}\b", refusal(chart, "--set", option))
+
+
+def test_each_setting_is_one_of_the_code(chart: Path):
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    manifests = template(
+        chart, "--set", "settings.lockWaitSeconds=7,settings.rayMinRows=50000000,sensors=x"
+    )
+    data = one(manifests, "ConfigMap", "breezeway-settings")["data"]
+    assert data["BREEZEWAY_LOCK_WAIT_SECONDS"] == "7"
+    assert data["BREEZEWAY_RAY_MIN_ROWS"] == "50000000"
+    known = Settings.model_fields.keys()
+    for name in data:
+        if name.startswith("BREEZEWAY_"):
+            assert name.removeprefix("BREEZEWAY_").lower() in known
+    for name in schema["properties"]["settings"]["properties"]:
+        assert re.sub("([A-Z])", r"_\1", name).lower() in known
+
+
+def test_a_step_has_what_is_common_and_its_own(chart: Path):
+    pods = pod_templates(template(chart, values("everything")))
+    assert tuple(pods) == STEPS
+    for step, pod in pods.items():
+        (container,) = pod["spec"]["containers"]
+        assert container["name"] == "base"
+        assert container["image"] == f"breezeway/{step}:0.1.0"
+        assert pod["spec"]["serviceAccountName"] == "breezeway-step"
+        assert ("nodeSelector" in pod["spec"]) == (step == "tune")
+        assert container["resources"]["limits"]["memory"] == ("8Gi" if step == "tune" else "4Gi")
+
+
+def test_a_step_gets_the_secrets_that_it_needs(chart: Path):
+    pods = pod_templates(template(chart))
+    secrets = {
+        step: {
+            source["secretRef"]["name"].removeprefix("breezeway-")
+            for source in pod["spec"]["containers"][0]["envFrom"]
+            if "secretRef" in source
+        }
+        for step, pod in pods.items()
+    }
+    assert secrets == {
+        "preprocess": {"raw-store"},
+        "tune": set(),
+        "train": {"mlflow-client"},
+        "test": {"raw-store", "mlflow-client"},
+        "deploy": {"mlflow-client"},
+    }
+
+
+def test_a_contract_of_ones_own(chart: Path):
+    manifests = template(chart, f"--set-file=sensors={ROOT / 'include/sensors.toml'}")
+    text = one(manifests, "ConfigMap", "breezeway-sensors")["data"]["sensors.toml"]
+    assert text.strip() == (ROOT / "include" / "sensors.toml").read_text().strip()
+    settings = one(manifests, "ConfigMap", "breezeway-settings")["data"]
+    assert settings["BREEZEWAY_SENSORS"] == "/etc/breezeway/sensors.toml"
+    for pod in pod_templates(manifests).values():
+        assert "/etc/breezeway" in str(pod["spec"]["containers"][0]["volumeMounts"])
+    assert "sensors" not in str(pod_templates(template(chart)))
+
+
+def test_mlflow_answers_to_its_names_only(chart: Path):
+    manifests = template(chart, values("everything"), "--namespace=ml")
+    (container,) = one(manifests, "Deployment", "breezeway-mlflow")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    hosts = next(a for a in container["args"] if a.startswith("--allowed-hosts="))
+    assert set(hosts.removeprefix("--allowed-hosts=").split(",")) == {
+        "breezeway-mlflow:5000",
+        "breezeway-mlflow.ml:5000",
+        "breezeway-mlflow.ml.svc:5000",
+        "breezeway-mlflow.ml.svc.cluster.local:5000",
+        "mlflow.example",
+    }
+
+
+def test_air_gapped_every_image_is_behind_the_registry(chart: Path):
+    manifests = template(chart, values("air-gapped"))
+    for pod, spec in pod_specs(manifests).items():
+        for container in spec["containers"]:
+            assert container["image"].startswith("harbor.example/ml/"), pod
+    assert "harbor.example/ml/minio/minio:" in str(manifests)
+
+
+@pytest.mark.parametrize(
+    "forgotten",
+    [
+        "airflow.defaultAirflowRepository",
+        "jupyterhub.hub.image.name",
+        "jupyterhub.proxy.chp.image.name",
+        "jupyterhub.singleuser.image.name",
+    ],
+)
+def test_an_image_of_a_dependency_that_was_forgotten_is_named(chart: Path, forgotten: str):
+    option = f"{forgotten}=docker.io/other"
+    assert f"{forgotten} is docker.io/other" in refusal(
+        chart, values("air-gapped"), "--set", option
+    )
+
+
+def test_ray_without_its_operator_is_refused(chart: Path):
+    assert "KubeRay operator" in refusal(chart, "--set", "ray.enabled=true")
+
+
+def test_what_airflow_does_not_get_is_refused(chart: Path):
+    assert "store-2" in refusal(chart, "--set", "secrets.rawStore=store-2")
+    assert "data-2" in refusal(chart, "--set", "workspace.existingClaim=data-2")
+
+
+def test_airflow_is_given_our_names(chart: Path, tmp_path: Path):
+    """Its values call a template of ours, with its own context."""
+    folder = shutil.copytree(chart, tmp_path / "breezeway")
+    airflow = folder / "charts" / "airflow"
+    (airflow / "templates").mkdir(parents=True)
+    (airflow / "Chart.yaml").write_text("apiVersion: v2\nname: airflow\nversion: 1.0.0\n")
+    (airflow / "values.yaml").write_text("ports: {apiServer: 8080}\n")
+    (airflow / "templates" / "all.yaml").write_text(AIRFLOW)
+    done = helm("template", "prod", folder, "--show-only=charts/airflow/templates/all.yaml")
+    assert done.returncode == 0, done.stderr
+    given = yaml.safe_load(done.stdout)
+    manifests = template(chart, release="prod")
+    assert given["url"] == "http://prod-api-server:8080/execution/"
+    assert {"name": "BREEZEWAY_POD_TEMPLATES", "value": "/etc/breezeway-pods"} in given["env"]
+    one(manifests, "ConfigMap", given["envFrom"][0]["configMapRef"]["name"])
+    workspace, templates, sensors = given["volumes"]
+    one(manifests, "PersistentVolumeClaim", workspace["persistentVolumeClaim"]["claimName"])
+    one(manifests, "ConfigMap", templates["configMap"]["name"])
+    assert sensors["configMap"] == {"name": "prod-breezeway-sensors", "optional": True}
+
+
+def test_version_is_the_projects():
+    metadata = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = re.search(r'(?m)^version = "(.*)"', (ROOT / "pyproject.toml").read_text())[1]
+    given = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert metadata["appVersion"] == project
+    assert given["airflow"]["defaultAirflowTag"] == project
+    assert given["jupyterhub"]["singleuser"]["image"]["tag"] == project
+
+
+def test_versions_are_those_of_the_lock():
+    locked = dict(re.findall(r"(?m)^([a-z-]+)==([^ ]+)", (ROOT / "requirements.txt").read_text()))
+    given = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert given["airflow"]["airflowVersion"] == locked["apache-airflow"]
+    assert given["ray"]["version"] == locked["ray"]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_mirror_list(chart: Path):
+    def listed(*words: str) -> list[str]:
+        command = ["make", "--silent", "mirror-list", f"HELM={HELM}", *words]
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+
+    images = listed()
+    components = {"airflow", "mlflow", "notebook", "serving", *STEPS}
+    assert {f"breezeway/{component}:0.1.0" for component in components} < set(images)
+    there = dict(line.split() for line in listed("REGISTRY=harbor.example/ml"))
+    assert list(there) == images
+    used = {
+        container["image"]
+        for spec in pod_specs(template(chart, values("air-gapped"))).values()
+        for container in spec["containers"]
+    }
+    assert used < set(there.values())
