@@ -31,6 +31,11 @@ class Settings(BaseSettings):
     """Where a step writes its result; unset, it is only logged."""
     run_id: str | None = None
     """Which Airflow run (`dag_id/run_id`) the step belongs to; a key of lineage."""
+    pod_templates: Path | None = None
+    """Folder with a pod manifest for each step, `<step>.yaml`. Set, Airflow runs steps as pods."""
+    keep_failed_pods_seconds: float = 0
+    """How long the pod of a failed step stays to be looked at; the first step after that time
+    deletes it. 0 deletes it at once."""
     lock_wait_seconds: float = 300
     """How long a writer waits for another before it gives up with `TryAgain`."""
     threads: int = 2

@@ -17,9 +17,10 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 
 import breezeway
 from breezeway.errors import BreezewayError, InternalError, TryAgain
-from breezeway_airflow import step as step_module
+from breezeway_airflow import process as process_module
+from breezeway_airflow.command import log_record, step_options
+from breezeway_airflow.process import ProcessStep
 from breezeway_airflow.retry import RETRIES
-from breezeway_airflow.step import Step, log_record, step_command
 
 CONTEXT = {"dag_run": SimpleNamespace(dag_id="training", run_id="manual__1")}
 
@@ -35,8 +36,8 @@ def add_arguments(parser):
 
 
 @pytest.fixture
-def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Step]:
-    """Makes a `Step` of a function body; all else of the package is the real one."""
+def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ProcessStep]:
+    """Makes a `ProcessStep` of a function body; all else of the package is the real one."""
     real = Path(breezeway.__file__).parent
     package = tmp_path / "include" / "breezeway"
     (package / "steps").mkdir(parents=True)
@@ -49,15 +50,15 @@ def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., St
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     task_log = logging.getLogger("probe")
     task_log.setLevel(logging.INFO)
-    monkeypatch.setattr(Step, "log", task_log)
+    monkeypatch.setattr(ProcessStep, "log", task_log)
 
-    def make(body: str, **arguments: object) -> Step:
+    def make(body: str, **arguments: object) -> ProcessStep:
         lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
         (package / "steps" / "probe.py").write_text(
             f"{FRAME}\ndef run(arguments, settings):\n{lines}\n"
             "run_step('probe', __doc__, add_arguments, run)\n"
         )
-        return Step(task_id="probe", arguments=arguments)
+        return ProcessStep(task_id="probe", arguments=arguments)
 
     return make
 
@@ -89,7 +90,7 @@ def test_result_is_the_return_value_and_the_run_is_known(step_of) -> None:
 
 def test_empty_arguments_are_left_out() -> None:
     arguments = {"tag": "v1", "run_name": "", "model_name": None, "count": 0, "query": "-- a"}
-    assert step_command("train", arguments)[2:] == ["--tag=v1", "--count=0", "--query=-- a"]
+    assert step_options(arguments) == ["--tag=v1", "--count=0", "--query=-- a"]
 
 
 def test_each_log_line_appears_once_with_its_level(step_of, caplog) -> None:
@@ -192,7 +193,7 @@ def signal_when(path: Path, number: int, handler: Callable[[int, object], None])
 
 
 def test_a_timeout_ends_the_whole_process_group(step_of, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(step_module, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(process_module, "GRACE_SECONDS", 1)
     step = step_of(STUBBORN_FAMILY, file=str(tmp_path / "child"))
 
     def timeout(number: int, frame: object) -> None:  # as Airflow's own does
@@ -222,9 +223,9 @@ def test_nothing_is_left_when_the_worker_is_killed(step_of, tmp_path) -> None:
     worker = f"""
 import breezeway; breezeway.__file__ = {str(package)!r}
 from airflow.sdk.bases.operator import ExecutorSafeguard; ExecutorSafeguard.test_mode = True
-from breezeway_airflow import step; step.GRACE_SECONDS = 1
+from breezeway_airflow import process; process.GRACE_SECONDS = 1
 from types import SimpleNamespace
-step.Step(task_id="probe", arguments={{"file": {str(tmp_path / "child")!r}}}).execute(
+process.ProcessStep(task_id="probe", arguments={{"file": {str(tmp_path / "child")!r}}}).execute(
     {{"dag_run": SimpleNamespace(dag_id="d", run_id="r")}})
 """
     process = subprocess.Popen(

@@ -1,0 +1,62 @@
+"""What a step has in common wherever it runs: its options, its log lines, its outcome."""
+
+import json
+import logging
+import re
+import signal
+from typing import Any
+
+from breezeway.errors import BreezewayError, InternalError, TryAgain
+
+_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) (.*)")
+_LEVELS = logging.getLevelNamesMapping()
+
+
+def step_options(arguments: dict[str, Any]) -> list[str]:
+    """Option name → value as words of a command line; None and empty values are left out."""
+    options = []
+    for name, value in arguments.items():
+        if value is not None and value != "":
+            # One word, so that a value may begin with a dash.
+            options.append(f"--{name.replace('_', '-')}={value}")
+    return options
+
+
+def log_record(line: str, previous_level: int) -> tuple[int, str]:
+    """A step's line → level and message. A line of no form continues the one before."""
+    if (match := _LOG_LINE.fullmatch(line)) and match[1] in _LEVELS:
+        return _LEVELS[match[1]], match[2]
+    return previous_level, line
+
+
+def step_result(step: str, code: int, text: str) -> dict[str, Any]:
+    """What a step left behind → its result.
+
+    Args:
+        code: exit code, negative or above 128 for the signal that ended it.
+        text: the result file's JSON, empty where there is none.
+
+    Raises:
+        BreezewayError: the code is not 0, or there is no result.
+    """
+    try:
+        result = json.loads(text)
+    except json.JSONDecodeError:  # none, or its writer was killed
+        result = None
+    if code == 0 and result is not None:
+        return result
+    if code == 0:
+        raise InternalError(f"The step {step} ended well but left no result.")
+    if code < 0 or code > 128:
+        number = -code if code < 0 else code - 128
+        raise TryAgain(f"The step {step} was ended by signal {number} ({_signal_name(number)}).")
+    errors = {error.exit_code: error for error in BreezewayError.__subclasses__()}
+    message = (result or {}).get("error") or f"The step {step} failed with exit code {code}."
+    raise errors.get(code, InternalError)(message)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
