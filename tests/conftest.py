@@ -4,7 +4,7 @@ import pytest
 
 pytest_plugins = [
     f"tests.fixtures.{name}"
-    for name in ("airflow", "mariadb", "mlflow", "plant", "serving", "platform")
+    for name in ("airflow", "chart", "mariadb", "mlflow", "plant", "serving", "platform")
 ]
 
 

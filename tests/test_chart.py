@@ -1,7 +1,6 @@
 """The Helm chart's own templates: lint, render, refuse. Its dependencies are not needed."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,14 +11,10 @@ import pytest
 import yaml
 
 from breezeway.settings import Settings
+from tests.fixtures.chart import CHART, HELM, ROOT, helm
 
-ROOT = Path(__file__).parents[1]
-CHART = ROOT / "helm" / "breezeway"
-HELM = shutil.which("helm", path=f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}")
 STEPS = ("preprocess", "tune", "train", "test", "deploy")
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
-
-pytestmark = pytest.mark.skipif(not HELM, reason="needs helm")
 
 AIRFLOW = """\
 {{ define "airflow.fullname" }}{{ .Release.Name }}{{ end }}
@@ -29,21 +24,6 @@ volumes: {{ tpl (toYaml .Values.scheduler.extraVolumes) . | fromYamlArray | toJs
 url: {{ tpl .Values.config.core.execution_api_server_url . }}
 """
 """What Airflow's own chart does with the values that it takes as templates."""
-
-
-@pytest.fixture(scope="module")
-def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart without its dependencies, whose archives may be out of reach."""
-    folder = tmp_path_factory.mktemp("chart") / "breezeway"
-    shutil.copytree(CHART, folder)
-    metadata = yaml.safe_load((folder / "Chart.yaml").read_text())
-    del metadata["dependencies"]
-    (folder / "Chart.yaml").write_text(yaml.safe_dump(metadata))
-    return folder
-
-
-def helm(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([HELM, *words], capture_output=True, text=True, timeout=60, check=False)
 
 
 def template(chart: Path, *options: str | Path, release: str = "breezeway") -> list[dict]:
