@@ -6,6 +6,7 @@
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
 #   make test [TESTS=tests/test_raw.py]
+#   make images [COMPONENTS="train serving"] [REGISTRY=host] [PUSH=1]    see docker/build
 #   make mirror-list [REGISTRY=harbor.example/ml]   images for a registry of one's own
 
 PYTHON ?=
@@ -19,7 +20,7 @@ python := .venv/bin/python
 breezeway := $(python) -m breezeway
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up test lint lock mirror-list
+.PHONY: demo up test lint lock images mirror-list
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -47,6 +48,10 @@ mirror-list:
 	  grep -v '^#' helm/breezeway/subchart-images.txt; } | sort -u | \
 	awk -v registry="$(REGISTRY)" '{ name = $$0; if (name ~ /^[^\/]*[.:][^\/]*\//) \
 	  sub(/^[^\/]*\//, "", name); print registry ? $$0 " " registry "/" name : $$0 }'
+
+# Variables of the command line reach the script through its environment.
+images:
+	@docker/build $(COMPONENTS)
 
 # One tested set of versions for Python 3.12 and 3.13, Linux and macOS.
 lock: .venv/installed

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 # OpenMP reads this when XGBoost loads it: threads that wait sleep. Spinning, two threads on
 # two busy cores took ten times the processor time.
@@ -63,6 +61,8 @@ class Table(NamedTuple):
     def frame(self, score: np.ndarray, kept: np.ndarray | slice = slice(None)) -> dict[str, Any]:
         """Return the columns that `breezeway.scorecard` reads, of the rows in `kept`."""
         rows = self.rows
+        import pyarrow as pa
+
         return {
             "device": pa.DictionaryArray.from_arrays(rows.device[kept], rows.names),
             "time": rows.time[kept].astype("datetime64[us]"),
@@ -84,6 +84,9 @@ def read_table(folder: Path, contract: Contract) -> Table:
     Raises:
         DataError: a column is missing, no row has a label, or the labels hold one class only.
     """
+    import pyarrow as pa  # the model server, which reads no dataset, has none
+    import pyarrow.parquet as pq
+
     names = contract.feature_names
     parts = sorted((folder / "features").glob("part-*.parquet"))
     if not parts:

@@ -12,12 +12,14 @@ together, and the same figures for three baselines stand beside them.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from breezeway.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # the model server, which scores and judges nothing, has none
 
 BASELINES = ("always_on", "clock_only", "random")
 
@@ -83,7 +85,9 @@ def _changes(device: np.ndarray) -> np.ndarray:
     return first
 
 
-def arrow_column(column: Any) -> pa.Array:
+def arrow_column(column: Any) -> "pa.Array":
+    import pyarrow as pa
+
     if isinstance(column, pa.ChunkedArray):
         return column.combine_chunks()
     return column if isinstance(column, pa.Array) else pa.array(column)
@@ -91,12 +95,16 @@ def arrow_column(column: Any) -> pa.Array:
 
 def microseconds(column: Any) -> np.ndarray:
     """Return times as int64 microseconds since 1970, UTC."""
+    import pyarrow as pa
+
     times = arrow_column(column).cast(pa.timestamp("us", "UTC"), safe=False)
     return times.cast(pa.int64()).to_numpy()
 
 
 def numbers(column: Any) -> np.ndarray:
     """Return numbers as float64, null as NaN."""
+    import pyarrow as pa
+
     return arrow_column(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 

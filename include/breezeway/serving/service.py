@@ -24,7 +24,7 @@ from breezeway.serving.app import App
 from breezeway.serving.metrics import describe
 from breezeway.settings import Settings
 
-PACKAGES = ("numpy", "orjson", "pyarrow", "pydantic", "pydantic-settings", "xgboost-cpu")
+PACKAGES = ("numpy", "orjson", "pydantic", "pydantic-settings", "xgboost-cpu")
 """What a container of a Bento installs beside BentoML, in the versions of this environment."""
 
 SUPERVISOR = os.getppid()

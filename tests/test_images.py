@@ -1,0 +1,165 @@
+"""No image carries a package that its component does not import.
+
+What is installed is compared with the code, for each extra of pyproject.toml and, where
+BREEZEWAY_TEST_RUN is a command such as `docker run --rm`, inside the images that `make images` made
+(BREEZEWAY_TEST_IMAGES: `[<registry>/]<project>`, by default `breezeway`).
+"""
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from breezeway.settings import quiet_environment
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+STEPS = ("preprocess", "tune", "train", "test", "deploy")
+STARTS = {
+    **{step: [ROOT / f"include/breezeway/steps/{step}.py"] for step in STEPS},
+    "serving": [ROOT / "include/breezeway/serving/service.py"],
+    "airflow": [*ROOT.glob("dags/*.py"), *ROOT.glob("plugins/breezeway_airflow/*.py")],
+}
+STARTS["deploy"] += STARTS["serving"]  # a Bento is made of it
+"""Component → where its code begins."""
+
+NAMED = {
+    "apache-airflow": "brings the distributions that Airflow consists of",
+    "asyncpg": "Airflow's driver, named in an address",
+    "apache-airflow-providers-standard": "its own DAGs and operators",
+    "dvc": "run as `python -m dvc`",
+    "filelock": "of every component but the model server",
+    "psycopg2-binary": "Airflow's driver, named in an address",
+    "pyyaml": "of all that reads datasets; Ray and BentoML bring it to the others",
+}
+"""Required, but not by an `import`."""
+
+MODULES = {
+    **{step: f"breezeway.steps.{step}" for step in STEPS},
+    "serving": "breezeway.serving.service, breezeway.model",
+    "airflow": "airflow, breezeway.datasets, breezeway.query, breezeway.registry",
+    "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3",
+    "notebook": "jupyterhub, jupyterlab, breezeway.datasets, breezeway.raw, breezeway.steps.train",
+}
+"""Component → what its image must be able to import."""
+
+ASK = """
+import json, os, sys
+from importlib.metadata import distributions
+import {modules}
+print(json.dumps(dict(
+    user=[os.getuid(), os.getgid()], code=os.environ.get("BREEZEWAY_CODE"),
+    installed={{d.name: d.requires or [] for d in distributions()}},
+)))
+"""
+
+FORBIDDEN = re.compile(r"torch|tensorflow|nvidia-.*|cuda.*|pyspark|xgboost|pip|setuptools|uv")
+"""`xgboost` is the one that brings CUDA; ours is `xgboost-cpu`."""
+
+RUN = os.environ.get("BREEZEWAY_TEST_RUN")
+IMAGES = os.environ.get("BREEZEWAY_TEST_IMAGES", "breezeway")
+needs_images = pytest.mark.skipif(not RUN, reason="needs images: BREEZEWAY_TEST_RUN is not set")
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements(extra: str) -> dict[str, set[str]]:
+    """What pyproject.toml names for an extra, and for all: distribution → its extras."""
+    found: dict[str, set[str]] = {}
+    for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"][extra]:
+        need = Requirement(line)
+        if need.name == PROJECT["name"]:
+            for other in need.extras:
+                found |= requirements(other)
+        else:
+            found[normal(need.name)] = need.extras
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports, at its top or later, but not for its types alone."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported(starts: list[Path]) -> set[str]:
+    """Distributions that this code, and what it imports of ours, imports."""
+    to_read, read, modules = list(starts), set(), set()
+    while to_read:
+        path = to_read.pop()
+        if path in read:
+            continue
+        read.add(path)
+        for name in imports(path):
+            modules.add(name.partition(".")[0])
+            own = ROOT / "include" / Path(*name.split("."))
+            to_read += [p for p in (own.with_suffix(".py"), own / "__init__.py") if p.is_file()]
+    return {owner for module in modules for owner in owners().get(module, ())}
+
+
+@cache
+def owners() -> dict[str, set[str]]:
+    """Module → distributions that it belongs to."""
+    return {name: set(map(normal, found)) for name, found in packages_distributions().items()}
+
+
+def required(roots: dict[str, set[str]], installed: dict[str, list[str]]) -> set[str]:
+    """The distributions that these need, with the extras of each, and they themselves."""
+    seen, to_see = set(), [(name, extra) for name in roots for extra in {"", *roots[name]}]
+    while to_see:
+        name, extra = to_see.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for line in installed.get(name, []):
+            need = Requirement(line)
+            if need.marker is None or need.marker.evaluate({"extra": extra}):
+                to_see += [(normal(need.name), other) for other in {"", *need.extras}]
+    return {name for name, _ in seen}
+
+
+@pytest.mark.parametrize("component", STARTS)
+def test_each_requirement_is_imported(component: str) -> None:
+    found = imported(STARTS[component])
+    assert requirements(component).keys() - found <= NAMED.keys()
+
+
+def test_base_image_is_as_quiet_as_the_settings() -> None:
+    text = (ROOT / "docker/base/Dockerfile").read_text("utf-8")
+    for name, value in quiet_environment().items():
+        assert f"{name}={value}" in text
+
+
+@needs_images
+@pytest.mark.parametrize("component", MODULES)
+def test_image_holds_what_it_needs_and_no_more(component: str) -> None:
+    image = f"{IMAGES}/{component}:{PROJECT['version']}"
+    script = ASK.format(modules=MODULES[component])
+    command = [*shlex.split(RUN), "--entrypoint", "python", image, "-c", script]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=250, check=True)
+    said = json.loads(done.stdout.splitlines()[-1])
+    installed = {normal(name): requires for name, requires in said["installed"].items()}
+    assert said["user"] == [50000, 0]
+    assert installed.keys() <= required(requirements(component), installed)
+    assert [name for name in installed if FORBIDDEN.fullmatch(name)] == []
