@@ -6,8 +6,11 @@
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
 #   make test [TESTS=tests/test_raw.py]
+#   make test-cluster                the same on a Kubernetes cluster; see tests/cluster/run
 #   make images [COMPONENTS="train serving"] [REGISTRY=host] [PUSH=1]    see docker/build
 #   make mirror-list [REGISTRY=harbor.example/ml]   images for a registry of one's own
+
+export CLUSTER ?= $(firstword $(patsubst %/up,%,$(wildcard ../*/kube/up)))
 
 PYTHON ?=
 SENSORS ?=
@@ -20,7 +23,7 @@ python := .venv/bin/python
 breezeway := $(python) -m breezeway
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up test lint lock images mirror-list
+.PHONY: demo up test test-cluster lint lock images mirror-list
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -52,6 +55,10 @@ mirror-list:
 # Variables of the command line reach the script through its environment.
 images:
 	@docker/build $(COMPONENTS)
+
+# Variables of the command line reach the script through its environment.
+test-cluster: .venv/installed
+	@tests/cluster/run
 
 # One tested set of versions for Python 3.12 and 3.13, Linux and macOS.
 lock: .venv/installed

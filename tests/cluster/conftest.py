@@ -81,6 +81,21 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.umask(before)
 
 
+@pytest.fixture(scope="module")
+def volume(kube: client.CoreV1Api, namespace: str, workspace: Path) -> Iterator[str]:
+    """A volume of a storage class of its own, which is the workspace's folder."""
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteMany"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": namespace,
+        "hostPath": {"path": str(workspace)},
+    }
+    kube.create_persistent_volume({"metadata": {"name": namespace}, "spec": spec})
+    yield namespace
+    kube.delete_persistent_volume(namespace)
+
+
 SHARED_REPOSITORIES = {
     # Git refuses another user's repository. In an installation all run as the same user.
     "GIT_CONFIG_COUNT": "1",

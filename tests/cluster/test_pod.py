@@ -1,5 +1,6 @@
 """A step as a pod: its result, its log, its errors, and that it survives whoever waits for it."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.cluster.conftest import PLANTED, ClusterPlatform, Runs, image, wait_u
 
 pytestmark = pytest.mark.timeout(400)
 
+PROBE = Path(__file__).parent / "probe.py"
+"""A step that does what it is told, run in the image of another."""
+
 
 def template(workspace: Path) -> dict[str, Any]:
     return {
@@ -26,8 +30,9 @@ def template(workspace: Path) -> dict[str, Any]:
             "containers": [
                 {
                     "name": "base",
-                    "image": image("probe"),
+                    "image": image("preprocess"),
                     "imagePullPolicy": "IfNotPresent",
+                    "command": ["python", str(workspace / PROBE.name)],
                     "envFrom": [{"secretRef": {"name": "planted"}}],
                     "resources": {"limits": {"memory": "300Mi"}},
                     "securityContext": {"readOnlyRootFilesystem": True},
@@ -43,6 +48,7 @@ def template(workspace: Path) -> dict[str, Any]:
 def platform(kube: CoreV1Api, namespace: str, workspace: Path) -> Iterator[ClusterPlatform]:
     secret = {"metadata": {"name": "planted"}, "stringData": {"PLANTED": PLANTED}}
     kube.create_namespaced_secret(namespace, secret)
+    shutil.copy(PROBE, workspace)
     (workspace / "pod-templates" / "probe.yaml").write_text(yaml.safe_dump(template(workspace)))
     variables = {
         "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
@@ -162,7 +168,7 @@ def test_an_image_that_is_not_there_is_named(runs: Runs, platform, workspace: Pa
     file = workspace / "pod-templates" / "probe.yaml"
     good = file.read_text()
     try:
-        file.write_text(good.replace(image("probe"), "breezeway/nowhere:1"))
+        file.write_text(good.replace(image("preprocess"), "breezeway/nowhere:1"))
         run = runs.start()
         wait_until(lambda: "breezeway/nowhere:1" in str(runs.log(run)))
     finally:
