@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     keep_failed_pods_seconds: float = 0
     """How long the pod of a failed step stays to be looked at; the first step after that time
     deletes it. 0 deletes it at once."""
+    code: str | None = None
+    """Git commit of the code, where it does not run from a checkout; images set it."""
     lock_wait_seconds: float = 300
     """How long a writer waits for another before it gives up with `TryAgain`."""
     threads: int = 2

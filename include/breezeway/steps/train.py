@@ -217,7 +217,7 @@ def _lineage(version: "DatasetVersion", settings: Settings) -> dict[str, str]:
         "data_commit": version.commit,
         "params_tag": version.params_tag,
         "airflow_run": settings.run_id,
-        "code": _code_version(),
+        "code": settings.code or _code_version(),
     }
     return {key: value for key, value in keys.items() if value}
 
