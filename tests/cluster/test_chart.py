@@ -15,7 +15,7 @@ from kubernetes import client
 
 from breezeway.deployments import DeploymentStore
 from breezeway.settings import Settings
-from tests.cluster.conftest import PLANTED, image
+from tests.cluster.conftest import PLANTED, image, wait_until
 from tests.fixtures.chart import helm
 from tests.fixtures.serving import add_deployment, examples_of, make_model
 
@@ -60,21 +60,6 @@ def model(workspace: Path) -> Path:
     pointer = add_deployment(store, "pump", 1, make_model(workspace / "pump"))
     store.point(pointer)
     return next(store.folder.glob("pump/1-*/model"))
-
-
-@pytest.fixture(scope="module")
-def volume(kube: client.CoreV1Api, namespace: str, workspace: Path) -> Iterator[str]:
-    """A volume of a storage class of its own, which is the workspace's folder."""
-    spec = {
-        "capacity": {"storage": "1Gi"},
-        "accessModes": ["ReadWriteMany"],
-        "persistentVolumeReclaimPolicy": "Retain",
-        "storageClassName": namespace,
-        "hostPath": {"path": str(workspace)},
-    }
-    kube.create_persistent_volume({"metadata": {"name": namespace}, "spec": spec})
-    yield namespace
-    kube.delete_persistent_volume(namespace)
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +130,6 @@ def service(kube: client.CoreV1Api, namespace: str, release: str) -> Callable[..
     return make
 
 
-def _until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "It did not come about in time."
-        time.sleep(0.5)
-
-
 def test_claim_is_bound(kube: client.CoreV1Api, namespace: str, release: str):
     claim = kube.read_namespaced_persistent_volume_claim(f"{release}-workspace", namespace)
     assert (claim.status.phase, claim.spec.volume_name) == ("Bound", namespace)
@@ -200,7 +178,7 @@ def test_two_servers_run(kube: client.CoreV1Api, namespace: str, release: str):
         status = apps.read_namespaced_deployment(f"{release}-serving", namespace).status
         return status.ready_replicas == 2
 
-    _until(two)
+    wait_until(two)
 
 
 def test_a_steps_pod(kube: client.CoreV1Api, namespace: str, release: str, workspace: Path):
@@ -215,7 +193,7 @@ def test_a_steps_pod(kube: client.CoreV1Api, namespace: str, release: str, works
     def phase() -> str:
         return kube.read_namespaced_pod("look", namespace).status.phase
 
-    _until(lambda: phase() in ("Succeeded", "Failed"))
+    wait_until(lambda: phase() in ("Succeeded", "Failed"))
     # The client would turn JSON into Python's own notation.
     answer = kube.read_namespaced_pod_log("look", namespace, _preload_content=False)
     assert json.loads(answer.data) == {
@@ -283,7 +261,7 @@ def test_an_upgrade_loses_no_request(
     with service("serving") as http, _load(http, body) as failures:
         done = helm("upgrade", release, chart, *options, "--set=settings.threads=1")
         assert done.returncode == 0, done.stderr
-        _until(lambda: not before & names(), seconds=120)
+        wait_until(lambda: not before & names(), seconds=120)
     assert not failures
 
 
@@ -300,7 +278,7 @@ def test_no_secret_shows(kube: client.CoreV1Api, namespace: str, release: str):
 def test_uninstalling_leaves_nothing(kube: client.CoreV1Api, namespace: str, release: str):
     done = helm("uninstall", release, f"--namespace={namespace}", "--wait", "--timeout=3m")
     assert done.returncode == 0, done.stderr
-    _until(lambda: not kube.list_namespaced_pod(namespace).items, seconds=120)
+    wait_until(lambda: not kube.list_namespaced_pod(namespace).items, seconds=120)
     lists = (
         kube.list_namespaced_service,
         kube.list_namespaced_config_map,
