@@ -173,5 +173,5 @@ class Runs:
                     [line["event"], *(e["exc_value"] for e in line.get("error_detail") or ())]
                 ),
             )
-            for line in answer["content"]
+            for line in answer.get("content", [])  # none before the task has begun
         ]
