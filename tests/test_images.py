@@ -66,8 +66,9 @@ print(json.dumps(dict(
 )))
 """
 
-FORBIDDEN = re.compile(r"torch|tensorflow|nvidia-.*|cuda.*|pyspark|xgboost|pip|setuptools")
-"""`xgboost` is the one that brings CUDA; ours is `xgboost-cpu`."""
+FORBIDDEN = re.compile(r"torch|tensorflow|nvidia-(?!ml-py).*|cuda.*|pyspark|xgboost|pip|setuptools")
+"""`xgboost` is the one that brings CUDA; ours is `xgboost-cpu`. BentoML needs `nvidia-ml-py`, which
+only asks whether there is a GPU."""
 
 RUN = os.environ.get("BREEZEWAY_TEST_RUN")
 IMAGES = os.environ.get("BREEZEWAY_TEST_IMAGES", "breezeway")
