@@ -20,6 +20,7 @@ TESTS ?=
 HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
+extras := airflow preprocess tune train test deploy serving laptop dev
 breezeway := $(python) -m breezeway
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
@@ -66,11 +67,14 @@ lock: .venv/installed
 	  --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --output-file requirements.txt pyproject.toml
 
-# Everything that the lock names. The stamp comes last: what was cut off is gone on with.
+# All but notebooks, which bring a grammar that costs each start of Airflow 2.6 s. The lock is a
+# constraint: versions and hashes are its own. The stamp comes last: what was cut off is gone on
+# with.
 .venv/installed: requirements.txt | .venv/ready
 	@echo "Installing what requirements.txt locks into .venv (about 2 GB)."
 	@.venv/bin/python -m uv pip install --system-certs --python .venv/bin/python \
-	  --require-hashes --compile-bytecode --requirements requirements.txt
+	  --require-hashes --compile-bytecode --requirements pyproject.toml \
+	  --constraints requirements.txt $(extras:%=--extra %)
 	@.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | \
 	  { read -r packages && echo ../../../../include > "$$packages/breezeway.pth"; }
 	@touch $@
