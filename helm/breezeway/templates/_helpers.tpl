@@ -1,6 +1,7 @@
 {{/* Asks nothing but the release, so that the values of Airflow's chart may call it. */}}
 {{- define "breezeway.fullname" -}}
-{{- $name := contains "breezeway" .Release.Name | ternary .Release.Name (printf "%s-breezeway" .Release.Name) -}}
+{{- $name := .Release.Name -}}
+{{- if not (contains "breezeway" $name) }}{{ $name = printf "%s-breezeway" $name }}{{ end -}}
 {{- $name | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
@@ -21,18 +22,22 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{/* An image of ours. Arguments: root, component */}}
 {{- define "breezeway.image" -}}
 {{- $v := .root.Values -}}
-{{- $name := printf "%s/%s:%s" $v.image.project .component ($v.image.tag | default .root.Chart.AppVersion) -}}
-{{- $v.imageRegistry | empty | ternary $name (printf "%s/%s" (trimSuffix "/" $v.imageRegistry) $name) -}}
+{{- $tag := $v.image.tag | default .root.Chart.AppVersion -}}
+{{- with $v.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ $v.image.project }}/{{ .component }}:{{ $tag }}
 {{- end }}
 
 {{/* Another's image, which is named with its registry. Arguments: root, image */}}
 {{- define "breezeway.mirrored" -}}
-{{- $registry := .root.Values.imageRegistry | trimSuffix "/" -}}
-{{- empty $registry | ternary .image (printf "%s/%s" $registry (.image | splitList "/" | rest | join "/")) -}}
+{{- $image := .image -}}
+{{- with .root.Values.imageRegistry -}}
+{{- $image = print (trimSuffix "/" .) "/" ($image | splitList "/" | rest | join "/") -}}
+{{- end -}}
+{{ $image }}
 {{- end }}
 
 {{- define "breezeway.claim" -}}
-{{ .Values.workspace.existingClaim | default (printf "%s-workspace" (include "breezeway.fullname" .)) }}
+{{ .Values.workspace.existingClaim | default (print (include "breezeway.fullname" .) "-workspace") }}
 {{- end }}
 
 {{- define "breezeway.mlflowUrl" -}}
@@ -43,7 +48,7 @@ http://{{ include "breezeway.fullname" . }}-mlflow:5000
 {{- end }}
 {{- end }}
 
-{{/* What all pods have in common. Arguments: root, account, place (nodeSelector, tolerations) */}}
+{{/* What all pods share. Arguments: root, account, place (nodeSelector, tolerations) */}}
 {{- define "breezeway.pod" -}}
 serviceAccountName: {{ include "breezeway.fullname" .root }}-{{ .account }}
 automountServiceAccountToken: false
@@ -98,9 +103,13 @@ checksum/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sh
 {{- $own := mergeOverwrite (deepCopy $root.Values.steps.common) (index $root.Values.steps .step) -}}
 {{- $names := $root.Values.secrets -}}
 {{- $secrets := list -}}
-{{- if has .step (list "preprocess" "test") }}{{ $secrets = append $secrets $names.rawStore }}{{ end -}}
-{{- if has .step (list "train" "test" "deploy") }}{{ $secrets = append $secrets $names.mlflowClient }}{{ end -}}
-{{- with $names.objectStore }}{{ $secrets = append $secrets . }}{{ end -}}
+{{- if has .step (list "preprocess" "test") }}
+  {{- $secrets = append $secrets $names.rawStore }}
+{{- end -}}
+{{- if has .step (list "train" "test" "deploy") }}
+  {{- $secrets = append $secrets $names.mlflowClient }}
+{{- end -}}
+{{- $secrets = compact (append $secrets $names.objectStore) -}}
 apiVersion: v1
 kind: Pod
 metadata:
