@@ -66,7 +66,7 @@ print(json.dumps(dict(
 )))
 """
 
-FORBIDDEN = re.compile(r"torch|tensorflow|nvidia-(?!ml-py).*|cuda.*|pyspark|xgboost|pip|setuptools")
+FORBIDDEN = re.compile(r"torch|tensorflow|nvidia-(?!ml-py).*|cuda.*|pyspark|xgboost|pip")
 """`xgboost` is the one that brings CUDA; ours is `xgboost-cpu`. BentoML needs `nvidia-ml-py`, which
 only asks whether there is a GPU."""
 
@@ -152,6 +152,33 @@ def test_base_image_is_as_quiet_as_the_settings() -> None:
     text = (ROOT / "docker/base/Dockerfile").read_text("utf-8")
     for name, value in quiet_environment().items():
         assert f"{name}={value}" in text
+
+
+def test_build_names_images_for_a_registry_and_pushes_them() -> None:
+    environment = os.environ | {
+        "BUILD": "echo build",
+        "REGISTRY": "harbor.example",
+        "TAG": "v1",
+        "PUSH": "1",
+    }
+    command = [str(ROOT / "docker/build"), "train", "airflow"]
+    said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    images = "harbor.example/breezeway"
+    assert f"build -t {images}/base:v1-git -f docker/base/Dockerfile --target git ." in said.stdout
+    assert f"build -t {images}/train:v1 -f docker/train/Dockerfile --build-arg" in said.stdout
+    pushed = [line for line in said.stdout.splitlines() if line.startswith("push")]
+    assert pushed == [
+        f"push {images}/{name}" for name in ("train:v1", "airflow:v1", "airflow:v1-steps")
+    ]
+
+
+def test_compose_reads_what_its_example_names() -> None:
+    compose = (ROOT / "docker/compose.yaml").read_text("utf-8")
+    example = (ROOT / "docker/.env.example").read_text("utf-8")
+    read = set(re.findall(r"\$\{([A-Z_]+)", compose))
+    assert read == set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
+    secret = {name for name in read if not name.startswith("BREEZEWAY_")}
+    assert secret == set(re.findall(r"\$\{([A-Z_]+):\?}", compose))  # none has a default
 
 
 @needs_images
