@@ -18,7 +18,6 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 import breezeway
 from breezeway.errors import BreezewayError, InternalError, TryAgain
 from breezeway_airflow import process as process_module
-from breezeway_airflow.command import log_record, step_options
 from breezeway_airflow.process import ProcessStep
 from breezeway_airflow.retry import RETRIES
 
@@ -88,11 +87,6 @@ def test_result_is_the_return_value_and_the_run_is_known(step_of) -> None:
     assert step.execute(CONTEXT) == {"tag": "v1", "run": "training/manual__1", "secrets": []}
 
 
-def test_empty_arguments_are_left_out() -> None:
-    arguments = {"tag": "v1", "run_name": "", "model_name": None, "count": 0, "query": "-- a"}
-    assert step_options(arguments) == ["--tag=v1", "--count=0", "--query=-- a"]
-
-
 def test_each_log_line_appears_once_with_its_level(step_of, caplog) -> None:
     step = step_of(
         "log.warning('half full')\nprint('loose', flush=True)\nlog.info('line')\n"
@@ -129,12 +123,6 @@ def test_lines_are_relayed_while_the_step_runs(step_of) -> None:
         assert step.execute(CONTEXT) == {}
     finally:
         logging.getLogger("probe").removeHandler(watch)
-
-
-def test_a_line_of_no_form_continues_the_one_before() -> None:
-    assert log_record("2026-11-21 12:00:00,123 ERROR it broke", logging.INFO) == (40, "it broke")
-    assert log_record("  File x", logging.ERROR) == (40, "  File x")
-    assert log_record("2026-11-21 12:00:00,123 LOUD no level", logging.INFO)[0] == logging.INFO
 
 
 @pytest.mark.parametrize("error", BreezewayError.__subclasses__())

@@ -1,0 +1,38 @@
+"""A step's options, log lines and outcome, wherever it runs."""
+
+import logging
+
+import pytest
+
+from breezeway.errors import InternalError, TryAgain
+from breezeway_airflow.command import log_record, step_options, step_result
+
+
+def test_empty_arguments_are_left_out() -> None:
+    arguments = {"tag": "v1", "run_name": "", "model_name": None, "count": 0, "query": "-- a"}
+    assert step_options(arguments) == ["--tag=v1", "--count=0", "--query=-- a"]
+
+
+def test_a_line_of_no_form_continues_the_one_before() -> None:
+    assert log_record("2026-11-21 12:00:00,123 ERROR it broke", logging.INFO) == (40, "it broke")
+    assert log_record("  File x", logging.ERROR) == (40, "  File x")
+    assert log_record("2026-11-21 12:00:00,123 LOUD no level", logging.INFO)[0] == logging.INFO
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "error"),
+    [
+        (0, "", InternalError),
+        (0, '{"rows": 1', InternalError),
+        (137, '{"rows": 1', TryAgain),
+        (-9, "", TryAgain),
+        (99, "", InternalError),
+    ],
+)
+def test_a_result_that_is_not_whole_is_none(code: int, text: str, error: type) -> None:
+    with pytest.raises(error, match="The step train"):
+        step_result("train", code, text)
+
+
+def test_a_result_may_be_empty() -> None:
+    assert step_result("train", 0, "{}") == {}
