@@ -136,7 +136,7 @@ class PodStep(KubernetesPodOperator):
         keep = False
         try:
             ended = _terminated(self.pod)
-            if ended is None or event["problem"]:
+            if ended is None:
                 self._raise_problem(event)
             keep = ended.exit_code != 0
             context["ti"].xcom_push("image", self.pod.status.container_statuses[0].image_id)
@@ -173,7 +173,7 @@ class PodStep(KubernetesPodOperator):
                 f"The step {self.step} did not end within {self.execution_timeout}."
             )
         if event["problem"]:
-            raise ServiceUnavailable(f"The pod {event['name']} does not start: {event['problem']}")
+            raise ServiceUnavailable(f"The pod {event['name']} {event['problem']}")
         if self.pod is None:
             raise TryAgain(f"The pod {event['name']} was deleted before the step ended.")
         status = self.pod.status
@@ -254,6 +254,8 @@ class PodTrigger(KubernetesPodTrigger):
                     await self._stream_logs()
         except TimeoutError:
             problem = "timeout"
+        except AsyncApiException as error:
+            problem = f"cannot be watched: {error.status} {error.reason}"
         self._fired_event = True
         yield TriggerEvent(
             {"name": self.pod_name, "namespace": self.pod_namespace, "problem": problem}
@@ -276,7 +278,7 @@ class PodTrigger(KubernetesPodTrigger):
             await asyncio.sleep(POLL_SECONDS)
 
     async def _problem_of_start(self) -> str:
-        """Wait until the pod has started; say what prevents that, or nothing."""
+        """Wait until the pod has started; return what prevents that, or nothing."""
         pod = await self._pod()
         if pod is None or pod.status.phase != "Pending":
             return ""
@@ -286,10 +288,11 @@ class PodTrigger(KubernetesPodTrigger):
             while pod is not None and pod.status.phase == "Pending":
                 if _is_scheduled(pod):
                     scheduled = scheduled or time.monotonic()
-                if problem := detect_pod_terminate_early_issues(pod):
-                    return problem
+                problem = detect_pod_terminate_early_issues(pod)
                 if scheduled and time.monotonic() - scheduled > START_SECONDS:
-                    return _waiting_for(pod)
+                    problem = problem or _waiting_for(pod)
+                if problem:
+                    return f"does not start: {problem}"
                 await asyncio.sleep(POLL_SECONDS / 2)
                 pod = await self._pod()
         finally:
