@@ -49,6 +49,7 @@ NAMED = {
 
 MODULES = {
     **{step: f"breezeway.steps.{step}" for step in STEPS},
+    "test": "breezeway.steps.test, evidently.presets",
     "serving": "breezeway.serving.service, breezeway.model",
     "airflow": "airflow, breezeway.datasets, breezeway.query, breezeway.registry",
     "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3",
