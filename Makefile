@@ -59,6 +59,7 @@ images:
 
 # Variables of the command line reach the script through its environment.
 test-cluster: .venv/installed
+	@sh tests/servers.sh
 	@tests/cluster/run
 
 # One tested set of versions for Python 3.12 and 3.13, Linux and macOS.

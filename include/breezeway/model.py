@@ -20,7 +20,7 @@ import xgboost as xgb
 
 from breezeway import scorecard
 from breezeway.contract import Contract
-from breezeway.errors import DataError, InternalError, UsageError
+from breezeway.errors import DataError, InternalError
 from breezeway.holdout import TrainingScope, training_scope
 from breezeway.scorecard import Rows
 from breezeway.settings import Settings
@@ -451,32 +451,6 @@ def load_folder(folder: Path, version: str | None = None, threads: int = 1) -> S
     )
 
 
-def find_version(settings: Settings, name: str, version: str) -> str:
-    """Return the number of a registered version.
-
-    Args:
-        version: its number, or an alias such as `champion`.
-
-    Raises:
-        UsageError: there is no such model, version or alias.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    from breezeway import tracking
-
-    tracking.check(settings)
-    client = tracking.client(settings)
-    try:
-        with tracking.errors(settings):
-            if version.isdecimal():
-                return str(client.get_model_version(name, version).version)
-            return str(client.get_model_version_by_alias(name, version).version)
-    except UsageError:
-        raise UsageError(
-            f"There is no registered model {name!r} with the version or alias {version!r}; "
-            "the Models page of MLflow lists them."
-        ) from None
-
-
 def load(settings: Settings, name: str, version: str) -> ScoringModel:
     """Load a registered model version from MLflow.
 
@@ -488,9 +462,10 @@ def load(settings: Settings, name: str, version: str) -> ScoringModel:
         DataError: its files do not load.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway import tracking
+    from breezeway import registry, tracking
 
-    number = find_version(settings, name, version)
+    number = registry.resolve_version(settings, name, version)
+    tracking.configure(settings)
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder:

@@ -74,8 +74,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """
     before = os.umask(0o002)
     home = tmp_path_factory.mktemp("workspace")
-    for folder in (home, *list(home.parents)[:2]):
-        folder.chmod(0o775)
+    home.chmod(0o775)
     (home / "pod-templates").mkdir()
     yield home
     os.umask(before)
