@@ -25,10 +25,13 @@ def test_a_failed_pod_is_kept_and_deleted_in_time(
     container = {"name": "base", "image": image("preprocess"), "command": ["false"]}
     labels = {"failed": {STEP_LABEL: "probe"}, "of-another": {}}
     for name, own in labels.items():
-        spec = {"restartPolicy": "Never", "containers": [container]}
-        kube.create_namespaced_pod(
-            namespace, {"metadata": {"name": name, "labels": own}, "spec": spec}
-        )
+        spec = {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,  # a new namespace has none yet
+            "containers": [container],
+        }
+        pod = {"metadata": {"name": name, "labels": own}, "spec": spec}
+        kube.create_namespaced_pod(namespace, pod)
 
     def names() -> set[str]:
         return {pod.metadata.name for pod in kube.list_namespaced_pod(namespace).items}
