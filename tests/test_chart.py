@@ -267,7 +267,6 @@ def test_versions_are_those_of_the_lock():
     assert given["ray"]["version"] == locked["ray"]
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def test_mirror_list(chart: Path):
     def listed(*words: str) -> list[str]:
         command = ["make", "--silent", "mirror-list", f"HELM={HELM}", *words]

@@ -352,7 +352,7 @@ class PodTrigger(KubernetesPodTrigger):
 
     async def _note(self, position: str) -> None:
         """Note at the pod how far its log has been read."""
-        with suppress(AsyncApiException, *TRANSIENT_CONNECTION_ERRORS, TimeoutError):
+        try:
             async with self.hook.get_conn() as connection:
                 await AsyncCoreV1Api(connection).patch_namespaced_pod(
                     self.pod_name,
@@ -360,6 +360,9 @@ class PodTrigger(KubernetesPodTrigger):
                     {"metadata": {"annotations": {LOGGED_UNTIL: position}}},
                     _content_type="application/merge-patch+json",
                 )
+        except (AsyncApiException, *TRANSIENT_CONNECTION_ERRORS, TimeoutError) as error:
+            # The step goes on, and so does its log: the next note stands for this one as well.
+            self.log.warning("Another triggerer would repeat lines of this log: %s", error)
 
 
 def _new_lines(lines: list[bytes], position: str) -> list[tuple[str, str]]:
