@@ -132,9 +132,9 @@ def test_no_pickle_in_the_model(first, client):
 def test_an_alias_leads_to_a_version(first, settings, client):
     client.set_registered_model_alias("mill", "champion", first["model_version"])
     assert model.load(settings, "mill", "champion").version == first["model_version"]
-    with pytest.raises(UsageError, match="'mill' with the version or alias 'nobody'"):
+    with pytest.raises(UsageError, match="'mill' has no version or alias 'nobody'"):
         model.load(settings, "mill", "nobody")
-    with pytest.raises(UsageError, match="'no-mill' with the version or alias '1'"):
+    with pytest.raises(UsageError, match="name=no-mill, version=1"):
         model.load(settings, "no-mill", "1")
 
 
