@@ -14,7 +14,7 @@ import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,6 +62,25 @@ class Deployment(_Served):
     files: dict[RelativePath, str] = {}
 
 
+class Challenger(_Served):
+    """A deployment on trial beside the champion.
+
+    `canary` and `bandit` answer for a `share` (0 to 1) of the devices; whoever judges a bandit
+    moves the share. `shadow` scores what the champion answers, and is only compared.
+    """
+
+    sha256: str
+    deployed_at: AwareDatetime
+    mode: Literal["canary", "shadow", "bandit"]
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @classmethod
+    def of(cls, pointer: "Pointer", mode: str, share: float = 0.0) -> "Challenger":
+        """Put a deployment on trial that `DeploymentStore.add` or `find` gave."""
+        served = pointer.model_dump(include=set(cls.model_fields))
+        return cls.model_validate({**served, "mode": mode, "share": share})
+
+
 class Pointer(_Served):
     """Which deployment of a model is to be served.
 
@@ -73,6 +92,7 @@ class Pointer(_Served):
     deployed_at: AwareDatetime
     verified_at: AwareDatetime | None = None
     previous: Self | None = None
+    challenger: Challenger | None = None
 
     def verified(self) -> "Pointer":
         return self.model_copy(update={"verified_at": datetime.now(UTC)})
@@ -81,7 +101,7 @@ class Pointer(_Served):
         """The latest deployment that is known to work, without what went before it."""
         if self.verified_at is None:
             return self.previous
-        return self.model_copy(update={"previous": None})
+        return self.model_copy(update={"previous": None, "challenger": None})
 
 
 class DeploymentStore:
@@ -154,7 +174,7 @@ class DeploymentStore:
         aside.replace(self.folder / model_name / name)
         return _pointer(record, text)
 
-    def open(self, pointer: Pointer) -> Path:
+    def open(self, pointer: Pointer | Challenger) -> Path:
         """The folder of the MLflow model that a pointer leads to, every file verified.
 
         Raises:
@@ -167,7 +187,7 @@ class DeploymentStore:
             self._verify(pointer, folder / name, digest)
         return folder / record.model_folder
 
-    def _verify(self, pointer: Pointer, path: Path, digest: str) -> None:
+    def _verify(self, pointer: Pointer | Challenger, path: Path, digest: str) -> None:
         name = path.relative_to(self.folder).as_posix()
         try:
             found = _sha256(path)
@@ -199,7 +219,11 @@ class DeploymentStore:
     def prune(self, model_name: str) -> None:
         """Remove all but the latest deployments and those that the pointer names."""
         pointer = self.pointer(model_name)
-        named = {p.deployment for p in (pointer, pointer and pointer.previous) if p}
+        named = {
+            served.deployment
+            for served in (pointer, pointer and pointer.previous, pointer and pointer.challenger)
+            if served
+        }
         records = (self.folder / model_name).glob("[!.]*/deployment.json")
         latest_first = sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for record in latest_first[KEPT_DEPLOYMENTS:]:

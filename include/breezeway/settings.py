@@ -27,6 +27,15 @@ class Settings(BaseSettings):
     """Address of the DVC remote that holds their bytes (a folder or `s3://…`)."""
     mlflow_url: str = "http://127.0.0.1:5000"
     serving_url: str = "http://127.0.0.1:3000"
+    serving_token: SecretStr | None = None
+    """What the model server expects as bearer token, and its clients send; unset, it asks for none."""
+    serving_open_paths: frozenset[str] = frozenset(
+        {"/healthz", "/livez", "/metrics", "/openapi.json", "/readyz"}
+    )
+    """Paths of the model server that need no token: a JSON list."""
+    serving_copy: Path | None = None
+    """Folder on the model server's own disk for the last good deployments, which it starts with
+    where the deployment store is away."""
     result: Path | None = None
     """Where a step writes its result; unset, it is only logged."""
     run_id: str | None = None
@@ -85,6 +94,10 @@ class Settings(BaseSettings):
     @property
     def deployments(self) -> Path:
         return self.root / "deployments"
+
+    @property
+    def deployment_copy(self) -> Path:
+        return self.serving_copy or self.root / "serving"
 
     @property
     def locks(self) -> Path:
