@@ -166,6 +166,29 @@ class Gate(_Section):
     max_loss: Annotated[float, Field(ge=0, le=1)] = 0.02
 
 
+class Canary(_Section):
+    """When a challenger on trial is rolled back; `breezeway.canary` holds the rule.
+
+    Each limit is what a challenger may be worse by than the champion beside it. It is rolled
+    back when chance alone does not explain that it is worse by more.
+    """
+
+    error_level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of the trials of challengers within the limits that end with a rollback."""
+    min_predictions: PositiveInt = 500
+    """Of each of the two; with fewer at the end nothing is promoted."""
+    max_error_increase: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Share of requests that got no score."""
+    max_latency_ratio: Annotated[float, Field(ge=1)] = 2.0
+    """Of the 95th percentile of the prediction's seconds."""
+    max_score_shift: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Kolmogorov distance between the scores of the two."""
+    max_precision_loss: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the alarms that were right, of those that a label came back for."""
+    max_disagreements: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the readings that one of them alone gives an alarm for; in a shadow."""
+
+
 class Contract(_Section):
     """A sensor contract; `load_contract` and `Contract.from_text` make one."""
 
@@ -181,6 +204,7 @@ class Contract(_Section):
     split: Split
     quarantine: Quarantine = Quarantine()
     gate: Gate = Gate()
+    canary: Canary = Canary()
     text: Annotated[str, Field(exclude=True, repr=False)]
 
     @classmethod
