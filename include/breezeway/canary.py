@@ -1,0 +1,312 @@
+"""The rule by which a challenger on trial is promoted or rolled back.
+
+Both models count what they do on the same servers at the same time. At each look the counts of
+all servers are summed, and the challenger is rolled back where chance does not explain that it
+is worse than the champion by more than the section `[canary]` of the sensor contract allows:
+
+- requests without a score, and slow predictions: exact intervals of a share
+  [Clopper and Pearson 1934];
+- its scores: the distance of both distributions beyond what sampling explains
+  [Massart 1990, the constant of the Dvoretzky-Kiefer-Wolfowitz inequality];
+- the share of its alarms that labels call right: Beta posteriors of a flat prior;
+- in a shadow, the share of readings that only one of the two gives an alarm for.
+
+Whoever looks often is wrong more often. So a trial's `error_level` is divided by the number of
+checks and of looks (Bonferroni), which holds however much the looks depend on each other: of
+challengers as good as the champion at most this share is rolled back in the whole trial.
+
+It takes predictions as independent. A canary's two models score different devices, and few
+devices differ by themselves: a shadow, where both score the same readings, does not have that
+fault, and `max_score_shift` is wide because of it.
+
+    Clopper, Pearson (1934), The use of confidence or fiducial limits, Biometrika 26.
+    Massart (1990), The tight constant in the DKW inequality, Annals of Probability 18.
+    Thompson (1933), On the likelihood that one unknown probability exceeds another, Biometrika 25.
+    Scott (2010), A modern Bayesian look at the multi-armed bandit, ASMBI 26.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy.special import betainc, betaincinv, betaln, xlog1py, xlogy
+
+from breezeway.contract import Canary
+
+SLOW_SHARE = 0.05
+"""Above the 95th percentile."""
+MIN_LABELS = 10
+"""Of each of the two; with fewer a bandit moves no share and promotes nobody."""
+SHARES = (0.01, 0.99)
+"""Between these a bandit moves the share: who gets no request never shows that it was better."""
+
+Stats = Mapping[str, Any]
+"""What a server counted of one version: `predictions` (scores that were given), `rejected`,
+`errors`; histograms `latency` (seconds) and `score` as `bounds` and `counts`, the last of which is
+above all bounds; `feedback`; `shadow`."""
+
+
+class Verdict(NamedTuple):
+    """What to do, and why (one sentence for a person)."""
+
+    decision: Literal["promote", "roll back", "wait"]
+    reason: str
+
+
+def total(stats: Sequence[Stats]) -> dict[str, Any]:
+    """Sum what several servers counted of one version.
+
+    Args:
+        stats: one or more, of the same form; the bounds of their histograms are the same.
+    """
+    return {key: _sum(key, [one[key] for one in stats]) for key in stats[0]}
+
+
+def _sum(key: str, values: list[Any]) -> Any:
+    if isinstance(values[0], Mapping):
+        return total(values)
+    if key == "bounds":
+        return values[0]
+    if isinstance(values[0], list):
+        return [sum(counts) for counts in zip(*values, strict=True)]
+    return sum(values)
+
+
+def judge(
+    rule: Canary,
+    champion: Stats,
+    challenger: Stats,
+    mode: Literal["canary", "shadow", "bandit"],
+    *,
+    looks: int,
+    last: bool,
+) -> Verdict:
+    """Look at a trial once.
+
+    Args:
+        rule: section `[canary]` of the sensor contract.
+        champion: what all servers counted of it since the trial began.
+        challenger: the same of the other.
+        mode: of the trial.
+        looks: how many times this trial is looked at in all.
+        last: whether the trial ends with this look.
+
+    Returns:
+        "wait" before the last look unless the challenger is clearly worse. At the last, a
+        challenger of which too little was seen is rolled back.
+    """
+    checks = [*CHECKS, _disagreements] if mode == "shadow" else CHECKS
+    level = rule.error_level / (looks * len(checks))
+    for check in checks:
+        if reason := check(rule, champion, challenger, level):
+            return Verdict("roll back", reason)
+    if not last:
+        return Verdict("wait", "Nothing says that the challenger is worse.")
+    return _missing(rule, champion, challenger, mode) or Verdict(
+        "promote",
+        f"Over {challenger['predictions']} predictions beside {champion['predictions']} of the "
+        f"champion, nothing says that it is worse: {_compared(champion, challenger)}.",
+    )
+
+
+def _missing(rule: Canary, champion: Stats, challenger: Stats, mode: str) -> Verdict | None:
+    """Why a trial that went well so far does not end with a promotion."""
+    few = min(champion["predictions"], challenger["predictions"])
+    if few < rule.min_predictions:
+        return Verdict(
+            "roll back",
+            f"Too little was seen: {challenger['predictions']} predictions beside "
+            f"{champion['predictions']} of the champion; it takes {rule.min_predictions} of each.",
+        )
+    if mode != "bandit":
+        return None
+    if not _enough_labels(champion["feedback"], challenger["feedback"]):
+        return Verdict(
+            "roll back",
+            f"Not enough labels came back: a bandit needs {MIN_LABELS} of each of the two.",
+        )
+    better = probability_better(champion["feedback"], challenger["feedback"])
+    if better < 0.5:
+        return Verdict("roll back", f"By the labels it is better with probability {better:.2f}.")
+    return None
+
+
+def share_interval(count: int, of: int, level: float) -> tuple[float, float]:
+    """Exact interval of a share; each of its ends is wrong with at most probability `level`.
+
+    Example:
+        >>> low, high = share_interval(0, 100, 0.05)
+        >>> low, round(float(high), 4)
+        (0.0, 0.0295)
+    """
+    low = betaincinv(count, of - count + 1, level) if count else 0.0
+    high = betaincinv(count + 1, of - count, 1 - level) if count < of else 1.0
+    return low, high
+
+
+def _failures(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+    _, high = share_interval(*_failed(champion), level / 2)
+    low, _ = share_interval(*_failed(challenger), level / 2)
+    if low - high <= rule.max_error_increase:
+        return None
+    return (
+        f"Requests without a score: {_share(*_failed(challenger))} against "
+        f"{_share(*_failed(champion))} of the champion, surely more than "
+        f"{rule.max_error_increase:.1%} above."
+    )
+
+
+def _failed(stats: Stats) -> tuple[int, int]:
+    failed = stats["errors"] + stats["rejected"]
+    return failed, failed + stats["predictions"]
+
+
+def _latency(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+    """Of the challenger's predictions more take longer than the ratio times a bound than of the
+    champion's take longer than the bound, which is the one below its 95th percentile."""
+    bounds = champion["latency"]["bounds"]
+    slow = [bound for bound in bounds if _reaches(*_slower(champion, bound))]
+    bound = slow[-1] if slow else bounds[0]
+    limit = next((b for b in bounds if b >= rule.max_latency_ratio * bound), None)
+    if limit is None:
+        return None
+    before, now = _slower(champion, bound), _slower(challenger, limit)
+    if share_interval(*now, level / 2)[0] <= share_interval(*before, level / 2)[1]:
+        return None
+    return (
+        f"Slow: {_share(*now)} of its predictions took longer than {limit:g} s, {_share(*before)} "
+        f"of the champion's longer than {bound:g} s."
+    )
+
+
+def _reaches(slower: int, of: int) -> bool:
+    return slower >= SLOW_SHARE * of
+
+
+def _slower(stats: Stats, bound: float) -> tuple[int, int]:
+    counts = stats["latency"]["counts"]
+    return sum(counts[stats["latency"]["bounds"].index(bound) + 1 :]), sum(counts)
+
+
+def _scores(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+    if not (champion["predictions"] and challenger["predictions"]):
+        return None
+    distance = score_distance(champion, challenger)
+    explained = sum(
+        math.sqrt(math.log(4 / level) / (2 * sum(stats["score"]["counts"])))
+        for stats in (champion, challenger)
+    )
+    if distance - explained <= rule.max_score_shift:
+        return None
+    return (
+        f"Its scores are others: Kolmogorov distance {distance:.3f}, of which sampling explains "
+        f"{explained:.3f} and the contract allows {rule.max_score_shift:g}."
+    )
+
+
+def score_distance(champion: Stats, challenger: Stats) -> float:
+    """Kolmogorov distance of the scores, at the bounds of their histograms; 0 to 1."""
+    shares = [
+        np.cumsum(stats["score"]["counts"]) / max(1, sum(stats["score"]["counts"]))
+        for stats in (champion, challenger)
+    ]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+def _precision(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+    before, now = _right_alarms(champion), _right_alarms(challenger)
+    if probability_lower(before, now, rule.max_precision_loss) <= 1 - level:
+        return None
+    return (
+        f"Of its alarms {_share(*now)} were right, of the champion's {_share(*before)}: "
+        f"surely more than {rule.max_precision_loss:.1%} fewer."
+    )
+
+
+def _right_alarms(stats: Stats) -> tuple[int, int]:
+    right = stats["feedback"]["true_alarms"]
+    return right, right + stats["feedback"]["false_alarms"]
+
+
+def _disagreements(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+    found = challenger["shadow"]["disagreements"], challenger["shadow"]["compared"]
+    if share_interval(*found, level)[0] <= rule.max_disagreements:
+        return None
+    return (
+        f"It disagrees with the champion about {_share(*found)} of the alarms; "
+        f"{rule.max_disagreements:.1%} are allowed."
+    )
+
+
+Check = Callable[[Canary, Stats, Stats, float], str | None]
+CHECKS: list[Check] = [_failures, _latency, _scores, _precision]
+
+
+def thompson_share(champion: Mapping[str, int], challenger: Mapping[str, int]) -> float | None:
+    """The challenger's share of a bandit: the probability that its answers are the better ones.
+
+    That is Thompson sampling for all requests until the next look: who is better with
+    probability p answers p of them.
+
+    Args:
+        champion: `true_alarms`, `false_alarms`, `missed`, `true_normals` of what it answered.
+        challenger: the same.
+
+    Returns:
+        Within `SHARES`; None while labels are too few.
+    """
+    if not _enough_labels(champion, challenger):
+        return None
+    lowest, highest = SHARES
+    return min(max(probability_better(champion, challenger), lowest), highest)
+
+
+def _enough_labels(*feedback: Mapping[str, int]) -> bool:
+    return all(sum(labels.values()) >= MIN_LABELS for labels in feedback)
+
+
+def probability_better(champion: Mapping[str, int], challenger: Mapping[str, int]) -> float:
+    """Probability that the challenger's answers, alarm or none, are right more often."""
+    return 1 - probability_lower(_right_answers(champion), _right_answers(challenger))
+
+
+def _right_answers(feedback: Mapping[str, int]) -> tuple[int, int]:
+    return feedback["true_alarms"] + feedback["true_normals"], sum(feedback.values())
+
+
+def probability_lower(
+    champion: tuple[int, int], challenger: tuple[int, int], margin: float = 0.0
+) -> float:
+    """Posterior probability that a share is lower than another by more than a margin.
+
+    Args:
+        champion: successes, trials; the prior of the share is flat.
+        challenger: the same.
+
+    Example:
+        >>> round(probability_lower((8, 10), (4, 10)), 3)
+        0.96
+    """
+    a, b = champion[0] + 1, champion[1] - champion[0] + 1
+    mean, spread = a / (a + b), math.sqrt(a * b / (a + b + 1)) / (a + b)
+    share = np.linspace(max(0, mean - 10 * spread), min(1, mean + 10 * spread), 4001)
+    density = np.exp(xlogy(a - 1, share) + xlog1py(b - 1, -share) - betaln(a, b))
+    lower = betainc(
+        challenger[0] + 1, challenger[1] - challenger[0] + 1, np.clip(share - margin, 0, 1)
+    )
+    return float(np.trapezoid(density * lower, share) / np.trapezoid(density, share))
+
+
+def _compared(champion: Stats, challenger: Stats) -> str:
+    both = (challenger, champion)
+    failed, right = ([_share(*of(s)) for s in both] for of in (_failed, _right_alarms))
+    return (
+        f"without a score {failed[0]} against {failed[1]}, score distance "
+        f"{score_distance(champion, challenger):.3f}, alarms called right {right[0]} against "
+        f"{right[1]}"
+    )
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count / of:.1%} ({count} of {of})" if of else "none"
