@@ -6,6 +6,7 @@
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
 #   make test [TESTS=tests/test_raw.py]
+#   make bench [ONLY=serving]        measures; results in bench/results, pictures in docs
 #   make test-cluster                the same on a Kubernetes cluster; see tests/cluster/run
 #   make images [COMPONENTS="train serving"] [REGISTRY=host] [PUSH=1]    see docker/build
 #   make mirror-list [REGISTRY=harbor.example/ml]   images for a registry of one's own
@@ -17,6 +18,7 @@ SENSORS ?=
 DATA ?=
 OPTIONS ?=
 TESTS ?=
+ONLY ?=
 HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
@@ -24,7 +26,7 @@ extras := airflow preprocess tune train test deploy serving laptop dev
 breezeway := $(python) -m breezeway
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up test test-cluster lint lock images mirror-list
+.PHONY: demo up test bench test-cluster lint lock images mirror-list
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -35,6 +37,10 @@ up: .venv/installed
 test: .venv/installed
 	@sh tests/servers.sh
 	@$(python) -m pytest $(TESTS)
+
+bench: .venv/installed
+	@sh bench/tools.sh
+	@PYTHONPATH=include $(python) -m bench $(ONLY)
 
 lint: .venv/installed
 	@$(python) -m ruff check .

@@ -1,0 +1,1 @@
+"""What Breezeway costs, measured beside what others cost: `make bench`."""
