@@ -6,6 +6,7 @@ One object, read from one TOML file, checks rows on the way in and requests at t
 import math
 import re
 import tomllib
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -85,6 +86,9 @@ class SensorField(_Section):
 
     `path` leads to it in a JSON payload: nested keys joined by dots, or a list of keys where
     a key has a dot in it. In a delimited payload fields stand in the order of the file.
+
+    `serving` says what the model server does with a reading that breaks this field's rules:
+    refuse it, or take the value as missing and say so in the answer. History always refuses.
     """
 
     type: Literal["float", "int", "category", "vector"]
@@ -92,6 +96,7 @@ class SensorField(_Section):
     path: str | list[str] | None = None
     range: Range | None = None
     nulls: Literal["reject", "allow"] = "reject"
+    serving: Literal["reject", "flag"] = "reject"
     categories: list[str] = []
     length: Lengths = (1, 4096)
     batch: BatchExpectation = BatchExpectation()
@@ -108,6 +113,8 @@ class SensorField(_Section):
             raise ValueError("length is for a vector")
         if self.type == "vector" and self.nulls == "allow":
             raise ValueError('nulls: a vector needs "reject"')
+        if self.type == "vector" and self.serving == "flag":
+            raise ValueError('serving: a vector needs "reject"')
         return self
 
 
@@ -174,7 +181,7 @@ class Canary(_Section):
     """
 
     error_level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Share of the trials of challengers within the limits that end with a rollback."""
+    """Share of the trials of challengers as good as the champion that end with a rollback."""
     min_predictions: PositiveInt = 500
     """Of each of the two; with fewer at the end nothing is promoted."""
     max_error_increase: Annotated[float, Field(ge=0, lt=1)] = 0.01
@@ -323,8 +330,25 @@ class Contract(_Section):
                 f"device: {device[:80]!r} does not match {self.device_pattern!r}",
             )
 
-    def parse(self, payload: str | None) -> dict[str, Any]:
+    @cached_property
+    def _fields(self) -> list[tuple[str, SensorField, Callable[..., Any]]]:
+        checks = {"category": self._check_category, "vector": self._check_vector}
+        return [
+            (name, field, checks.get(field.type, self._check_number))
+            for name, field in self.fields.items()
+        ]
+
+    @cached_property
+    def _paths(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(name, self.path(name)) for name in self.fields]
+
+    def parse(self, payload: str | None, flagged: list[Violation] | None = None) -> dict[str, Any]:
         """The values of one reading: the definition that every faster way must equal.
+
+        Args:
+            payload: as it was sent.
+            flagged: where given, a field whose `serving` is "flag" does not refuse the reading;
+                what was wrong with it is appended here and its value is NaN.
 
         Returns:
             For each field a float, a category's position in `categories` as a float, a
@@ -336,14 +360,22 @@ class Contract(_Section):
         if payload is None:
             raise Violation("payload", "null_payload", "payload: null, expected a string")
         if self.payload.format == "json":
-            raw = self._json_values(payload)
+            raw = self._json_values(payload, flagged)
         else:
             raw = self._delimited_values(payload)
-        return {
-            name: self._check_value(name, field, raw[name]) for name, field in self.fields.items()
-        }
+        values = dict.fromkeys(self.fields, math.nan)
+        for name, field, check in self._fields:
+            if name in raw:
+                try:
+                    value = raw[name]
+                    values[name] = (
+                        check(name, field, value) if value is not None else _null(name, field)
+                    )
+                except Violation as violation:
+                    _flag(field, violation, flagged)
+        return values
 
-    def _json_values(self, payload: str) -> dict[str, Any]:
+    def _json_values(self, payload: str, flagged: list[Violation] | None) -> dict[str, Any]:
         try:
             document = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
@@ -351,14 +383,17 @@ class Contract(_Section):
         if not isinstance(document, dict):
             raise Violation("payload", "not_json", "payload: not a JSON object")
         values = {}
-        for name in self.fields:
+        for name, path in self._paths:
             value: Any = document
-            for key in self.path(name):
+            for key in path:
                 if not isinstance(value, dict) or key not in value:
-                    where = ".".join(self.path(name))
-                    raise Violation(name, "missing", f"{name}: no {where!r} in the payload")
+                    where = ".".join(path)
+                    missing = Violation(name, "missing", f"{name}: no {where!r} in the payload")
+                    _flag(self.fields[name], missing, flagged)
+                    break
                 value = value[key]
-            values[name] = value
+            else:
+                values[name] = value
         return values
 
     def _delimited_values(self, payload: str) -> dict[str, Any]:
@@ -379,17 +414,6 @@ class Contract(_Section):
             else:
                 values[name] = float(part) if NUMBER.fullmatch(part) else part
         return values
-
-    def _check_value(self, name: str, field: SensorField, value: Any) -> Any:
-        if value is None:
-            if field.nulls == "reject":
-                raise Violation(name, "null", f"{name}: null, expected a {field.type}")
-            return math.nan
-        if field.type == "category":
-            return self._check_category(name, field, value)
-        if field.type == "vector":
-            return self._check_vector(name, field, value)
-        return self._check_number(name, field, value)
 
     def _check_category(self, name: str, field: SensorField, value: Any) -> float:
         if not isinstance(value, str):
@@ -429,15 +453,27 @@ class Contract(_Section):
             )
         lowest, highest = field.range or (-math.inf, math.inf)
         if set(map(type, value)) <= {int, float}:  # no bool, no null, no string
-            vector = np.array(value, dtype=np.float64)
-            if vector.min() >= lowest and vector.max() <= highest:
-                return vector
+            elements = list(map(float, value))
+            if min(elements) >= lowest and max(elements) <= highest:
+                return np.array(elements)
         for position, element in enumerate(value):
             try:
                 self._check_number(f"{name}[{position}]", field, element)
             except Violation as violation:
                 raise Violation(name, violation.reason, str(violation)) from None
         raise AssertionError("a vector out of bounds has an element out of bounds")
+
+
+def _null(name: str, field: SensorField) -> float:
+    if field.nulls == "reject":
+        raise Violation(name, "null", f"{name}: null, expected a {field.type}")
+    return math.nan
+
+
+def _flag(field: SensorField, violation: Violation, flagged: list[Violation] | None) -> None:
+    if flagged is None or field.serving == "reject":
+        raise violation
+    flagged.append(violation)
 
 
 def _shown(value: Any) -> str:

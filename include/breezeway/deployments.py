@@ -216,6 +216,24 @@ class DeploymentStore:
         else:
             self.point(pointer)
 
+    def keep(self, store: "DeploymentStore", pointer: Pointer) -> None:
+        """Copy a deployment of another store, as the only one of its model.
+
+        Raises:
+            OSError: it cannot be written; what was kept before still is.
+        """
+        model_name, name = pointer.model_name, pointer.deployment
+        if self.find(model_name, name) is None:
+            self._remove_leftovers(model_name)
+            aside = self.folder / model_name / f".new-{name}"
+            shutil.copytree(store.folder / model_name / name, aside, copy_function=shutil.copyfile)
+            self._remove(model_name, name)
+            aside.replace(self.folder / model_name / name)
+        self.point(pointer.model_copy(update={"previous": None, "challenger": None}))
+        for record in (self.folder / model_name).glob("[!.]*/deployment.json"):
+            if record.parent.name != name:
+                self._remove(model_name, record.parent.name)
+
     def prune(self, model_name: str) -> None:
         """Remove all but the latest deployments and those that the pointer names."""
         pointer = self.pointer(model_name)

@@ -1,6 +1,7 @@
 """Arithmetic of fields, as a contract states it: `torque * rotational_speed`, `rms(vibration)`."""
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -55,11 +56,20 @@ VECTOR_FUNCTIONS: dict[str, Callable[[Vectors], np.ndarray]] = {
 }
 """What a vector gives: `std` is the population's, `kurtosis` Fisher's excess (normal = 0)."""
 
+
+def _divide(a: Any, b: Any) -> Any:
+    try:
+        return a / b
+    except ZeroDivisionError:  # of two Python floats; as IEEE 754, and NumPy, have it
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.divide(a, b))
+
+
 _OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Div: _divide,
 }
 
 
@@ -87,6 +97,8 @@ class Expression:
         except (SyntaxError, ValueError, RecursionError) as error:
             raise ValueError(f"{text!r} is not arithmetic of fields") from error
         self._scalars, self._vectors = scalars, vectors
+        self.takes_vectors = False
+        """Whether it is a figure of a vector field, alone or among others."""
         self._evaluate = self._build(tree)
 
     def __call__(self, columns: Mapping[str, Any]) -> np.ndarray:
@@ -94,10 +106,20 @@ class Expression:
             value = self._evaluate(columns)
         return np.where(np.isfinite(value), value, np.nan)  # x / 0 is a missing value
 
+    def of_reading(self, values: Mapping[str, float]) -> float:
+        """The same, to the bit, for one reading, where the expression takes no vector.
+
+        >>> Expression("torque / 0", {"torque"}, set()).of_reading({"torque": 1.0})
+        nan
+        """
+        value = self._evaluate(values)
+        return value if math.isfinite(value) else math.nan
+
     def _build(self, node: ast.AST) -> Callable[[Mapping[str, Any]], Any]:
         match node:
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                return lambda columns: np.float64(number)
+                constant = float(number)
+                return lambda columns: constant
             case ast.Name(id=name):
                 self._expect_scalar(name)
                 return lambda columns: columns[name]
@@ -120,6 +142,7 @@ class Expression:
         if name not in self._vectors:
             raise ValueError(f"{function}({name}) needs a vector field")
         apply = VECTOR_FUNCTIONS[function]
+        self.takes_vectors = True
         return lambda columns: apply(columns[name])
 
     def _expect_scalar(self, name: str) -> None:

@@ -166,18 +166,14 @@ def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
         float64 of shape (len(contract.feature_names),).
     """
     readings = readings[-contract.window :]
-    values: dict[str, Any] = {}
-    for name, field in contract.fields.items():
-        column = [reading[name] for reading in readings]
-        if field.type == "vector":
-            lengths = [len(vector) for vector in column]
-            starts = np.cumsum([0, *lengths[:-1]])
-            values[name] = Vectors(np.concatenate(column), starts)
-        else:
-            values[name] = np.array(column)
-    columns = {name: expression(values) for name, expression in contract.expressions.items()}
-    out = [column[-1] for column in columns.values()]
     rolling = contract.features.rolling
+    columns = _vector_columns(contract, readings)
+    for name, expression in contract.expressions.items():
+        if not expression.takes_vectors:
+            # A statistic needs the whole window, all else the last reading alone.
+            needed = readings if name in rolling else readings[-1:]
+            columns[name] = [expression.of_reading(reading) for reading in needed]
+    out = [columns[name][-1] for name in contract.expressions]
     if rolling:
         matrix = np.full((len(rolling), contract.window), np.nan)
         for row, name in enumerate(rolling):
@@ -187,3 +183,19 @@ def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
         for row, wanted in enumerate(rolling.values()):
             out.extend(figures[statistic][row] for statistic in wanted)
     return np.array(out, dtype=np.float64)
+
+
+def _vector_columns(contract: Contract, readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The values of the expressions that take a vector, for all readings at once."""
+    expressions = {n: e for n, e in contract.expressions.items() if e.takes_vectors}
+    if not expressions:
+        return {}
+    values: dict[str, Any] = {}
+    for name, field in contract.fields.items():
+        column = [reading[name] for reading in readings]
+        if field.type == "vector":
+            lengths = [len(vector) for vector in column]
+            values[name] = Vectors(np.concatenate(column), np.cumsum([0, *lengths[:-1]]))
+        else:
+            values[name] = np.array(column)
+    return {name: expression(values) for name, expression in expressions.items()}

@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     mlflow_url: str = "http://127.0.0.1:5000"
     serving_url: str = "http://127.0.0.1:3000"
     serving_token: SecretStr | None = None
-    """What the model server expects as bearer token, and its clients send; unset, it asks for none."""
+    """The bearer token that the model server expects and its clients send; unset, it asks for
+    none."""
     serving_open_paths: frozenset[str] = frozenset(
         {"/healthz", "/livez", "/metrics", "/openapi.json", "/readyz"}
     )

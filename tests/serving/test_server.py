@@ -48,6 +48,7 @@ def test_the_status_says_what_is_live(model_server, tmp_path):
     make_model(tmp_path / "a")
     status = deploy(model_server, "status", 4, tmp_path / "a")
     assert status.pop("loaded_at")
+    assert str(model_server.worker_pid) in status.pop("server")
     assert status == {
         "model": "status",
         "model_version": "4",
@@ -55,9 +56,13 @@ def test_the_status_says_what_is_live(model_server, tmp_path):
         "bento": "status:4-a",
         "data_tag": "data-4",
         "threshold": 0.5,
+        "source": "store",
         "swaps": 0,
         "failed_loads": 0,
         "failure": None,
+        "challenger": None,
+        "challenger_failure": None,
+        "trial": None,
     }
     listed = model_server.http.get("/v1/models").json()["models"]
     assert [m["model_version"] for m in listed if m["model"] == "status"] == ["4"]
@@ -229,14 +234,29 @@ def test_metrics_tell_models_and_outcomes_apart(model_server, tmp_path):
         model_server.http.get(path)
     text = model_server.http.get("/metrics").text
     of_model = 'model="counted",model_version="7"'
-    for outcome in set(outcomes):
-        expected = float(outcomes.count(outcome))
-        line = f'breezeway_predictions_total{{{of_model},outcome="{outcome}"}} {expected}'
-        assert line in text
-    assert f'breezeway_predictions_total{{{of_model},outcome="rejected"}} 1.0' in text
-    assert f"breezeway_prediction_duration_seconds_count{{{of_model}}} 5.0" in text
-    assert 'breezeway_model_info{data_tag="data-7",deployment="7-a",model="counted"' in text
+    champion = f'{of_model},role="champion"'
+    counts = {"rejected": 1, **{outcome: outcomes.count(outcome) for outcome in outcomes}}
+    for outcome in ("alarm", "error", "normal", "rejected"):
+        expected = float(counts.get(outcome, 0))
+        labels = f'model="counted",model_version="7",outcome="{outcome}",role="champion"'
+        assert f"breezeway_predictions_total{{{labels}}} {expected}" in text
+    assert f"breezeway_prediction_duration_seconds_count{{{champion}}} 5.0" in text
+    assert f'breezeway_prediction_score_bucket{{le="+Inf",{champion}}} 5.0' in text
+    assert 'breezeway_feature_value_count{feature="temperature",' + champion + "} 5.0" in text
+    assert (
+        'breezeway_contract_violations_total{action="rejected",field="device",'
+        'model="counted",rule="unknown_device"} 1.0' in text
+    )
+    assert (
+        'breezeway_http_requests_total{code="422",endpoint="predict",model="counted"} 1.0' in text
+    )
+    assert (
+        'breezeway_model_info{data_tag="data-7",deployment="7-a",'
+        'model="counted",model_version="7",role="champion"} 1.0' in text
+    )
     assert 'breezeway_model_swaps_total{model="counted"} 0.0' in text
+    assert "breezeway_deployment_store_up 1.0" in text
+    assert "process_resident_memory_bytes" in text
     assert "nobody" not in text
     assert "nothing" not in text
 

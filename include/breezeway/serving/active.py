@@ -1,24 +1,40 @@
 """Which models are live: follows the deployment store and swaps without taking one down."""
 
 import logging
+import os
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from breezeway.deployments import SCORE_TOLERANCE, DeploymentStore, Pointer
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+
+from breezeway.deployments import SCORE_TOLERANCE, Challenger, DeploymentStore, Pointer
 from breezeway.errors import DataError
+from breezeway.serving.metrics import Metrics, counts
 from breezeway.serving.predict import LiveModel, Refusal
+from breezeway.serving.trial import Contender, Serving
 
 log = logging.getLogger("breezeway.serving")
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 15.0
 """A deployment that failed to load may have been read in a bad moment: it is tried again."""
+STORE_SECONDS = 20.0
+"""How long a start waits for the deployment store before it takes the local copy: a file
+system that hangs answers nothing."""
 
 
-def load(folder: Path, pointer: Pointer) -> LiveModel:
+def load(folder: Path, deployment: Pointer | Challenger) -> LiveModel:
     """Load a model and let it score the examples that were recorded when it was trained.
 
     This also warms it: the first request meets nothing that has not run before.
@@ -29,8 +45,8 @@ def load(folder: Path, pointer: Pointer) -> LiveModel:
     """
     from breezeway.model import load_folder  # XGBoost: `bentoml serve` itself needs none
 
-    model = load_folder(folder, pointer.model_version)
-    live = LiveModel(model, pointer, datetime.now(UTC))
+    model = load_folder(folder, deployment.model_version)
+    live = LiveModel(model, deployment, datetime.now(UTC))
     if not model.examples:
         raise DataError("examples.json: no example was recorded at training.")
     for index, example in enumerate(model.examples):
@@ -46,128 +62,338 @@ def load(folder: Path, pointer: Pointer) -> LiveModel:
     return live
 
 
-class ActiveModels:
-    """The live models by name.
+@dataclass
+class Failures:
+    """What could not be taken up of one model in one role, and when it is tried again."""
 
-    Requests only read; one thread, the watcher, writes. A request keeps the model that it
-    began with, so a swap is one assignment and the old model goes when its last request
-    has been answered.
-    """
+    count: int = 0
+    last: dict[str, str] | None = None
+    retry_at: float = 0.0
 
-    def __init__(self) -> None:
-        self._live: dict[str, LiveModel] = {}
-        self._failures: dict[str, dict[str, str]] = {}
-        self._swaps: dict[str, int] = {}
-        self._failed_loads: dict[str, int] = {}
-        self._retry_at: dict[str, float] = {}
-        self._stopped = threading.Event()
-        self._watcher: threading.Thread | None = None
-
-    def get(self, model_name: str) -> LiveModel | None:
-        return self._live.get(model_name)
-
-    @property
-    def ready(self) -> bool:
-        return bool(self._live)
-
-    def names(self) -> list[str]:
-        """Models that are live, or were meant to be."""
-        return sorted(self._live.keys() | self._failures.keys())
-
-    def status(self, model_name: str) -> dict[str, Any]:
-        """What is live under a name, and what last failed to be."""
-        live = self._live.get(model_name)
-        return {
-            "model": model_name,
-            "model_version": live and live.pointer.model_version,
-            "deployment": live and live.pointer.deployment,
-            "bento": live and live.pointer.bento,
-            "data_tag": live and live.pointer.data_tag,
-            "threshold": live and live.model.threshold,
-            "loaded_at": live and live.loaded_at.isoformat(),
-            "swaps": self._swaps.get(model_name, 0),
-            "failed_loads": self._failed_loads.get(model_name, 0),
-            "failure": self._failures.get(model_name),
-        }
-
-    def hold(self, live: LiveModel) -> None:
-        """Serve this model from now on."""
-        name = live.pointer.model_name
-        if name in self._live:
-            self._swaps[name] = self._swaps.get(name, 0) + 1
-        self._live[name] = live
-        log.info("%s: serving %s", name, live.pointer.bento)
-
-    def follow(self, store: DeploymentStore) -> None:
-        """Take up what the store points at, now and, in a thread, whenever that changes."""
-        import breezeway.model  # noqa: F401 - the first deployment shall not wait for XGBoost
-
-        self.refresh(store)
-        self._watcher = threading.Thread(
-            target=self._watch, args=(store,), name="deployment-watcher", daemon=True
-        )
-        self._watcher.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        if self._watcher:
-            self._watcher.join()
-
-    def _watch(self, store: DeploymentStore) -> None:
-        while not self._stopped.wait(POLL_SECONDS):
-            try:
-                self.refresh(store)
-            except Exception:
-                log.exception("the deployment store %s cannot be read", store.folder)
-
-    def refresh(self, store: DeploymentStore) -> None:
-        """Compare with the store once. Whatever is wrong there leaves the live models alone."""
-        for model_name in store.models():
-            pointer = None
-            try:
-                pointer = store.pointer(model_name)
-                if pointer is not None and self._is_due(pointer):
-                    self.hold(load(store.open(pointer), pointer))
-            except Exception as error:
-                # Not only our own errors: a damaged model may fail anywhere in the library
-                # that reads it, and this thread has the other models to look after.
-                self._failed(model_name, pointer, error)
-                self._fall_back(store, pointer)
-
-    def _is_due(self, pointer: Pointer) -> bool:
-        live = self._live.get(pointer.model_name)
-        if live and live.pointer.sha256 == pointer.sha256:
-            return False
-        failure = self._failures.get(pointer.model_name)
-        if failure and failure["deployed_at"] == pointer.deployed_at.isoformat():
-            return time.monotonic() >= self._retry_at[pointer.model_name]
-        return True
-
-    def _failed(self, model_name: str, pointer: Pointer | None, error: Exception) -> None:
+    def note(self, deployment: Pointer | Challenger | None, error: Exception, name: str) -> None:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         failure = {
-            "deployment": pointer.deployment if pointer else "",
-            "deployed_at": pointer.deployed_at.isoformat() if pointer else "",
+            "deployment": deployment.deployment if deployment else "",
+            "deployed_at": deployment.deployed_at.isoformat() if deployment else "",
             "reason": reason,
         }
-        self._failed_loads[model_name] = self._failed_loads.get(model_name, 0) + 1
-        known = self._failures.get(model_name)
-        self._failures[model_name] = failure | {"at": datetime.now(UTC).isoformat()}
-        self._retry_at[model_name] = time.monotonic() + RETRY_SECONDS
+        known, self.last = self.last, failure | {"at": datetime.now(UTC).isoformat()}
+        self.count += 1
+        self.retry_at = time.monotonic() + RETRY_SECONDS
         if known is None or failure.items() - known.items():
             log.error(
                 "%s: %s is not served: %s",
-                model_name,
+                name,
                 failure["deployment"] or "the pointer",
                 reason,
                 exc_info=None if isinstance(error, DataError) else error,
             )
 
-    def _fall_back(self, store: DeploymentStore, pointer: Pointer | None) -> None:
-        """After a start on a deployment that is broken, serve the one before it."""
-        if pointer is None or pointer.previous is None or pointer.model_name in self._live:
+    def is_due(self, deployment: Pointer | Challenger) -> bool:
+        if self.last and self.last["deployed_at"] == deployment.deployed_at.isoformat():
+            return time.monotonic() >= self.retry_at
+        return True
+
+
+@dataclass
+class State:
+    """All that is known of one model's name."""
+
+    serving: Serving | None = None
+    source: str | None = None
+    swaps: int = 0
+    swap_seconds: float = 0.0
+    failures: Failures = field(default_factory=Failures)
+    challenger_failures: Failures = field(default_factory=Failures)
+
+
+class ActiveModels:
+    """The live models by name.
+
+    Requests only read; one thread, the watcher, writes. A request keeps the models that it
+    began with, so a swap is one assignment and the old model goes when its last request
+    has been answered.
+    """
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.store_up: bool | None = None
+        """Whether the deployment store answered last; None where none is followed."""
+        self._states: dict[str, State] = {}
+        self._refreshed = threading.Event()
+        self._stopped = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def get(self, model_name: str) -> Serving | None:
+        state = self._states.get(model_name)
+        return state and state.serving
+
+    @property
+    def ready(self) -> bool:
+        return any(state.serving for state in list(self._states.values()))
+
+    def states(self) -> dict[str, State]:
+        """Models that are live, or were meant to be."""
+        return dict(sorted(self._states.items()))
+
+    def status(self, model_name: str) -> dict[str, Any]:
+        """What is live under a name, and what last failed to be."""
+        state = self._states[model_name]
+        serving = state.serving
+        trial = serving and serving.trial
+        champion = serving and serving.champion.live
+        return {
+            "model": model_name,
+            "model_version": champion and champion.deployment.model_version,
+            "deployment": champion and champion.deployment.deployment,
+            "bento": champion and champion.deployment.bento,
+            "data_tag": champion and champion.deployment.data_tag,
+            "threshold": champion and champion.model.threshold,
+            "loaded_at": champion and champion.loaded_at.isoformat(),
+            "server": f"{socket.gethostname()}-{os.getpid()}",
+            "source": state.source,
+            "swaps": state.swaps,
+            "failed_loads": state.failures.count,
+            "failure": state.failures.last,
+            "challenger": trial
+            and {
+                **trial.terms.model_dump(exclude={"model_name", "sha256", "deployed_at"}),
+                "loaded_at": trial.challenger.live.loaded_at.isoformat(),
+            },
+            "challenger_failure": state.challenger_failures.last,
+            "trial": trial
+            and {
+                "since": trial.since.isoformat(),
+                "champion": trial.champion_tally.to_json(),
+                "challenger": trial.challenger_tally.to_json(),
+            },
+        }
+
+    def hold(self, live: LiveModel, source: str, began: float) -> None:
+        """Serve this model from now on, alone.
+
+        Args:
+            source: where it came from: "store", "local copy" or "bento".
+            began: `time.monotonic()` when it was found.
+        """
+        name = live.deployment.model_name
+        state = self._states.setdefault(name, State())
+        tally = self.metrics.tally(
+            name, live.deployment.model_version, "champion", live.model.feature_names
+        )
+        swapped = state.serving is not None
+        state.serving = Serving(Contender(live, (tally,), self.metrics))
+        state.source = source
+        state.failures.last = None
+        if swapped:
+            state.swaps += 1
+            state.swap_seconds += time.monotonic() - began
+        log.info("%s: serving %s from the %s", name, live.deployment.bento, source)
+
+    def follow(self, store: DeploymentStore, copy: DeploymentStore) -> None:
+        """Take up what the store points at, now and, in a thread, whenever that changes.
+
+        Args:
+            store: where deployments come from. Where it has none, or does not answer, the
+                start takes those of the copy.
+            copy: on this machine's own disk; holds the last good deployment of each model.
+        """
+        import breezeway.model  # noqa: F401 - the first deployment shall not wait for XGBoost
+
+        self._watcher = threading.Thread(
+            target=self._watch, args=(store, copy), name="deployment-watcher", daemon=True
+        )
+        self._watcher.start()
+        if self._refreshed.wait(STORE_SECONDS) and self.store_up:
+            return
+        for model_name in copy.models():
+            log.error("%s: the deployment store %s is away", model_name, store.folder)
+            self._take_copy(copy, model_name)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._watcher:
+            self._watcher.join(STORE_SECONDS)
+
+    def _watch(self, store: DeploymentStore, copy: DeploymentStore) -> None:
+        while True:
+            try:
+                self.refresh(store, copy)
+            except Exception:
+                self.store_up = False
+                log.exception("the deployment store %s cannot be read", store.folder)
+            self._refreshed.set()
+            if self._stopped.wait(POLL_SECONDS):
+                return
+
+    def refresh(self, store: DeploymentStore, copy: DeploymentStore) -> None:
+        """Compare with the store once. Whatever is wrong there leaves the live models alone."""
+        names = store.models()
+        # A file system that is not mounted looks like an empty folder.
+        self.store_up = bool(names)
+        for model_name in names:
+            state = self._states.setdefault(model_name, State())
+            pointer = None
+            try:
+                pointer = store.pointer(model_name)
+                if pointer is None:
+                    continue
+                self._follow_champion(state, store, pointer, copy)
+            except Exception as error:
+                # Not only our own errors: a damaged model may fail anywhere in the library
+                # that reads it, and this thread has the other models to look after.
+                state.failures.note(pointer, error, model_name)
+                self._fall_back(state, store, pointer, copy, model_name)
+            if pointer and state.serving:
+                self._follow_challenger(state, store, pointer.challenger)
+
+    def _follow_champion(
+        self, state: State, store: DeploymentStore, pointer: Pointer, copy: DeploymentStore
+    ) -> None:
+        live = state.serving and state.serving.champion.live
+        if live and live.deployment.sha256 == pointer.sha256:
+            state.source = "store"
+            if state.failures.last and state.failures.last["deployment"] == "":
+                state.failures.last = None  # the pointer can be read again
+            return
+        if state.failures.is_due(pointer):
+            began = time.monotonic()
+            self.hold(load(store.open(pointer), pointer), "store", began)
+            _keep(copy, store, pointer)
+
+    def _follow_challenger(
+        self, state: State, store: DeploymentStore, terms: Challenger | None
+    ) -> None:
+        trial = state.serving.trial
+        if terms is None:
+            state.challenger_failures.last = None
+            if trial:
+                state.serving = state.serving.without_challenger()
+                log.info("%s: the trial of %s has ended", trial.terms.model_name, trial.terms.bento)
+            return
+        if trial and _same_trial(trial.terms, terms):
+            if trial.terms.share != terms.share:
+                state.serving = state.serving.on_terms(terms)
+            return
+        if not state.challenger_failures.is_due(terms):
             return
         try:
-            self.hold(load(store.open(pointer.previous), pointer.previous))
+            live = load(store.open(terms), terms)
+        except Exception as error:  # as above
+            state.challenger_failures.note(terms, error, terms.model_name)
+            return
+        state.challenger_failures.last = None
+        state.serving = state.serving.with_challenger(live, terms, self.metrics)
+        log.info("%s: %s is on trial (%s)", terms.model_name, terms.bento, terms.mode)
+
+    def _fall_back(
+        self,
+        state: State,
+        store: DeploymentStore,
+        pointer: Pointer | None,
+        copy: DeploymentStore,
+        model_name: str,
+    ) -> None:
+        """After a start on a deployment that is broken, serve the one before it."""
+        if state.serving:
+            return
+        began = time.monotonic()
+        failure = state.failures.last
+        if pointer and pointer.previous:
+            try:
+                self.hold(load(store.open(pointer.previous), pointer.previous), "store", began)
+            except Exception:
+                log.exception("%s: the one before cannot be served either", model_name)
+        if not state.serving:
+            self._take_copy(copy, model_name)
+        state.failures.last = failure
+
+    def _take_copy(self, copy: DeploymentStore, model_name: str) -> None:
+        began = time.monotonic()
+        try:
+            pointer = copy.pointer(model_name)
+            if pointer and not self.get(model_name):
+                self.hold(load(copy.open(pointer), pointer), "local copy", began)
         except Exception:
-            log.exception("%s: the one before cannot be served either", pointer.model_name)
+            log.exception("%s: its local copy cannot be served", model_name)
+
+
+def _same_trial(a: Challenger, b: Challenger) -> bool:
+    return a.model_copy(update={"share": b.share}) == b
+
+
+def _keep(copy: DeploymentStore, store: DeploymentStore, pointer: Pointer) -> None:
+    """Keep what is served on this machine's own disk. Without it all but a start goes on."""
+    try:
+        copy.keep(store, pointer)
+    except OSError as error:
+        log.warning(
+            "%s cannot be kept at %s, for a start without the deployment store: %s",
+            pointer.bento,
+            copy.folder,
+            error,
+        )
+
+
+def families(models: ActiveModels) -> list[Metric]:
+    """All that Prometheus is told: the counts, and what is live now."""
+    info = GaugeMetricFamily(
+        "breezeway_model_info",
+        "1 for each model that is live",
+        labels=["model", "model_version", "deployment", "data_tag", "role"],
+    )
+    loaded = GaugeMetricFamily(
+        "breezeway_model_loaded_timestamp_seconds",
+        "When it was loaded",
+        labels=["model", "model_version"],
+    )
+    deployed = GaugeMetricFamily(
+        "breezeway_model_deployed_timestamp_seconds",
+        "When the deployment store's pointer was moved to it",
+        labels=["model", "model_version"],
+    )
+    share = GaugeMetricFamily(
+        "breezeway_challenger_share",
+        "Share of the devices that the challenger answers for",
+        labels=["model", "model_version"],
+    )
+    swaps = CounterMetricFamily(
+        "breezeway_model_swaps", "Models replaced by another while serving", labels=["model"]
+    )
+    seconds = SummaryMetricFamily(
+        "breezeway_model_swap_duration_seconds",
+        "From the pointer seen to the new model serving",
+        labels=["model"],
+    )
+    failed = CounterMetricFamily(
+        "breezeway_model_load_failures", "Deployments that could not be loaded", labels=["model"]
+    )
+    for name, state in models.states().items():
+        swaps.add_metric([name], state.swaps)
+        seconds.add_metric([name], state.swaps, state.swap_seconds)
+        failed.add_metric([name], state.failures.count + state.challenger_failures.count)
+        for role, live in _live(state):
+            served = live.deployment
+            version = [name, served.model_version]
+            info.add_metric([*version, served.deployment, served.data_tag, role], 1)
+            loaded.add_metric(version, live.loaded_at.timestamp())
+            deployed.add_metric(version, served.deployed_at.timestamp())
+        if state.serving and state.serving.trial:
+            terms = state.serving.trial.terms
+            share.add_metric([name, terms.model_version], terms.share)
+    of_models = [info, loaded, deployed, share, swaps, seconds, failed]
+    if models.store_up is not None:
+        up = GaugeMetricFamily(
+            "breezeway_deployment_store_up", "1 where the deployment store answers"
+        )
+        up.add_metric([], models.store_up)
+        of_models.append(up)
+    return [*counts(models.metrics), *of_models]
+
+
+def _live(state: State) -> Iterator[tuple[str, LiveModel]]:
+    if state.serving:
+        yield "champion", state.serving.champion.live
+        if state.serving.trial:
+            role = "shadow" if state.serving.trial.terms.mode == "shadow" else "challenger"
+            yield role, state.serving.trial.challenger.live

@@ -1,8 +1,4 @@
-"""The model server's own routes, as a plain ASGI application.
-
-    GET  /v1/models                  what is live
-    GET  /v1/models/<model>          the same for one, with the reason of its last failure
-    POST /v1/models/<model>/predict  one prediction
+"""The model server's own routes, as a plain ASGI application; `openapi.json` describes them.
 
 It stands before BentoML's application and hands on what is BentoML's: health and metrics.
 Behind BentoML's middleware a request costs several times what the model does, every path
@@ -11,15 +7,22 @@ tracker. Predictions therefore have no OpenTelemetry span.
 """
 
 import asyncio
+import hmac
+import logging
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from importlib.resources import files
 from typing import Any
 
 import orjson
 
 from breezeway.serving.active import ActiveModels
-from breezeway.serving.metrics import Metrics
-from breezeway.serving.predict import LiveModel, Refusal
+from breezeway.serving.predict import Refusal, read_batch, read_feedback, read_request
+from breezeway.serving.trial import Contender, Serving
+
+log = logging.getLogger("breezeway.serving")
 
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 BODY_SECONDS = 10.0
@@ -34,6 +37,17 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BENTOML_PATHS = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
 
+BATCH_SECONDS = 0.002
+"""After so long a batch lets other requests in."""
+BATCH_ROWS = 64
+"""Scored in one call: enough to pay for the call, few enough for the others' patience."""
+
+REMEMBERED_FEEDBACK = 100_000
+"""Predictions whose truth is known already, so that telling it again counts once."""
+
+LAG_SECONDS = 1.0
+"""How often the event loop's lag is measured."""
+
 
 class Disconnected(Exception):
     """The client went away before its request was complete."""
@@ -45,85 +59,209 @@ class App:
     Args:
         models: what it serves; filled by whoever starts the server.
         bentoml: BentoML's application.
+        token: what a client has to present; None where nobody has to.
+        open_paths: what needs no token.
     """
 
-    def __init__(self, models: ActiveModels, bentoml: ASGIApp):
+    def __init__(
+        self,
+        models: ActiveModels,
+        bentoml: ASGIApp,
+        token: str | None = None,
+        open_paths: frozenset[str] = frozenset(),
+    ):
         self.models = models
         self.bentoml = bentoml
-        self.metrics = Metrics()
+        self._authorization = f"Bearer {token}".encode() if token else None
+        self._open_paths = open_paths
+        self._openapi = files("breezeway.serving").joinpath("openapi.json").read_bytes()
+        self._known_feedback: OrderedDict[str, None] = OrderedDict()
+        self._lag_task: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in BENTOML_PATHS:
-            await self.bentoml(scope, receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            self._lag_task = asyncio.create_task(self._measure_lag())
+            await self.bentoml(scope, receive, send)
         else:
             await send({"type": "websocket.close"})
 
+    async def _measure_lag(self) -> None:
+        while True:
+            due = time.perf_counter() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self.models.metrics.loop_lag = max(0.0, time.perf_counter() - due)
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: list[tuple[bytes, bytes]] = []
+        request = Request(scope, receive)
+        metrics = self.models.metrics
+        metrics.in_progress += 1
         try:
-            status, body = 200, await self._route(scope, receive)
+            if self._authorization and scope["path"] not in self._open_paths:
+                self._check_token(scope)
+            if scope["path"] in BENTOML_PATHS:
+                await self.bentoml(scope, receive, send)
+                return
+            body = await self._route(request)
+            await request.respond(send, request.status, body)
         except Refusal as refusal:
-            status, body = refusal.status, refusal.body
-            if status == 405:
-                headers = [(b"allow", body["allowed"].encode())]
+            request.status = refusal.status
+            await request.respond(send, refusal.status, refusal.body)
         except Disconnected:
             return
+        except Exception:
+            log.exception("%s %s", scope["method"], scope["path"][:200])
+            request.status = 500
+            error = "The server failed on this request; its log says why."
+            await request.respond(send, 500, {"error": error})
+        finally:
+            metrics.in_progress -= 1
+        if request.endpoint:
+            metrics.requests[request.model_name, request.endpoint, request.status] += 1
+        if request.afterwards:
+            request.afterwards()
+
+    def _check_token(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"authorization" and hmac.compare_digest(value, self._authorization):
+                return
+        raise Refusal(401, "A bearer token is expected: `Authorization: Bearer …`.")
+
+    async def _route(self, request: "Request") -> Any:
+        parts = request.scope["path"].strip("/").split("/")
+        match parts:
+            case ["v1", "models", model_name, "predict"]:
+                request.allow("POST")
+                return await self._predict(request, self._serving(request, model_name, "predict"))
+            case ["v1", "models", model_name, "predict-batch"]:
+                request.allow("POST")
+                serving = self._serving(request, model_name, "predict_batch")
+                return await self._predict_batch(request, serving)
+            case ["v1", "models", model_name, "versions", version, "predict"]:
+                request.allow("POST")
+                serving = self._serving(request, model_name, "predict")
+                contender = serving.version(version)
+                if contender is None:
+                    raise Refusal(404, f"Version {version[:80]!r} of {model_name} is not live.")
+                return contender.predict(*read_request(await request.body()))
+            case ["v1", "models", model_name, "feedback"]:
+                request.allow("POST")
+                serving = self._serving(request, model_name, "feedback")
+                return await self._feedback(request, model_name, serving)
+            case ["v1", "models", model_name]:
+                request.allow("GET", "HEAD")
+                if model_name not in self.models.states():
+                    raise self._unknown(model_name)
+                request.counted_as(model_name, "status")
+                return self.models.status(model_name)
+            case ["v1", "models"]:
+                request.allow("GET", "HEAD")
+                request.counted_as("", "status")
+                return {"models": [self.models.status(name) for name in self.models.states()]}
+            case ["openapi.json"]:
+                request.allow("GET", "HEAD")
+                return orjson.Fragment(self._openapi)
+            case _:
+                path = request.scope["path"][:200]
+                raise Refusal(404, f"There is nothing at {path!r}; see /v1/models.")
+
+    def _serving(self, request: "Request", model_name: str, endpoint: str) -> Serving:
+        serving = self.models.get(model_name)
+        if serving is None and model_name in self.models.states():
+            raise Refusal(503, f"The model {model_name!r} could not be loaded yet.")
+        if serving is None:
+            raise self._unknown(model_name)
+        request.counted_as(model_name, endpoint)
+        return serving
+
+    def _unknown(self, model_name: str) -> Refusal:
+        known = ", ".join(self.models.states()) or "none"
+        return Refusal(404, f"There is no model {model_name[:80]!r}; served: {known}.")
+
+    async def _predict(self, request: "Request", serving: Serving) -> dict[str, Any]:
+        device, readings = read_request(await request.body())
+        # In the event loop: it takes less time than a thread takes to be woken.
+        answer = serving.predict(device, readings)
+        if serving.shadow:
+            # When the client has its answer.
+            request.afterwards = lambda: serving.shadow.compare(device, readings, answer)
+        return answer
+
+    async def _predict_batch(self, request: "Request", serving: Serving) -> dict[str, Any]:
+        requests = read_batch(await request.body())
+        answers: list[dict[str, Any]] = []
+        size = 1
+        while len(answers) < len(requests):
+            started = time.perf_counter()
+            some = requests[len(answers) : len(answers) + size]
+            given = serving.predict_some(some)
+            answers += [a.as_item() if isinstance(a, Refusal) else a for a in given]
+            if serving.shadow:
+                _compare_all(serving.shadow, some, given)
+            each = (time.perf_counter() - started) / len(some)
+            size = max(1, min(BATCH_ROWS, int(BATCH_SECONDS / each)))
+            await asyncio.sleep(0)
+        return {"predictions": answers}
+
+    async def _feedback(
+        self, request: "Request", model_name: str, serving: Serving
+    ) -> dict[str, bool]:
+        feedback = read_feedback(await request.body(), model_name)
+        request.status = 202
+        contender = serving.version(feedback.model_version)
+        if contender is None or feedback.prediction_id in self._known_feedback:
+            return {"counted": False}
+        self._known_feedback[feedback.prediction_id] = None
+        if len(self._known_feedback) > REMEMBERED_FEEDBACK:
+            self._known_feedback.popitem(last=False)
+        for tally in contender.tallies:
+            tally.feedback[feedback.alarm, feedback.label] += 1
+        return {"counted": True}
+
+
+def _compare_all(shadow: Contender, requests: list[Any], answers: list[Any]) -> None:
+    for request, answer in zip(requests, answers, strict=True):
+        if not isinstance(answer, Refusal):
+            shadow.compare(request["device"], request["readings"], answer)
+
+
+class Request:
+    """One HTTP request, and what is to be known of it when it has been answered."""
+
+    def __init__(self, scope: Scope, receive: Receive):
+        self.scope = scope
+        self._receive = receive
+        self.status = 200
+        self.model_name = ""
+        self.endpoint = "other"
+        self.afterwards: Callable[[], None] | None = None
+
+    def counted_as(self, model_name: str, endpoint: str) -> None:
+        """Only names that are known get here: each is a label of a metric for good."""
+        self.model_name, self.endpoint = model_name, endpoint
+
+    def allow(self, *methods: str) -> None:
+        if self.scope["method"] not in methods:
+            allowed = ", ".join(methods)
+            method = self.scope["method"]
+            raise Refusal(405, f"Allowed here: {allowed}; not {method}.", allowed=allowed)
+
+    async def body(self) -> bytes:
+        return await read_body(self.scope, self._receive)
+
+    async def respond(self, send: Send, status: int, body: Any) -> None:
         content = orjson.dumps(body)
-        headers += [
+        headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(content)).encode()),
         ]
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append((b"allow", body["allowed"].encode()))
+        elif status == HTTPStatus.UNAUTHORIZED:
+            headers.append((b"www-authenticate", b"Bearer"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-
-    async def _route(self, scope: Scope, receive: Receive) -> Any:
-        parts = scope["path"].strip("/").split("/")
-        match parts:
-            case ["v1", "models", model_name, "predict"]:
-                _allow(scope, "POST")
-                return await self._predict(self._live(model_name), scope, receive)
-            case ["v1", "models", model_name]:
-                _allow(scope, "GET", "HEAD")
-                if model_name not in self.models.names():
-                    raise self._unknown(model_name)
-                return self.models.status(model_name)
-            case ["v1", "models"]:
-                _allow(scope, "GET", "HEAD")
-                return {"models": [self.models.status(name) for name in self.models.names()]}
-            case _:
-                raise Refusal(404, f"There is nothing at {scope['path'][:200]!r}; see /v1/models.")
-
-    def _live(self, model_name: str) -> LiveModel:
-        live = self.models.get(model_name)
-        if live is None and model_name in self.models.names():
-            raise Refusal(503, f"The model {model_name!r} could not be loaded yet.")
-        if live is None:
-            raise self._unknown(model_name)
-        return live
-
-    def _unknown(self, model_name: str) -> Refusal:
-        known = ", ".join(self.models.names()) or "none"
-        return Refusal(404, f"There is no model {model_name[:80]!r}; served: {known}.")
-
-    async def _predict(self, live: LiveModel, scope: Scope, receive: Receive) -> dict[str, Any]:
-        started = time.perf_counter()
-        try:
-            body = await read_body(scope, receive)
-            # In the event loop: it takes less time than a thread takes to be woken.
-            answer = live.answer(body)
-        except Refusal:
-            self.metrics.rejected(live.pointer)
-            raise
-        self.metrics.predicted(live.pointer, answer["alarm"], time.perf_counter() - started)
-        return answer
-
-
-def _allow(scope: Scope, *methods: str) -> None:
-    if scope["method"] not in methods:
-        allowed = ", ".join(methods)
-        raise Refusal(405, f"Allowed here: {allowed}; not {scope['method']}.", allowed=allowed)
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

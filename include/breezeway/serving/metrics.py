@@ -1,74 +1,260 @@
-"""What the model server counts, at BentoML's `/metrics`."""
+"""What the model server counts, and how Prometheus reads it.
 
-from functools import cache
+The counts are plain numbers in the process: BentoML's own metrics go through files shared by
+workers, which costs more than a prediction, and there is one worker here. They are made into
+`prometheus_client`'s families when `/metrics` is asked for.
+"""
 
-import bentoml
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from breezeway.deployments import Pointer
-from breezeway.serving.active import ActiveModels
+import numpy as np
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 
-LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-"""Seconds, from the first byte of the request read to the answer made."""
+LATENCY_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""Seconds from a whole body to its answer: parsing, checks, features, the score."""
+SCORE_BOUNDS = tuple(number / 20 for number in range(1, 20))
+
+
+class Histogram:
+    """Counts of values by bucket: at most the first bound, …, above the last."""
+
+    def __init__(self, bounds: Sequence[float]):
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def to_json(self) -> dict[str, Any]:
+        return {"bounds": self.bounds, "counts": self.counts, "sum": self.sum}
+
+    def buckets(self) -> list[tuple[str, int]]:
+        """As Prometheus has them: cumulative, the last one without a bound."""
+        cumulative = np.cumsum(self.counts).tolist()
+        return list(zip([*map(str, self.bounds), "+Inf"], cumulative, strict=True))
+
+
+class Tally:
+    """What became of the requests of one version of a model in one role.
+
+    Args:
+        feature_names: of the model; None where no features are to be summed up.
+    """
+
+    def __init__(self, feature_names: Sequence[str] | None = None):
+        self.outcomes = dict.fromkeys(("normal", "alarm", "rejected", "error"), 0)
+        self.latency = Histogram(LATENCY_BOUNDS)
+        self.score = Histogram(SCORE_BOUNDS)
+        self.feedback = {(alarm, label): 0 for alarm in (True, False) for label in (True, False)}
+        self.compared = 0
+        self.disagreements = 0
+        self.difference = 0.0
+        self.feature_names = feature_names
+        width = len(feature_names or ())
+        self._sums, self._squares = np.zeros(width), np.zeros(width)
+        self._rows, self._missing = 0, np.zeros(width, dtype=np.int64)
+
+    def predicted(self, row: np.ndarray, score: float, alarm: bool, seconds: float) -> None:
+        self.outcomes["alarm" if alarm else "normal"] += 1
+        self.latency.observe(seconds)
+        self.score.observe(score)
+        if self.feature_names is not None:
+            missing = row != row
+            if missing.any():
+                self._missing += missing
+                row = np.where(missing, 0.0, row)
+            self._rows += 1
+            self._sums += row
+            self._squares += row * row
+
+    def compare(self, mine: float, answered: float, same_alarm: bool) -> None:
+        """A shadow's score beside the one that was answered."""
+        self.compared += 1
+        self.difference += abs(mine - answered)
+        self.disagreements += not same_alarm
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "predictions": self.outcomes["normal"] + self.outcomes["alarm"],
+            "alarms": self.outcomes["alarm"],
+            "rejected": self.outcomes["rejected"],
+            "errors": self.outcomes["error"],
+            "latency": self.latency.to_json(),
+            "score": self.score.to_json(),
+            "feedback": {
+                "true_alarms": self.feedback[True, True],
+                "false_alarms": self.feedback[True, False],
+                "missed": self.feedback[False, True],
+                "true_normals": self.feedback[False, False],
+            },
+            "shadow": {
+                "compared": self.compared,
+                "disagreements": self.disagreements,
+                "difference_sum": self.difference,
+            },
+        }
+
+    def features(self) -> Iterator[tuple[str, int, float, float, int]]:
+        """Name, values, their sum, the sum of their squares, missing values; of each feature."""
+        values = self._rows - self._missing
+        columns = (values, self._sums, self._squares, self._missing)
+        yield from zip(self.feature_names or (), *(c.tolist() for c in columns), strict=True)
 
 
 class Metrics:
-    """Counters of one worker process. Only made in it: BentoML sets up their files there."""
+    """All counts of a process."""
 
     def __init__(self) -> None:
-        self._predictions = bentoml.metrics.Counter(
-            name="breezeway_predictions_total",
-            documentation="Requests for a prediction, by what came of them",
-            labelnames=["model", "model_version", "outcome"],
-        )
-        self._seconds = bentoml.metrics.Histogram(
-            name="breezeway_prediction_duration_seconds",
-            documentation="Time to read a request and make its prediction",
-            labelnames=["model", "model_version"],
-            buckets=LATENCY_BUCKETS,
-        )
-        self._counter = cache(self._predictions.labels)
-        self._histogram = cache(self._seconds.labels)
+        self.requests: Counter[tuple[str, str, int]] = Counter()
+        """By model (empty if unknown), endpoint and HTTP status."""
+        self.tallies: dict[tuple[str, str, str], Tally] = {}
+        """By model, version and role."""
+        self.violations: Counter[tuple[str, str, str, str]] = Counter()
+        """By model, field, rule and what was done: rejected or flagged."""
+        self.in_progress = 0
+        self.loop_lag = 0.0
 
-    def predicted(self, pointer: Pointer, alarm: bool, seconds: float) -> None:
-        outcome = "alarm" if alarm else "normal"
-        self._counter(pointer.model_name, pointer.model_version, outcome).inc()
-        self._histogram(pointer.model_name, pointer.model_version).observe(seconds)
-
-    def rejected(self, pointer: Pointer) -> None:
-        self._counter(pointer.model_name, pointer.model_version, "rejected").inc()
+    def tally(self, model: str, version: str, role: str, feature_names: Sequence[str]) -> Tally:
+        """The tally of a version in a role: the one that goes on, if it had that role before."""
+        tally = self.tallies.get((model, version, role))
+        if tally is None or tally.feature_names != feature_names:
+            tally = self.tallies[model, version, role] = Tally(feature_names)
+        return tally
 
 
-def describe(models: ActiveModels) -> str:
-    """What is live now, as Prometheus text; kept out of the counters' files, where a model
-    that has gone would stay."""
-    info = GaugeMetricFamily(
-        "breezeway_model_info",
-        "1 for each model that is live",
-        labels=["model", "model_version", "deployment", "data_tag"],
-    )
-    loaded = GaugeMetricFamily(
-        "breezeway_model_loaded_timestamp_seconds", "When it was loaded", labels=["model"]
-    )
-    swaps = CounterMetricFamily(
-        "breezeway_model_swaps", "Models replaced by another while serving", labels=["model"]
-    )
-    failed = CounterMetricFamily(
-        "breezeway_model_load_failures", "Deployments that could not be loaded", labels=["model"]
-    )
-    for name in models.names():
-        live, status = models.get(name), models.status(name)
-        if live:
-            p = live.pointer
-            info.add_metric([name, p.model_version, p.deployment, p.data_tag], 1)
-            loaded.add_metric([name], live.loaded_at.timestamp())
-        swaps.add_metric([name], status["swaps"])
-        failed.add_metric([name], status["failed_loads"])
-    return _text([info, loaded, swaps, failed])
-
-
-def _text(families: list) -> str:
+def exposition(families: Sequence[Metric]) -> str:
+    """Families, and what the process uses, as Prometheus text."""
     registry = CollectorRegistry()
-    registry.register(type("Live", (), {"collect": lambda self: iter(families)})())
+    registry.register(type("Now", (), {"collect": lambda self: iter(families)})())
+    ProcessCollector(registry=registry)
     return generate_latest(registry).decode()
+
+
+def counts(metrics: Metrics) -> list[Metric]:
+    """The counts of a process as Prometheus' families."""
+    return [
+        _counter(
+            "breezeway_http_requests",
+            "Requests by model, endpoint and HTTP status",
+            ["model", "endpoint", "code"],
+            metrics.requests,
+        ),
+        _counter(
+            "breezeway_contract_violations",
+            "Values that broke the sensor contract",
+            ["model", "field", "rule", "action"],
+            metrics.violations,
+        ),
+        _gauge(
+            "breezeway_requests_in_progress", "Requests not answered yet", {(): metrics.in_progress}
+        ),
+        _gauge(
+            "breezeway_event_loop_lag_seconds",
+            "How late the event loop last came back to what was due",
+            {(): metrics.loop_lag},
+        ),
+        *_predictions(metrics.tallies),
+        *_of_roles(metrics.tallies),
+        *_features(metrics.tallies),
+    ]
+
+
+def _predictions(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:
+    outcomes = {
+        (*key, outcome): count
+        for key, tally in tallies.items()
+        for outcome, count in tally.outcomes.items()
+    }
+    labels = ["model", "model_version", "role"]
+    seconds = HistogramMetricFamily(
+        "breezeway_prediction_duration_seconds",
+        "From the whole body to the answer",
+        labels=labels,
+    )
+    score = HistogramMetricFamily("breezeway_prediction_score", "Scores", labels=labels)
+    for key, tally in tallies.items():
+        seconds.add_metric(list(key), tally.latency.buckets(), tally.latency.sum)
+        score.add_metric(list(key), tally.score.buckets(), tally.score.sum)
+    help_text = "Predictions by what came of them"
+    return [
+        _counter("breezeway_predictions", help_text, [*labels, "outcome"], outcomes),
+        seconds,
+        score,
+    ]
+
+
+def _of_roles(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:
+    feedback: Counter[tuple[str, ...]] = Counter()
+    shadows = {}
+    for (model, version, role), tally in tallies.items():
+        for (alarm, label), count in tally.feedback.items():
+            feedback[model, version, str(alarm).lower(), str(label).lower()] += count
+        if role == "shadow":
+            shadows[model, version] = tally
+    labels = ["model", "model_version"]
+    difference = SummaryMetricFamily(
+        "breezeway_shadow_score_difference",
+        "Absolute difference of the shadow's score from the one answered",
+        labels=labels,
+    )
+    for key, tally in shadows.items():
+        difference.add_metric(list(key), tally.compared, tally.difference)
+    return [
+        _counter(
+            "breezeway_feedback",
+            "Predictions whose truth came back",
+            [*labels, "alarm", "label"],
+            feedback,
+        ),
+        _counter(
+            "breezeway_shadow_disagreements",
+            "Requests on which a shadow alarms otherwise than the champion",
+            labels,
+            {key: tally.disagreements for key, tally in shadows.items()},
+        ),
+        difference,
+    ]
+
+
+def _features(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:
+    labels = ["model", "model_version", "role", "feature"]
+    value = SummaryMetricFamily("breezeway_feature_value", "Feature values", labels=labels)
+    squares, missing = {}, {}
+    for key, tally in tallies.items():
+        for name, count, total, square, absent in tally.features():
+            value.add_metric([*key, name], count, total)
+            squares[(*key, name)] = square
+            missing[(*key, name)] = absent
+    return [
+        value,
+        _counter("breezeway_feature_squares_sum", "Sum of squared values", labels, squares),
+        _counter("breezeway_feature_missing", "Missing values", labels, missing),
+    ]
+
+
+def _counter(name: str, text: str, labels: list[str], counts: dict[Any, float]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, count in counts.items():
+        family.add_metric(list(map(str, key)), count)
+    return family
+
+
+def _gauge(
+    name: str, text: str, values: dict[tuple[str, ...], float], labels: Sequence[str] = ()
+) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(list(key), value)
+    return family

@@ -1,14 +1,16 @@
 """One request to one model: from the bytes of a body to the answer, or to a refusal."""
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import numpy as np
 import orjson
 
 from breezeway.contract import Contract, Violation
-from breezeway.deployments import Pointer
+from breezeway.deployments import Challenger, Pointer
 from breezeway.features import window_features
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
 LONGEST_DEVICE_NAME = 200
 """Characters; checked before the contract's own pattern sees the name."""
+
+LARGEST_BATCH = 1000
+"""Requests in one call."""
+
+PREDICTION_NUMBER = re.compile("[0-9a-f]{16}")
 
 
 class Refusal(Exception):
@@ -32,34 +39,46 @@ class Refusal(Exception):
         self.status = status
         self.body = {"error": error, **details}
 
+    def as_item(self) -> dict[str, Any]:
+        """What stands in a batch's answer in place of the prediction."""
+        return {**self.body, "status": self.status}
+
 
 class LiveModel:
-    """A loaded model that answers requests.
+    """A loaded model that answers requests; one thread at a time may ask it.
 
     Args:
         model: the model with its contract and threshold.
-        pointer: what is told about it in every answer.
+        deployment: what is told about it in every answer.
         loaded_at: when, for the status page.
     """
 
-    def __init__(self, model: "ScoringModel", pointer: Pointer, loaded_at: datetime):
+    def __init__(
+        self, model: "ScoringModel", deployment: Pointer | Challenger, loaded_at: datetime
+    ):
+        from breezeway.model import RowScorer  # XGBoost: `bentoml serve` itself needs none
+
         self.model = model
-        self.pointer = pointer
+        self.deployment = deployment
         self.loaded_at = loaded_at
+        self.score_row = RowScorer(model)
         self._told = {
             "threshold": model.threshold,
-            "model": pointer.model_name,
-            "model_version": pointer.model_version,
-            "data_tag": pointer.data_tag,
+            "model": deployment.model_name,
+            "model_version": deployment.model_version,
+            "data_tag": deployment.data_tag,
         }
 
-    def score(self, device: str, readings: Sequence[Mapping[str, str]]) -> float:
-        """Score the last of a device's readings.
+    def features(
+        self, device: str, readings: Sequence[Mapping[str, str]], flags: list[dict[str, Any]]
+    ) -> np.ndarray:
+        """The features of the last of a device's readings, float64 (features,).
 
         Args:
             device: its name.
             readings: dicts with `time` and `payload`, oldest first; at least one. The last
                 `contract.window` of them count.
+            flags: is told each value that broke the contract and was taken as missing.
 
         Raises:
             Refusal: the device, a time or a payload breaks the contract.
@@ -70,25 +89,78 @@ class LiveModel:
         except Violation as violation:
             raise _refusal(violation) from None
         first = max(0, len(readings) - contract.window)
-        parsed = parse_readings(contract, readings[first:], first)
-        row = window_features(contract, parsed)
-        return float(self.model.score(row[None, :])[0])
+        return window_features(contract, parse_readings(contract, readings[first:], first, flags))
 
-    def answer(self, body: bytes) -> dict[str, Any]:
-        """The answer to a request.
+    def score(self, device: str, readings: Sequence[Mapping[str, str]]) -> float:
+        """Score the last of a device's readings; see `features`."""
+        return self.score_row(self.features(device, readings, []))
 
-        Raises:
-            Refusal: it is malformed (400) or breaks the model's contract (422).
-        """
-        device, readings = read_request(body)
-        score = self.score(device, readings)
-        return {
+    def answer(self, score: float, flags: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a client is told of a score."""
+        alarm = score >= self.model.threshold
+        answer = {
             "score": score,
-            "alarm": score >= self.model.threshold,
+            "alarm": alarm,
             **self._told,
-            "prediction_id": f"{self.pointer.model_name}.{self.pointer.model_version}"
-            f".{secrets.token_hex(8)}",
+            "prediction_id": prediction_id(self.deployment, alarm),
         }
+        if flags:
+            answer["flags"] = flags
+        return answer
+
+
+def prediction_id(deployment: Pointer | Challenger, alarm: bool) -> str:
+    """A new name for a prediction: model, version, and 64 random bits of which the last says
+    whether it was an alarm. So whoever hears the truth later needs no record of it."""
+    number = secrets.randbits(63) << 1 | alarm
+    return f"{deployment.model_name}.{deployment.model_version}.{number:016x}"
+
+
+class Feedback(NamedTuple):
+    """The truth about a prediction."""
+
+    prediction_id: str
+    model_version: str
+    alarm: bool
+    label: bool
+
+
+def read_feedback(body: bytes, model_name: str) -> Feedback:
+    """Read `{"prediction_id": …, "label": true}`.
+
+    Raises:
+        Refusal: 400, naming the key.
+    """
+    document = _object(body)
+    name, label = document.get("prediction_id"), document.get("label")
+    parts = name.rsplit(".", 2) if isinstance(name, str) else []
+    if len(parts) != 3 or parts[0] != model_name or not PREDICTION_NUMBER.fullmatch(parts[2]):
+        raise Refusal(
+            400,
+            f"prediction_id: expected that of a prediction of {model_name}.",
+            field="prediction_id",
+        )
+    if not isinstance(label, bool):
+        raise Refusal(400, "label: expected true (there was an event) or false.", field="label")
+    return Feedback(name, parts[1], bool(int(parts[2], 16) & 1), label)
+
+
+def read_batch(body: bytes) -> list[Any]:
+    """The requests of a batch, each still to be read by `check_request`.
+
+    Raises:
+        Refusal: 400, or 413 where there are too many.
+    """
+    requests = _object(body).get("requests")
+    if not isinstance(requests, list) or not requests:
+        raise Refusal(400, "requests: expected a list of at least one.", field="requests")
+    if len(requests) > LARGEST_BATCH:
+        raise Refusal(
+            413,
+            f"requests: {len(requests)} of them, at most {LARGEST_BATCH} are taken.",
+            field="requests",
+        )
+    return requests
 
 
 def read_request(body: bytes) -> tuple[str, list[dict[str, str]]]:
@@ -97,12 +169,27 @@ def read_request(body: bytes) -> tuple[str, list[dict[str, str]]]:
     Raises:
         Refusal: 400, naming the key.
     """
+    return check_request(_object(body))
+
+
+def _object(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
         raise Refusal(400, "The body is not a JSON object.")
+    return document
+
+
+def check_request(document: Any) -> tuple[str, list[dict[str, str]]]:
+    """The device and the readings of one request, of the right types.
+
+    Raises:
+        Refusal: 400, naming the key.
+    """
+    if not isinstance(document, dict):
+        raise Refusal(400, "Expected an object with device and readings.")
     device, readings = document.get("device"), document.get("readings")
     if not isinstance(device, str) or len(device) > LONGEST_DEVICE_NAME:
         raise Refusal(
@@ -128,7 +215,10 @@ def _check_shape(index: int, reading: Any) -> None:
 
 
 def parse_readings(
-    contract: Contract, readings: Sequence[Mapping[str, str]], first: int
+    contract: Contract,
+    readings: Sequence[Mapping[str, str]],
+    first: int,
+    flags: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Parse each payload and see that time goes forward.
 
@@ -136,20 +226,28 @@ def parse_readings(
         contract: of the model that is asked.
         readings: with `time` and `payload`.
         first: the index of the first of them in the request, for messages.
+        flags: is told each value that broke the contract and was taken as missing.
 
     Raises:
         Refusal: 422, naming the field and the reading.
     """
     parsed, before = [], None
+    flagged: list[Violation] = []
     for index, reading in enumerate(readings, start=first):
         time = _time(reading["time"], index)
         if before is not None and time <= before:
             _refuse_time(index, "not_increasing", "is not later than that of the one before it")
         before = time
         try:
-            parsed.append(contract.parse(reading["payload"]))
+            parsed.append(contract.parse(reading["payload"], flagged))
         except Violation as violation:
             raise _refusal(violation, index) from None
+        if flagged:
+            flags += [
+                {"reading": index, "field": v.field, "reason": v.reason, "error": f"{v}."}
+                for v in flagged
+            ]
+            flagged.clear()
     return parsed
 
 

@@ -1,0 +1,223 @@
+"""Who answers: a model's champion or, for its share of the devices, the challenger on trial."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from breezeway.deployments import Challenger
+from breezeway.serving.metrics import Metrics, Tally
+from breezeway.serving.predict import LiveModel, Refusal, check_request
+
+log = logging.getLogger("breezeway.serving")
+
+Readings = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A live model with the tallies that count what it does.
+
+    Args:
+        live: the model.
+        tallies: for Prometheus and, while there is a trial, for whoever judges it.
+        metrics: where broken rules of the contract are counted.
+    """
+
+    live: LiveModel
+    tallies: tuple[Tally, ...]
+    metrics: Metrics
+
+    def predict(self, device: str, readings: Readings) -> dict[str, Any]:
+        """The answer to one request.
+
+        Raises:
+            Refusal: it breaks the model's contract.
+        """
+        started = time.perf_counter()
+        flags: list[dict[str, Any]] = []
+        row = self._features(device, readings, flags)
+        try:
+            score = self.live.score_row(row)
+        except Exception:
+            self._count("error")
+            raise
+        return self._answer(row, score, flags, time.perf_counter() - started)
+
+    def predict_all(self, requests: list[tuple[str, Readings]]) -> list[dict[str, Any] | Refusal]:
+        """The answers to several requests, scored in one call."""
+        started = time.perf_counter()
+        flags: list[list[dict[str, Any]]] = [[] for _ in requests]
+        rows: list[np.ndarray | Refusal] = []
+        for request, of_request in zip(requests, flags, strict=True):
+            try:
+                rows.append(self._features(*request, of_request))
+            except Refusal as refusal:
+                rows.append(refusal)
+        good = [row for row in rows if isinstance(row, np.ndarray)]
+        try:
+            scores = iter(self.live.model.score(np.stack(good)).tolist() if good else ())
+        except Exception:
+            self._count("error", len(good))
+            raise
+        seconds = (time.perf_counter() - started) / len(requests)
+        return [
+            row if isinstance(row, Refusal) else self._answer(row, next(scores), of_row, seconds)
+            for row, of_row in zip(rows, flags, strict=True)
+        ]
+
+    def compare(self, device: str, readings: Readings, answered: dict[str, Any]) -> None:
+        """Score in the shadow what another has answered. Nothing that goes wrong leaves here."""
+        try:
+            answer = self.predict(device, readings)
+        except Refusal:
+            return
+        except Exception:
+            log.exception("%s fails in the shadow", self.live.deployment.bento)
+            return
+        for tally in self.tallies:
+            tally.compare(answer["score"], answered["score"], answer["alarm"] == answered["alarm"])
+
+    def _features(self, device: str, readings: Readings, flags: list[dict[str, Any]]) -> np.ndarray:
+        try:
+            row = self.live.features(device, readings, flags)
+        except Refusal as refusal:
+            self._count("rejected")
+            self._count_violation(refusal.body, "rejected")
+            raise
+        except Exception:
+            self._count("error")
+            raise
+        for flag in flags:
+            self._count_violation(flag, "flagged")
+        return row
+
+    def _answer(
+        self, row: np.ndarray, score: float, flags: list[dict[str, Any]], seconds: float
+    ) -> dict[str, Any]:
+        answer = self.live.answer(score, flags)
+        for tally in self.tallies:
+            tally.predicted(row, score, answer["alarm"], seconds)
+        return answer
+
+    def _count(self, outcome: str, requests: int = 1) -> None:
+        for tally in self.tallies:
+            tally.outcomes[outcome] += requests
+
+    def _count_violation(self, violation: Mapping[str, Any], action: str) -> None:
+        model = self.live.deployment.model_name
+        self.metrics.violations[model, violation["field"], violation["reason"], action] += 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A challenger beside the champion, and what both did since."""
+
+    challenger: Contender
+    terms: Challenger
+    since: datetime
+    champion_tally: Tally
+    challenger_tally: Tally
+
+    def answers_for(self, device: str) -> bool:
+        """Whether the challenger answers for a device: always the same devices, as many as its
+        share, and others in the next trial."""
+        if not self.terms.share:
+            return False
+        name = f"{self.terms.deployment}\n{device}".encode(errors="surrogatepass")
+        position = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest())
+        return position < self.terms.share * 2**64
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is live under one name. Never changed, but replaced: a request keeps what it began
+    with."""
+
+    champion: Contender
+    trial: Trial | None = None
+
+    def with_challenger(self, live: LiveModel, terms: Challenger, metrics: Metrics) -> "Serving":
+        """Begin a trial."""
+        role = "shadow" if terms.mode == "shadow" else "challenger"
+        names = live.model.feature_names
+        tally = metrics.tally(terms.model_name, terms.model_version, role, names)
+        mine, champions = Tally(), Tally()
+        trial = Trial(
+            Contender(live, (tally, mine), metrics), terms, datetime.now(UTC), champions, mine
+        )
+        alone = self.without_challenger().champion
+        return Serving(replace(alone, tallies=(*alone.tallies, champions)), trial)
+
+    def without_challenger(self) -> "Serving":
+        """End the trial, if there is one."""
+        return Serving(replace(self.champion, tallies=self.champion.tallies[:1]))
+
+    def on_terms(self, terms: Challenger) -> "Serving":
+        """The same trial with another share."""
+        assert self.trial
+        return Serving(self.champion, replace(self.trial, terms=terms))
+
+    @property
+    def shadow(self) -> Contender | None:
+        if self.trial and self.trial.terms.mode == "shadow":
+            return self.trial.challenger
+        return None
+
+    def version(self, model_version: str) -> Contender | None:
+        """The champion or the challenger, by its number."""
+        contenders = [self.champion, *([self.trial.challenger] if self.trial else [])]
+        for contender in contenders:
+            if contender.live.deployment.model_version == model_version:
+                return contender
+        return None
+
+    def predict(self, device: str, readings: Readings) -> dict[str, Any]:
+        """The answer of whoever answers for this device.
+
+        A challenger costs nobody an answer: where it refuses or fails, that is counted and the
+        champion answers.
+
+        Raises:
+            Refusal: the request breaks the champion's contract.
+        """
+        if self.trial and self.trial.answers_for(device):
+            try:
+                return self.trial.challenger.predict(device, readings)
+            except Refusal:
+                pass  # counted; the champion may know better
+            except Exception:
+                log.exception("%s fails", self.trial.terms.bento)
+        return self.champion.predict(device, readings)
+
+    def predict_some(self, requests: Sequence[Any]) -> list[dict[str, Any] | Refusal]:
+        """The same for several requests, as they stand in a batch."""
+        read: list[tuple[str, Readings] | Refusal] = []
+        for request in requests:
+            try:
+                read.append(check_request(request))
+            except Refusal as refusal:
+                read.append(refusal)
+        answers: dict[int, dict[str, Any] | Refusal] = {
+            index: refusal for index, refusal in enumerate(read) if isinstance(refusal, Refusal)
+        }
+        whole = {index: request for index, request in enumerate(read) if index not in answers}
+        if self.trial:
+            mine = {i: r for i, r in whole.items() if self.trial.answers_for(r[0])}
+            try:
+                given = self.trial.challenger.predict_all(list(mine.values())) if mine else []
+            except Exception:
+                log.exception("%s fails", self.trial.terms.bento)
+            else:
+                both = zip(mine, given, strict=True)
+                answers |= {i: answer for i, answer in both if not isinstance(answer, Refusal)}
+        rest = {index: request for index, request in whole.items() if index not in answers}
+        if rest:
+            given = self.champion.predict_all(list(rest.values()))
+            answers |= dict(zip(rest, given, strict=True))
+        return [answers[index] for index in range(len(read))]
