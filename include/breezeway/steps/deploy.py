@@ -1,11 +1,16 @@
 """Put a registered model version to work: build a Bento of it and swap it into the live server.
 
-The Bento goes into the deployment store, the store's pointer moves to it, and the running
+The Bento goes into the deployment store, the store's pointer moves to it, and each running
 server loads it beside the old model, checks it against the examples recorded at training and
-swaps. Then one of these examples is sent through the live endpoint. If any of it fails, the
-pointer goes back, the old model goes on serving, and this step fails with the reason.
+swaps. Then one of these examples is sent through the live endpoint of each. If any of it fails
+at any of them, the pointer goes back, the old model goes on serving everywhere, and this step
+fails with the reason.
 
 Deploying what is deployed already is success.
+
+With --canary, --bandit or --shadow the version is put up beside the one in service, as its
+challenger. The one in service goes on; if the challenger does not work, it is out again.
+Deployed without them, it takes the other's place and the trial ends; --withdraw ends it too.
 """
 
 import argparse
@@ -21,26 +26,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from filelock import FileLock, Timeout
 
 from breezeway import registry, tracking
 from breezeway.deployments import (
     NAME_PATTERN,
     SCORE_TOLERANCE,
+    Challenger,
     Deployment,
     DeploymentStore,
     Pointer,
 )
 from breezeway.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.replicas import Replica, Replicas
 from breezeway.settings import Settings
 from breezeway.steps.frame import run_step
 
 log = logging.getLogger("breezeway.deploy")
 
 TAKE_UP_SECONDS = 30.0
-"""How long the server may take from the pointer's move to the new model's first answer."""
-ANSWER_SECONDS = 5.0
+"""How long the servers may take from the pointer's move to the new model."""
 
 LINEAGE = ("data_tag", "data_hash", "data_commit", "params_tag", "run_id", "airflow_run", "code")
 """Tags of the registered version that the Bento carries as labels."""
@@ -51,81 +56,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-version", required=True, help="its version: a number, or an alias like champion"
     )
+    role = parser.add_mutually_exclusive_group()
+    role.add_argument(
+        "--canary",
+        type=percent,
+        metavar="PERCENT",
+        help="put it on trial: it answers for these of 100 devices",
+    )
+    role.add_argument(
+        "--bandit",
+        type=percent,
+        nargs="?",
+        const=10,
+        metavar="PERCENT",
+        help="the same, for the step canary to move the share by the labels that come back "
+        "(%(const)s to begin with)",
+    )
+    role.add_argument(
+        "--shadow",
+        action="store_true",
+        help="put it on trial: it scores what the other answers, and is compared",
+    )
+    role.add_argument("--withdraw", action="store_true", help="end its trial")
 
 
-class Server:
-    """The running model server, seen from outside.
-
-    Args:
-        url: its address.
-        model_name: the model that is asked about.
-    """
-
-    def __init__(self, url: str, model_name: str):
-        self._http = httpx.Client(base_url=url, timeout=ANSWER_SECONDS, trust_env=False)
-        self._url = url
-        self._model = f"/v1/models/{model_name}"
-
-    def status(self) -> dict[str, Any]:
-        """What the server says of the model; empty if it never heard of it.
-
-        Raises:
-            ServiceUnavailable: it does not answer, or with an error.
-        """
-        response = self._request("GET", self._model)
-        if response.status_code == 404:
-            return {}
-        return self._content(response)
-
-    def predict(self, example: dict[str, Any]) -> dict[str, Any]:
-        body = {"device": example["device"], "readings": example["readings"]}
-        return self._content(self._request("POST", f"{self._model}/predict", json=body))
-
-    def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
-        try:
-            return self._http.request(method, path, **content)
-        except httpx.HTTPError as error:
-            raise ServiceUnavailable(
-                f"The model server does not answer at {self._url} ({error}); "
-                "BREEZEWAY_SERVING_URL names it."
-            ) from None
-
-    def _content(self, response: httpx.Response) -> dict[str, Any]:
-        if response.is_server_error:
-            raise ServiceUnavailable(
-                f"The model server at {self._url} fails with {response.status_code}: "
-                f"{response.text[:300]}"
-            )
-        if response.is_error:
-            raise DataError(f"The model server refuses: {response.text[:300]}")
-        return response.json()
+def percent(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 to 99")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     version = find_version(settings, arguments.model_name, arguments.model_version)
-    model_name = version["name"]
-    server = Server(settings.serving_url, model_name)
     store = DeploymentStore(settings.deployments)
-    with only_writer(settings, model_name):
-        before = store.pointer(model_name)
-        status = server.status()  # before anything moves: is there anyone to take it up?
-        name = deployment_name(version)
-        if _is_deployed(before, name, status):
-            log.info("%s version %s is deployed already", model_name, version["version"])
-            return result_of(before)
-        pointer = store.find(model_name, name) or build(settings, store, version, name)
-        pointer = pointer.model_copy(update={"previous": way_back(before, name)})
-        go_live(store, server, pointer)
-        store.prune(model_name)
-        return result_of(pointer)
+    with only_writer(settings, version["name"]):
+        if arguments.withdraw:
+            withdraw(store, version["name"], deployment_name(version))
+            return {**_names(version), "role": "withdrawn"}
+        replicas = Replicas(settings, version["name"])
+        statuses = replicas.statuses()  # before anything moves: is there anyone to take it up?
+        mode, share = trial_terms(arguments)
+        if mode:
+            return put_on_trial(settings, store, replicas, version, mode, share)
+        return make_champion(settings, store, replicas, version, statuses)
 
 
-def _is_deployed(pointer: Pointer | None, name: str, status: dict[str, Any]) -> bool:
+def trial_terms(arguments: argparse.Namespace) -> tuple[str | None, float]:
+    """The mode of the trial that is asked for, and its share of devices, 0 to 1."""
+    if arguments.shadow:
+        return "shadow", 0.0
+    if arguments.canary:
+        return "canary", arguments.canary / 100
+    if arguments.bandit:
+        return "bandit", arguments.bandit / 100
+    return None, 0.0
+
+
+def make_champion(
+    settings: Settings,
+    store: DeploymentStore,
+    replicas: Replicas,
+    version: dict[str, Any],
+    statuses: list[tuple[Replica, dict[str, Any]]],
+) -> dict[str, Any]:
+    """Put a version into service in place of the present one; a trial ends with that."""
+    name = deployment_name(version)
+    before = store.pointer(version["name"])
+    if _is_deployed(before, name, statuses):
+        log.info("%s version %s is deployed already", version["name"], version["version"])
+        return result_of(before)
+    pointer = store.find(version["name"], name) or build(settings, store, version, name)
+    pointer = pointer.model_copy(update={"previous": way_back(before, name)})
+    go_live(store, replicas, pointer)
+    store.prune(version["name"])
+    return result_of(pointer)
+
+
+def _is_deployed(
+    pointer: Pointer | None, name: str, statuses: list[tuple[Replica, dict[str, Any]]]
+) -> bool:
     return (
         pointer is not None
         and pointer.verified_at is not None
-        and pointer.deployment == name == status.get("deployment")
+        and {pointer.deployment, *(status.get("deployment") for _, status in statuses)} == {name}
     )
 
 
@@ -144,7 +158,86 @@ def result_of(pointer: Pointer) -> dict[str, Any]:
         "bento": pointer.bento,
         "deployment": pointer.deployment,
         "previous": pointer.previous and pointer.previous.deployment,
+        "role": "champion",
     }
+
+
+def put_on_trial(
+    settings: Settings,
+    store: DeploymentStore,
+    replicas: Replicas,
+    version: dict[str, Any],
+    mode: str,
+    share: float,
+) -> dict[str, Any]:
+    """Put a version up beside the champion; a trial of it in this mode that runs goes on.
+
+    Raises:
+        UsageError: there is no champion in service, or it is the champion, or another version
+            is on trial.
+        DataError, ServiceUnavailable: it does not work; then it is out again.
+    """
+    model_name, name = version["name"], deployment_name(version)
+    before = store.pointer(model_name)
+    if before is None or before.verified_at is None:
+        raise UsageError(
+            f"{model_name} has no champion in service that a challenger could be tried beside."
+        )
+    if before.deployment == name:
+        raise UsageError(f"Version {version['version']} of {model_name} is in service already.")
+    running = before.challenger
+    if running and running.deployment != name:
+        raise UsageError(
+            f"Version {running.model_version} of {model_name} is on trial; deploy it with "
+            "--withdraw first."
+        )
+    if running and running.mode == mode:
+        challenger = running.model_copy(update={"share": share})
+    else:
+        found = store.find(model_name, name) or build(settings, store, version, name)
+        challenger = Challenger.of(found, mode, share)
+    try:
+        store.point(before.model_copy(update={"challenger": challenger}))
+        wait_until_up(replicas, challenger)
+        check_answers(replicas, store.open(challenger), challenger)
+    except BaseException:  # a SIGTERM too
+        withdraw(store, model_name, name)
+        raise
+    store.prune(model_name)
+    log.info("%s: %s is on trial (%s)", model_name, challenger.bento, mode)
+    return {
+        **_names(version),
+        "bento": challenger.bento,
+        "deployment": name,
+        "role": "challenger",
+        "mode": mode,
+        "share": share,
+    }
+
+
+def _names(version: dict[str, Any]) -> dict[str, Any]:
+    return {"model_name": version["name"], "model_version": version["version"]}
+
+
+def withdraw(store: DeploymentStore, model_name: str, name: str) -> None:
+    """Take a challenger out of the pointer. The servers follow it; the champion is untouched.
+
+    Args:
+        name: its deployment. If nobody is on trial there is nothing to do.
+
+    Raises:
+        UsageError: another is on trial.
+    """
+    pointer = store.pointer(model_name)
+    if pointer is None or pointer.challenger is None:
+        return
+    if pointer.challenger.deployment != name:
+        raise UsageError(
+            f"On trial is version {pointer.challenger.model_version} of {model_name}, "
+            f"not {name.partition('-')[0]}."
+        )
+    store.point(pointer.model_copy(update={"challenger": None}))
+    log.info("%s: %s is not on trial any more", model_name, pointer.challenger.bento)
 
 
 def find_version(settings: Settings, model_name: str, version: str) -> dict[str, Any]:
@@ -232,7 +325,7 @@ def build(
             version=name,
             labels=labels,
             models=[str(model.tag)],
-            include=["breezeway/**/*.py"],
+            include=["breezeway/**/*.py", "breezeway/serving/openapi.json"],
             build_ctx=str(Path(__file__).parents[2]),
         )
     except BentoMLException as error:
@@ -255,18 +348,18 @@ def build(
     return pointer
 
 
-def go_live(store: DeploymentStore, server: Server, pointer: Pointer) -> None:
+def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> None:
     """Move the pointer and see the deployment answer; if it does not, go to the previous one.
 
     Raises:
-        DataError: the server rejects the model, or the model answers otherwise than recorded.
-        ServiceUnavailable: the server went away, or does not take the deployment up.
+        DataError: a server rejects the model, or the model answers otherwise than recorded.
+        ServiceUnavailable: a server went away, or does not take the deployment up.
     """
     back = pointer.previous
     try:
         store.point(pointer)
-        wait_until_live(server, pointer)
-        check_answer(server, store.open(pointer), pointer)
+        wait_until_up(replicas, pointer)
+        check_answers(replicas, store.open(pointer), pointer)
     except BaseException:  # a SIGTERM too: what was not seen to work does not stay
         store.point_back(pointer.model_name, back)
         log.warning("the pointer is back at %s", back.bento if back else "nothing")
@@ -275,35 +368,53 @@ def go_live(store: DeploymentStore, server: Server, pointer: Pointer) -> None:
     log.info("%s serves %s", pointer.model_name, pointer.bento)
 
 
-def wait_until_live(server: Server, pointer: Pointer) -> None:
+def wait_until_up(replicas: Replicas, served: Pointer | Challenger) -> None:
+    """Wait until each replica reports the deployment, in the role that it has.
+
+    Raises:
+        DataError: one of them rejects it.
+        ServiceUnavailable: one did not take it up in time.
+    """
     deadline = time.monotonic() + TAKE_UP_SECONDS
-    while True:
-        status = server.status()
-        if status.get("deployment") == pointer.deployment:
-            return
-        failure = status.get("failure")
-        if failure and failure["deployed_at"] == pointer.deployed_at.isoformat():
-            raise DataError(f"The model server rejects {pointer.bento}: {failure['reason']}")
+    while (late := _late(replicas, served)) is not None:
         if time.monotonic() > deadline:
             raise ServiceUnavailable(
-                f"The model server did not take up {pointer.bento} within "
-                f"{TAKE_UP_SECONDS:.0f} s; does it watch the same deployment store?"
+                f"{served.bento} is not up everywhere after {TAKE_UP_SECONDS:.0f} s: {late}"
             )
         time.sleep(0.1)
 
 
-def check_answer(server: Server, model_folder: Path, pointer: Pointer) -> None:
-    """Send an example that was recorded at training through the live endpoint."""
+def _late(replicas: Replicas, served: Pointer | Challenger) -> str | None:
+    """What is said of the first replica that has not taken the deployment up."""
+    try:
+        statuses = replicas.statuses()
+    except ServiceUnavailable as error:  # one may be starting anew
+        return str(error)
+    for replica, status in statuses:
+        up, failure = status, status.get("failure")
+        if isinstance(served, Challenger):
+            up, failure = status.get("challenger") or {}, status.get("challenger_failure")
+        if failure and failure["deployed_at"] == served.deployed_at.isoformat():
+            raise DataError(
+                f"The model server at {replica} rejects {served.bento}: {failure['reason']}"
+            )
+        if up.get("deployment") != served.deployment:
+            return f"the model server at {replica}; does it watch the same deployment store?"
+    return None
+
+
+def check_answers(replicas: Replicas, model_folder: Path, served: Pointer | Challenger) -> None:
+    """Send an example that was recorded at training through each replica's live endpoint."""
     # Read as it is: importing XGBoost to load the model would take longer than all the rest.
     examples = next(model_folder.rglob("examples.json"))
     example = json.loads(examples.read_text("utf-8"))[0]
-    answer = server.predict(example)
-    same = abs(answer["score"] - example["score"]) <= SCORE_TOLERANCE
-    if not same or answer["model_version"] != pointer.model_version:
-        raise DataError(
-            f"{pointer.bento} answers version {answer['model_version']} and score "
-            f"{answer['score']!r}; expected {pointer.model_version} and {example['score']!r}."
-        )
+    for replica, _ in replicas.statuses():
+        answer = replica.predict(example, served.model_version)
+        if abs(answer["score"] - example["score"]) > SCORE_TOLERANCE:
+            raise DataError(
+                f"{served.bento} answers score {answer['score']!r} at {replica}; "
+                f"expected {example['score']!r}."
+            )
 
 
 if __name__ == "__main__":
