@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from breezeway import deployments
-from breezeway.deployments import Deployment, DeploymentStore, Pointer
+from breezeway.deployments import Challenger, Deployment, DeploymentStore, Pointer
 from breezeway.errors import DataError
 
 
@@ -136,6 +136,46 @@ def test_old_deployments_go_but_not_those_that_the_pointer_names(store, content)
     left = {path.parent.name for path in store.folder.glob("pump/*/deployment.json")}
     kept = range(9 - deployments.KEPT_DEPLOYMENTS, 9)
     assert left == {"1-abc", *(f"{number}-abc" for number in kept)}
+
+
+def test_a_kept_deployment_is_whole_and_the_only_one(store, content, tmp_path):
+    copy = DeploymentStore(tmp_path / "copy")
+    for number in (1, 2):
+        pointer = store.add(content, record(number))
+        copy.keep(store, pointer)
+        copy.keep(store, pointer)  # nothing to do
+        assert copy.pointer("pump") == pointer
+        assert copy.open(copy.pointer("pump")).is_dir()
+    assert [path.parent.name for path in copy.folder.glob("*/*/deployment.json")] == [
+        pointer.deployment
+    ]
+
+
+def test_what_cannot_be_kept_leaves_what_was(store, content, tmp_path, monkeypatch):
+    copy = DeploymentStore(tmp_path / "copy")
+    first = store.add(content, record(1))
+    copy.keep(store, first)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(deployments.shutil, "copytree", full)
+    with pytest.raises(OSError, match="No space left"):
+        copy.keep(store, store.add(content, record(2)))
+    assert copy.pointer("pump") == first
+    assert copy.open(first).is_dir()
+
+
+def test_a_challenger_is_kept_by_pruning_and_forgotten_by_the_way_back(store, content):
+    champion, challenger = (store.add(content, record(number)) for number in (1, 2))
+    on_trial = Challenger.of(challenger, "canary", 0.1)
+    pointer = champion.verified().model_copy(update={"challenger": on_trial})
+    store.point(pointer)
+    for number in range(3, 10):
+        store.add(content, record(number))
+    store.prune("pump")
+    assert store.open(store.pointer("pump").challenger).is_dir()
+    assert store.pointer("pump").last_good().challenger is None
 
 
 def test_a_name_that_is_no_folder_name_is_refused():

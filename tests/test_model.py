@@ -277,6 +277,15 @@ class TestLoadFolder:
         )
         np.testing.assert_array_equal(loaded.score(table.features[:100].astype(float)), expected)
 
+    def test_a_row_by_itself_scores_to_the_bit_as_in_a_batch(self, model_folder):
+        loaded = model.load_folder(model_folder)
+        generator = np.random.default_rng(5)
+        rows = generator.normal(scale=50, size=(2000, len(loaded.feature_names)))
+        rows[generator.random(rows.shape) < 0.1] = np.nan
+        rows[generator.random(rows.shape) < 0.01] = 1e300
+        score_row = model.RowScorer(loaded)
+        assert [score_row(row) for row in rows] == loaded.score(rows).tolist()
+
     def test_another_number_of_features_is_our_defect(self, model_folder):
         with pytest.raises(InternalError, match=r"shape \(1, 3\), expected \(rows, 7\)"):
             model.load_folder(model_folder).score(np.zeros((1, 3)))

@@ -426,19 +426,20 @@ class Contract(_Section):
         return float(field.categories.index(value))
 
     def _check_number(self, name: str, field: SensorField, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if type(value) is not float and type(value) is not int:  # a bool is an int to isinstance
             raise Violation(name, "wrong_type", f"{name}: {_shown(value)}, expected a number")
         number = float(value)
         if not math.isfinite(number):
             raise Violation(name, "wrong_type", f"{name}: {_shown(value)} is not finite")
         if field.type == "int" and not number.is_integer():
             raise Violation(name, "wrong_type", f"{name}: {_shown(value)}, expected an integer")
-        if field.range and not field.range[0] <= number <= field.range[1]:
+        limits = field.range
+        if limits and not limits[0] <= number <= limits[1]:
             raise Violation(
                 name,
                 "out_of_range",
                 f"{name}: {number!r} {field.unit}".rstrip()
-                + f" is outside {field.range[0]!r} to {field.range[1]!r}",
+                + f" is outside {limits[0]!r} to {limits[1]!r}",
             )
         return number
 

@@ -2,9 +2,11 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from breezeway.serving import app
+from breezeway.serving.metrics import Metrics
 from breezeway.serving.predict import Refusal
 
 
@@ -52,3 +54,23 @@ def test_too_large_a_body_is_refused_as_soon_as_it_is_known(messages, headers):
     with pytest.raises(Refusal) as refused:
         read(messages, headers)
     assert refused.value.status == 413
+
+
+def test_a_defect_of_ours_is_a_500_with_a_sentence_and_a_line_in_the_log(caplog):
+    class Broken:
+        metrics = Metrics()
+
+        def states(self) -> dict:
+            raise RuntimeError("broken")
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app.App(Broken(), bentoml=None))
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.get("/v1/models")
+
+    response = asyncio.run(ask())
+    assert response.status_code == 500
+    assert response.json()["error"].endswith(".")
+    assert "RuntimeError: broken" in caplog.text
+    assert Broken.metrics.requests["", "status", 500] == 1
+    assert Broken.metrics.in_progress == 0

@@ -1,7 +1,7 @@
 """One request to one model: from the bytes of a body to the answer, or to a refusal."""
 
+import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -112,7 +112,7 @@ class LiveModel:
 def prediction_id(deployment: Pointer | Challenger, alarm: bool) -> str:
     """A new name for a prediction: model, version, and 64 random bits of which the last says
     whether it was an alarm. So whoever hears the truth later needs no record of it."""
-    number = secrets.randbits(63) << 1 | alarm
+    number = int.from_bytes(os.urandom(8)) & ~1 | alarm
     return f"{deployment.model_name}.{deployment.model_version}.{number:016x}"
 
 
