@@ -109,6 +109,9 @@ checksum/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sh
 {{- if has .step (list "train" "test" "deploy") }}
   {{- $secrets = append $secrets $names.mlflowClient }}
 {{- end -}}
+{{- if has .step (list "deploy" "canary") }}
+  {{- $secrets = append $secrets $names.serving }}
+{{- end -}}
 {{- $secrets = compact (append $secrets $names.objectStore) -}}
 apiVersion: v1
 kind: Pod
