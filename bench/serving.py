@@ -38,11 +38,11 @@ from bench.frame import ROOT, Target, machine, table, write
 from breezeway.contract import Contract, load_contract
 from breezeway.deployments import DeploymentStore
 from breezeway.features import window_features
-from breezeway.holdout import TrainingScope
 from breezeway.pictures import BLUE, GREY, INK, PALE, STYLE
 from breezeway.settings import Settings, quiet_environment
 from breezeway.simulate import simulate
 from tests.fixtures.mlflow import DIE_WITH_PARENT
+from tests.fixtures.models import write_model
 from tests.fixtures.serving import add_deployment, new_port
 
 FIELDS = [f"f{number:02}" for number in range(20)]
@@ -192,21 +192,10 @@ def make_model(folder: Path, contract: Contract, text: str, readings: list[dict]
     data = xgb.DMatrix(features, label, feature_names=names)
     params = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.05, "nthread": 1}
     booster = xgb.train(params, data, 300)
-    extra = folder / "extra_files"
-    extra.mkdir(parents=True)
-    booster.save_model(folder / "model.ubj")
-    (extra / "contract.toml").write_text(text)
-    decided = {
-        "threshold": 0.5,
-        "model_name": contract.name,
-        "data_tag": "bench-1",
-        "trained_on": json.loads(TrainingScope(until=0).to_json()),
-    }
-    (extra / "threshold.json").write_text(json.dumps(decided))
     row = window_features(contract, [contract.parse(reading["payload"]) for reading in readings])
     score = float(booster.inplace_predict(row[None, :])[0])
     example = {"device": "machine-01", "readings": readings, "score": score}
-    (extra / "examples.json").write_text(json.dumps([example]))
+    write_model(folder, booster, text, contract.name, [example])
     return booster
 
 
@@ -258,7 +247,7 @@ def make_contenders(folder: Path) -> list[Contender]:
             uvicorn.format("outside"),
             predict.format("bench"),
             ours,
-            home,
+            {**home, "BREEZEWAY_SERVING_COPY": str(folder / "copy outside")},
             lambda answer: answer["score"],
         ),
         Contender(
