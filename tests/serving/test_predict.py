@@ -120,6 +120,11 @@ def test_a_body_of_another_shape_is_400_and_names_the_key(live, body, change, fi
     assert refused.body["field"] == field
 
 
+def test_too_many_readings_are_413(live, body):
+    refused = refusal(live, body | {"readings": body["readings"] * 1500})
+    assert (refused.status, refused.body["field"]) == (413, "readings")
+
+
 def test_readings_that_are_no_objects_are_400(live, body):
     refused = refusal(live, body | {"readings": [*body["readings"], "x"]})
     assert refused.status == 400

@@ -115,6 +115,17 @@ def test_a_shadow_that_fails_harms_nothing(folders):
     assert pair.trial.challenger_tally.compared == 0
 
 
+def test_the_counts_of_versions_long_gone_are_dropped_and_those_of_live_ones_kept():
+    metrics = Metrics()
+    for number in range(50):
+        metrics.tally("pump", str(number), "champion", ["a"])
+    other = metrics.tally("mill", "0", "champion", ["a"])
+    metrics.forget_versions("pump", {"3"})
+    versions = [version for name, version, _ in metrics.tallies if name == "pump"]
+    assert versions == ["3", *map(str, range(30, 50))]
+    assert metrics.tally("mill", "0", "champion", ["a"]) is other
+
+
 def put_on_trial(server: ModelServer, name: str, tmp_path: Path, mode: str, share: float) -> dict:
     """Serve version 1 under a name and put version 2 on trial; returns the status."""
     champion = add_deployment(server.store, name, 1, make_model(tmp_path / "a"))

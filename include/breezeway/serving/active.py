@@ -185,6 +185,7 @@ class ActiveModels:
         state.serving = Serving(Contender(live, (tally,), self.metrics))
         state.source = source
         state.failures.last = None
+        self.metrics.forget_versions(name, {live.deployment.model_version})
         if swapped:
             state.swaps += 1
             state.swap_seconds += time.monotonic() - began

@@ -24,6 +24,9 @@ LATENCY_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 """Seconds from a whole body to its answer: parsing, checks, features, the score."""
 SCORE_BOUNDS = tuple(number / 20 for number in range(1, 20))
 
+KEPT_TALLIES = 20
+"""Of a model: Prometheus has long read those of versions that went before."""
+
 
 class Histogram:
     """Counts of values by bucket: at most the first bound, …, above the last."""
@@ -133,6 +136,13 @@ class Metrics:
             tally = self.tallies[model, version, role] = Tally(feature_names)
         return tally
 
+    def forget_versions(self, model: str, live: set[str]) -> None:
+        """Drop a model's oldest tallies, but none of a live version."""
+        of_model = [key for key in self.tallies if key[0] == model]
+        for key in of_model[:-KEPT_TALLIES]:
+            if key[1] not in live:
+                del self.tallies[key]
+
 
 def exposition(families: Sequence[Metric]) -> str:
     """Families, and what the process uses, as Prometheus text."""
@@ -144,6 +154,7 @@ def exposition(families: Sequence[Metric]) -> str:
 
 def counts(metrics: Metrics) -> list[Metric]:
     """The counts of a process as Prometheus' families."""
+    tallies = metrics.tallies.copy()  # a swap in another thread may add one
     return [
         _counter(
             "breezeway_http_requests",
@@ -165,9 +176,9 @@ def counts(metrics: Metrics) -> list[Metric]:
             "How late the event loop last came back to what was due",
             {(): metrics.loop_lag},
         ),
-        *_predictions(metrics.tallies),
-        *_of_roles(metrics.tallies),
-        *_features(metrics.tallies),
+        *_predictions(tallies),
+        *_of_roles(tallies),
+        *_features(tallies),
     ]
 
 

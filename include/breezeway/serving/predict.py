@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LONGEST_DEVICE_NAME = 200
 """Characters; checked before the contract's own pattern sees the name."""
 
+MOST_READINGS = 10_000
+"""In one request; no contract's window is longer."""
+
 LARGEST_BATCH = 1000
 """Requests in one call."""
 
@@ -199,6 +202,12 @@ def check_request(document: Any) -> tuple[str, list[dict[str, str]]]:
         )
     if not isinstance(readings, list) or not readings:
         raise Refusal(400, "readings: expected a list of at least one.", field="readings")
+    if len(readings) > MOST_READINGS:
+        raise Refusal(
+            413,
+            f"readings: {len(readings)} of them, at most {MOST_READINGS} are taken.",
+            field="readings",
+        )
     for index, reading in enumerate(readings):
         _check_shape(index, reading)
     return device, readings
