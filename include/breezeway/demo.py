@@ -358,7 +358,11 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     began = time.perf_counter()
     try:
         answer = httpx.post(
-            f"{url}/v1/models/{model}/predict", json=body, timeout=30, trust_env=False
+            f"{url}/v1/models/{model}/predict",
+            json=body,
+            headers=settings.serving_headers,
+            timeout=30,
+            trust_env=False,
         )
     except httpx.HTTPError as error:
         raise ServiceUnavailable(f"The model server at {url} does not answer: {error}.") from None

@@ -97,6 +97,13 @@ class Settings(BaseSettings):
         return self.root / "deployments"
 
     @property
+    def serving_headers(self) -> dict[str, str]:
+        """What a client of the model server sends with each request."""
+        if self.serving_token is None:
+            return {}
+        return {"Authorization": f"Bearer {self.serving_token.get_secret_value()}"}
+
+    @property
     def deployment_copy(self) -> Path:
         return self.serving_copy or self.root / "serving"
 

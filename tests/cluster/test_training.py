@@ -33,6 +33,7 @@ from tests.fixtures.mariadb import start_mariadb
 pytestmark = pytest.mark.timeout(900)
 
 MLFLOW_USER, MLFLOW_PASSWORD = "keeper", f"{PLANTED}-mlflow"
+SERVING_TOKEN = f"{PLANTED}-serving"
 SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "3Gi"}}
 
 
@@ -66,6 +67,7 @@ def release(
             "MLFLOW_TRACKING_USERNAME": MLFLOW_USER,
             "MLFLOW_TRACKING_PASSWORD": MLFLOW_PASSWORD,
         },
+        "serving": {"BREEZEWAY_SERVING_TOKEN": SERVING_TOKEN},
     }
     for name, data in secrets.items():
         body = {"metadata": {"name": f"breezeway-{name}"}, "stringData": data}
@@ -76,7 +78,8 @@ def release(
         "imageRegistry": registry,
         "image": {"project": project, "tag": tag},
         "workspace": {"size": "1Gi", "storageClass": volume},
-        "serving": {"resources": SMALL, "autoscaling": {"minReplicas": 1, "maxReplicas": 1}},
+        "secrets": {"serving": "breezeway-serving"},
+        "serving": {"resources": SMALL, "autoscaling": {"minReplicas": 2, "maxReplicas": 2}},
         # This machine knows MLflow by its address only.
         "mlflow": {"resources": SMALL, "workers": 1, "allowedHosts": ["*"]},
         "steps": {"common": {"resources": SMALL}, "tune": {"resources": SMALL}},
@@ -146,7 +149,12 @@ def airflow(platform: ClusterPlatform) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def settings(platform: ClusterPlatform, raw_url: str) -> Settings:
-    return Settings(home=platform.home, sensors=platform.settings.sensors, raw_url=raw_url)
+    return Settings(
+        home=platform.home,
+        sensors=platform.settings.sensors,
+        raw_url=raw_url,
+        serving_token=SERVING_TOKEN,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +216,19 @@ def test_the_deployed_model_answers_in_the_cluster(
     answer = demo.predict(urls["serving"], "plant", load_contract(settings.sensors), settings)
     assert 0 <= answer["score"] <= 1
     assert answer["model_version"] == whole_run["results"]["train"]["model_version"]
+
+
+def test_each_replica_serves_it_and_asks_for_the_token(
+    kube: CoreV1Api, namespace: str, settings: Settings, whole_run
+) -> None:
+    label = "app.kubernetes.io/component=serving"
+    pods = kube.list_namespaced_pod(namespace, label_selector=label).items
+    assert len(pods) == 2
+    for pod in pods:
+        url = f"http://{pod.status.pod_ip}:3000/v1/models/plant"
+        assert httpx.get(url, trust_env=False).status_code == 401
+        status = httpx.get(url, headers=settings.serving_headers, trust_env=False).json()
+        assert status["model_version"] == whole_run["results"]["train"]["model_version"]
 
 
 def test_a_partial_run_skips_what_was_not_chosen(
