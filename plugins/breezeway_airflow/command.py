@@ -6,6 +6,8 @@ import re
 import signal
 from typing import Any
 
+from airflow.sdk.observability import stats
+
 from breezeway.errors import BreezewayError, InternalError, TryAgain
 
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) (.*)")
@@ -53,6 +55,16 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
     errors = {error.exit_code: error for error in BreezewayError.__subclasses__()}
     message = (result or {}).get("error") or f"The step {step} failed with exit code {code}."
     raise errors.get(code, InternalError)(message)
+
+
+def report_drift(result: dict[str, Any]) -> None:
+    """Set Airflow's gauge `breezeway.drifted_columns`, if the step has looked for drift."""
+    if "drifted" in result:
+        stats.gauge(
+            "breezeway.drifted_columns",
+            result["evidence"]["drifted"],
+            tags={"model_name": result["model_name"]},
+        )
 
 
 def _signal_name(number: int) -> str:

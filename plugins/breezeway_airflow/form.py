@@ -86,6 +86,33 @@ def check_rollback(params: dict[str, Any], settings: Settings) -> dict[str, str]
     return form | {"champion": champion}
 
 
+def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
+    """The form of a trial → its values, and who is `champion` before it.
+
+    Raises:
+        UsageError: a field is wrong; the sentence names it.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    from breezeway import registry
+
+    name = params["model_name"]
+    champion = registry.champion(settings, name)
+    if champion is None:
+        raise UsageError(
+            f"Correct the field 'model_name': the model {name!r} has no champion to try a "
+            "challenger beside."
+        )
+    try:
+        version = registry.resolve_version(settings, name, params["model_version"].strip())
+    except UsageError as error:
+        raise UsageError(f"Correct the field 'model_version': {error}") from None
+    if version == champion:
+        raise UsageError(
+            f"Correct the field 'model_version': {version} is the champion, which is in service."
+        )
+    return {**params, "model_version": version, "champion": champion}
+
+
 def _select(field: str, query: str, settings: Settings) -> str:
     from breezeway.query import check_query
 

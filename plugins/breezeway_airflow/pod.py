@@ -27,7 +27,7 @@ from kubernetes_asyncio.client import CoreV1Api as AsyncCoreV1Api
 
 from breezeway.errors import ServiceUnavailable, TryAgain, UsageError
 from breezeway.settings import Settings
-from breezeway_airflow.command import log_record, step_options, step_result
+from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 
 CONTAINER = "base"
 STEP_LABEL = "breezeway-step"
@@ -148,6 +148,7 @@ class PodStep(KubernetesPodOperator):
             result = step_result(self.step, ended.exit_code, ended.message or "")
             # Before the pod goes: do_xcom_push would ask for a sidecar.
             context["ti"].xcom_push("return_value", result)
+            report_drift(result)
         finally:
             if self.pod is not None:
                 self._put_away(keep)

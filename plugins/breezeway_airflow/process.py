@@ -15,7 +15,7 @@ from typing import IO, Any
 from airflow.sdk import BaseOperator, Context
 
 import breezeway
-from breezeway_airflow.command import log_record, step_options, step_result
+from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 
 GRACE_SECONDS = 10
 """Between asking a process group to end and ending it."""
@@ -76,7 +76,9 @@ class ProcessStep(BaseOperator):
             # can hold it open.
             relay.join(timeout=GRACE_SECONDS)
             text = result.read_text(encoding="utf-8") if result.is_file() else ""
-        return step_result(self.step, code, text)
+        outcome = step_result(self.step, code, text)
+        report_drift(outcome)
+        return outcome
 
     def on_kill(self) -> None:
         """End the process group; `execute` then returns by itself."""

@@ -9,11 +9,32 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 from breezeway.settings import Settings
 
 
-class PromoteModel(BaseOperator, SkipMixin):
-    """Makes a tested version the champion if the gate lets it pass.
+class _Promotion(BaseOperator, SkipMixin):
+    """What may promote or refuse. A refusal is no failure: the task succeeds with the reason as
+    its result, and the tasks of `skip_when_refused` are skipped. They have to stand directly
+    behind this one.
+    """
 
-    A refusal is no failure: the task succeeds with the reason as its result, and the tasks of
-    `skip_when_refused` are skipped. They have to stand directly behind this one.
+    inherits_from_skipmixin = True
+    ui_color = "#fff3e0"
+
+    def __init__(self, *, skip_when_refused: Sequence[str] = (), **kwargs: Any):
+        super().__init__(**kwargs)
+        self.skip_when_refused = skip_when_refused
+
+    def _end(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        outcome = "is the champion" if result["promoted"] else "is refused"
+        name, version = result["model_name"], result["model_version"]
+        self.log.info("%s %s %s: %s", name, version, outcome, result["reason"])
+        if not result["promoted"]:
+            # Skipping leaves `execute` by an exception, so the result goes its own way.
+            context["ti"].xcom_push("return_value", result)
+            self.skip(context["ti"], [self.dag.get_task(task) for task in self.skip_when_refused])
+        return result
+
+
+class PromoteModel(_Promotion):
+    """Makes a tested version the champion if the gate lets it pass.
 
     Args:
         model_name: the registered model.
@@ -22,21 +43,11 @@ class PromoteModel(BaseOperator, SkipMixin):
     """
 
     template_fields = ("model_name", "model_version")
-    inherits_from_skipmixin = True
-    ui_color = "#fff3e0"
 
-    def __init__(
-        self,
-        *,
-        model_name: str,
-        model_version: str,
-        skip_when_refused: Sequence[str] = (),
-        **kwargs: Any,
-    ):
+    def __init__(self, *, model_name: str, model_version: str, **kwargs: Any):
         super().__init__(**kwargs)
         self.model_name = model_name
         self.model_version = model_version
-        self.skip_when_refused = skip_when_refused
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Promote or refuse.
@@ -56,19 +67,79 @@ class PromoteModel(BaseOperator, SkipMixin):
         version = registry.resolve_version(settings, self.model_name, self.model_version)
         gate = load_contract(settings.sensors).gate
         decision = registry.pass_gate(settings, self.model_name, version, gate)
-        outcome = "is the champion" if decision.promote else "is refused"
-        self.log.info("%s %s %s: %s", self.model_name, version, outcome, decision.reason)
-        result = {
-            "model_name": self.model_name,
-            "model_version": version,
-            "promoted": decision.promote,
-            "reason": decision.reason,
-        }
-        if not decision.promote:
-            # Skipping leaves `execute` by an exception, so the result goes its own way.
-            context["ti"].xcom_push("return_value", result)
-            self.skip(context["ti"], [self.dag.get_task(task) for task in self.skip_when_refused])
-        return result
+        return self._end(
+            context,
+            {
+                "model_name": self.model_name,
+                "model_version": version,
+                "promoted": decision.promote,
+                "reason": decision.reason,
+            },
+        )
+
+
+class PromoteChallenger(_Promotion):
+    """Makes a challenger the champion if the step `canary` says so.
+
+    Args:
+        model_name: the registered model.
+        model_version: the challenger's number.
+        champion: the champion when the trial began: no other is replaced.
+        decision: of the step.
+        reason: the step's; kept with the version.
+        skip_when_refused: task ids.
+    """
+
+    template_fields = ("model_name", "model_version", "champion", "decision", "reason")
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        model_version: str,
+        champion: str,
+        decision: str,
+        reason: str,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.model_name = model_name
+        self.model_version = model_version
+        self.champion = champion
+        self.decision = decision
+        self.reason = reason
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Promote or refuse.
+
+        Returns:
+            `model_name`, `model_version`, `promoted`, `reason`.
+
+        Raises:
+            UsageError: there is no such version.
+            TryAgain: another was promoting for too long.
+            ServiceUnavailable: MLflow does not answer.
+        """
+        from breezeway import registry
+
+        decision = registry.Decision(False, self.reason)
+        if self.decision == "promote":
+            decision = registry.promote(
+                Settings.from_environment(),
+                self.model_name,
+                self.model_version,
+                self.champion,
+                self.reason,
+            )
+        return self._end(
+            context,
+            {
+                "model_name": self.model_name,
+                "model_version": self.model_version,
+                "promoted": decision.promote,
+                "reason": decision.reason,
+            },
+        )
 
 
 class RollbackModel(BaseOperator):
