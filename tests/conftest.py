@@ -4,7 +4,16 @@ import pytest
 
 pytest_plugins = [
     f"tests.fixtures.{name}"
-    for name in ("airflow", "chart", "mariadb", "mlflow", "plant", "serving", "platform")
+    for name in (
+        "airflow",
+        "chart",
+        "deployment",
+        "mariadb",
+        "mlflow",
+        "plant",
+        "serving",
+        "platform",
+    )
 ]
 
 

@@ -204,6 +204,17 @@ def refuse(settings: Settings, model_name: str, version: str, reason: str) -> De
     return _refuse(settings, model_name, version, reason)
 
 
+def keep(settings: Settings, model_name: str, version: str, **values: str) -> None:
+    """Keep tags with a version: `canary_reason` as `breezeway.canary_reason`, in this order.
+
+    Raises:
+        UsageError: there is no such version.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    find_version(settings, model_name, version)
+    _tag(settings, model_name, version, **values)
+
+
 def rollback(
     settings: Settings,
     model_name: str,

@@ -1,106 +1,18 @@
 """The step from the registry to the live server, against a real one of each."""
 
-import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import mlflow
 import pytest
-import xgboost as xgb
 from filelock import FileLock
 
 from breezeway.settings import Settings
-from tests.fixtures.serving import (
-    ModelServer,
-    examples_of,
-    make_model,
-    make_readings,
-    new_port,
-)
-
-INCLUDE = Path(__file__).parents[2] / "include"
-
-
-class Deploy:
-    """Runs the step as a command against MLflow and a model server."""
-
-    def __init__(self, server: ModelServer, mlflow_url: str, folder: Path):
-        self.server = server
-        self._result = folder / "result.json"
-        self._log = folder / "deploy.log"
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(INCLUDE),
-            "BREEZEWAY_HOME": str(server.home),
-            "BREEZEWAY_MLFLOW_URL": mlflow_url,
-            "BREEZEWAY_SERVING_URL": server.url,
-            "BREEZEWAY_RESULT": str(self._result),
-        }
-
-    def start(self, name: str, version: str, **environment: str) -> subprocess.Popen:
-        self._result.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "breezeway.steps.deploy"]
-        return subprocess.Popen(
-            [*command, "--model-name", name, "--model-version", version],
-            env={**self.environment, **environment},
-            stdout=self._log.open("wb"),
-            stderr=subprocess.STDOUT,
-        )
-
-    def __call__(self, name: str, version: str, **environment: str) -> dict:
-        code = self.start(name, version, **environment).wait(timeout=120)
-        assert self._result.exists(), self._log.read_text()
-        result = json.loads(self._result.read_text())
-        assert result.get("exit_code", 0) == code, self._log.read_text()
-        return result
-
-
-@pytest.fixture
-def deploy(model_server, mlflow_server, tmp_path) -> Deploy:
-    return Deploy(model_server, mlflow_server, tmp_path)
-
-
-def register(folder: Path, name: str) -> str:
-    """Log and register a model as training does; returns its version."""
-    booster = xgb.Booster(model_file=folder / "model.ubj")
-    with mlflow.start_run() as run:
-        logged = mlflow.xgboost.log_model(
-            booster,
-            name="model",
-            model_format="ubj",
-            extra_files=[str(path) for path in sorted((folder / "extra_files").iterdir())],
-            pip_requirements=["xgboost-cpu"],
-            registered_model_name=name,
-        )
-    version = logged.registered_model_version
-    client = mlflow.MlflowClient()
-    tags = {"data_tag": f"data-{version}", "run_id": run.info.run_id, "code": "abc123"}
-    for key, value in tags.items():
-        client.set_model_version_tag(name, version, f"breezeway.{key}", value)
-    return str(version)
-
-
-@pytest.fixture(scope="module")
-def registered(mlflow_server, tmp_path_factory) -> Iterator[Path]:
-    """Model `turbine`: versions 1 and 2 are good, version 3 scores otherwise than it says."""
-    folder = tmp_path_factory.mktemp("registered")
-    mlflow.set_tracking_uri(mlflow_server)
-    for seed in (1, 2, 3):
-        model = make_model(folder / str(seed), seed=seed, model_name="turbine")
-        if seed == 3:
-            examples = examples_of(model)
-            examples[0]["score"] = 0.123
-            (model / "extra_files" / "examples.json").write_text(json.dumps(examples))
-        register(model, "turbine")
-    mlflow.MlflowClient().set_registered_model_alias("turbine", "champion", "2")
-    yield folder
-    mlflow.set_tracking_uri(None)
+from tests.fixtures.deployment import DeploySteps
+from tests.fixtures.serving import ModelServer, examples_of, make_readings, new_port
 
 
 def serves(server: ModelServer, name: str = "turbine") -> tuple[str, str]:
@@ -153,7 +65,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
-def start_building(deploy: Deploy, version: str) -> subprocess.Popen:
+def start_building(deploy: DeploySteps, version: str) -> subprocess.Popen:
     """Start the step and return when it builds the Bento; there is none in the store."""
     for folder in (deploy.server.store.folder / "turbine").glob(f"{version}-*"):
         shutil.rmtree(folder)
@@ -171,7 +83,7 @@ def changed(path: Path) -> int | None:
         return None
 
 
-def interrupt_before_it_is_seen_to_work(deploy: Deploy, version: str, number: int) -> int:
+def interrupt_before_it_is_seen_to_work(deploy: DeploySteps, version: str, number: int) -> int:
     """Signal the step when the pointer has moved and the server did not answer yet."""
     step = start_building(deploy, version)
     with deploy.server.paused():
@@ -203,6 +115,98 @@ def test_asked_to_stop_it_leaves_the_old_one_in_place(registered, deploy):
     code = interrupt_before_it_is_seen_to_work(deploy, "1", signal.SIGTERM)
     assert code == 128 + signal.SIGTERM
     assert deploy.server.store.pointer("turbine").model_version == "2"
+
+
+def test_a_replica_that_cannot_take_it_up_brings_all_back(
+    registered, deploy, mlflow_server, new_model_server, tmp_path
+):
+    """The other one follows another store, so it never reports the new deployment."""
+    deploy("turbine", "1")
+    both = DeploySteps([deploy.server, new_model_server().start()], mlflow_server, tmp_path)
+    result = both("turbine", "2")
+    assert result["exit_code"] == 69
+    assert "not up everywhere" in result["error"]
+    deploy.server.wait("turbine", lambda status: status["model_version"] == "1")
+    assert serves(deploy.server) == ("1", "1")
+
+
+TERMS = {
+    "--canary=10": ("canary", 0.1),
+    "--bandit": ("bandit", 0.1),
+    "--bandit=20": ("bandit", 0.2),
+    "--shadow": ("shadow", 0.0),
+}
+
+
+def challenger(server: ModelServer) -> dict | None:
+    return server.status("turbine")["challenger"]
+
+
+def test_a_challenger_is_put_up_withdrawn_and_made_champion(registered, deploy):
+    deploy("turbine", "1")
+    champion = deploy.server.store.pointer("turbine")
+    for option, (mode, share) in TERMS.items():
+        for _ in range(2):
+            result = deploy("turbine", "2", option)
+            assert (result["role"], result["mode"], result["share"]) == ("challenger", mode, share)
+        live = deploy.server.wait("turbine", lambda s, x=share: s["challenger"]["share"] == x)
+        assert live["challenger"]["mode"] == mode
+        assert live["challenger"]["deployment"] == result["deployment"]
+        pointer = deploy.server.store.pointer("turbine")
+        assert pointer.model_copy(update={"challenger": None}) == champion
+
+    wrong = deploy("turbine", "1", "--withdraw")
+    assert (wrong["exit_code"], "On trial is version 2" in wrong["error"]) == (64, True)
+    for _ in range(2):
+        assert deploy("turbine", "2", "--withdraw")["role"] == "withdrawn"
+    deploy.server.wait("turbine", lambda s: s["challenger"] is None)
+
+    deploy("turbine", "2", "--canary=50")
+    assert deploy("turbine", "2")["role"] == "champion"
+    assert serves(deploy.server) == ("2", "2")
+    assert challenger(deploy.server) is None
+    assert deploy.server.store.pointer("turbine").challenger is None
+
+
+def test_a_bad_challenger_leaves_the_champion_untouched(registered, deploy):
+    deploy("turbine", "1")
+    before = deploy.server.store.pointer("turbine")
+    bad = deploy("turbine", "3", "--canary=10")
+    assert bad["exit_code"] == 65
+    assert "rejects turbine:3-" in bad["error"]
+    assert deploy.server.store.pointer("turbine") == before
+    deploy.server.wait("turbine", lambda s: s["challenger_failure"] is None)
+
+
+def test_a_challenger_needs_another_as_champion_and_to_be_alone(registered, deploy):
+    deploy("turbine", "1")
+    same = deploy("turbine", "1", "--shadow")
+    assert (same["exit_code"], "in service already" in same["error"]) == (64, True)
+    deploy("turbine", "2", "--shadow")
+    another = deploy("turbine", "3", "--shadow")
+    assert (another["exit_code"], "Version 2 of turbine is on trial" in another["error"]) == (
+        64,
+        True,
+    )
+    deploy("turbine", "2", "--withdraw")
+    deploy.server.store.point_back("turbine", None)
+    alone = deploy("turbine", "2", "--canary=10")
+    assert (alone["exit_code"], "no champion in service" in alone["error"]) == (64, True)
+
+
+@pytest.mark.parametrize("option", ["--canary=0", "--canary=100", "--canary", "--bandit=half"])
+def test_a_share_is_a_percentage(deploy, option):
+    assert deploy("turbine", "1", option)["exit_code"] == 64
+
+
+def test_with_a_token_and_by_a_name(registered, deploy, mlflow_server, new_model_server, tmp_path):
+    guarded = new_model_server(BREEZEWAY_SERVING_TOKEN="open sesame").start()
+    own = DeploySteps([guarded], mlflow_server, tmp_path)
+    own.environment["BREEZEWAY_SERVING_URL"] = f"http://localhost:{guarded.port}"
+    refused = own("turbine", "1")
+    assert (refused["exit_code"], "BREEZEWAY_SERVING_TOKEN" in refused["error"]) == (64, True)
+    result = own("turbine", "1", BREEZEWAY_SERVING_TOKEN="open sesame")
+    assert result["model_version"] == "1"
 
 
 def test_a_server_that_is_away_is_said_before_anything_moves(registered, deploy):

@@ -72,12 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the same, for the step canary to move the share by the labels that come back "
         "(%(const)s to begin with)",
     )
+    # A DAG's arguments have values, if only "yes".
+    flag = {"nargs": "?", "const": "yes", "choices": ["yes"], "metavar": "yes"}
     role.add_argument(
         "--shadow",
-        action="store_true",
+        **flag,
         help="put it on trial: it scores what the other answers, and is compared",
     )
-    role.add_argument("--withdraw", action="store_true", help="end its trial")
+    role.add_argument("--withdraw", **flag, help="end its trial")
 
 
 def percent(text: str) -> int:

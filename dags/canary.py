@@ -1,0 +1,134 @@
+"""Tries a version beside the champion, on real requests, and puts it into the champion's place
+if nothing says that it is worse.
+
+The version is put up as **challenger**. Of both is counted how many requests they leave without
+a score, how long they take, what they score and, where labels come back, how often their alarms
+are right. A challenger that is clearly worse is taken out at once; it costs nobody an answer. At
+the end the registry's alias `champion` moves to it, with the reason, and it is deployed. How much
+worse is too much stands in the section `[canary]` of the sensor contract.
+
+- **model_name**: The registered model; its champion has to be in service.
+- **model_version**: The version to try: a number, or an alias.
+- **mode**: canary: it answers for a share of the devices, the same ones all the time. shadow: it
+  answers nobody and scores what the champion answers. bandit: as canary, and the share moves to
+  the one whose answers the labels call right.
+- **percent**: Its share of the devices; for a bandit the share to begin with. A shadow has none.
+- **minutes**: How long the trial takes.
+
+What the challenger is found to be fails nothing: `promote` says why it was refused, and `deploy` is
+skipped. Whatever else happens, `withdraw` leaves no challenger behind.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, get_current_context, task
+
+from breezeway.settings import Settings
+from breezeway_airflow import form
+from breezeway_airflow.registry import PromoteChallenger
+from breezeway_airflow.retry import RETRIES
+from breezeway_airflow.step import Step
+
+HELP = form.help_texts(__doc__)
+MODEL, _ = form.contract_defaults(Settings.from_environment())
+WEEK_MINUTES = 7 * 24 * 60
+
+
+def given(name: str) -> str:
+    """The form's value, checked and completed."""
+    return f"{{{{ ti.xcom_pull('check_inputs')['{name}'] }}}}"
+
+
+def in_mode(mode: str, value: str) -> str:
+    """An option that only one mode has; an empty one is left out."""
+    return f"{{{{ {value} if params.mode == '{mode}' else '' }}}}"
+
+
+VERSION = {"model_name": given("model_name"), "model_version": given("model_version")}
+
+with DAG(
+    dag_id="canary",
+    description="A version is tried beside the champion",
+    doc_md=__doc__,
+    schedule=None,
+    max_active_runs=4,
+    default_args={**RETRIES, "execution_timeout": timedelta(minutes=30)},
+    tags=["breezeway"],
+    params={
+        "model_name": Param(
+            MODEL,
+            type="string",
+            title="Model",
+            description_md=HELP["model_name"],
+            pattern=form.NAME_PATTERN,
+        ),
+        "model_version": Param(
+            type="string",
+            title="Model version",
+            description_md=HELP["model_version"],
+            pattern="^[1-9][0-9]*$|^[A-Za-z][A-Za-z0-9_-]*$",
+        ),
+        "mode": Param(
+            "canary",
+            type="string",
+            title="Mode",
+            description_md=HELP["mode"],
+            enum=["canary", "shadow", "bandit"],
+        ),
+        "percent": Param(
+            10,
+            type="integer",
+            title="Percent",
+            description_md=HELP["percent"],
+            minimum=1,
+            maximum=99,
+        ),
+        "minutes": Param(
+            60,
+            type="integer",
+            title="Minutes",
+            description_md=HELP["minutes"],
+            minimum=1,
+            maximum=WEEK_MINUTES,
+        ),
+    },
+) as dag:
+
+    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
+    def check_inputs() -> dict:
+        """Say within seconds what is wrong in the form, and keep who is champion now."""
+        return form.check_canary(get_current_context()["params"], Settings.from_environment())
+
+    put_on_trial = Step(
+        task_id="put_on_trial",
+        step="deploy",
+        arguments={
+            **VERSION,
+            "canary": in_mode("canary", "params.percent"),
+            "bandit": in_mode("bandit", "params.percent"),
+            "shadow": in_mode("shadow", "'yes'"),
+        },
+    )
+    watch = Step(
+        task_id="watch",
+        step="canary",
+        arguments={**VERSION, "minutes": "{{ params.minutes }}"},
+        execution_timeout=timedelta(minutes=WEEK_MINUTES + 60),
+    )
+    promote = PromoteChallenger(
+        task_id="promote",
+        **VERSION,
+        champion=given("champion"),
+        decision="{{ ti.xcom_pull('watch')['decision'] }}",
+        reason="{{ ti.xcom_pull('watch')['reason'] }}",
+        skip_when_refused=["deploy"],
+        pool="model_registry",
+    )
+    deploy = Step(
+        task_id="deploy",
+        # Not the number: a promotion in between is not to be undone.
+        arguments={"model_name": given("model_name"), "model_version": "champion"},
+    )
+    withdraw = Step(task_id="withdraw", step="deploy", arguments={**VERSION, "withdraw": "yes"})
+    check_inputs() >> put_on_trial >> watch >> promote >> deploy
+    deploy >> withdraw.as_teardown(setups=put_on_trial)
