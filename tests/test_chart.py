@@ -13,7 +13,7 @@ import yaml
 from breezeway.settings import Settings
 from tests.fixtures.chart import CHART, HELM, ROOT, helm
 
-STEPS = ("preprocess", "tune", "train", "test", "deploy")
+STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary")
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 
 AIRFLOW = """\
@@ -146,10 +146,13 @@ def test_a_step_has_what_is_common_and_its_own(chart: Path):
     for step, pod in pods.items():
         (container,) = pod["spec"]["containers"]
         assert container["name"] == "base"
-        assert container["image"] == f"breezeway/{step}:0.1.0"
+        image = "deploy" if step == "canary" else step
+        assert container["image"] == f"breezeway/{image}:0.1.0"
+        assert container.get("command", [])[2:] == ["breezeway.steps.canary"] * (step == "canary")
         assert pod["spec"]["serviceAccountName"] == "breezeway-step"
         assert ("nodeSelector" in pod["spec"]) == (step == "tune")
-        assert container["resources"]["limits"]["memory"] == ("8Gi" if step == "tune" else "4Gi")
+        memory = {"tune": "8Gi", "canary": "1Gi"}.get(step, "4Gi")
+        assert container["resources"]["limits"]["memory"] == memory
 
 
 def test_a_step_gets_the_secrets_that_it_needs(chart: Path):
@@ -168,7 +171,21 @@ def test_a_step_gets_the_secrets_that_it_needs(chart: Path):
         "train": {"mlflow-client"},
         "test": {"raw-store", "mlflow-client"},
         "deploy": {"mlflow-client"},
+        "canary": {"mlflow-client"},
     }
+
+
+def test_the_name_that_deploy_asks_resolves_to_all_replicas(chart: Path):
+    manifests = template(chart)
+    service = one(manifests, "Service", "breezeway-serving-all")["spec"]
+    (pods,) = one(manifests, "Deployment", "breezeway-serving")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert service["clusterIP"] == "None"
+    assert service["publishNotReadyAddresses"] is True
+    port = pods["ports"][0]["containerPort"]
+    url = one(manifests, "ConfigMap", "breezeway-settings")["data"]["BREEZEWAY_SERVING_URL"]
+    assert url == f"http://breezeway-serving-all:{port}"
 
 
 def test_a_contract_of_ones_own(chart: Path):
@@ -275,7 +292,7 @@ def test_mirror_list(chart: Path):
         ).stdout.splitlines()
 
     images = listed()
-    components = {"airflow", "mlflow", "notebook", "serving", *STEPS}
+    components = {"airflow", "mlflow", "notebook", "serving", *STEPS} - {"canary"}
     assert {f"breezeway/{component}:0.1.0" for component in components} < set(images)
     there = dict(line.split() for line in listed("REGISTRY=harbor.example/ml"))
     assert list(there) == images

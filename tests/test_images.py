@@ -32,6 +32,7 @@ STARTS = {
     "airflow": [*ROOT.glob("dags/*.py"), *ROOT.glob("plugins/breezeway_airflow/*.py")],
 }
 STARTS["deploy"] += STARTS["serving"]  # a Bento is made of it
+STARTS["deploy"].append(ROOT / "include/breezeway/steps/canary.py")  # runs in its image
 """Component → where its code begins."""
 
 NAMED = {
@@ -50,6 +51,7 @@ NAMED = {
 MODULES = {
     **{step: f"breezeway.steps.{step}" for step in STEPS},
     "test": "breezeway.steps.test, evidently.presets",
+    "deploy": "breezeway.steps.deploy, breezeway.steps.canary",
     "serving": "breezeway.serving.service, breezeway.model",
     "airflow": "airflow, breezeway.datasets, breezeway.query, breezeway.registry",
     "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3",

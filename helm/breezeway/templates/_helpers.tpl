@@ -106,7 +106,7 @@ checksum/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sh
 {{- if has .step (list "preprocess" "test") }}
   {{- $secrets = append $secrets $names.rawStore }}
 {{- end -}}
-{{- if has .step (list "train" "test" "deploy") }}
+{{- if has .step (list "train" "test" "deploy" "canary") }}
   {{- $secrets = append $secrets $names.mlflowClient }}
 {{- end -}}
 {{- if has .step (list "deploy" "canary") }}
@@ -123,7 +123,12 @@ spec:
   {{- include "breezeway.pod" (dict "root" $root "account" "step" "place" $own) | nindent 2 }}
   containers:
     - name: base
+      {{- if eq .step "canary" }}
+      image: {{ include "breezeway.image" (dict "root" $root "component" "deploy") }}
+      command: [python, -m, breezeway.steps.canary]
+      {{- else }}
       image: {{ include "breezeway.image" (dict "root" $root "component" .step) }}
+      {{- end }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       {{- include "breezeway.container" . | nindent 6 }}
       envFrom:
