@@ -62,6 +62,7 @@ def test_reports_and_evidence_are_kept(settings, first):
         "classification.json",
         "drift.html",
         "drift.json",
+        "drift_findings.json",
         "evidence.json",
         "manifest.json",
         "scorecard.json",

@@ -8,8 +8,10 @@ the version.
 
 import argparse
 import json
+import logging
 import shutil
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from breezeway.preprocessing import make_dataset
 from breezeway.raw import RawStore
 from breezeway.settings import Settings
 from breezeway.steps.frame import run_step
+
+log = logging.getLogger("breezeway.test")
 
 EVIDENCE_TAG = "breezeway.evidence"
 
@@ -82,12 +86,9 @@ def _judge(
         drift.report_classification(
             truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
         )
-    reference = _reference(model, settings)
-    found = drift.report_drift(
-        reference, drift.sample(unseen), [*model.feature_names, "score"], reports
-    )
-    evidence["drifted"] = len(found.drifted)
-    _write(reports / "evidence.json", {**evidence, "drifted_columns": found.drifted})
+    drifted = _find_drift(_reference(model, settings), unseen, model, reports)
+    evidence["drifted"] = len(drifted)
+    _write(reports / "evidence.json", evidence)
     _write(reports / "scorecard.json", figures)
     _write(reports / "manifest.json", manifest)
     run_id = _record(model, evidence, figures, reports, settings)
@@ -97,7 +98,7 @@ def _judge(
         "rows": len(readings),
         "judged": len(unseen),
         "quarantined": manifest["quarantined"],
-        "drifted": found.drifted[:20],
+        "drifted": drifted[:20],
         "evidence": {k: v for k, v in evidence.items() if k != "query"},
         "metrics": figures.get("model"),
         "baselines": {
@@ -202,13 +203,25 @@ def _beside(
 
 
 def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
-    """A sample of what the model was trained on, with its scores."""
+    """What the model was trained on, with its scores."""
     version = datasets.open_dataset(settings, model.data_tag)
     table = ds.dataset(version.folder / "features").to_table()
-    table = drift.sample(
-        table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
-    )
+    table = table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
     return table.append_column("score", pa.array(_scores(model, table)))
+
+
+def _find_drift(
+    reference: pa.Table, current: pa.Table, model: ScoringModel, reports: Path
+) -> list[str]:
+    """The columns that have drifted, the surest first; writes what was found, and the report."""
+    columns = [*model.feature_names, "score"]
+    by_device = model.trained_on.devices is not None
+    findings = drift.find_drift(reference, current, columns, by_device=by_device)
+    for finding in findings:
+        log.info("drift: %s", finding)
+    _write(reports / "drift_findings.json", [asdict(finding) for finding in findings])
+    drift.report_drift(drift.sample(reference), drift.sample(current), columns, reports)
+    return list(dict.fromkeys(finding.column for finding in findings))
 
 
 def _record(
