@@ -13,6 +13,7 @@ pytest_plugins = [
         "plant",
         "serving",
         "platform",
+        "prometheus",
     )
 ]
 

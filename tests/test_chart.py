@@ -207,6 +207,7 @@ def test_mlflow_answers_to_its_names_only(chart: Path):
     hosts = next(a for a in container["args"] if a.startswith("--allowed-hosts="))
     assert set(hosts.removeprefix("--allowed-hosts=").split(",")) == {
         "breezeway-mlflow:5000",
+        "$(POD_IP):5000",
         "breezeway-mlflow.ml:5000",
         "breezeway-mlflow.ml.svc:5000",
         "breezeway-mlflow.ml.svc.cluster.local:5000",
@@ -226,6 +227,7 @@ def test_air_gapped_every_image_is_behind_the_registry(chart: Path):
     "forgotten",
     [
         "airflow.defaultAirflowRepository",
+        "airflow.images.statsd.repository",
         "jupyterhub.hub.image.name",
         "jupyterhub.proxy.chp.image.name",
         "jupyterhub.singleuser.image.name",
