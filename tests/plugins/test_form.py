@@ -145,6 +145,16 @@ def test_a_rollback_keeps_who_is_champion(settings, model) -> None:
             form.check_rollback(filled | {field: value}, settings)
 
 
+def test_a_trial_needs_a_champion_and_another_version(settings, model) -> None:
+    filled = {"model_name": model, "model_version": " 2 ", "mode": "canary"}
+    checked = form.check_canary(filled, settings)
+    assert checked == filled | {"model_version": "2", "champion": "1"}
+    wrong = {"model_name": ["nobody"], "model_version": ["1", "champion", "99", "nobody"]}
+    for field, value in [(field, value) for field, values in wrong.items() for value in values]:
+        with pytest.raises(UsageError, match=f"'{field}'"):
+            form.check_canary(filled | {field: value}, settings)
+
+
 @pytest.mark.parametrize(
     ("label", "columns"), [('table = "labels"', ""), ('column = "label"', ", label")]
 )

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from breezeway import registry
 from breezeway.settings import Settings
-from breezeway_airflow.registry import PromoteModel, RollbackModel
+from breezeway_airflow.registry import PromoteChallenger, PromoteModel, RollbackModel
 
 
 class Instance(SimpleNamespace):
@@ -83,6 +83,45 @@ def test_a_refusal_succeeds_and_skips_the_deployment(model) -> None:
     assert instance.return_value["promoted"] is False
     assert "not above" in instance.return_value["reason"]
     assert registry.champion(Settings.from_environment(), model) is None
+
+
+def after_trial(model: str, decision: str, instance: Instance) -> dict[str, Any]:
+    with DAG("a_dag"):
+        task = PromoteChallenger(
+            task_id="promote",
+            model_name=model,
+            model_version="2",
+            champion="1",
+            decision=decision,
+            reason="1000 predictions",
+            skip_when_refused=["deploy"],
+        )
+        task >> BaseOperator(task_id="deploy")
+    return task.execute({"ti": instance})
+
+
+def test_a_challenger_that_passes_is_champion_with_the_reason(model) -> None:
+    settings = Settings.from_environment()
+    registry.promote(settings, model, "1", None, "first")
+    for _ in range(2):
+        result = after_trial(model, "promote", Instance())
+        assert (result["promoted"], result["reason"]) == (True, "1000 predictions")
+    assert registry.champion(settings, model) == "2"
+    kept = registry.tags(registry.find_version(settings, model, "2"))
+    assert kept["breezeway.reason"] == "1000 predictions"
+
+
+@pytest.mark.parametrize("decision", ["roll back", "promote"])
+def test_a_challenger_that_lost_or_came_late_is_not_deployed(model, decision) -> None:
+    settings = Settings.from_environment()
+    if decision == "roll back":
+        registry.promote(settings, model, "1", None, "first")  # else the champion is another now
+    instance = Instance()
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        after_trial(model, decision, instance)
+    assert skipped.value.tasks == ["deploy"]
+    assert instance.return_value["promoted"] is False
+    assert registry.champion(settings, model) != "2"
 
 
 def test_a_second_attempt_of_a_rollback_goes_no_second_step_back(model) -> None:
