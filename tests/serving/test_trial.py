@@ -86,7 +86,7 @@ def test_a_challenger_that_fails_costs_nobody_an_answer(folders):
     request = {"device": "pump-1", "readings": make_readings(3)}
     break_scoring(pair.trial.challenger)
     assert pair.predict(**request)["model_version"] == "1"
-    (answer,) = pair.predict_some([request])
+    (answer,) = pair.predict_some([request], {})
     assert answer["model_version"] == "1"
     assert pair.trial.challenger_tally.outcomes["error"] == 2
     assert pair.trial.champion_tally.outcomes["error"] == 0
@@ -97,7 +97,11 @@ def test_a_challenger_that_refuses_costs_nobody_an_answer(folders, tmp_path):
     other = make_model(tmp_path / "narrow", 1, contract_text=narrow)
     pair = serving([folders[0], other], share=1.0)
     known, unknown = ({"device": f"pump-{n}", "readings": make_readings(3)} for n in (1, 7))
-    answers = [pair.predict(**known), pair.predict(**unknown), *pair.predict_some([known, unknown])]
+    answers = [
+        pair.predict(**known),
+        pair.predict(**unknown),
+        *pair.predict_some([known, unknown], {}),
+    ]
     assert [answer["model_version"] for answer in answers] == ["2", "1", "2", "1"]
     assert pair.trial.challenger_tally.outcomes["rejected"] == 2
     with pytest.raises(Refusal):

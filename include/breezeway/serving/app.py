@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from breezeway.serving.active import ActiveModels
-from breezeway.serving.predict import Refusal, read_batch, read_feedback, read_request
+from breezeway.serving.predict import Known, Refusal, read_batch, read_feedback, read_request
 from breezeway.serving.trial import Contender, Serving
 
 log = logging.getLogger("breezeway.serving")
@@ -191,11 +191,12 @@ class App:
     async def _predict_batch(self, request: "Request", serving: Serving) -> dict[str, Any]:
         requests = read_batch(await request.body())
         answers: list[dict[str, Any]] = []
+        known: dict[str, Known] = {}
         size = 1
         while len(answers) < len(requests):
             started = time.perf_counter()
             some = requests[len(answers) : len(answers) + size]
-            given = serving.predict_some(some)
+            given = serving.predict_some(some, known)
             answers += [a.as_item() if isinstance(a, Refusal) else a for a in given]
             if serving.shadow:
                 _compare_all(serving.shadow, some, given)

@@ -28,6 +28,10 @@ LARGEST_BATCH = 1000
 PREDICTION_NUMBER = re.compile("[0-9a-f]{16}")
 
 
+Known = dict[str, dict[str, Any]]
+"""Payload → what `Contract.parse` made of it, for one contract."""
+
+
 class Refusal(Exception):
     """A request that gets no prediction.
 
@@ -73,7 +77,11 @@ class LiveModel:
         }
 
     def features(
-        self, device: str, readings: Sequence[Mapping[str, str]], flags: list[dict[str, Any]]
+        self,
+        device: str,
+        readings: Sequence[Mapping[str, str]],
+        flags: list[dict[str, Any]],
+        known: Known | None = None,
     ) -> np.ndarray:
         """The features of the last of a device's readings, float64 (features,).
 
@@ -82,6 +90,7 @@ class LiveModel:
             readings: dicts with `time` and `payload`, oldest first; at least one. The last
                 `contract.window` of them count.
             flags: is told each value that broke the contract and was taken as missing.
+            known: see `parse_readings`.
 
         Raises:
             Refusal: the device, a time or a payload breaks the contract.
@@ -92,7 +101,8 @@ class LiveModel:
         except Violation as violation:
             raise _refusal(violation) from None
         first = max(0, len(readings) - contract.window)
-        return window_features(contract, parse_readings(contract, readings[first:], first, flags))
+        parsed = parse_readings(contract, readings[first:], first, flags, known)
+        return window_features(contract, parsed)
 
     def score(self, device: str, readings: Sequence[Mapping[str, str]]) -> float:
         """Score the last of a device's readings; see `features`."""
@@ -228,6 +238,7 @@ def parse_readings(
     readings: Sequence[Mapping[str, str]],
     first: int,
     flags: list[dict[str, Any]],
+    known: Known | None = None,
 ) -> list[dict[str, Any]]:
     """Parse each payload and see that time goes forward.
 
@@ -236,6 +247,8 @@ def parse_readings(
         readings: with `time` and `payload`.
         first: the index of the first of them in the request, for messages.
         flags: is told each value that broke the contract and was taken as missing.
+        known: what payloads were found to hold before, which is added to: in a batch of one
+            device's windows each payload comes as often as the window is long.
 
     Raises:
         Refusal: 422, naming the field and the reading.
@@ -247,10 +260,17 @@ def parse_readings(
         if before is not None and time <= before:
             _refuse_time(index, "not_increasing", "is not later than that of the one before it")
         before = time
+        payload = reading["payload"]
+        if known and payload in known:
+            parsed.append(known[payload])
+            continue
         try:
-            parsed.append(contract.parse(reading["payload"], flagged))
+            values = contract.parse(payload, flagged)
         except Violation as violation:
             raise _refusal(violation, index) from None
+        parsed.append(values)
+        if known is not None and not flagged:
+            known[payload] = values
         if flagged:
             flags += [
                 {"reading": index, "field": v.field, "reason": v.reason, "error": f"{v}."}

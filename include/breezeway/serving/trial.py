@@ -12,7 +12,7 @@ import numpy as np
 
 from breezeway.deployments import Challenger
 from breezeway.serving.metrics import Metrics, Tally
-from breezeway.serving.predict import LiveModel, Refusal, check_request
+from breezeway.serving.predict import Known, LiveModel, Refusal, check_request
 
 log = logging.getLogger("breezeway.serving")
 
@@ -49,14 +49,17 @@ class Contender:
             raise
         return self._answer(row, score, flags, time.perf_counter() - started)
 
-    def predict_all(self, requests: list[tuple[str, Readings]]) -> list[dict[str, Any] | Refusal]:
-        """The answers to several requests, scored in one call."""
+    def predict_all(
+        self, requests: list[tuple[str, Readings]], known: dict[str, Known]
+    ) -> list[dict[str, Any] | Refusal]:
+        """The answers to several requests, scored in one call; see `Serving.predict_some`."""
         started = time.perf_counter()
+        of_model = known.setdefault(self.live.deployment.deployment, {})
         flags: list[list[dict[str, Any]]] = [[] for _ in requests]
         rows: list[np.ndarray | Refusal] = []
         for request, of_request in zip(requests, flags, strict=True):
             try:
-                rows.append(self._features(*request, of_request))
+                rows.append(self._features(*request, of_request, of_model))
             except Refusal as refusal:
                 rows.append(refusal)
         good = [row for row in rows if isinstance(row, np.ndarray)]
@@ -83,9 +86,15 @@ class Contender:
         for tally in self.tallies:
             tally.compare(answer["score"], answered["score"], answer["alarm"] == answered["alarm"])
 
-    def _features(self, device: str, readings: Readings, flags: list[dict[str, Any]]) -> np.ndarray:
+    def _features(
+        self,
+        device: str,
+        readings: Readings,
+        flags: list[dict[str, Any]],
+        known: Known | None = None,
+    ) -> np.ndarray:
         try:
-            row = self.live.features(device, readings, flags)
+            row = self.live.features(device, readings, flags, known)
         except Refusal as refusal:
             self._count("rejected")
             self._count_violation(refusal.body, "rejected")
@@ -195,8 +204,15 @@ class Serving:
                 log.exception("%s fails", self.trial.terms.bento)
         return self.champion.predict(device, readings)
 
-    def predict_some(self, requests: Sequence[Any]) -> list[dict[str, Any] | Refusal]:
-        """The same for several requests, as they stand in a batch."""
+    def predict_some(
+        self, requests: Sequence[Any], known: dict[str, Known]
+    ) -> list[dict[str, Any] | Refusal]:
+        """The same for several requests of a batch.
+
+        Args:
+            requests: as they stand in the body.
+            known: by deployment, the payloads that were parsed in this batch; it is added to.
+        """
         read: list[tuple[str, Readings] | Refusal] = []
         for request in requests:
             try:
@@ -210,7 +226,9 @@ class Serving:
         if self.trial:
             mine = {i: r for i, r in whole.items() if self.trial.answers_for(r[0])}
             try:
-                given = self.trial.challenger.predict_all(list(mine.values())) if mine else []
+                given = (
+                    self.trial.challenger.predict_all(list(mine.values()), known) if mine else []
+                )
             except Exception:
                 log.exception("%s fails", self.trial.terms.bento)
             else:
@@ -218,6 +236,6 @@ class Serving:
                 answers |= {i: answer for i, answer in both if not isinstance(answer, Refusal)}
         rest = {index: request for index, request in whole.items() if index not in answers}
         if rest:
-            given = self.champion.predict_all(list(rest.values()))
+            given = self.champion.predict_all(list(rest.values()), known)
             answers |= dict(zip(rest, given, strict=True))
         return [answers[index] for index in range(len(read))]
