@@ -41,9 +41,12 @@ NAMED = {
     "apache-airflow-providers-standard": "its own DAGs and operators",
     "dvc": "run as `python -m dvc`",
     "filelock": "of every component but the model server",
+    "httptools": "uvicorn takes it where it is",
     "psycopg2-binary": "Airflow's driver, named in an address",
     "pandas": "imported by MLflow's `pyfunc`, which BentoML imports",
+    "statsd": "Airflow's client, if its metrics are on",
     "pyyaml": "of all that reads datasets; Ray and BentoML bring it to the others",
+    "uvloop": "uvicorn takes it where it is",
     "uv": "BentoML looks for it when it builds a Bento",
 }
 """Required, but not by an `import`."""
@@ -54,7 +57,8 @@ MODULES = {
     "deploy": "breezeway.steps.deploy, breezeway.steps.canary",
     "serving": "breezeway.serving.service, breezeway.model",
     "airflow": "airflow, breezeway.datasets, breezeway.query, breezeway.registry",
-    "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3",
+    "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3, "
+    "prometheus_flask_exporter",
     "notebook": "jupyterhub, jupyterlab, breezeway.datasets, breezeway.raw, breezeway.steps.train",
 }
 """Component → what its image must be able to import."""
