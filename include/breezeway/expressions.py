@@ -97,6 +97,8 @@ class Expression:
         except (SyntaxError, ValueError, RecursionError) as error:
             raise ValueError(f"{text!r} is not arithmetic of fields") from error
         self._scalars, self._vectors = scalars, vectors
+        self.field = tree.id if isinstance(tree, ast.Name) else None
+        """The scalar field that it is, where it is nothing more."""
         self.takes_vectors = False
         """Whether it is a figure of a vector field, alone or among others."""
         self._evaluate = self._build(tree)

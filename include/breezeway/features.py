@@ -171,11 +171,11 @@ def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
     for name, expression in contract.expressions.items():
         if not expression.takes_vectors:
             # A statistic needs the whole window, all else the last reading alone.
-            columns[name] = (
-                [expression.of_reading(reading) for reading in readings]
-                if name in rolling
-                else [expression.of_reading(readings[-1])]
-            )
+            needed = readings if name in rolling else (readings[-1],)
+            if expression.field:  # a contract lets no infinity through
+                columns[name] = [reading[expression.field] for reading in needed]
+            else:
+                columns[name] = [expression.of_reading(reading) for reading in needed]
     out = [columns[name][-1] for name in contract.expressions]
     if rolling:
         matrix = np.full((len(rolling), contract.window), np.nan)
