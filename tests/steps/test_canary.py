@@ -1,0 +1,263 @@
+"""A trial on two real model servers: who answers, and what comes of a good and a bad challenger."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import xgboost as xgb
+from scipy.stats import binom
+
+from breezeway.contract import Contract
+from breezeway.features import window_features
+from tests.fixtures.deployment import DeploySteps, register
+from tests.fixtures.models import write_model
+from tests.fixtures.serving import CONTRACT, ModelServer, make_readings
+
+GOOD, REFUSING, SLOW, SHIFTED = "2", "3", "4", "5"
+"""Versions of `press`; 1 is the champion and 2 the same model once more."""
+
+MINUTES = 0.3
+READINGS = [make_readings(seed) for seed in range(200)]
+
+
+def model_folders(folder: Path) -> Iterator[Path]:
+    """The models of the versions 1 to 5."""
+    contract = Contract.from_text(CONTRACT, "contract.toml")
+    rows = [window_features(contract, [contract.parse(r["payload"]) for r in w]) for w in READINGS]
+    features = np.array(rows)
+    hot = features[:, 0] + np.random.default_rng(1).normal(size=len(rows)) * 5 > 65
+    parameters = {"objective": "binary:logistic", "max_depth": 3, "nthread": 1}
+
+    def matrix(label: np.ndarray) -> xgb.DMatrix:
+        return xgb.DMatrix(features, label, feature_names=contract.feature_names)
+
+    good = xgb.train(parameters, matrix(hot), 20)
+    # So many trees that say nothing: the same scores, but later.
+    slow = xgb.train({**parameters, "eta": 1e-9}, matrix(hot), 16_000, xgb_model=good)
+    shifted = xgb.train(parameters, matrix(features[:, 0] > 45), 20)
+    narrow = CONTRACT.replace("range = [-20, 150]", "range = [-20, 75]")
+    boosters = (good, CONTRACT), (good, CONTRACT), (good, narrow), (slow, CONTRACT)
+    for number, (booster, text) in enumerate([*boosters, (shifted, CONTRACT)], start=1):
+        cool = next(i for i, readings in enumerate(READINGS) if highest(readings) < 75)
+        score = float(booster.inplace_predict(features[cool][None, :])[0])
+        example = {"device": "pump-1", "readings": READINGS[cool], "score": score}
+        yield write_model(folder / str(number), booster, text, "press", [example])
+
+
+def highest(readings: list[dict[str, str]]) -> float:
+    contract = Contract.from_text(CONTRACT, "contract.toml")
+    return max(contract.parse(reading["payload"])["temperature"] for reading in readings)
+
+
+@pytest.fixture(scope="module")
+def servers(mlflow_server, tmp_path_factory) -> Iterator[list[ModelServer]]:
+    """Two replicas: two servers that follow the same deployment store."""
+    mlflow.set_tracking_uri(mlflow_server)
+    for folder in model_folders(tmp_path_factory.mktemp("press")):
+        register(folder, "press")
+    mlflow.set_tracking_uri(None)
+    home = tmp_path_factory.mktemp("replicas") / "home"
+    both = [ModelServer(home), ModelServer(home)]
+    try:
+        yield [server.start() for server in both]
+    finally:
+        for server in both:
+            server.kill()
+
+
+@pytest.fixture
+def steps(servers, mlflow_server, tmp_path) -> DeploySteps:
+    """The steps, with version 1 in service and nobody on trial."""
+    steps = DeploySteps(servers, mlflow_server, tmp_path)
+    store = steps.server.store
+    pointer = store.pointer("press")
+    if pointer and pointer.challenger:
+        steps("press", pointer.challenger.model_version, "--withdraw")
+    assert steps("press", "1")["role"] == "champion"
+    for server in servers:
+        server.wait("press", lambda status: status["challenger"] is None)
+    return steps
+
+
+def start_watching(steps: DeploySteps, version: str, minutes: float = MINUTES):
+    options = f"--minutes={minutes}", "--every=1"
+    return steps.start("press", version, *options, step="canary")
+
+
+def watch(steps: DeploySteps, version: str, minutes: float = MINUTES) -> dict:
+    return steps.end(start_watching(steps, version, minutes), step="canary")
+
+
+def ask(server: ModelServer, devices: list[int]) -> list[dict]:
+    """What is answered to a request of each of these devices."""
+    requests = [
+        {"device": f"pump-{device}", "readings": random.choice(READINGS)} for device in devices
+    ]
+    answer = server.http.post("/v1/models/press/predict-batch", json={"requests": requests})
+    return answer.raise_for_status().json()["predictions"]
+
+
+@contextmanager
+def requests_to(
+    servers: list[ModelServer], right: dict[str, float] | None = None
+) -> Iterator[list[dict]]:
+    """Requests all the time; gives all answers.
+
+    Args:
+        right: version → the share of its alarms that labels call right; without it no labels
+            come back.
+    """
+    answers: list[dict] = []
+    stop = threading.Event()
+    generator = np.random.default_rng(7)
+
+    def work() -> None:
+        while not stop.is_set():
+            for server in servers:
+                given = ask(server, generator.integers(0, 400, 100).tolist())
+                answers.extend(given)
+                for answer in [a for a in given if right and a["alarm"]][:20]:
+                    true = bool(generator.random() < right[answer["model_version"]])
+                    label = {"prediction_id": answer["prediction_id"], "label": true}
+                    server.http.post("/v1/models/press/feedback", json=label)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        thread.join()
+
+
+def tags(version: str, mlflow_url: str) -> dict[str, str]:
+    client = mlflow.MlflowClient(mlflow_url)
+    return client.get_model_version("press", version).tags
+
+
+def test_a_canary_answers_its_share_of_the_devices_and_always_the_same(servers, steps):
+    steps("press", GOOD, "--canary=10")
+    devices = list(range(2000))
+    chosen = []
+    for server in [*servers, *servers]:
+        answers = [*ask(server, devices[:1000]), *ask(server, devices[1000:])]
+        pairs = zip(devices, answers, strict=True)
+        chosen.append({device for device, a in pairs if a["model_version"] == GOOD})
+    assert chosen[0] == chosen[1] == chosen[2] == chosen[3]
+    low, high = binom.interval(0.999, len(devices), 0.1)
+    assert low <= len(chosen[0]) <= high
+    print(f"{len(chosen[0])} of {len(devices)} devices; 99.9 % interval {low:.0f} to {high:.0f}")
+
+    steps("press", GOOD, "--canary=30")
+    for server in servers:
+        server.wait("press", lambda status: status["challenger"]["share"] == 0.3)
+    answers = ask(servers[0], devices[:1000])
+    more = {device for device, a in enumerate(answers) if a["model_version"] == GOOD}
+    assert chosen[0] & set(range(1000)) < more, "who was with the challenger stays with it"
+
+
+@pytest.mark.parametrize("option", ["--canary=30", "--shadow"])
+def test_a_good_challenger_passes_and_takes_the_place(servers, steps, mlflow_server, option):
+    steps("press", GOOD, option)
+    with requests_to(servers) as answers:
+        result = watch(steps, GOOD)
+    assert result["decision"] == "promote", result
+    assert result["replicas"] == 2
+    assert result["challenger"]["predictions"] > 500
+    assert not [answer for answer in answers if "error" in answer]
+    kept = tags(GOOD, mlflow_server)
+    assert kept["breezeway.canary_decision"] == "promote"
+    assert kept["breezeway.canary_reason"] == result["reason"]
+    if option == "--shadow":
+        assert {answer["model_version"] for answer in answers} == {"1"}
+
+    assert steps.server.store.pointer("press").challenger, "deploy takes it from here"
+    again = watch(steps, GOOD)
+    assert (again["decision"], again["reason"]) == (result["decision"], result["reason"])
+    assert steps("press", GOOD)["role"] == "champion"
+    assert steps.server.store.pointer("press").challenger is None
+    assert watch(steps, GOOD)["decision"] == "promote"
+
+
+BAD = {
+    "refuses": (REFUSING, "--canary=30", "without a score"),
+    "slow": (SLOW, "--canary=30", "Slow"),
+    "scores otherwise": (SHIFTED, "--canary=30", "scores are others"),
+    "disagrees": (SHIFTED, "--shadow", "scores are others|disagrees"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_challenger_is_rolled_back(servers, steps, mlflow_server, bad):
+    version, option, reason = BAD[bad]
+    steps("press", version, option)
+    champion = steps.server.store.pointer("press").model_copy(update={"challenger": None})
+    with requests_to(servers) as answers:
+        started = time.monotonic()
+        result = watch(steps, version)
+        print(f"{bad}: after {time.monotonic() - started:.1f} s: {result['reason']}")
+    assert result["decision"] == "roll back", result
+    assert any(text in result["reason"] for text in reason.split("|"))
+    assert not [answer for answer in answers if "error" in answer]
+    assert tags(version, mlflow_server)["breezeway.canary_decision"] == "roll back"
+    assert steps.server.store.pointer("press") == champion
+    for server in servers:
+        server.wait("press", lambda status: status["challenger"] is None)
+    assert watch(steps, version)["decision"] == "roll back", "a second run says the same"
+
+
+def test_alarms_that_labels_call_wrong_roll_back(servers, steps):
+    steps("press", GOOD, "--canary=30")
+    with requests_to(servers, right={"1": 0.9, GOOD: 0.3}):
+        result = watch(steps, GOOD, minutes=0.5)
+    assert (result["decision"], "alarms" in result["reason"]) == ("roll back", True), result
+
+
+def test_a_bandit_goes_to_the_better_and_it_is_promoted(servers, steps):
+    steps("press", GOOD, "--bandit=10")
+    with requests_to(servers, right={"1": 0.4, GOOD: 0.9}):
+        result = watch(steps, GOOD, minutes=0.25)
+    assert result["decision"] == "promote", result
+    assert result["share"] > 0.9
+    assert steps.server.store.pointer("press").challenger.share > 0.9
+
+
+def test_nobody_asked_nobody_promoted(servers, steps):
+    steps("press", GOOD, "--canary=10")
+    result = watch(steps, GOOD, minutes=0.05)
+    assert (result["decision"], "Too little was seen" in result["reason"]) == ("roll back", True)
+
+
+def test_killed_in_mid_trial_the_next_run_goes_on(servers, steps):
+    steps("press", SHIFTED, "--canary=30")
+    before = steps.server.store.pointer("press")
+    step = start_watching(steps, SHIFTED, minutes=1)
+    time.sleep(3)
+    step.kill()
+    step.wait()
+    assert steps.server.store.pointer("press") == before
+    with requests_to(servers):
+        assert watch(steps, SHIFTED, minutes=1)["decision"] == "roll back"
+
+
+def test_a_server_that_starts_anew_is_no_reason(servers, steps):
+    """Its counts are gone; those of the other and what comes after remain."""
+    steps("press", GOOD, "--canary=30")
+    step = start_watching(steps, GOOD, minutes=0.6)
+    with requests_to(servers[:1]):
+        time.sleep(4)
+        servers[1].kill()
+        servers[1].start()
+        result = steps.end(step, step="canary")
+    assert (result["decision"], result["replicas"]) == ("promote", 2), result
+
+
+def test_what_is_not_on_trial_is_a_usage_error(servers, steps):
+    result = watch(steps, "1")
+    assert (result["exit_code"], "not on trial" in result["error"]) == (64, True)
