@@ -1,7 +1,8 @@
 """The champion of each registered model: who it is, who became it, why, and the way back.
 
 The alias `champion` in MLflow's registry is the truth. Tags of a version keep what was decided
-about it (`breezeway.decision`, `.reason`, `.decided_at`, `.champion_before`); the tag
+about it (`breezeway.decision`, `.reason`, `.decided_at`, `.champion_before`) and what its trial
+beside the champion said (`breezeway.canary_decision`, `.canary_reason`, …); the tag
 `breezeway.champions` of the model keeps the champions in their order, for the way back.
 
 MLflow's REST API is called directly: importing its client costs three seconds of a core.

@@ -200,8 +200,8 @@ def put_on_trial(
         challenger = Challenger.of(found, mode, share)
     try:
         store.point(before.model_copy(update={"challenger": challenger}))
-        wait_until_up(replicas, challenger)
-        check_answers(replicas, store.open(challenger), challenger)
+        up = wait_until_up(replicas, challenger)
+        check_answers(up, store.open(challenger), challenger)
     except BaseException:  # a SIGTERM too
         withdraw(store, model_name, name)
         raise
@@ -360,8 +360,8 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
     back = pointer.previous
     try:
         store.point(pointer)
-        wait_until_up(replicas, pointer)
-        check_answers(replicas, store.open(pointer), pointer)
+        up = wait_until_up(replicas, pointer)
+        check_answers(up, store.open(pointer), pointer)
     except BaseException:  # a SIGTERM too: what was not seen to work does not stay
         store.point_back(pointer.model_name, back)
         log.warning("the pointer is back at %s", back.bento if back else "nothing")
@@ -370,47 +370,54 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
     log.info("%s serves %s", pointer.model_name, pointer.bento)
 
 
-def wait_until_up(replicas: Replicas, served: Pointer | Challenger) -> None:
+def wait_until_up(replicas: Replicas, served: Pointer | Challenger) -> list[Replica]:
     """Wait until each replica reports the deployment, in the role that it has.
+
+    Returns:
+        The replicas that do.
 
     Raises:
         DataError: one of them rejects it.
         ServiceUnavailable: one did not take it up in time.
     """
     deadline = time.monotonic() + TAKE_UP_SECONDS
-    while (late := _late(replicas, served)) is not None:
+    while True:
+        try:
+            statuses = replicas.statuses()
+            late = next(
+                (replica for replica, s in statuses if not _is_up(replica, s, served)), None
+            )
+            if late is None:
+                return [replica for replica, _ in statuses]
+            who = f"the model server at {late}; does it watch the same deployment store?"
+        except ServiceUnavailable as error:  # one may be starting anew
+            who = str(error)
         if time.monotonic() > deadline:
             raise ServiceUnavailable(
-                f"{served.bento} is not up everywhere after {TAKE_UP_SECONDS:.0f} s: {late}"
+                f"{served.bento} is not up everywhere after {TAKE_UP_SECONDS:.0f} s: {who}"
             )
         time.sleep(0.1)
 
 
-def _late(replicas: Replicas, served: Pointer | Challenger) -> str | None:
-    """What is said of the first replica that has not taken the deployment up."""
-    try:
-        statuses = replicas.statuses()
-    except ServiceUnavailable as error:  # one may be starting anew
-        return str(error)
-    for replica, status in statuses:
-        up, failure = status, status.get("failure")
-        if isinstance(served, Challenger):
-            up, failure = status.get("challenger") or {}, status.get("challenger_failure")
-        if failure and failure["deployed_at"] == served.deployed_at.isoformat():
-            raise DataError(
-                f"The model server at {replica} rejects {served.bento}: {failure['reason']}"
-            )
-        if up.get("deployment") != served.deployment:
-            return f"the model server at {replica}; does it watch the same deployment store?"
-    return None
+def _is_up(replica: Replica, status: dict[str, Any], served: Pointer | Challenger) -> bool:
+    up, failure = status, status.get("failure")
+    if isinstance(served, Challenger):
+        up, failure = status.get("challenger") or {}, status.get("challenger_failure")
+    if failure and failure["deployed_at"] == served.deployed_at.isoformat():
+        raise DataError(
+            f"The model server at {replica} rejects {served.bento}: {failure['reason']}"
+        )
+    return up.get("deployment") == served.deployment
 
 
-def check_answers(replicas: Replicas, model_folder: Path, served: Pointer | Challenger) -> None:
+def check_answers(
+    replicas: list[Replica], model_folder: Path, served: Pointer | Challenger
+) -> None:
     """Send an example that was recorded at training through each replica's live endpoint."""
     # Read as it is: importing XGBoost to load the model would take longer than all the rest.
     examples = next(model_folder.rglob("examples.json"))
     example = json.loads(examples.read_text("utf-8"))[0]
-    for replica, _ in replicas.statuses():
+    for replica in replicas:
         answer = replica.predict(example, served.model_version)
         if abs(answer["score"] - example["score"]) > SCORE_TOLERANCE:
             raise DataError(
