@@ -178,6 +178,21 @@ def test_a_bad_challenger_leaves_the_champion_untouched(registered, deploy):
     deploy.server.wait("turbine", lambda s: s["challenger_failure"] is None)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_the_champion_stays_and_a_rerun_puts_it_up(registered, deploy, number):
+    deploy("turbine", "1")
+    store = deploy.server.store
+    before = store.pointer("turbine")
+    step = deploy.start("turbine", "2", "--canary=10")
+    wait_until(lambda: store.pointer("turbine").challenger)
+    step.send_signal(number)
+    step.wait()
+    assert store.pointer("turbine").model_copy(update={"challenger": None}) == before
+    assert deploy("turbine", "2", "--canary=10")["role"] == "challenger"
+    assert deploy("turbine", "2", "--withdraw")["role"] == "withdrawn"
+    assert store.pointer("turbine") == before
+
+
 def test_a_challenger_needs_another_as_champion_and_to_be_alone(registered, deploy):
     deploy("turbine", "1")
     same = deploy("turbine", "1", "--shadow")
