@@ -300,11 +300,13 @@ def probability_lower(
 
 def _compared(champion: Stats, challenger: Stats) -> str:
     both = (challenger, champion)
-    failed, right = ([_share(*of(s)) for s in both] for of in (_failed, _right_alarms))
+    failed, right = ([of(stats) for stats in both] for of in (_failed, _right_alarms))
+    alarms = "no label of an alarm came back"
+    if any(of for _, of in right):
+        alarms = f"alarms called right {_share(*right[0])} against {_share(*right[1])}"
     return (
-        f"without a score {failed[0]} against {failed[1]}, score distance "
-        f"{score_distance(champion, challenger):.3f}, alarms called right {right[0]} against "
-        f"{right[1]}"
+        f"without a score {_share(*failed[0])} against {_share(*failed[1])}, score distance "
+        f"{score_distance(champion, challenger):.3f}, {alarms}"
     )
 
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", required=True, type=positive_number, help="how long the trial takes"
     )
     parser.add_argument(
-        "--every", default=60, type=positive_count, metavar="SECONDS", help="between two looks"
+        "--every", default=30, type=positive_count, metavar="SECONDS", help="between two looks"
     )
 
 
