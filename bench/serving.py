@@ -55,7 +55,7 @@ FIELDS = [f"f{number:02}" for number in range(20)]
 LEVELS = (1, 8, 64)
 ROUNDS = 5
 SECONDS = 2
-WARM_UP_MS = 500
+WARM_UP_MS = 1000
 START_SECONDS = 90
 PACKAGES = (
     *("bentoml", "fastapi", "httptools", "mlflow"),
@@ -423,12 +423,15 @@ class Load:
         first, _, took = requests.T
         within = (first >= began * 1e6) & (first + took <= ended * 1e6)
         wall = ((first + took).max() - first.min()) / 1e6
-        return {
+        figures = {
             "requests_per_second": len(requests) / wall,
             "p50_ms": np.percentile(took, 50) / 1000,
             "p99_ms": np.percentile(took, 99) / 1000,
             "worst_ms": took.max() / 1000,
             "cpu_us": spent / max(1, within.sum()) * 1e6,
+        }
+        return {
+            **{name: round(float(value), 3) for name, value in figures.items()},
             "errors": max(map(int, failed.groups())),
         }
 
