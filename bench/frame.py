@@ -44,7 +44,7 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "packages": {package: version(package) for package in packages},
         "load_average": round(os.getloadavg()[0], 2),

@@ -387,8 +387,6 @@ class Load:
     def measure(self) -> dict[str, dict[str, list[dict[str, float]]]]:
         """Figures by contender, level and round."""
         figures = {c.name: {str(level): [] for level in LEVELS} for c in self.contenders}
-        for contender in self.contenders:  # to warm up
-            self._one(contender, LEVELS[-1], 1)
         for number in range(ROUNDS):
             for contender, level in product(self.contenders, LEVELS):
                 figures[contender.name][str(level)].append(self._one(contender, level, SECONDS))
