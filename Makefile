@@ -40,7 +40,7 @@ test: .venv/installed
 
 bench: .venv/installed
 	@sh bench/tools.sh
-	@PYTHONPATH=include $(python) -m bench $(ONLY)
+	@$(python) -m bench $(ONLY)
 
 lint: .venv/installed
 	@$(python) -m ruff check .
