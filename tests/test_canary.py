@@ -37,7 +37,8 @@ def counted(
     failed = int(generator.binomial(requests, errors))
     n = requests - failed
     seconds = generator.lognormal(np.log(0.002), 0.6, n) * slowness
-    scores = np.clip(generator.beta(1, 6, n) + shift, 0, 1)
+    usual = generator.beta(1, 6, n)
+    scores = np.clip(usual + shift, 0, 1)
     alarms = int((scores > 0.5).sum())
     labelled = int(generator.binomial(n, 0.1))
     right = int(generator.binomial(labelled, precision))
@@ -55,7 +56,12 @@ def counted(
             "missed": 0,
             "true_normals": 0,
         },
-        "shadow": {"compared": n, "disagreements": different, "difference_sum": 0.0},
+        "shadow": {
+            "compared": n,
+            "disagreements": different,
+            "difference_sum": shift * n,
+            "champion_score": histogram(SCORE, usual),
+        },
     }
 
 

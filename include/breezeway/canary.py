@@ -6,7 +6,7 @@ is worse than the champion by more than the section `[canary]` of the sensor con
 
 - requests without a score, and slow predictions: exact intervals of a share
   [Clopper and Pearson 1934];
-- its scores: the distance of both distributions beyond what sampling explains
+- its scores: the distance of both distributions on the same readings, beyond what sampling explains
   [Massart 1990, the constant of the Dvoretzky-Kiefer-Wolfowitz inequality];
 - the share of its alarms that labels call right: Beta posteriors of a flat prior;
 - in a shadow, the share of readings that only one of the two gives an alarm for.
@@ -15,9 +15,9 @@ Whoever looks often is wrong more often. So a trial's `error_level` is divided b
 checks and of looks (Bonferroni), which holds however much the looks depend on each other: of
 challengers as good as the champion at most this share is rolled back in the whole trial.
 
-It takes predictions as independent. A canary's two models score different devices, and few
-devices differ by themselves: a shadow, where both score the same readings, does not have that
-fault, and `max_score_shift` is wide because of it.
+Devices differ by themselves. So scores are compared on the same readings: of what the challenger
+answers, the champion's score is computed as well. Failures, times and labels are those of the two's
+own requests, and count as independent; with few devices a shadow is the fairer trial.
 
     Clopper, Pearson (1934), The use of confidence or fiducial limits, Biometrika 26.
     Massart (1990), The tight constant in the DKW inequality, Annals of Probability 18.
@@ -44,7 +44,8 @@ SHARES = (0.01, 0.99)
 Stats = Mapping[str, Any]
 """What a server counted of one version: `predictions` (scores that were given), `rejected`,
 `errors`; histograms `latency` (seconds) and `score` as `bounds` and `counts`, the last of which is
-above all bounds; `feedback`; `shadow`."""
+above all bounds; `feedback`; and in `shadow`, of a challenger, what came of comparing both on the
+same readings."""
 
 
 class Verdict(NamedTuple):
@@ -190,13 +191,12 @@ def _slower(stats: Stats, bound: float) -> tuple[int, int]:
 
 
 def _scores(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
-    if not (champion["predictions"] and challenger["predictions"]):
+    both = challenger["score"], challenger["shadow"]["champion_score"]
+    counts = [sum(histogram["counts"]) for histogram in both]
+    if not all(counts):
         return None
-    distance = score_distance(champion, challenger)
-    explained = sum(
-        math.sqrt(math.log(4 / level) / (2 * sum(stats["score"]["counts"])))
-        for stats in (champion, challenger)
-    )
+    distance = score_distance(challenger)
+    explained = sum(math.sqrt(math.log(4 / level) / (2 * count)) for count in counts)
     if distance - explained <= rule.max_score_shift:
         return None
     return (
@@ -205,11 +205,12 @@ def _scores(rule: Canary, champion: Stats, challenger: Stats, level: float) -> s
     )
 
 
-def score_distance(champion: Stats, challenger: Stats) -> float:
-    """Kolmogorov distance of the scores, at the bounds of their histograms; 0 to 1."""
+def score_distance(challenger: Stats) -> float:
+    """Kolmogorov distance of its scores from the champion's of the same readings, at the bounds
+    of their histograms; 0 to 1."""
     shares = [
-        np.cumsum(stats["score"]["counts"]) / max(1, sum(stats["score"]["counts"]))
-        for stats in (champion, challenger)
+        np.cumsum(histogram["counts"]) / max(1, sum(histogram["counts"]))
+        for histogram in (challenger["score"], challenger["shadow"]["champion_score"])
     ]
     return float(np.abs(shares[0] - shares[1]).max())
 
@@ -306,7 +307,7 @@ def _compared(champion: Stats, challenger: Stats) -> str:
         alarms = f"alarms called right {_share(*right[0])} against {_share(*right[1])}"
     return (
         f"without a score {_share(*failed[0])} against {_share(*failed[1])}, score distance "
-        f"{score_distance(champion, challenger):.3f}, {alarms}"
+        f"{score_distance(challenger):.3f}, {alarms}"
     )
 
 

@@ -114,7 +114,7 @@ def test_a_shadow_that_fails_harms_nothing(folders):
     answer = pair.predict(**request)
     assert answer["model_version"] == "1"
     break_scoring(pair.trial.challenger)
-    pair.shadow.compare(**request, answered=answer)
+    pair.compare(**request, answer=answer)
     assert pair.trial.challenger_tally.outcomes["error"] == 1
     assert pair.trial.challenger_tally.compared == 0
 
@@ -128,6 +128,31 @@ def test_the_counts_of_versions_long_gone_are_dropped_and_those_of_live_ones_kep
     versions = [version for name, version, _ in metrics.tallies if name == "pump"]
     assert versions == ["3", *map(str, range(30, 50))]
     assert metrics.tally("mill", "0", "champion", ["a"]) is other
+
+
+def test_what_both_refuse_is_no_fault_of_the_challenger(folders):
+    pair = serving(folders, share=1.0)
+    bad = {"device": "mill-1", "readings": make_readings(3)}
+    with pytest.raises(Refusal):
+        pair.predict(**bad)
+    assert isinstance(pair.predict_some([bad], {})[0], Refusal)
+    assert pair.trial.challenger_tally.outcomes["rejected"] == 0
+
+
+def test_scores_are_compared_on_the_same_readings(folders):
+    pair = serving(folders, share=0.5)
+    requests = [(device, make_readings(number)) for number, device in enumerate(DEVICES[:40])]
+    theirs = []
+    for device, readings in requests:
+        answer = pair.predict(device, readings)
+        pair.compare(device, readings, answer)
+        if answer["model_version"] == "2":
+            theirs.append((answer["score"], pair.champion.live.score(device, readings)))
+    told = pair.trial.challenger_tally.to_json()["shadow"]
+    assert 0 < told["compared"] == len(theirs) < 40
+    assert told["difference_sum"] == pytest.approx(sum(abs(a - b) for a, b in theirs))
+    assert told["champion_score"]["sum"] == pytest.approx(sum(b for _, b in theirs))
+    assert pair.trial.champion_tally.to_json()["predictions"] == 40 - len(theirs)
 
 
 def put_on_trial(server: ModelServer, name: str, tmp_path: Path, mode: str, share: float) -> dict:

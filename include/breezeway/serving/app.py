@@ -20,7 +20,7 @@ import orjson
 
 from breezeway.serving.active import ActiveModels
 from breezeway.serving.predict import Known, Refusal, read_batch, read_feedback, read_request
-from breezeway.serving.trial import Contender, Serving
+from breezeway.serving.trial import Serving
 
 log = logging.getLogger("breezeway.serving")
 
@@ -183,9 +183,9 @@ class App:
         device, readings = read_request(await request.body())
         # In the event loop: it takes less time than a thread takes to be woken.
         answer = serving.predict(device, readings)
-        if serving.shadow:
+        if serving.trial:
             # When the client has its answer.
-            request.afterwards = lambda: serving.shadow.compare(device, readings, answer)
+            request.afterwards = lambda: serving.compare(device, readings, answer)
         return answer
 
     async def _predict_batch(self, request: "Request", serving: Serving) -> dict[str, Any]:
@@ -198,8 +198,8 @@ class App:
             some = requests[len(answers) : len(answers) + size]
             given = serving.predict_some(some, known)
             answers += [a.as_item() if isinstance(a, Refusal) else a for a in given]
-            if serving.shadow:
-                _compare_all(serving.shadow, some, given)
+            if serving.trial:
+                _compare_all(serving, some, given)
             each = (time.perf_counter() - started) / len(some)
             size = max(1, min(BATCH_ROWS, int(BATCH_SECONDS / each)))
             await asyncio.sleep(0)
@@ -221,10 +221,10 @@ class App:
         return {"counted": True}
 
 
-def _compare_all(shadow: Contender, requests: list[Any], answers: list[Any]) -> None:
+def _compare_all(serving: Serving, requests: list[Any], answers: list[Any]) -> None:
     for request, answer in zip(requests, answers, strict=True):
         if not isinstance(answer, Refusal):
-            shadow.compare(request["device"], request["readings"], answer)
+            serving.compare(request["device"], request["readings"], answer)
 
 
 class Request:

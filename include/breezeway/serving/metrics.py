@@ -61,6 +61,8 @@ class Tally:
         self.latency = Histogram(LATENCY_BOUNDS)
         self.score = Histogram(SCORE_BOUNDS)
         self.feedback = {(alarm, label): 0 for alarm in (True, False) for label in (True, False)}
+        self.other_score = Histogram(SCORE_BOUNDS)
+        """Of the other model, on the readings on which both were compared."""
         self.compared = 0
         self.disagreements = 0
         self.difference = 0.0
@@ -82,10 +84,11 @@ class Tally:
             self._sums += row
             self._squares += row * row
 
-    def compare(self, mine: float, answered: float, same_alarm: bool) -> None:
-        """A shadow's score beside the one that was answered."""
+    def compare(self, mine: float, other: float, same_alarm: bool) -> None:
+        """Both models' scores of the same readings."""
         self.compared += 1
-        self.difference += abs(mine - answered)
+        self.other_score.observe(other)
+        self.difference += abs(mine - other)
         self.disagreements += not same_alarm
 
     def to_json(self) -> dict[str, Any]:
@@ -106,6 +109,7 @@ class Tally:
                 "compared": self.compared,
                 "disagreements": self.disagreements,
                 "difference_sum": self.difference,
+                "champion_score": self.other_score.to_json(),
             },
         }
 

@@ -74,18 +74,6 @@ class Contender:
             for row, of_row in zip(rows, flags, strict=True)
         ]
 
-    def compare(self, device: str, readings: Readings, answered: dict[str, Any]) -> None:
-        """Score in the shadow what another has answered. Nothing that goes wrong leaves here."""
-        try:
-            answer = self.predict(device, readings)
-        except Refusal:
-            return
-        except Exception:
-            log.exception("%s fails in the shadow", self.live.deployment.bento)
-            return
-        for tally in self.tallies:
-            tally.compare(answer["score"], answered["score"], answer["alarm"] == answered["alarm"])
-
     def _features(
         self,
         device: str,
@@ -96,7 +84,8 @@ class Contender:
         try:
             row = self.live.features(device, readings, flags, known)
         except Refusal as refusal:
-            self._count("rejected")
+            # Whether a trial counts it depends on what the other says of the same request.
+            self.tallies[0].outcomes["rejected"] += 1
             self._count_violation(refusal.body, "rejected")
             raise
         except Exception:
@@ -172,12 +161,6 @@ class Serving:
         assert self.trial
         return Serving(self.champion, replace(self.trial, terms=terms))
 
-    @property
-    def shadow(self) -> Contender | None:
-        if self.trial and self.trial.terms.mode == "shadow":
-            return self.trial.challenger
-        return None
-
     def version(self, model_version: str) -> Contender | None:
         """The champion or the challenger, by its number."""
         contenders = [self.champion, *([self.trial.challenger] if self.trial else [])]
@@ -189,20 +172,51 @@ class Serving:
     def predict(self, device: str, readings: Readings) -> dict[str, Any]:
         """The answer of whoever answers for this device.
 
-        A challenger costs nobody an answer: where it refuses or fails, that is counted and the
-        champion answers.
+        A challenger costs nobody an answer: where it refuses or fails, the champion answers,
+        and that is counted. What both refuse is no fault of the challenger.
 
         Raises:
             Refusal: the request breaks the champion's contract.
         """
+        refused = 0
         if self.trial and self.trial.answers_for(device):
             try:
                 return self.trial.challenger.predict(device, readings)
             except Refusal:
-                pass  # counted; the champion may know better
+                refused = 1
             except Exception:
                 log.exception("%s fails", self.trial.terms.bento)
-        return self.champion.predict(device, readings)
+        answer = self.champion.predict(device, readings)
+        if self.trial:
+            self.trial.challenger_tally.outcomes["rejected"] += refused
+        return answer
+
+    def compare(self, device: str, readings: Readings, answer: dict[str, Any]) -> None:
+        """Let the other one score what was answered: devices differ, so only scores of the same
+        readings say how the two models differ. Nothing that goes wrong leaves here.
+
+        In the shadow that is the challenger; else the champion, of what the challenger answers.
+        """
+        assert self.trial
+        challenger = self.trial.challenger
+        try:
+            if self.trial.terms.mode == "shadow":
+                mine = challenger.predict(device, readings)
+                other = answer
+            elif answer["model_version"] == self.trial.terms.model_version:
+                mine = answer
+                other = self.champion.live.answer(self.champion.live.score(device, readings), [])
+            else:
+                return
+        except Refusal:
+            if self.trial.terms.mode == "shadow":
+                self.trial.challenger_tally.outcomes["rejected"] += 1
+            return
+        except Exception:
+            log.exception("%s cannot be compared", challenger.live.deployment.bento)
+            return
+        for tally in challenger.tallies:
+            tally.compare(mine["score"], other["score"], mine["alarm"] == other["alarm"])
 
     def predict_some(
         self, requests: Sequence[Any], known: dict[str, Known]
@@ -223,19 +237,29 @@ class Serving:
             index: refusal for index, refusal in enumerate(read) if isinstance(refusal, Refusal)
         }
         whole = {index: request for index, request in enumerate(read) if index not in answers}
-        if self.trial:
-            mine = {i: r for i, r in whole.items() if self.trial.answers_for(r[0])}
-            try:
-                given = (
-                    self.trial.challenger.predict_all(list(mine.values()), known) if mine else []
-                )
-            except Exception:
-                log.exception("%s fails", self.trial.terms.bento)
-            else:
-                both = zip(mine, given, strict=True)
-                answers |= {i: answer for i, answer in both if not isinstance(answer, Refusal)}
+        theirs = self._of_challenger(whole, known)
+        answers |= {i: answer for i, answer in theirs.items() if not isinstance(answer, Refusal)}
         rest = {index: request for index, request in whole.items() if index not in answers}
         if rest:
             given = self.champion.predict_all(list(rest.values()), known)
             answers |= dict(zip(rest, given, strict=True))
+        refused = [i for i in theirs if i in rest and not isinstance(answers[i], Refusal)]
+        if self.trial:
+            self.trial.challenger_tally.outcomes["rejected"] += len(refused)
         return [answers[index] for index in range(len(read))]
+
+    def _of_challenger(
+        self, requests: Mapping[int, tuple[str, Readings]], known: dict[str, Known]
+    ) -> dict[int, dict[str, Any] | Refusal]:
+        """What the challenger says to those of a batch that it answers for."""
+        if self.trial is None:
+            return {}
+        mine = {i: request for i, request in requests.items() if self.trial.answers_for(request[0])}
+        if not mine:
+            return {}
+        try:
+            given = self.trial.challenger.predict_all(list(mine.values()), known)
+        except Exception:
+            log.exception("%s fails", self.trial.terms.bento)
+            return {}
+        return dict(zip(mine, given, strict=True))
