@@ -221,26 +221,57 @@ def test_the_deployed_model_answers_in_the_cluster(
 def test_each_replica_serves_it_and_asks_for_the_token(
     kube: CoreV1Api, namespace: str, settings: Settings, whole_run
 ) -> None:
-    label = "app.kubernetes.io/component=serving"
-    pods = kube.list_namespaced_pod(namespace, label_selector=label).items
-    assert len(pods) == 2
-    for pod in pods:
-        url = f"http://{pod.status.pod_ip}:3000/v1/models/plant"
-        assert httpx.get(url, trust_env=False).status_code == 401
-        status = httpx.get(url, headers=settings.serving_headers, trust_env=False).json()
-        assert status["model_version"] == whole_run["results"]["train"]["model_version"]
+    version = whole_run["results"]["train"]["model_version"]
+    served = [status["model_version"] for status in replicas(kube, namespace, settings)]
+    assert served == [version] * 2
+    anonymous = settings.model_copy(update={"serving_token": None})
+    assert all("token" in answer["error"] for answer in replicas(kube, namespace, anonymous))
 
 
-def test_a_partial_run_skips_what_was_not_chosen(
-    airflow: httpx.Client, settings: Settings, whole_run
-) -> None:
-    steps, tag = ["train", "test"], whole_run["conf"]["tag"]
-    contract = load_contract(settings.sensors)
-    run_id, _ = demo.trigger(airflow, contract, steps=steps, tag=tag, run_name="again")
-    states = finish(airflow, run_id)
-    ran = {"check_inputs", "choose_steps", "summary", *steps}
+@pytest.fixture(scope="module")
+def partial_run(airflow: httpx.Client, settings: Settings, whole_run) -> str:
+    """A run of `train` and `test` alone."""
+    contract, tag = load_contract(settings.sensors), whole_run["conf"]["tag"]
+    run_id, _ = demo.trigger(airflow, contract, steps=["train", "test"], tag=tag, run_name="again")
+    return run_id
+
+
+def test_a_partial_run_skips_what_was_not_chosen(airflow: httpx.Client, partial_run: str) -> None:
+    states = finish(airflow, partial_run)
+    ran = {"check_inputs", "choose_steps", "summary", "train", "test"}
     assert {task for task, state in states.items() if state == "success"} == ran
     assert {state for task, state in states.items() if task not in ran} == {"skipped"}
+
+
+def test_a_trial_that_nobody_asks_ends_without_the_challenger(
+    kube: CoreV1Api, namespace: str, airflow: httpx.Client, settings: Settings, partial_run: str
+) -> None:
+    version = Runs(airflow, "training").result(partial_run, "train")["model_version"]
+    runs = Runs(airflow, "canary")
+    form = {"model_name": "plant", "model_version": version, "mode": "shadow", "minutes": 1}
+    run_id = runs.start(**form)
+    assert runs.end(run_id, "put_on_trial", 180)["state"] == "success", runs.log(
+        run_id, "put_on_trial"
+    )
+    on_trial = [
+        status["challenger"]["model_version"] for status in replicas(kube, namespace, settings)
+    ]
+    assert on_trial == [version] * 2
+    assert runs.end(run_id, "withdraw", 300)["state"] == "success"
+    result = runs.result(run_id, "watch")
+    assert (result["decision"], result["replicas"]) == ("roll back", 2)
+    assert "Too little was seen" in result["reason"]
+    assert runs.task(run_id, "deploy")["state"] == "skipped"
+    wait_until(lambda: not any(s["challenger"] for s in replicas(kube, namespace, settings)))
+
+
+def replicas(kube: CoreV1Api, namespace: str, settings: Settings) -> list[dict[str, Any]]:
+    """What each model server says of the plant's model."""
+    label = "app.kubernetes.io/component=serving"
+    pods = kube.list_namespaced_pod(namespace, label_selector=label).items
+    urls = [f"http://{pod.status.pod_ip}:3000/v1/models/plant" for pod in pods]
+    headers = settings.serving_headers
+    return [httpx.get(url, headers=headers, trust_env=False).json() for url in urls]
 
 
 def test_a_bad_query_fails_with_its_sentence(
