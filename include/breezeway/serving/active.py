@@ -105,6 +105,10 @@ class State:
     swap_seconds: float = 0.0
     failures: Failures = field(default_factory=Failures)
     challenger_failures: Failures = field(default_factory=Failures)
+    kept: str = ""
+    """SHA-256 of the deployment that the local copy holds."""
+    keep_at: float = 0.0
+    keep_error: str = ""
 
 
 class ActiveModels:
@@ -256,11 +260,14 @@ class ActiveModels:
             state.source = "store"
             if state.failures.last and state.failures.last["deployment"] == "":
                 state.failures.last = None  # the pointer can be read again
-            return
-        if state.failures.is_due(pointer):
+        elif state.failures.is_due(pointer):
             began = time.monotonic()
             self.hold(load(store.open(pointer), pointer), "store", began)
-            _keep(copy, store, pointer)
+            state.keep_at = began
+        else:
+            return
+        if state.kept != pointer.sha256 and time.monotonic() >= state.keep_at:
+            _keep(state, copy, store, pointer)
 
     def _follow_challenger(
         self, state: State, store: DeploymentStore, terms: Challenger | None
@@ -323,17 +330,22 @@ def _same_trial(a: Challenger, b: Challenger) -> bool:
     return a.model_copy(update={"share": b.share}) == b
 
 
-def _keep(copy: DeploymentStore, store: DeploymentStore, pointer: Pointer) -> None:
+def _keep(state: State, copy: DeploymentStore, store: DeploymentStore, pointer: Pointer) -> None:
     """Keep what is served on this machine's own disk. Without it all but a start goes on."""
     try:
         copy.keep(store, pointer)
     except OSError as error:
-        log.warning(
-            "%s cannot be kept at %s, for a start without the deployment store: %s",
-            pointer.bento,
-            copy.folder,
-            error,
-        )
+        state.keep_at = time.monotonic() + RETRY_SECONDS
+        if str(error) != state.keep_error:
+            state.keep_error = str(error)
+            log.warning(
+                "%s cannot be kept at %s, for a start without the deployment store: %s",
+                pointer.bento,
+                copy.folder,
+                error,
+            )
+    else:
+        state.kept, state.keep_error = pointer.sha256, ""
 
 
 def families(models: ActiveModels) -> list[Metric]:
