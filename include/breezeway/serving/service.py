@@ -71,6 +71,8 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(0.0005)
+    # Uvicorn writes a line of access log for each request as far as a logger lets it.
+    logging.getLogger("uvicorn.access").propagate = False
 
 
 class LeanService(bentoml.Service):
