@@ -14,7 +14,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -153,6 +153,22 @@ def required(roots: dict[str, set[str]], installed: dict[str, list[str]]) -> set
 def test_each_requirement_is_imported(component: str) -> None:
     found = imported(STARTS[component])
     assert requirements(component).keys() - found <= NAMED.keys()
+
+
+def test_what_a_bento_names_is_installed_where_it_is_built() -> None:
+    """Its versions are those of the environment that builds it: the deploy image."""
+    source = STARTS["serving"][0].read_text("utf-8")
+    named = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PACKAGES"
+    )
+    bentoml = {
+        normal(need.name)
+        for need in map(Requirement, distribution("bentoml").requires)
+        if need.marker is None or need.marker.evaluate({"extra": ""})
+    }
+    assert set(named) <= requirements("deploy").keys() | bentoml
 
 
 def test_base_image_is_as_quiet_as_the_settings() -> None:
