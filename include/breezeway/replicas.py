@@ -108,9 +108,9 @@ class Replicas:
     """
 
     def __init__(self, settings: Settings, model_name: str):
-        token = settings.serving_token
-        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-        self._http = httpx.Client(timeout=ANSWER_SECONDS, trust_env=False, headers=headers)
+        self._http = httpx.Client(
+            timeout=ANSWER_SECONDS, trust_env=False, headers=settings.serving_headers
+        )
         self._urls = [httpx.URL(f"{url.strip(' /')}/") for url in settings.serving_url.split(",")]
         self._model_name = model_name
         self._seen: set[str] = set()

@@ -217,6 +217,8 @@ def test_the_first_deployment_may_fail_and_the_second_work(model_server, tmp_pat
     assert status["model_version"] is None
     response = model_server.predict("second-try", device="pump-1", readings=make_readings(1))
     assert response.status_code == 503
+    counted = 'breezeway_http_requests_total{code="503",endpoint="predict",model="second-try"} 1.0'
+    assert counted in model_server.http.get("/metrics").text
     assert deploy(model_server, "second-try", 2, make_model(tmp_path / "b"))["deployment"] == "2-b"
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from breezeway.deployments import Challenger, Pointer
-from breezeway.serving.active import load
+from breezeway.deployments import Challenger, DeploymentStore, Pointer
+from breezeway.serving.active import ActiveModels, load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import Refusal
 from breezeway.serving.trial import Contender, Serving
@@ -239,6 +239,26 @@ def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_alone(model_serv
     assert (status["challenger"], status["failure"]) == (None, None)
     answer = model_server.predict("lone", device="pump-1", readings=make_readings(1))
     assert (answer.status_code, answer.json()["model_version"]) == (200, "1")
+
+
+def test_a_challenger_that_cannot_be_loaded_ends_the_trial_before_it(tmp_path):
+    store, copy = DeploymentStore(tmp_path / "store"), DeploymentStore(tmp_path / "copy")
+    champion, good = (
+        add_deployment(store, "pump", number, make_model(tmp_path / f"m{number}", number))
+        for number in (1, 2)
+    )
+    spoilt = make_model(tmp_path / "m3", seed=3)
+    (spoilt / "model.ubj").write_bytes(b"{L\x00\x00\xff" * 9)
+    bad = add_deployment(store, "pump", 3, spoilt)
+    models = ActiveModels()
+    for pointer in (good, bad):
+        challenger = Challenger.of(pointer, "canary", 1.0)
+        store.point(champion.model_copy(update={"challenger": challenger}))
+        models.refresh(store, copy)
+    status = models.status("pump")
+    assert status["challenger"] is None
+    assert status["challenger_failure"]["deployment"] == bad.deployment
+    assert models.get("pump").predict("pump-1", make_readings(1))["model_version"] == "1"
 
 
 def test_a_batch_is_answered_in_order_each_request_by_itself(model_server, tmp_path):

@@ -283,6 +283,9 @@ class ActiveModels:
             if trial.terms.share != terms.share:
                 state.serving = state.serving.on_terms(terms)
             return
+        if trial:
+            # Over, whatever becomes of the next: the pointer names its challenger no more.
+            state.serving = state.serving.without_challenger()
         if not state.challenger_failures.is_due(terms):
             return
         try:

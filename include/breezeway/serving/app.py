@@ -117,8 +117,7 @@ class App:
             await request.respond(send, 500, {"error": error})
         finally:
             metrics.in_progress -= 1
-        if request.endpoint:
-            metrics.requests[request.model_name, request.endpoint, request.status] += 1
+        metrics.requests[request.model_name, request.endpoint, request.status] += 1
         if request.afterwards:
             request.afterwards()
 
@@ -168,11 +167,11 @@ class App:
 
     def _serving(self, request: "Request", model_name: str, endpoint: str) -> Serving:
         serving = self.models.get(model_name)
-        if serving is None and model_name in self.models.states():
-            raise Refusal(503, f"The model {model_name!r} could not be loaded yet.")
-        if serving is None:
+        if serving is None and model_name not in self.models.states():
             raise self._unknown(model_name)
         request.counted_as(model_name, endpoint)
+        if serving is None:
+            raise Refusal(503, f"The model {model_name!r} could not be loaded yet.")
         return serving
 
     def _unknown(self, model_name: str) -> Refusal:
