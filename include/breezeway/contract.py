@@ -171,6 +171,8 @@ class Quarantine(_Section):
 
 class Gate(_Section):
     max_loss: Annotated[float, Field(ge=0, le=1)] = 0.02
+    approval: bool = False
+    """Whether a person has to approve each promotion of the DAG `training`."""
 
 
 class Canary(_Section):
@@ -196,6 +198,27 @@ class Canary(_Section):
     """Share of the readings that one of them alone gives an alarm for; in a shadow."""
 
 
+class Drift(_Section):
+    """What the nightly check may cost in false alarms; `breezeway.drift` holds the rule.
+
+    A change wakes somebody when it is found tonight and was found in `confirmations` of the
+    `nights` before.
+    """
+
+    false_alarms_per_month: Annotated[float, Field(gt=0, le=30)] = 0.5
+    """Nights a month on which a plant without drift may be suspected of it."""
+    nights: Annotated[int, Field(ge=0, le=30)] = 3
+    confirmations: Annotated[int, Field(ge=0, le=30)] = 1
+    retrain: bool = False
+    """Whether drift starts the DAG `training`."""
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Self:
+        if self.confirmations > self.nights:
+            raise ValueError("confirmations: expected at most as many as nights")
+        return self
+
+
 class Contract(_Section):
     """A sensor contract; `load_contract` and `Contract.from_text` make one."""
 
@@ -212,6 +235,7 @@ class Contract(_Section):
     quarantine: Quarantine = Quarantine()
     gate: Gate = Gate()
     canary: Canary = Canary()
+    drift: Drift = Drift()
     text: Annotated[str, Field(exclude=True, repr=False)]
 
     @classmethod
