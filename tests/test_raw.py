@@ -305,6 +305,31 @@ def test_labels_come_by_device_and_start(store):
     assert store.labels() == intervals(early, late)
 
 
+def test_a_label_says_who_found_it_and_when(store):
+    label = {"device": "a", "start": START, "end": START + timedelta(hours=1)}
+    noted = {**label, "labelled_by": "Zoë", "labelled_at": START + timedelta(days=2)}
+    store.append_labels(pa.Table.from_pylist([noted]))
+    assert store.labels().to_pylist() == [noted]
+
+
+def test_a_store_of_an_older_release_is_read_and_gets_the_new_columns(store):
+    with store._engine.begin() as connection:
+        for column in ("labelled_by", "labelled_at"):
+            connection.exec_driver_sql(f"ALTER TABLE labels DROP COLUMN {column}")
+        connection.exec_driver_sql(
+            "INSERT INTO labels (device, start_time, end_time) "
+            "VALUES ('a', '2026-01-01 12:00:00', '2026-01-01 13:00:00')"
+        )
+    before = store.labels()
+    assert before["labelled_by"].to_pylist() == before["labelled_at"].to_pylist() == [None]
+    for _ in range(2):
+        store.create()
+    assert store.labels() == before
+    row = {"device": "b", "start": START, "end": START + timedelta(hours=1), "labelled_by": "me"}
+    store.append_labels(pa.Table.from_pylist([row]))
+    assert store.labels()["labelled_by"].to_pylist() == [None, "me"]
+
+
 def test_no_label_is_an_empty_table(store):
     assert store.labels() == LABELS.empty_table()
 

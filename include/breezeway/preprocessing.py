@@ -12,6 +12,7 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Part:
 
 @dataclasses.dataclass
 class PartResult:
+    lead_in: int = 0
     rows_in: int = 0
     rows: int = 0
     reasons: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -211,21 +213,29 @@ def make_part(
     part: Part,
     into: Path,
     threads: int,
+    since: datetime | None,
 ) -> PartResult:
     """Make one part of the dataset.
 
     Writes `features/part-NNNNN.parquet` and, if any row was bad, `quarantine/part-NNNNN.parquet`
     below `into`.
     """
-    return _PartMaker(contract, labels, part, into, threads).run(database)
+    return _PartMaker(contract, labels, part, into, threads, since).run(database)
 
 
 class _PartMaker:
     def __init__(
-        self, contract: Contract, labels: pa.Table | None, part: Part, into: Path, threads: int
+        self,
+        contract: Contract,
+        labels: pa.Table | None,
+        part: Part,
+        into: Path,
+        threads: int,
+        since: datetime | None,
     ):
         self._contract = contract
         self._part = part
+        self._since = pa.scalar(since, pa.timestamp("us", tz="UTC")).value if since else None
         self._intervals = Intervals(labels) if labels is not None else None
         self._parser = PayloadParser(contract, threads)
         self._history = History(contract)
@@ -253,9 +263,12 @@ class _PartMaker:
         digest = _Digest()
         with pq.ParquetWriter(self._features_file, self._schema, compression="zstd") as writer:
             for block in self._blocks(database):
-                digest.update(block)
-                self._result.rows_in += len(block)
-                writer.write_table(self._block_features(block))
+                lead_in = self._lead_in(block)
+                counted = block.filter(pa.array(~lead_in)) if lead_in.any() else block
+                digest.update(counted)
+                self._result.lead_in += int(lead_in.sum())
+                self._result.rows_in += len(counted)
+                writer.write_table(self._block_features(block, lead_in))
         if self._quarantine:
             self._quarantine.close()
         result = self._result
@@ -292,7 +305,14 @@ class _PartMaker:
             if rows:
                 yield pa.Table.from_batches(waiting).cast(RAW_SCHEMA).combine_chunks()
 
-    def _block_features(self, block: pa.Table) -> pa.Table:
+    def _lead_in(self, block: pa.Table) -> np.ndarray:
+        """Mask of the readings that are there for the windows of later ones alone."""
+        if self._since is None:
+            return np.zeros(len(block), bool)
+        time = block["time"].combine_chunks().cast(pa.int64())
+        return pc.less(time, self._since).fill_null(False).to_numpy(zero_copy_only=False)
+
+    def _block_features(self, block: pa.Table, lead_in: np.ndarray) -> pa.Table:
         good, values, violations = self._parser.parse(block["payload"].combine_chunks())
         wrong_row = self._check_row_keys(block)
         keep = np.ones(int(good.sum()), bool)
@@ -314,9 +334,11 @@ class _PartMaker:
             name: column.select(keep) if isinstance(column, Vectors) else column[keep]
             for name, column in values.items()
         }
-        self._add_totals(values, times)
-        self._write_quarantine(block, violations)
-        return self._features(block, rows, devices, times, values)
+        counted = ~lead_in[rows]
+        self._add_totals(values, times, counted)
+        self._write_quarantine(block, {r: v for r, v in violations.items() if not lead_in[r]})
+        features = self._features(block, rows, devices, times, values, lead_in)
+        return features if counted.all() else features.filter(pa.array(counted))
 
     def _check_row_keys(self, block: pa.Table) -> dict[int, Violation]:
         """What is wrong with device, time and label of each row."""
@@ -363,11 +385,14 @@ class _PartMaker:
             self._last_key = (devices[-1], int(times[-1]))
         return new
 
-    def _add_totals(self, values: dict[str, Any], times: np.ndarray) -> None:
+    def _add_totals(self, values: dict[str, Any], times: np.ndarray, counted: np.ndarray) -> None:
         result = self._result
+        times = times[counted]
         result.rows += len(times)
         for name, column in values.items():
-            numbers = column.values if isinstance(column, Vectors) else column
+            numbers = (
+                column.select(counted).values if isinstance(column, Vectors) else column[counted]
+            )
             null = np.isnan(numbers)
             totals = result.field_totals[name]
             totals[0] += len(numbers)
@@ -405,6 +430,7 @@ class _PartMaker:
         devices: np.ndarray,
         times: np.ndarray,
         values: dict[str, Any],
+        lead_in: np.ndarray,
     ) -> pa.Table:
         if not len(rows):
             return self._schema.empty_table()
@@ -418,7 +444,7 @@ class _PartMaker:
             label = block["label"].take(pa.array(rows)).combine_chunks().cast(pa.int8())
         ends = [*starts[1:].tolist(), len(rows)]
         for name, start, end in zip(names, starts.tolist(), ends, strict=True):
-            if name in self._part.example_devices:
+            if name in self._part.example_devices and not lead_in[rows[end - 1]]:
                 self._remember_examples(block, rows[start:end], name, label, features, start, end)
         self._last_device = names[-1]
         utc = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
@@ -472,6 +498,7 @@ def make_dataset(
     folder: Path,
     threads: int,
     ray_min_rows: int,
+    since: datetime | None = None,
 ) -> dict[str, Any]:
     """Make a dataset folder of raw readings.
 
@@ -485,6 +512,7 @@ def make_dataset(
         threads: of one process.
         ray_min_rows: from this many rows on parts are made by a local Ray even where
             `RAY_ADDRESS` names no cluster.
+        since: readings before this moment fill the windows of later ones and nothing else.
 
     Returns:
         The manifest.
@@ -492,6 +520,41 @@ def make_dataset(
     Raises:
         DataError: no row, too many bad ones, or a batch expectation is not met; `folder` then
             holds what was found.
+    """
+    manifest, results = make_features(
+        chunks, contract, labels, query, folder, threads, ray_min_rows, since
+    )
+    if not manifest["raw"]["rows"]:
+        raise DataError("query: it returned no row")
+    for sentence in broken_expectations(contract, manifest, results):
+        raise DataError(sentence)
+    examples = [example for result in results for example in result.examples]
+    _write_json(folder / "examples.json", examples)
+    _write_json(folder / "reference.json", _profile(folder, contract, manifest["rows"]))
+    return manifest
+
+
+def make_features(
+    chunks: Iterable[pa.Table],
+    contract: Contract,
+    labels: pa.Table | None,
+    query: str,
+    folder: Path,
+    threads: int,
+    ray_min_rows: int,
+    since: datetime | None = None,
+) -> tuple[dict[str, Any], list[PartResult]]:
+    """Make features of raw readings, whatever the batch as a whole looks like.
+
+    Args:
+        as for `make_dataset`; `folder` gets `features/`, `quarantine/`, `contract.toml` and
+            `manifest.json`.
+
+    Returns:
+        The manifest, and what each part counted.
+
+    Raises:
+        DataError: there is no row at all.
     """
     staging = folder.with_name(f"{folder.name}.staging")
     staging.mkdir()
@@ -501,21 +564,18 @@ def make_dataset(
         raise DataError("query: it returned no row")
     parts = plan_parts(database, threads)
     log.info("%d raw rows staged; making %d part(s)", rows_in, len(parts))
-    arguments = [(database, contract, labels, part, folder, threads) for part in parts]
+    arguments = [(database, contract, labels, part, folder, threads, since) for part in parts]
     if os.environ.get("RAY_ADDRESS") or rows_in >= ray_min_rows:
         results = _on_ray(arguments, threads)
     else:
         results = list(itertools.starmap(make_part, arguments))
     manifest = _manifest(contract, query, results)
-    if manifest["raw"]["rows"] != rows_in:
-        raise AssertionError(f"{rows_in} rows staged, {manifest['raw']['rows']} seen")
+    seen = manifest["raw"]["rows"] + sum(result.lead_in for result in results)
+    if seen != rows_in:
+        raise AssertionError(f"{rows_in} rows staged, {seen} seen")
     _write_json(folder / "manifest.json", manifest)
     (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
-    _judge(contract, manifest, results)
-    examples = [example for result in results for example in result.examples]
-    _write_json(folder / "examples.json", examples)
-    _write_json(folder / "reference.json", _profile(folder, contract, manifest["rows"]))
-    return manifest
+    return manifest, results
 
 
 def _on_ray(arguments: list[tuple], threads: int) -> list[PartResult]:
@@ -544,12 +604,14 @@ def _manifest(contract: Contract, query: str, results: list[PartResult]) -> dict
     }
 
 
-def _judge(contract: Contract, manifest: dict[str, Any], results: list[PartResult]) -> None:
-    """Raise `DataError` if the batch as a whole breaks the contract."""
+def broken_expectations(
+    contract: Contract, manifest: dict[str, Any], results: list[PartResult]
+) -> Iterator[str]:
+    """Sentences on what breaks the contract in the batch as a whole."""
     bad, all_rows = manifest["quarantined"], manifest["raw"]["rows"]
     if bad > contract.quarantine.max_share * all_rows or not manifest["rows"]:
         reasons = ", ".join(f"{n} {reason}" for reason, n in manifest["reasons"].items())
-        raise DataError(
+        yield (
             f"quarantine.max_share: {bad} of {all_rows} rows break the contract ({reasons}); "
             f"at most {contract.quarantine.max_share:.1%} may"
         )
@@ -559,12 +621,12 @@ def _judge(contract: Contract, manifest: dict[str, Any], results: list[PartResul
         )
         allowed, mean = field.batch.null_share, field.batch.mean
         if allowed is not None and nulls > allowed * count:
-            raise DataError(
+            yield (
                 f"fields.{name}.batch.null_share: {nulls / count:.1%} of the values are null; "
                 f"at most {allowed:.1%} may be"
             )
         if mean and count > nulls and not mean[0] <= total / (count - nulls) <= mean[1]:
-            raise DataError(
+            yield (
                 f"fields.{name}.batch.mean: the mean is {total / (count - nulls):.6g} "
                 f"{field.unit}".rstrip()
                 + f", expected {mean[0]:g} to {mean[1]:g}"

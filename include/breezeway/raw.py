@@ -41,7 +41,18 @@ READINGS = pa.schema(
 )
 """What `stream` gives; a chunk with a label that is neither 0 nor 1 has int64 labels."""
 
-LABELS = pa.schema([("device", pa.string()), ("start", TIME), ("end", TIME)])
+LABELS = pa.schema(
+    [
+        ("device", pa.string()),
+        ("start", TIME),
+        ("end", TIME),
+        ("labelled_by", pa.string()),
+        ("labelled_at", TIME),
+    ]
+)
+"""Fault intervals; who said so and when are null where nobody noted it."""
+
+_NOTES = ("labelled_by", "labelled_at")
 
 CHUNK_BYTES = 256 << 20
 """A chunk is handed over when it reaches this, however few its rows."""
@@ -136,6 +147,8 @@ _labels = sa.Table(
     sa.Column("device", sa.String(255), nullable=False),
     sa.Column("start_time", _utc, nullable=False),
     sa.Column("end_time", _utc, nullable=False),
+    sa.Column("labelled_by", sa.String(255)),
+    sa.Column("labelled_at", _utc),
     sa.Index("labels_device_start", "device", "start_time"),
     **_mysql_table,
 )
@@ -188,7 +201,7 @@ class RawStore:
         return self._url.render_as_string(hide_password=True)
 
     def create(self) -> None:
-        """Make the tables that are not there yet.
+        """Make the tables that are not there yet, and the columns that an older release lacked.
 
         Raises:
             BreezewayError: the store is away, or its user may not create tables.
@@ -202,6 +215,7 @@ class RawStore:
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                 for table in _metadata.sorted_tables:
                     connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+                    self._add_columns(connection, table)
                     for index in table.indexes:
                         self._create_index(connection, index)
         except (sa.exc.DBAPIError, OSError) as error:
@@ -232,7 +246,7 @@ class RawStore:
             source_hash: SHA-256 of the content. What was appended under it once is not
                 appended again.
             source: where the content came from, for people.
-            labels: fault intervals of the same load: device, start, end.
+            labels: fault intervals of the same load, as for `append_labels`.
 
         Returns:
             Number of rows appended; 0 when the content was there already.
@@ -259,6 +273,8 @@ class RawStore:
     def append_labels(self, labels: pa.Table) -> int:
         """Append fault intervals: device, start, end (naive is UTC).
 
+        Where it is known, `labelled_by` says who found the fault, and `labelled_at` when.
+
         Raises:
             DataError: a column is missing, or an interval ends before it begins.
         """
@@ -272,25 +288,23 @@ class RawStore:
         """All fault intervals, by device and start.
 
         Args:
-            table: its name in the store; it has the columns device, start_time and end_time.
+            table: its name in the store; it has the columns device, start_time and end_time
+                and may have labelled_by and labelled_at.
 
         Returns:
-            Columns device, start, end, as `LABELS`.
+            As `LABELS`.
 
         Raises:
             UsageError: there is no such table.
-            DataError: a value is null or no time, or an interval ends before it begins.
+            DataError: a column is missing, a value is null or no time, or an interval ends
+                before it begins.
         """
         name = self._engine.dialect.identifier_preparer.quote(table)
-        kinds = {"device": "device", "start_time": "time", "end_time": "time"}
-        query = f"SELECT device, start_time, end_time FROM {name} ORDER BY device, start_time"
-        parts = [
-            pa.table(
-                [_text(block[0]), _time(block[1], "start_time"), _time(block[2], "end_time")],
-                schema=LABELS,
-            )
-            for block in self._blocks(query, list(kinds), kinds)
-        ]
+        wanted = ["device", "start_time", "end_time"]
+        kinds = dict(zip(wanted, ("device", "time", "time"), strict=True))
+        kinds |= {"labelled_by": "device", "labelled_at": "time"}
+        query = f"SELECT * FROM {name} ORDER BY device, start_time"
+        parts = [_labels_table(block) for block in self._blocks(query, wanted, kinds)]
         return _as_labels(pa.concat_tables(parts) if parts else LABELS.empty_table())
 
     def stream(
@@ -342,6 +356,19 @@ class RawStore:
             yield _narrow(pa.concat_tables(parts))
 
     # -- writing
+
+    def _add_columns(self, connection: sa.Connection, table: sa.Table) -> None:
+        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name in there:
+                continue
+            text = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            try:
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {text}")
+            except sa.exc.DBAPIError as error:
+                # Another process was faster; neither MySQL nor SQLite has IF NOT EXISTS here.
+                if not re.search("(?i)duplicate column name", str(error.orig)):
+                    raise
 
     def _create_index(self, connection: sa.Connection, index: sa.Index) -> None:
         try:
@@ -514,6 +541,17 @@ def _readings_table(block: list[pa.Array | None]) -> pa.Table:
     )
 
 
+def _labels_table(block: list[pa.Array | None]) -> pa.Table:
+    device, start, end, who, when = block
+    nobody = pa.nulls(len(device), pa.binary())
+    columns = [_text(device), _time(start, "start_time"), _time(end, "end_time")]
+    columns += [
+        _text(nobody if who is None else who),
+        _time(nobody if when is None else when, "labelled_at"),
+    ]
+    return pa.table(columns, schema=LABELS)
+
+
 def _narrow(table: pa.Table) -> pa.Table:
     """Labels as int8, unless there is one that is neither 0 nor 1."""
     label = table["label"]
@@ -577,7 +615,11 @@ def _as_readings(table: pa.Table) -> pa.Table:
 
 
 def _as_labels(table: pa.Table) -> pa.Table:
-    table = _as_schema(table, LABELS)
+    for name in _NOTES:
+        if name not in table.column_names:
+            kind = LABELS.field(name).type
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    table = _as_schema(table, LABELS, nullable=_NOTES)
     wrong = pc.index(pc.less(table["start"], table["end"]), False).as_py()
     if wrong >= 0:
         row = table.slice(wrong, 1).to_pylist()[0]
@@ -590,7 +632,7 @@ def _as_labels(table: pa.Table) -> pa.Table:
 
 
 def _labels_to_insert(table: pa.Table) -> pa.Table:
-    return _as_labels(table).rename_columns(["device", "start_time", "end_time"])
+    return _as_labels(table).rename_columns({"start": "start_time", "end": "end_time"})
 
 
 def _as_schema(table: pa.Table, schema: pa.Schema, nullable: tuple[str, ...] = ()) -> pa.Table:
