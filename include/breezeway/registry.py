@@ -31,6 +31,8 @@ from breezeway.workspace import exclusive, redacted
 
 CHAMPION = "champion"
 ANSWER_SECONDS = 8
+ARTIFACT_SECONDS = 60
+"""Its server may first have to fetch a file from an object store."""
 KEPT_CHAMPIONS = 100
 """How many steps the way back has at most; a tag's value is bounded."""
 
@@ -365,23 +367,50 @@ def post(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
     return _ask(settings, "POST", path, json.dumps(fields).encode())
 
 
+def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTTPResponse:
+    """Open a file of a run for reading, wherever MLflow's server keeps it; close it after use.
+
+    Args:
+        path: within the run's artifacts.
+
+    Raises:
+        as `get` does.
+    """
+    query = urllib.parse.urlencode({"run_id": run_id, "path": path})
+    return _open(settings, "GET", f"get-artifact?{query}", None, ARTIFACT_SECONDS)
+
+
 def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-    url = f"{settings.mlflow_url.rstrip('/')}/api/2.0/mlflow/{path}"
+    try:
+        with _open(settings, method, f"api/2.0/mlflow/{path}", body, ANSWER_SECONDS) as response:
+            return json.loads(response.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise ServiceUnavailable(f"{_away(settings)} ({error}).") from None
+    except ValueError:
+        raise ServiceUnavailable(f"{_away(settings)}: what answers there is no MLflow.") from None
+
+
+def _open(
+    settings: Settings, method: str, path: str, body: bytes | None, seconds: float
+) -> http.client.HTTPResponse:
+    url = f"{settings.mlflow_url.rstrip('/')}/{path}"
     headers = {"Content-Type": "application/json", **_credentials()}
     request = urllib.request.Request(url, body, headers, method=method)
-    away = f"MLflow does not answer at {redacted(settings.mlflow_url)}"
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
-            return json.loads(response.read())
+        return urllib.request.urlopen(request, timeout=seconds)
     except urllib.error.HTTPError as error:
         if error.code >= 500 or error.code == 429:
-            raise ServiceUnavailable(f"{away}: {error}.") from None
+            raise ServiceUnavailable(f"{_away(settings)}: {error}.") from None
         kind = NotFound if error.code == 404 else UsageError
         raise kind(f"MLflow: {_message(error)}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise ServiceUnavailable(f"{away} ({getattr(error, 'reason', error)}).") from None
-    except ValueError:
-        raise ServiceUnavailable(f"{away}: what answers there is no MLflow.") from None
+        raise ServiceUnavailable(
+            f"{_away(settings)} ({getattr(error, 'reason', error)})."
+        ) from None
+
+
+def _away(settings: Settings) -> str:
+    return f"MLflow does not answer at {redacted(settings.mlflow_url)}"
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -1,0 +1,207 @@
+"""What the steps left for a person to read: files of their MLflow runs, found by the runs' tags.
+
+`tracking.report_tags` makes the tags. MLflow's server hands out the files, wherever it keeps
+them, so no path of a store is known here. Only a file that its run's own tag names can be read.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from http.client import HTTPResponse
+from pathlib import PurePosixPath
+from typing import Any
+
+from breezeway import registry
+from breezeway.errors import UsageError
+from breezeway.registry import NotFound
+from breezeway.settings import Settings
+
+KINDS = {".html": "text/html", ".png": "image/png", ".json": "text/plain"}
+"""Which files are shown, and as what."""
+
+PAGE_RUNS = 50
+MAX_EXPERIMENTS = 1000
+
+_WORD = re.compile(r"[\w.~:+@/ -]{1,500}")
+"""What a filter may hold: nothing that ends a string in MLflow's filter language."""
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A file of a run.
+
+    Args:
+        path: within the run's artifacts.
+        title: for a person.
+    """
+
+    path: str
+    title: str
+
+    @property
+    def content_type(self) -> str:
+        return KINDS[PurePosixPath(self.path).suffix]
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A step's run, with its reports.
+
+    Args:
+        run_id: MLflow's.
+        name: MLflow's name of the run.
+        step: that made it.
+        model: `name/version`, or the name.
+        airflow_run: `dag_id/run_id`; empty where the step ran without Airflow.
+        time: when the run began, UTC.
+        reports: in the order in which a person should see them.
+    """
+
+    run_id: str
+    name: str
+    step: str
+    model: str
+    airflow_run: str
+    time: datetime
+    reports: tuple[Report, ...]
+
+    @property
+    def dag_id(self) -> str:
+        return self.airflow_run.partition("/")[0]
+
+    @property
+    def dag_run_id(self) -> str:
+        return self.airflow_run.partition("/")[2]
+
+    def report(self, path: str) -> Report:
+        """The report of exactly this path.
+
+        Raises:
+            NotFound: the run has none.
+        """
+        for report in self.reports:
+            if report.path == path:
+                return report
+        raise NotFound("There is no such report.")
+
+
+def find(
+    settings: Settings,
+    *,
+    dag: str = "",
+    dag_run: str = "",
+    model: str = "",
+    day: date | None = None,
+    page: str = "",
+) -> tuple[list[ReportedRun], str]:
+    """One page of the runs that have reports, newest first.
+
+    Args:
+        dag: only of this DAG.
+        dag_run: only of this run of it, by its run id.
+        model: only about this registered model.
+        day: only of runs that began on this day, UTC.
+        page: the token of the page before; empty for the first.
+
+    Returns:
+        At most `PAGE_RUNS` runs, and the token of the next page; empty on the last one.
+
+    Raises:
+        UsageError: a filter that no name can have, or MLflow refuses the credentials.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    for text in filter(None, (dag, dag_run, model)):
+        if not _WORD.fullmatch(text):
+            raise UsageError(f"{text!r} is no name of a DAG, a run or a model.")
+    answer = registry.get(settings, "experiments/search", max_results=MAX_EXPERIMENTS)
+    experiments = [each["experiment_id"] for each in answer.get("experiments", [])]
+    if not experiments:
+        return [], ""
+    question: dict[str, Any] = {
+        "experiment_ids": experiments,
+        "filter": " and ".join(_conditions(dag, dag_run, model, day)),
+        "order_by": ["attributes.start_time DESC"],
+        "max_results": PAGE_RUNS,
+    }
+    if page:
+        question["page_token"] = page
+    answer = registry.post(settings, "runs/search", **question)
+    found = [_reported(run) for run in answer.get("runs", [])]
+    # In a pattern of the filter language `_` stands for any character.
+    wanted = [
+        run
+        for run in found
+        if run and dag in ("", run.dag_id) and model in ("", run.model.partition("/")[0])
+    ]
+    return wanted, answer.get("next_page_token", "")
+
+
+def get(settings: Settings, run_id: str) -> ReportedRun:
+    """A run with its reports.
+
+    Raises:
+        NotFound: there is no such run, or it is none of ours.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise NotFound("There is no such run.")
+    run = _reported(registry.get(settings, "runs/get", run_id=run_id)["run"])
+    if run is None:
+        raise NotFound("This run has no reports.")
+    return run
+
+
+def open_report(settings: Settings, run: ReportedRun, path: str) -> HTTPResponse:
+    """Open a report for reading; close it after use.
+
+    Raises:
+        NotFound: the run has no report of exactly this path, or MLflow has lost the file.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    return registry.open_artifact(settings, run.run_id, run.report(path).path)
+
+
+def _conditions(dag: str, dag_run: str, model: str, day: date | None) -> list[str]:
+    conditions = ["tags.`breezeway.reports` LIKE '[%'"]
+    if dag and dag_run:
+        conditions.append(f"tags.`breezeway.airflow_run` = '{dag}/{dag_run}'")
+    elif dag:
+        conditions.append(f"tags.`breezeway.airflow_run` LIKE '{dag}/%'")
+    elif dag_run:
+        conditions.append(f"tags.`breezeway.airflow_run` LIKE '%/{dag_run}'")
+    if model:
+        conditions.append(f"tags.`breezeway.model` LIKE '{model}%'")
+    if day:
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        first, last = (int(time.timestamp() * 1000) for time in (start, start + timedelta(1)))
+        conditions.append(f"attributes.start_time >= {first}")
+        conditions.append(f"attributes.start_time < {last}")
+    return conditions
+
+
+def _reported(run: dict[str, Any]) -> ReportedRun | None:
+    """A run as MLflow's REST API gives it; None where it is none of ours."""
+    tags, info = registry.tags(run["data"]), run["info"]
+    if "breezeway.step" not in tags or "breezeway.reports" not in tags:
+        return None
+    reports = [
+        Report(each["path"], each["title"]) for each in json.loads(tags["breezeway.reports"])
+    ]
+    return ReportedRun(
+        run_id=info["run_id"],
+        name=info.get("run_name", ""),
+        step=tags["breezeway.step"],
+        model=tags.get("breezeway.model", ""),
+        airflow_run=tags.get("breezeway.airflow_run", ""),
+        time=datetime.fromtimestamp(info["start_time"] / 1000, UTC),
+        reports=tuple(report for report in reports if _is_shown(report.path)),
+    )
+
+
+def _is_shown(path: str) -> bool:
+    """Whether a tag may name this path: a file below the run's folder, of a kind that we show."""
+    parts = path.split("/")
+    safe = not any(part in ("", ".", "..") for part in parts) and not re.search(r"[\\%\0]", path)
+    return safe and PurePosixPath(path).suffix in KINDS
