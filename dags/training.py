@@ -24,6 +24,10 @@ the form. The first task says within seconds if something is missing, and where 
 A step that fails because a service is away or a lock is taken is tried again; one that fails
 because of its input is not. A model that the gate refuses fails nothing: `deploy` is skipped,
 and `promote` says why in its log and its result.
+
+With `[drift] retrain = true` in the sensor contract, drift that `nightly_drift` announces starts a
+run with the form as it is. With `[gate] approval = true` the task `approve` waits for a person
+before each promotion that the gate allows; a rejection skips `promote` and `deploy`.
 """
 
 import logging
@@ -33,7 +37,9 @@ from airflow.sdk import DAG, Param, chain, get_current_context, task
 
 from breezeway.settings import Settings
 from breezeway_airflow import form
+from breezeway_airflow.approval import ApprovePromotion
 from breezeway_airflow.branch import StepBranch
+from breezeway_airflow.drift import drift_asset
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retry import RETRIES
@@ -42,7 +48,10 @@ from breezeway_airflow.step import Step
 log = logging.getLogger("breezeway")
 
 HELP = form.help_texts(__doc__)
-MODEL, ALL_READINGS = form.contract_defaults(Settings.from_environment())
+SETTINGS = Settings.from_environment()
+MODEL, ALL_READINGS = form.contract_defaults(SETTINGS)
+RETRAIN = form.contract_switch(SETTINGS, "drift", "retrain")
+APPROVAL = form.contract_switch(SETTINGS, "gate", "approval")
 
 
 def given(name: str) -> str:
@@ -64,7 +73,9 @@ with DAG(
     dag_id="training",
     description="Raw readings to a live prediction, whole or in parts",
     doc_md=__doc__,
-    schedule=None,
+    schedule=[drift_asset(MODEL)] if RETRAIN else None,
+    # What drift starts would be lost while the DAG is paused.
+    is_paused_upon_creation=False,
     max_active_runs=4,
     default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
     tags=["breezeway"],
@@ -110,7 +121,7 @@ with DAG(
             context["params"], context["dag_run"].run_after, Settings.from_environment()
         )
 
-    branch = StepBranch(task_id="choose_steps")
+    branch = StepBranch(task_id="choose_steps", belongs_to={"approve": "promote"})
 
     # What is skipped skips nothing behind it: only a failure stops the steps that follow.
     chosen = {"trigger_rule": "none_failed"}
@@ -192,4 +203,12 @@ with DAG(
     # Beside the chain, from each step to whoever takes something from it: see StepBranch.
     publish_data >> train >> [promote, deploy]
     test >> deploy
+    if APPROVAL:
+        approve = ApprovePromotion(
+            task_id="approve",
+            model_name=given("model_name"),
+            model_version=made("train", "model_version"),
+            **chosen,
+        )
+        [branch, train, test] >> approve >> [promote, deploy]
     [publish_data, publish_params, train, test, promote, deploy] >> summary()

@@ -1,5 +1,8 @@
 """Partial runs: skips the steps that were not chosen, and nothing else."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.bases.skipmixin import SkipMixin
 
@@ -13,14 +16,25 @@ class StepBranch(BaseOperator, SkipMixin):
 
     What is skipped is skipped at once. So whoever takes something from a step needs an edge
     from that very step: along the chain, skipped tasks hold nobody back.
+
+    Args:
+        belongs_to: task id → the step that it is a part of, where the form does not name the task.
     """
 
     inherits_from_skipmixin = True
     ui_color = "#eeeeee"
 
+    def __init__(self, *, belongs_to: Mapping[str, str], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.belongs_to = belongs_to
+
     def execute(self, context: Context) -> None:
         chosen = context["params"]["steps"]
-        skipped = [t for t in self.downstream_list if t.task_id not in chosen]
+        skipped = [
+            t
+            for t in self.downstream_list
+            if self.belongs_to.get(t.task_id, t.task_id) not in chosen
+        ]
         self.log.info(
             "Chosen: %s. Skipped: %s.",
             ", ".join(t.task_id for t in self.downstream_list if t not in skipped),

@@ -58,13 +58,14 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
 
 
 def report_drift(result: dict[str, Any]) -> None:
-    """Set Airflow's gauge `breezeway.drifted_columns`, if the step has looked for drift."""
-    if "drifted" in result:
-        stats.gauge(
-            "breezeway.drifted_columns",
-            result["evidence"]["drifted"],
-            tags={"model_name": result["model_name"]},
-        )
+    """Set Airflow's gauges `breezeway.drifted_columns` and `breezeway.sensor_faults`, if the
+    step has looked for drift. What could not be judged leaves the former as it was."""
+    if "drifted_count" not in result:
+        return
+    tags = {"model_name": result["model_name"]}
+    if result["verdict"] != "not judged":
+        stats.gauge("breezeway.drifted_columns", result["drifted_count"], tags=tags)
+    stats.gauge("breezeway.sensor_faults", result["sensor_fault_count"], tags=tags)
 
 
 def _signal_name(number: int) -> str:

@@ -34,6 +34,12 @@ def contract_defaults(settings: Settings) -> tuple[str, str]:
     return contract["name"], f"SELECT {', '.join(columns)} FROM readings"
 
 
+def contract_switch(settings: Settings, section: str, key: str) -> bool:
+    """A switch of the sensor contract, which is off where the contract does not name it."""
+    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    return contract.get(section, {}).get(key, False)
+
+
 def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[str, Any]:
     """The form's fields → the values that the run's tasks use, none of them open any more.
 
@@ -111,6 +117,27 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
             f"Correct the field 'model_version': {version} is the champion, which is in service."
         )
     return {**params, "model_version": version, "champion": champion}
+
+
+def check_drift(
+    params: dict[str, Any], night: datetime, model_name: str, settings: Settings
+) -> dict[str, str | None]:
+    """The form of a drift check → `model_name`, `date` and the `champion`, None without one.
+
+    Args:
+        night: a moment of the day whose readings are checked where the form names none.
+
+    Raises:
+        UsageError: the date is wrong; the sentence names the field.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    from breezeway import registry
+
+    day = params["date"] or f"{night.astimezone(UTC):%Y-%m-%d}"
+    if day >= f"{datetime.now(UTC):%Y-%m-%d}":
+        raise UsageError(f"Correct the field 'date': {day} (UTC) is not over.")
+    champion = registry.champion(settings, model_name)
+    return {"model_name": model_name, "date": day, "champion": champion}
 
 
 def _select(field: str, query: str, settings: Settings) -> str:

@@ -1,0 +1,84 @@
+"""Compares the readings of the last day with those that the champion was trained on, every
+night at 02:00 UTC, and says so once when they have drifted.
+
+`drift` checks the readings by the sensor contract and looks for changed features, scores and, where
+labels have come in, quality. A change counts when it is found tonight and was found in the nights
+before: how often, and how many false alarms a month that may cost, stands in the section `[drift]`
+of the sensor contract. Devices that are silent, stuck or out of time are named as such. The report
+`drift.html` lies in the MLflow run that the result of `drift` names.
+
+`announce` makes an event of the asset `drift-<model>` out of the first night of a drift. The later
+nights make none, until the readings were quiet for longer than a change is remembered. With
+`[drift] retrain = true` the event starts the DAG `training`.
+
+- **date**: The day (UTC) whose readings are checked, as YYYY-MM-DD; empty for the one before
+  the run. A backfill checks each of its days.
+
+A model without a champion has nothing to be compared with: the run says so, and skips.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from breezeway.settings import Settings
+from breezeway_airflow import form
+from breezeway_airflow.drift import AnnounceDrift, drift_asset
+from breezeway_airflow.retry import RETRIES
+from breezeway_airflow.step import Step
+
+HELP = form.help_texts(__doc__)
+MODEL, _ = form.contract_defaults(Settings.from_environment())
+
+with DAG(
+    dag_id="nightly_drift",
+    description="Have the readings of the last day drifted?",
+    doc_md=__doc__,
+    # An interval is the day that is checked, so that a backfill names the days by themselves.
+    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=1,
+    default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
+    tags=["breezeway"],
+    params={
+        "date": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Date",
+            description_md=HELP["date"],
+        ),
+    },
+) as dag:
+
+    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
+    def check_inputs() -> dict:
+        """Find the day and the champion; without one there is nothing to do."""
+        context = get_current_context()
+        run = context["dag_run"]
+        night = run.data_interval_start or run.run_after - timedelta(days=1)
+        inputs = form.check_drift(context["params"], night, MODEL, Settings.from_environment())
+        if inputs["champion"] is None:
+            raise AirflowSkipException(
+                f"The model {MODEL!r} has no champion yet that readings could be compared with."
+            )
+        return inputs
+
+    drift = Step(
+        task_id="drift",
+        arguments={
+            "model_name": MODEL,
+            "date": "{{ ti.xcom_pull('check_inputs')['date'] }}",
+        },
+    )
+    announce = AnnounceDrift(
+        task_id="announce",
+        result=drift.output,
+        drift=drift_asset(MODEL),
+        execution_timeout=timedelta(minutes=5),
+        pool="model_registry",
+    )
+    check_inputs() >> drift >> announce

@@ -1,0 +1,107 @@
+"""Announces drift to Airflow, once for each drift, however many nights it lasts."""
+
+import json
+from datetime import date, timedelta
+from typing import Any
+
+from airflow.sdk import Asset, BaseOperator, Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from breezeway.settings import Settings
+
+
+def drift_asset(model_name: str) -> Asset:
+    """What has an event when readings drift away from what the champion was trained on."""
+    return Asset(name=f"drift-{model_name}", uri=f"breezeway://drift/{model_name}")
+
+
+class AnnounceDrift(BaseOperator):
+    """Makes an event of the drift asset out of the first night of a drift; else it is skipped.
+
+    The tag `breezeway.drift_announced` of the registered model remembers the drift that was
+    announced: JSON of `date` (its first night), `seen` (its last so far) and `airflow_run`. It
+    is of the model and not of a version, because a retrained champion may not know the drift
+    yet. It is emptied by a quiet night that comes more than `[drift] nights` after `seen`: before
+    that, a night on which the change is found again would belong to the same drift.
+
+    The tag is written before the event, so another attempt of the run that wrote it makes the
+    event where it is missing, and no other run does. Two of these tasks must not run at once: see
+    the pool `model_registry`.
+
+    Args:
+        result: of the step `drift`.
+        drift: the asset.
+    """
+
+    template_fields = ("result",)
+    ui_color = "#fff3e0"
+
+    def __init__(self, *, result: dict[str, Any], drift: Asset, **kwargs: Any):
+        super().__init__(inlets=[drift], outlets=[drift], **kwargs)
+        self.result = result
+        self.drift = drift
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Announce.
+
+        Returns:
+            What the event carries: `model_name`, `model_version`, `date`, `reason`, `drifted`.
+
+        Raises:
+            AirflowSkipException: there is no drift, or it has been announced.
+            ServiceUnavailable: MLflow does not answer.
+        """
+        settings = Settings.from_environment()
+        known = _announced(settings, self.result["model_name"])
+        if self.result["verdict"] != "drifted":
+            self._forget(settings, known)
+            raise AirflowSkipException(f"Nothing to announce: {self.result['reason']}")
+        run = context["dag_run"]
+        this_run = f"{run.dag_id}/{run.run_id}"
+        night = self.result["date"]
+        first = known or {"date": night, "airflow_run": this_run}
+        self._remember(settings, {**first, "seen": max(night, first.get("seen", night))})
+        if first["airflow_run"] != this_run or self._has_event(context):
+            raise AirflowSkipException(
+                f"The drift since {first['date']} was announced by {first['airflow_run']}."
+            )
+        fields = ("model_name", "model_version", "date", "reason", "drifted")
+        told = {name: self.result[name] for name in fields}
+        context["outlet_events"][self.drift].extra = told
+        self.log.info("Announced: %s", self.result["reason"])
+        return told
+
+    def _has_event(self, context: Context) -> bool:
+        """Whether an earlier attempt came to its end; a person may clear what has succeeded."""
+        run = context["dag_run"]
+        events = context["inlet_events"][self.drift]
+        return any((e.source_dag_id, e.source_run_id) == (run.dag_id, run.run_id) for e in events)
+
+    def _forget(self, settings: Settings, known: dict[str, str] | None) -> None:
+        from breezeway.contract import load_contract
+
+        if known is None or self.result["verdict"] != "quiet":
+            return
+        passed = date.fromisoformat(self.result["date"]) - date.fromisoformat(known["seen"])
+        if passed > timedelta(days=load_contract(settings.sensors).drift.nights):
+            self._remember(settings, None)
+            self.log.info("The drift since %s is over.", known["date"])
+
+    def _remember(self, settings: Settings, drift: dict[str, str] | None) -> None:
+        from breezeway import registry
+
+        registry.post(
+            settings,
+            "registered-models/set-tag",
+            name=self.result["model_name"],
+            key="breezeway.drift_announced",
+            value=json.dumps(drift),
+        )
+
+
+def _announced(settings: Settings, model_name: str) -> dict[str, str] | None:
+    """The drift that was announced and is not over."""
+    from breezeway import registry
+
+    tags = registry.tags(registry.find_model(settings, model_name))
+    return json.loads(tags.get("breezeway.drift_announced", "null"))

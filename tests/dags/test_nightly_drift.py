@@ -1,0 +1,138 @@
+"""The nightly drift DAG: which day it checks, and that drift becomes an event of its asset."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pendulum
+import pytest
+from airflow.models.asset import AssetEvent
+from airflow.sdk import DAG, timezone
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from breezeway import registry
+from breezeway.settings import Settings
+from breezeway_airflow.retry import RETRIES
+from breezeway_airflow.step import Step
+
+ROOT = Path(__file__).parents[2]
+MODEL = f"pump-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="module")
+def dag(airflow_database, mlflow_server: str, tmp_path_factory) -> Iterator[DAG]:
+    """The DAG of a model that no other test knows, stored as the scheduler would find it."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    contract = (ROOT / "include" / "sensors.toml").read_text()
+    sensors = tmp_path_factory.mktemp("contract") / "sensors.toml"
+    sensors.write_text(contract.replace('name = "plant"', f'name = "{MODEL}"'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BREEZEWAY_SENSORS", str(sensors))
+        patch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
+        DagBundlesManager().sync_bundles_to_db()
+        bag = DagBag(dag_folder=ROOT / "dags" / "nightly_drift.py")
+        assert not bag.import_errors
+        sync_bag_to_db(bag, "dags-folder", None)
+        patch.setattr(DagBundlesManager, "get_all_dag_bundles", lambda self: [])
+        yield bag.dags["nightly_drift"]
+
+
+@pytest.fixture
+def night(dag, monkeypatch) -> Callable[..., dict[str, str]]:
+    """Run the DAG with the step left out, whose verdict is given: the tasks' states, and the
+    day that the step was given."""
+
+    def night(day: str | None, verdict: str, **run: Any) -> dict[str, str]:
+        given: dict[str, str] = {}
+
+        def execute(self, context):
+            given.update(self.arguments)
+            return {
+                **given,
+                "model_version": "1",
+                "verdict": verdict,
+                "reason": "temperature +6 °C",
+                "drifted": [{"column": "temperature", "device": None, "change": "+6 °C"}],
+            }
+
+        monkeypatch.setattr(Step, "execute", execute)
+        finished = dag.test(run_conf={"date": day}, **run)
+        states = {ti.task_id: str(ti.state) for ti in finished.get_task_instances()}
+        return {**states, "dag": str(finished.state), "day": given.get("date", "")}
+
+    return night
+
+
+def events(after: datetime) -> list[dict[str, Any]]:
+    """What the events of the drift asset carry."""
+    with create_session() as session:
+        found = session.scalars(select(AssetEvent).where(AssetEvent.timestamp > after)).all()
+        assert {event.asset.uri for event in found} <= {f"breezeway://drift/{MODEL}"}
+        return [event.extra for event in found]
+
+
+def test_without_a_champion_the_run_skips_and_does_not_fail(night) -> None:
+    assert night("2026-06-03", "drifted") == dict.fromkeys(
+        ["check_inputs", "drift", "announce"], "skipped"
+    ) | {"dag": "success", "day": ""}
+
+
+@pytest.fixture(scope="module")
+def champion(dag) -> None:
+    settings = Settings.from_environment()
+    registry.post(settings, "registered-models/create", name=MODEL)
+    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
+    registry.post(settings, "model-versions/create", name=MODEL, **source)
+    registry.promote(settings, MODEL, "1", None, "first")
+
+
+def test_without_drift_there_is_no_event(night, champion) -> None:
+    began = timezone.utcnow()
+    states = night(None, "suspected", logical_date=pendulum.datetime(2026, 6, 4, 15))
+    assert (states["announce"], states["dag"]) == ("skipped", "success")
+    assert states["day"] == "2026-06-03"
+    assert events(began) == []
+
+
+def test_drift_makes_an_event_on_its_first_night(night, champion) -> None:
+    began = timezone.utcnow()
+    for day, announce in (("2026-06-03", "success"), ("2026-06-04", "skipped")):
+        states = night(day, "drifted")
+        assert (states["announce"], states["dag"]) == (announce, "success")
+        assert states["day"] == day
+    (event,) = events(began)
+    assert event["date"] == "2026-06-03"
+    assert event["drifted"][0]["column"] == "temperature"
+
+
+def test_a_backfill_checks_each_of_its_days(dag) -> None:
+    """The interval of a run is the day that it checks: see `form.check_drift`."""
+    timetable = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)).timetable
+    interval = timetable.infer_manual_data_interval(run_after=pendulum.datetime(2026, 6, 4, 2))
+    assert (interval.start, interval.end) == (
+        pendulum.datetime(2026, 6, 3, 2),
+        pendulum.datetime(2026, 6, 4, 2),
+    )
+
+
+def test_a_day_that_is_not_over_is_refused(night, champion) -> None:
+    states = night(f"{datetime.now(UTC):%Y-%m-%d}", "quiet")
+    assert (states["check_inputs"], states["drift"]) == ("failed", "upstream_failed")
+
+
+def test_the_form_and_the_retries(dag) -> None:
+    schema = dag.params.get_param("date").schema
+    assert schema["description_md"] in " ".join(dag.doc_md.split())
+    for task in dag.tasks:
+        assert task.retry_policy is not None
+        assert task.retries == RETRIES["retries"]
+        assert task.execution_timeout
+    assert not dag.catchup
+    assert dag.max_active_runs == 1
