@@ -1,0 +1,172 @@
+"""The page "Reports" of Airflow's web UI: what the steps have left for a person to read.
+
+Whoever is not logged in gets nothing from any of its addresses, and whoever may not see a DAG's
+runs does not see their reports. A report is shown in a frame of its own that can neither act as
+the user nor call anybody: not even its own server.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import (
+    AccessView,
+    DagAccessEntity,
+    DagDetails,
+)
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
+from airflow.models.dag import DagModel
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from jinja2 import Environment, FileSystemLoader
+
+from breezeway import reports
+from breezeway.errors import BreezewayError, ServiceUnavailable, UsageError
+from breezeway.reports import NotFound, ReportedRun
+from breezeway.settings import Settings
+
+CHUNK_BYTES = 1 << 16
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-src 'self'; "
+        "form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of our own pages, which hold no script."""
+
+REPORT_HEADERS = PAGE_HEADERS | {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+        "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; form-action 'none'; "
+        "frame-ancestors 'self'; base-uri 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+"""Of the reports themselves. Their scripts draw the pictures, in an origin that is nobody's."""
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
+)
+
+app = FastAPI(
+    title="Reports of Breezeway",
+    dependencies=[Depends(requires_access_view(AccessView.WEBSITE))],
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+    redirect_slashes=False,
+)
+
+
+@app.get("/")
+def show_list(
+    request: Request,
+    user: GetUserDep,
+    dag: str = "",
+    run: str = "",
+    model: str = "",
+    day: str = "",
+    page: str = "",
+) -> Response:
+    """The runs that have left reports, newest first."""
+    found, next_page = reports.find(
+        Settings.from_environment(), dag=dag, dag_run=run, model=model, day=_day(day), page=page
+    )
+    readable = {each: _may_read(user, each) for each in {run.dag_id for run in found}}
+    return _page(
+        request,
+        "reports.html",
+        runs=[run for run in found if readable[run.dag_id]],
+        filters={"dag": dag, "run": run, "model": model, "day": day},
+        next_page=next_page,
+    )
+
+
+@app.get("/{run_id}/")
+def show_first(request: Request, user: GetUserDep, run_id: str) -> Response:
+    """The first report of a run."""
+    run = _run(user, run_id)
+    if not run.reports:
+        raise NotFound("This run has no reports.")
+    return RedirectResponse(f"{_root(request)}/{run_id}/view/{quote(run.reports[0].path)}")
+
+
+@app.get("/{run_id}/view/{path:path}")
+def show_report(request: Request, user: GetUserDep, run_id: str, path: str) -> Response:
+    """A report in its frame, with the run's others beside it."""
+    run = _run(user, run_id)
+    return _page(request, "report.html", run=run, shown=run.report(path))
+
+
+@app.get("/{run_id}/file/{path:path}")
+def send_report(user: GetUserDep, run_id: str, path: str) -> Response:
+    """The report's own bytes."""
+    run = _run(user, run_id)
+    content = reports.open_report(Settings.from_environment(), run, path)
+    return StreamingResponse(
+        _chunks(content), media_type=run.report(path).content_type, headers=REPORT_HEADERS
+    )
+
+
+@app.get("/{path:path}")
+def refuse(path: str) -> None:
+    """All else: here and not nowhere, so that it asks for a login too."""
+    raise HTTPException(404, "There is no such page.")
+
+
+@app.exception_handler(BreezewayError)
+def say_what_is_wrong(request: Request, error: BreezewayError) -> Response:
+    codes = {NotFound: 404, UsageError: 400, ServiceUnavailable: 503}
+    code = codes.get(type(error), 500)
+    return _page(request, "message.html", code, message=str(error))
+
+
+def _run(user: BaseUser, run_id: str) -> ReportedRun:
+    run = reports.get(Settings.from_environment(), run_id)
+    if not _may_read(user, run.dag_id):
+        raise NotFound("There is no such run.")
+    return run
+
+
+def _may_read(user: BaseUser, dag_id: str) -> bool:
+    """Whether a user may see the runs of a DAG. A step that ran without one is anybody's."""
+    if not dag_id:
+        return True
+    return get_auth_manager().is_authorized_dag(
+        method="GET",
+        access_entity=DagAccessEntity.RUN,
+        details=DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)),
+        user=user,
+    )
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise UsageError(f"{text!r} is no day: expected one such as 2026-01-31.") from None
+
+
+def _chunks(content: HTTPResponse) -> Iterator[bytes]:
+    with content:
+        while chunk := content.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _root(request: Request) -> str:
+    """Where this app lies, behind whatever proxy."""
+    return request.scope["root_path"]
+
+
+def _page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
+    text = _templates.get_template(template).render(root=_root(request), **values)
+    return HTMLResponse(text, code, PAGE_HEADERS)

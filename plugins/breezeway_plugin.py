@@ -1,0 +1,32 @@
+"""What Breezeway adds to Airflow's web UI and its API server."""
+
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+from breezeway_airflow.links import REPORTS, root_path
+
+
+class BreezewayPlugin(AirflowPlugin):
+    name = "breezeway"
+    external_views = [  # noqa: RUF012 - Airflow's own convention
+        {
+            "name": "Reports",
+            "href": f"{root_path()}{REPORTS}/",
+            "destination": "nav",
+            "url_route": "reports",
+        },
+        {
+            "name": "Reports",
+            "href": f"{root_path()}{REPORTS}/?dag={{DAG_ID}}&run={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "run-reports",
+        },
+    ]
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:
+        """Imported where it is asked for, by the API server: other processes load plugins too."""
+        from breezeway_airflow.reports import app
+
+        return [{"app": app, "url_prefix": f"/{REPORTS}", "name": "Reports"}]

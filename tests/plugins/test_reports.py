@@ -1,0 +1,301 @@
+"""The page "Reports" in Airflow's own API server, against a real MLflow."""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from fastapi.testclient import TestClient
+
+from breezeway import registry, tracking
+from breezeway.settings import Settings
+
+ROOT = "/breezeway/reports"
+DRIFT = "<!doctype html><title>x</title><script>document.title = 'drawn'</script>"
+PIXEL = b"\x89PNG\r\n\x1a\n" + b"\0" * 100_000
+
+
+class OwnDags(SimpleAuthManager):
+    """As Airflow's own, but nobody except an admin may look at the DAG `secret`."""
+
+    def is_authorized_dag(self, *, method, user, access_entity=None, details=None) -> bool:
+        hidden = details is not None and details.id == "secret" and user.role != "ADMIN"
+        return not hidden and super().is_authorized_dag(
+            method=method, user=user, access_entity=access_entity, details=details
+        )
+
+
+@pytest.fixture(scope="module")
+def settings(mlflow_server: str) -> Iterator[Settings]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
+        yield Settings.from_environment()
+
+
+@pytest.fixture(scope="module")
+def server(airflow_database: None, settings: Settings) -> Iterator[TestClient]:
+    """Airflow's API server with its plugins; nobody is logged in."""
+    variables = {
+        "AIRFLOW__CORE__AUTH_MANAGER": f"{__name__}.OwnDags",
+        "AIRFLOW__API_AUTH__JWT_SECRET": token_hex(64),
+        "AIRFLOW__API__SECRET_KEY": token_hex(64),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        from airflow.api_fastapi import app as airflow_app
+
+        airflow_app.purge_cached_app()
+        with TestClient(airflow_app.create_app("core"), follow_redirects=False) as client:
+            yield client
+        airflow_app.purge_cached_app()
+
+
+@pytest.fixture(scope="module")
+def viewer(server: TestClient) -> dict[str, str]:
+    return login("VIEWER")
+
+
+@pytest.fixture(scope="module")
+def run_id(settings: Settings) -> str:
+    """A run of the step `drift`, of the DAG run `nightly/r-1`."""
+    reports = {"drift.html": "Drift", "deep/er/a b.png": "Picture", "drift.json": "Findings"}
+    return report(settings, "nightly/r-1", "plant/3", reports)
+
+
+def login(role: str | None) -> dict[str, str]:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    user = SimpleAuthManagerUser(username="ann", role=role)
+    return {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
+
+
+def report(
+    settings: Settings, airflow_run: str | None, model: str, reports: dict[str, str], **tags: str
+) -> str:
+    """A finished MLflow run with the files of its reports, and one that is no report."""
+    mine = Settings(mlflow_url=settings.mlflow_url, run_id=airflow_run)
+    client = tracking.client(mine)
+    experiment = client.get_experiment_by_name("reports")
+    number = experiment.experiment_id if experiment else client.create_experiment("reports")
+    run = client.create_run(number).info.run_id
+    for path in [*reports, "no-report.json"]:
+        if path.endswith(".png"):
+            folder = Path(path).parent
+            local = Path(os.environ["AIRFLOW_HOME"]) / Path(path).name
+            local.write_bytes(PIXEL)
+            client.log_artifact(run, str(local), str(folder))
+        else:
+            client.log_text(run, DRIFT if path.endswith(".html") else "{}", path)
+    for key, value in (tracking.report_tags(mine, "drift", model, reports) | tags).items():
+        client.set_tag(run, key, value)
+    client.set_terminated(run)
+    return run
+
+
+def paths(run_id: str) -> list[str]:
+    return [
+        f"{ROOT}/",
+        f"{ROOT}/?dag=nightly&run=r-1",
+        f"{ROOT}/{run_id}/",
+        f"{ROOT}/{run_id}/view/drift.html",
+        f"{ROOT}/{run_id}/file/drift.html",
+        f"{ROOT}/{run_id}/file/deep/er/a%20b.png",
+        f"{ROOT}/nothing/of/ours",
+        f"{ROOT}/docs",
+        f"{ROOT}/openapi.json",
+    ]
+
+
+def test_nobody_gets_anything_without_a_login(server, viewer, run_id):
+    for path in paths(run_id):
+        assert server.get(path).status_code == 401, path
+        assert server.get(path, headers={"Authorization": "Bearer no-token"}).status_code == 403
+        assert server.get(path, headers=viewer).status_code != 401, path
+
+
+def test_a_user_without_a_role_gets_nothing(server, run_id):
+    nobody = login(None)
+    for path in paths(run_id):
+        assert server.get(path, headers=nobody).status_code == 403, path
+
+
+def test_the_list_shows_each_report_of_a_run(server, viewer, run_id):
+    page = server.get(f"{ROOT}/?dag=nightly&run=r-1", headers=viewer)
+    assert page.status_code == 200
+    assert "script" not in page.text
+    links = re.findall(r'href="([^"]+/view/[^"]+)">([^<]+)<', page.text)
+    assert links == [
+        (f"{ROOT}/{run_id}/view/drift.html", "Drift"),
+        (f"{ROOT}/{run_id}/view/deep/er/a%20b.png", "Picture"),
+        (f"{ROOT}/{run_id}/view/drift.json", "Findings"),
+    ]
+    for link, title in links:
+        shown = server.get(link, headers=viewer)
+        assert shown.status_code == 200
+        assert f"<title>{title}</title>" in shown.text
+        assert server.get(link.replace("/view/", "/file/"), headers=viewer).status_code == 200
+
+
+def test_a_report_is_sent_whole_and_can_act_as_nobody(server, viewer, run_id):
+    html = server.get(f"{ROOT}/{run_id}/file/drift.html", headers=viewer)
+    assert html.text == DRIFT
+    policy = html.headers["content-security-policy"].split("; ")
+    assert "sandbox allow-scripts" in policy
+    assert "default-src 'none'" in policy
+    assert html.headers["x-content-type-options"] == "nosniff"
+    assert html.headers["cache-control"] == "no-store"
+    picture = server.get(f"{ROOT}/{run_id}/file/deep/er/a%20b.png", headers=viewer)
+    assert picture.content == PIXEL
+    assert picture.headers["content-type"] == "image/png"
+    data = server.get(f"{ROOT}/{run_id}/file/drift.json", headers=viewer)
+    assert data.headers["content-type"].startswith("text/plain")
+    page = server.get(f"{ROOT}/{run_id}/view/drift.html", headers=viewer)
+    assert 'sandbox="allow-scripts"' in page.text
+
+
+def test_the_address_of_a_run_leads_to_its_first_report(server, viewer, run_id):
+    answer = server.get(f"{ROOT}/{run_id}/", headers=viewer)
+    assert answer.status_code == 307
+    assert answer.headers["location"] == f"{ROOT}/{run_id}/view/drift.html"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "no-report.json",  # a file of the run that no tag names
+        "../artifacts/no-report.json",
+        "..%2f..%2fmlflow.db",
+        "..%252f..%252fmlflow.db",
+        "%2e%2e/%2e%2e/mlflow.db",
+        "%2fetc%2fpasswd",
+        "/etc/passwd",
+        "..%5c..%5cmlflow.db",
+        "drift.html%00.png",
+        "%2e/drift.html",
+        "deep/%2e%2e/drift.html",
+        "DRIFT.HTML",
+        "drift.html/",
+        "",
+    ],
+)
+def test_no_other_path_is_read(server, viewer, run_id, path):
+    for place in ("view", "file"):
+        answer = server.get(f"{ROOT}/{run_id}/{place}/{path}", headers=viewer)
+        assert answer.status_code == 404, (place, path)
+
+
+@pytest.mark.parametrize(
+    "run", ["0" * 32, "..%2f" * 3, "x'y", "%00", "A" * 32, "models", "0" * 31 + "%0a"]
+)
+def test_no_other_run_is_read(server, viewer, run):
+    assert server.get(f"{ROOT}/{run}/", headers=viewer).status_code == 404
+    assert server.get(f"{ROOT}/{run}/file/drift.html", headers=viewer).status_code == 404
+
+
+def test_a_run_that_is_not_ours_is_not_shown(server, viewer, settings):
+    client = tracking.client(settings)
+    other = client.create_run("0").info.run_id
+    client.log_text(other, DRIFT, "drift.html")
+    client.set_tag(other, "breezeway.reports", '[{"path": "drift.html", "title": "theirs"}]')
+    assert server.get(f"{ROOT}/{other}/file/drift.html", headers=viewer).status_code == 404
+    assert other not in server.get(f"{ROOT}/", headers=viewer).text
+
+
+@pytest.mark.parametrize(
+    "path", ["../../mlflow.db.html", "/etc/passwd.json", "..\\x.html", "%2e%2e/x.png", "x.svg"]
+)
+def test_not_even_a_tag_leads_out_of_its_run(server, viewer, settings, path):
+    tag = f'[{{"path": "{path}", "title": "out"}}]'.replace("\\", "\\\\")
+    run = report(settings, None, "plant/9", {}, **{"breezeway.reports": tag})
+    assert "out" not in server.get(f"{ROOT}/?model=plant", headers=viewer).text
+    assert server.get(f"{ROOT}/{run}/", headers=viewer).status_code == 404
+
+
+def test_titles_are_text(server, viewer, settings):
+    title = "<script>alert(1)</script>"
+    run = report(settings, "nightly/r-2", "plant/3", {"drift.html": title})
+    for page in (f"{ROOT}/?run=r-2", f"{ROOT}/{run}/view/drift.html"):
+        text = server.get(page, headers=viewer).text
+        assert "<script" not in text
+        assert "&lt;script&gt;" in text
+
+
+def test_the_filters(server, viewer, settings, run_id):
+    look_alike = report(settings, "night_y/r-1", "plan/1", {"drift.html": "Drift"})
+
+    def shown(query: str) -> set[str]:
+        page = server.get(f"{ROOT}/?{query}", headers=viewer)
+        assert page.status_code == 200
+        return set(re.findall(rf"{ROOT}/([0-9a-f]{{32}})/view/", page.text)) & {run_id, look_alike}
+
+    today = datetime.now(UTC).date().isoformat()
+    assert shown("") == shown(f"day={today}") == shown("run=r-1") == {run_id, look_alike}
+    assert shown("dag=night_y") == shown("model=plan") == {look_alike}
+    assert shown("dag=nightly&model=plant") == {run_id}
+    assert shown("day=2020-01-01") == shown("dag=other") == set()
+
+
+@pytest.mark.parametrize("query", ["dag=x'%20or%20''='", "model=%22", "run=%60", "day=tomorrow"])
+def test_a_filter_that_no_name_can_have_is_refused(server, viewer, query):
+    assert server.get(f"{ROOT}/?{query}", headers=viewer).status_code == 400
+
+
+def test_newest_first_page_by_page(server, viewer, settings, monkeypatch):
+    from breezeway import reports
+
+    monkeypatch.setattr(reports, "PAGE_RUNS", 2)
+    made = [report(settings, f"paged/{n}", "pump/1", {"drift.html": "Drift"}) for n in range(3)]
+    first = server.get(f"{ROOT}/?dag=paged", headers=viewer).text
+    assert re.findall(r"/([0-9a-f]{32})/view/", first) == made[:0:-1]
+    older = re.search(r'href="([^"]+)">Older<', first)[1].replace("&amp;", "&")
+    second = server.get(older, headers=viewer).text
+    assert re.findall(r"/([0-9a-f]{32})/view/", second) == made[:1]
+    assert "Older" not in second
+
+
+def test_reports_of_a_dag_that_a_user_may_not_see(server, viewer, settings):
+    run = report(settings, "secret/r-1", "plant/3", {"drift.html": "Drift"})
+    assert run not in server.get(f"{ROOT}/", headers=viewer).text
+    assert server.get(f"{ROOT}/{run}/file/drift.html", headers=viewer).status_code == 404
+    admin = login("ADMIN")
+    assert run in server.get(f"{ROOT}/", headers=admin).text
+    assert server.get(f"{ROOT}/{run}/file/drift.html", headers=admin).status_code == 200
+
+
+def test_a_report_that_mlflow_has_lost_is_said_so(server, viewer, settings):
+    run = report(settings, None, "plant/3", {"drift.html": "Drift"})
+    registry.post(
+        settings,
+        "runs/set-tag",
+        run_id=run,
+        key="breezeway.reports",
+        value='[{"path": "gone.html", "title": "Gone"}]',
+    )
+    assert server.get(f"{ROOT}/{run}/file/gone.html", headers=viewer).status_code == 404
+
+
+def test_an_mlflow_that_is_away_is_said_so(server, viewer, monkeypatch, run_id):
+    monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", "http://127.0.0.1:1")
+    answer = server.get(f"{ROOT}/", headers=viewer)
+    assert answer.status_code == 503
+    assert "MLflow does not answer" in answer.text
+
+
+def test_the_plugin_is_in_the_menu_and_on_a_dag_run(server, viewer):
+    plugins = server.get("/api/v2/plugins", headers=login("ADMIN")).json()["plugins"]
+    ours = next(plugin for plugin in plugins if plugin["name"] == "breezeway")
+    views = {view["destination"]: view["href"] for view in ours["external_views"]}
+    assert views == {
+        "nav": f"{ROOT}/",
+        "dag_run": ROOT + "/?dag={DAG_ID}&run={RUN_ID}",
+    }
+    assert (
+        server.get("/api/v2/plugins/importErrors", headers=login("ADMIN")).json()["import_errors"]
+        == []
+    )
