@@ -28,6 +28,7 @@ from kubernetes_asyncio.client import CoreV1Api as AsyncCoreV1Api
 from breezeway.errors import ServiceUnavailable, TryAgain, UsageError
 from breezeway.settings import Settings
 from breezeway_airflow.command import log_record, report_drift, step_options, step_result
+from breezeway_airflow.links import ReportLink
 
 CONTAINER = "base"
 STEP_LABEL = "breezeway-step"
@@ -61,6 +62,7 @@ class PodStep(KubernetesPodOperator):
 
     template_fields = ("arguments",)
     template_fields_renderers = {"arguments": "json"}  # noqa: RUF012 - Airflow's own convention
+    operator_extra_links = (ReportLink(),)
     ui_color = "#e3f2fd"
 
     def __init__(self, *, arguments: dict[str, Any], step: str | None = None, **kwargs: Any):

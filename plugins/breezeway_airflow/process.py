@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator, Context
 
 import breezeway
 from breezeway_airflow.command import log_record, report_drift, step_options, step_result
+from breezeway_airflow.links import ReportLink
 
 GRACE_SECONDS = 10
 """Between asking a process group to end and ending it."""
@@ -43,6 +44,7 @@ class ProcessStep(BaseOperator):
 
     template_fields = ("arguments",)
     template_fields_renderers = {"arguments": "json"}  # noqa: RUF012 - Airflow's own convention
+    operator_extra_links = (ReportLink(),)
     ui_color = "#e3f2fd"
 
     def __init__(self, *, arguments: dict[str, Any], step: str | None = None, **kwargs: Any):

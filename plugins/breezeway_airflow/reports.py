@@ -63,7 +63,6 @@ app = FastAPI(
     docs_url=None,
     redoc_url=None,
     openapi_url=None,
-    redirect_slashes=False,
 )
 
 
