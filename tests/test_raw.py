@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -287,6 +287,35 @@ def test_a_device_longer_than_the_column_is_an_error(mariadb):
     store.create()
     with pytest.raises(DataError, match="too long"):
         store.append(readings(1, device=["x" * 300]))
+
+
+# -- days
+
+
+def test_days_are_counted_in_utc(store):
+    midnight = datetime(2026, 1, 2, tzinfo=UTC)
+    second = timedelta(seconds=1)
+    store.append(readings(4, time=[midnight - second, midnight, midnight + second, START]))
+    first, second_day = date(2026, 1, 1), date(2026, 1, 2)
+    assert store.count_by_day(first, second_day) == {first: 2, second_day: 2}
+    assert store.count_by_day(first, first) == {first: 2}
+    assert store.count_by_day(date(2027, 1, 1), date(2027, 1, 9)) == {}
+
+
+def test_the_devices_of_a_day_are_told_apart_by_case_too(store):
+    store.append(readings(4, device=["b", "a", "A", "a"]))
+    assert store.devices_of(START.date()) == ["A", "a", "b"]
+    assert store.devices_of(date(2026, 1, 2)) == []
+
+
+def test_the_last_readings_before_a_day(store):
+    times = [START + timedelta(hours=6 * n) for n in range(4)]
+    store.append(readings(4, device=["a", "a", "A", "a"], time=times, label=[None, 1, 1, 0]))
+    found = store.last_readings("a", date(2026, 1, 2), 5)
+    assert [time for time, _, _ in found] == [times[1], times[0]]
+    assert [payload for _, payload, _ in found] == readings()["payload"].to_pylist()[1::-1]
+    assert store.last_readings("a", date(2026, 1, 3), 1, "label")[0][2] == 0
+    assert store.last_readings("it's \\", date(2026, 1, 3), 1) == []
 
 
 # -- labels

@@ -5,7 +5,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -307,6 +307,48 @@ class RawStore:
         parts = [_labels_table(block) for block in self._blocks(query, wanted, kinds)]
         return _as_labels(pa.concat_tables(parts) if parts else LABELS.empty_table())
 
+    def count_by_day(self, first: date, last: date) -> dict[date, int]:
+        """How many readings each day (UTC) of a range has; days without any are left out.
+
+        Raises:
+            BreezewayError: the store is away, or has no readings table.
+        """
+        query = (
+            "SELECT DATE(time), COUNT(*) FROM readings "
+            "WHERE time >= {0} AND time < {0} GROUP BY DATE(time)"
+        )
+        rows = self._ask(query, first.isoformat(), (last + timedelta(days=1)).isoformat())
+        return {date.fromisoformat(str(day)): count for day, count in rows}
+
+    def devices_of(self, day: date) -> list[str]:
+        """The names of the devices that have readings on a day (UTC), in order."""
+        # MySQL takes 'a' and 'A' for one name otherwise.
+        device = "device" if self._dialect == "sqlite" else "CAST(device AS BINARY)"
+        query = f"SELECT DISTINCT {device} FROM readings WHERE time >= {{0}} AND time < {{0}}"
+        rows = self._ask(query, day.isoformat(), (day + timedelta(days=1)).isoformat())
+        return sorted(name.decode() if isinstance(name, bytes) else str(name) for (name,) in rows)
+
+    def last_readings(
+        self, device: str, before: date, count: int, label: str | None = None
+    ) -> list[tuple[datetime, str | None, int | None]]:
+        """A device's last readings before a day (UTC): time, payload, label; newest first.
+
+        Args:
+            device: its name.
+            before: the day.
+            count: at most so many.
+            label: the column that holds the label; unset, the label is null.
+        """
+        column = self._engine.dialect.identifier_preparer.quote(label) if label else "NULL"
+        same = "device = {0}" + ("" if self._dialect == "sqlite" else " AND BINARY device = {0}")
+        query = (
+            f"SELECT time, payload, {column} FROM readings WHERE {same} AND time < {{0}} "
+            f"ORDER BY time DESC LIMIT {count:d}"
+        )
+        names = [device] * same.count("{0}")
+        rows = self._ask(query, *names, before.isoformat())
+        return [(_one_time(str(time), "time"), payload, value) for time, payload, value in rows]
+
     def stream(
         self, query: str, chunk_rows: int = 250_000, label: str | None = None
     ) -> Iterator[pa.Table]:
@@ -354,6 +396,16 @@ class RawStore:
                 del whole
         if rows:
             yield _narrow(pa.concat_tables(parts))
+
+    def _ask(self, query: str, *values: str) -> list[tuple]:
+        """A small result; `{0}` in the query stands for the next value."""
+        mark = "?" if self._dialect == "sqlite" else "%s"
+        try:
+            with self._engine.connect() as connection:
+                rows = connection.exec_driver_sql(query.format(mark), values)
+                return [tuple(row) for row in rows]
+        except (sa.exc.DBAPIError, OSError) as error:
+            self._fail(error)
 
     # -- writing
 
