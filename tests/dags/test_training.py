@@ -1,7 +1,8 @@
 """The training DAG: what each choice of steps runs and skips, by Airflow's own scheduling."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,8 @@ from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
+
+ROOT = Path(__file__).parents[2]
 
 TASKS = {
     "preprocess": ["preprocess", "publish_data"],
@@ -89,7 +92,9 @@ def run(dag, steps: list[str]) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in finished.get_task_instances()}
 
 
-def schedule(dag: DAG, steps: list[str], failing: str = "") -> tuple[dict[str, str], list[str]]:
+def schedule(
+    dag: DAG, steps: list[str], failing: str = "", rejecting: bool = False
+) -> tuple[dict[str, str], list[str]]:
     """Lets Airflow's scheduler decide about a run, in which each task that it starts succeeds.
 
     Only the branch is executed. So every choice can be tried in the time of a few real runs.
@@ -115,9 +120,13 @@ def schedule(dag: DAG, steps: list[str], failing: str = "") -> tuple[dict[str, s
             order += [" ".join(sorted(ti.task_id for ti in ready))] if ready else []
             for ti in ready:
                 ti.state = "failed" if ti.task_id == failing else "success"
+                skips = []
                 if ti.task_id == "choose_steps":
-                    for skipped in chosen_by(dag, steps, ti, session):
-                        run.get_task_instance(skipped, session=session).state = "skipped"
+                    skips = chosen_by(dag, steps, ti, session)
+                if ti.task_id == "approve" and rejecting:
+                    skips = dag.get_task("approve").downstream_task_ids  # as Airflow's operator
+                for skipped in skips:
+                    run.get_task_instance(skipped, session=session).state = "skipped"
             session.flush()
         states = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
         return {**states, "dag": str(run.state)}, order
@@ -222,6 +231,70 @@ def test_a_failure_before_a_skipped_end_fails_the_run(dag, monkeypatch, failing:
     step = next(step for step, tasks in TASKS.items() if failing in tasks)
     states, _ = schedule(dag, [step], failing)
     assert states["dag"] == "failed"
+
+
+@pytest.fixture(scope="module")
+def with_contract(dag, tmp_path_factory) -> Callable[[str, str], DAG]:
+    """The DAG as a line of the sensor contract makes it, when it stands in for another."""
+
+    def with_contract(line: str, instead: str) -> DAG:
+        from airflow.dag_processing.dagbag import DagBag
+
+        text = (ROOT / "include" / "sensors.toml").read_text()
+        assert line in text
+        sensors = tmp_path_factory.mktemp("contract") / "sensors.toml"
+        sensors.write_text(text.replace(line, instead))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BREEZEWAY_SENSORS", str(sensors))
+            return DagBag(dag_folder=ROOT / "dags" / "training.py").dags["training"]
+
+    return with_contract
+
+
+@pytest.fixture(scope="module")
+def approving(with_contract) -> DAG:
+    return with_contract("approval = false", "approval = true")
+
+
+@pytest.mark.parametrize("chosen", [*REAL_RUNS, "preprocess promote deploy"])
+def test_a_person_is_asked_before_a_promotion_and_only_then(approving, monkeypatch, chosen) -> None:
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    steps = chosen.split()
+    states, order = schedule(approving, steps)
+    assert states["dag"] == "success"
+    assert states["approve"] == ("success" if "promote" in steps else "skipped")
+    started = " ".join(order).split()
+    assert {task for task in started if states[task] == "success"} == set(started)
+    if "promote" in steps:
+        before = started[: started.index("approve")]
+        assert {"train", "test"} & set(steps) == {"train", "test"} & set(before)
+        assert not {"promote", "deploy"} & set(before)
+
+
+@pytest.mark.parametrize("steps", [list(form.STEPS), ["test", "promote", "deploy"], ["promote"]])
+def test_a_rejection_skips_promotion_and_deployment_and_fails_nothing(
+    approving, monkeypatch, steps
+) -> None:
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    states, _ = schedule(approving, steps, rejecting=True)
+    assert {name for name, state in states.items() if state == "skipped"} >= {"promote", "deploy"}
+    assert states["summary"] == states["dag"] == states["approve"] == "success"
+
+
+def test_an_approval_that_fails_fails_the_run(approving, monkeypatch) -> None:
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    states, _ = schedule(approving, ["promote"], "approve")
+    assert (states["promote"], states["dag"]) == ("upstream_failed", "failed")
+
+
+def test_nobody_is_asked_where_the_contract_does_not_say_so(dag) -> None:
+    assert "approve" not in dag.task_ids
+
+
+def test_drift_starts_it_where_the_contract_says_so(dag, with_contract) -> None:
+    assert type(dag.timetable).__name__ == "NullTimetable"
+    schedule = with_contract("retrain = false", "retrain = true").timetable
+    assert [asset.uri for asset in schedule.asset_condition.objects] == ["breezeway://drift/plant"]
 
 
 BAD_FORMS = {
