@@ -13,7 +13,9 @@ import yaml
 from breezeway.settings import Settings
 from tests.fixtures.chart import CHART, HELM, ROOT, helm
 
-STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary")
+STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary", "drift", "backtest")
+LENDERS = {"canary": "deploy", "drift": "test", "backtest": "test"}
+"""Steps that run in the image of another."""
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 
 AIRFLOW = """\
@@ -146,9 +148,9 @@ def test_a_step_has_what_is_common_and_its_own(chart: Path):
     for step, pod in pods.items():
         (container,) = pod["spec"]["containers"]
         assert container["name"] == "base"
-        image = "deploy" if step == "canary" else step
-        assert container["image"] == f"breezeway/{image}:0.1.0"
-        assert container.get("command", [])[2:] == ["breezeway.steps.canary"] * (step == "canary")
+        assert container["image"] == f"breezeway/{LENDERS.get(step, step)}:0.1.0"
+        command = ["python", "-m", f"breezeway.steps.{step}"] if step in LENDERS else []
+        assert container.get("command", []) == command
         assert pod["spec"]["serviceAccountName"] == "breezeway-step"
         assert ("nodeSelector" in pod["spec"]) == (step == "tune")
         memory = {"tune": "8Gi", "canary": "1Gi"}.get(step, "4Gi")
@@ -172,6 +174,8 @@ def test_a_step_gets_the_secrets_that_it_needs(chart: Path):
         "test": {"raw-store", "mlflow-client"},
         "deploy": {"mlflow-client"},
         "canary": {"mlflow-client"},
+        "drift": {"raw-store", "mlflow-client"},
+        "backtest": {"raw-store", "mlflow-client"},
     }
 
 
@@ -294,7 +298,7 @@ def test_mirror_list(chart: Path):
         ).stdout.splitlines()
 
     images = listed()
-    components = {"airflow", "mlflow", "notebook", "serving", *STEPS} - {"canary"}
+    components = {"airflow", "mlflow", "notebook", "serving", *STEPS} - LENDERS.keys()
     assert {f"breezeway/{component}:0.1.0" for component in components} < set(images)
     there = dict(line.split() for line in listed("REGISTRY=harbor.example/ml"))
     assert list(there) == images

@@ -103,10 +103,10 @@ checksum/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sh
 {{- $own := mergeOverwrite (deepCopy $root.Values.steps.common) (index $root.Values.steps .step) -}}
 {{- $names := $root.Values.secrets -}}
 {{- $secrets := list -}}
-{{- if has .step (list "preprocess" "test") }}
+{{- if has .step (list "preprocess" "test" "drift" "backtest") }}
   {{- $secrets = append $secrets $names.rawStore }}
 {{- end -}}
-{{- if has .step (list "train" "test" "deploy" "canary") }}
+{{- if has .step (list "train" "test" "deploy" "canary" "drift" "backtest") }}
   {{- $secrets = append $secrets $names.mlflowClient }}
 {{- end -}}
 {{- if has .step (list "deploy" "canary") }}
@@ -123,11 +123,10 @@ spec:
   {{- include "breezeway.pod" (dict "root" $root "account" "step" "place" $own) | nindent 2 }}
   containers:
     - name: base
-      {{- if eq .step "canary" }}
-      image: {{ include "breezeway.image" (dict "root" $root "component" "deploy") }}
-      command: [python, -m, breezeway.steps.canary]
-      {{- else }}
-      image: {{ include "breezeway.image" (dict "root" $root "component" .step) }}
+      {{- $lender := get (dict "canary" "deploy" "drift" "test" "backtest" "test") .step }}
+      image: {{ include "breezeway.image" (dict "root" $root "component" ($lender | default .step)) }}
+      {{- if $lender }}
+      command: [python, -m, breezeway.steps.{{ .step }}]
       {{- end }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       {{- include "breezeway.container" . | nindent 6 }}
