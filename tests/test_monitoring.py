@@ -277,6 +277,7 @@ def test_alerts_are_made_of_metrics_that_there_are(monitored: Prometheus):
     [
         ("BreezewayModelLoadFailed", {"model": "broken", "severity": "critical"}),
         ("BreezewayDriftFound", {"model_name": "plant", "severity": "warning"}),
+        ("BreezewaySensorFault", {"model_name": "plant", "severity": "warning"}),
         ("BreezewayDagRunFailed", {"dag_id": "failing", "severity": "warning"}),
     ],
 )
