@@ -43,6 +43,9 @@ DEFAULT_PARAMS: dict[str, float] = {
 """XGBoost parameters where none were tuned."""
 DEFAULT_ROUNDS = 100
 
+GROWTH_ROUNDS = 10
+"""How many boosting rounds lie between two points of a training curve."""
+
 CANDIDATES = 300
 """Thresholds that are tried: at ranks that grow geometrically from the highest score down."""
 
@@ -260,6 +263,9 @@ class OutOfFold(NamedTuple):
     """float64 (rows,): probability; NaN where no fold scored the row."""
     fold: np.ndarray
     """int (rows,): which fold scored it; -1 for none."""
+    growth: np.ndarray
+    """float64 (folds, 2, steps): average precision after each `GROWTH_ROUNDS` boosting rounds,
+    of the rows that the fold's model was fitted on and of those that it scores."""
 
 
 def out_of_fold(
@@ -268,13 +274,29 @@ def out_of_fold(
     """Score every row that a fold scores, by a model fitted without it."""
     score = np.full(len(table.features), np.nan)
     fold_of = np.full(len(table.features), -1)
+    growth = []
     for number, fold in enumerate(split(table.rows, contract)):
         booster = fit(
             table, fold.fit, contract.feature_names, params, rounds=rounds, threads=threads
         )
         score[fold.scored] = booster.inplace_predict(table.features[fold.scored])
         fold_of[fold.scored] = number
-    return OutOfFold(score, fold_of)
+        growth.append([_growth(booster, table, rows) for rows in (fold.fit, fold.scored)])
+    return OutOfFold(score, fold_of, np.array(growth))
+
+
+def _growth(booster: xgb.Booster, table: Table, rows: np.ndarray) -> list[float]:
+    """Average precision on some rows as the trees become more."""
+    features, label = table.features[rows], table.rows.label[rows]
+    rounds = booster.num_boosted_rounds()
+    margin = np.zeros(len(label))
+    values = []
+    for start in range(0, rounds, GROWTH_ROUNDS):
+        # The base score is added each time, which changes no order.
+        trees = (start, min(start + GROWTH_ROUNDS, rounds))
+        margin += booster.inplace_predict(features, iteration_range=trees, predict_type="margin")
+        values.append(scorecard.average_precision(label, margin) or 0.0)
+    return values
 
 
 class ThresholdCurve(NamedTuple):

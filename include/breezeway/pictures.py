@@ -105,6 +105,33 @@ def draw_search(
         _save(figure, path)
 
 
+def draw_training(growth: np.ndarray, rounds: int, rounds_a_step: int, path: Path) -> None:
+    """Draw training curves: average precision over boosting rounds, of rows seen and not seen.
+
+    Args:
+        growth: (folds, 2, steps), as `OutOfFold` has it.
+        rounds: of the models; the last step may be shorter than the others.
+    """
+    shown = np.minimum(rounds_a_step * np.arange(1, growth.shape[2] + 1), rounds)
+    with rc_context(STYLE):
+        figure, axes = _figure(8, 4.6)
+        for kind, colour, label in (
+            (0, GREY, "rows that it was fitted on"),
+            (1, BLUE, "rows that it did not see"),
+        ):
+            axes.plot(shown, growth[:, kind].T, color=colour, lw=0.8, alpha=0.5)
+            mean = growth[:, kind].mean(axis=0)
+            axes.plot(shown, mean, color=colour, lw=2.4, label=f"{label}: {mean[-1]:.3f}")
+        axes.set(
+            title="The model as its trees become more; one thin line a fold, the mean thick",
+            xlabel="boosting rounds",
+            ylabel="average precision",
+            ylim=(0, 1.03),
+        )
+        axes.legend(loc="lower right")
+        _save(figure, path)
+
+
 def draw_precision_recall(
     label: np.ndarray, score: np.ndarray, threshold: float, average: float, path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from breezeway import datasets, model, tracking
+from breezeway import datasets, model, reports, tracking
 from breezeway.contract import load_contract
 from breezeway.errors import DataError, ServiceUnavailable, UsageError
 from breezeway.settings import Settings
@@ -82,8 +82,18 @@ def test_run_holds_the_record(first, client):
             "scorecard.md",
             "scorecard.png",
             "threshold.png",
+            "training_curves.png",
         )
     }
+
+
+def test_files_of_the_run_are_reports(first, settings):
+    run = reports.get(settings, first["run_id"])
+    assert (run.step, run.model, run.airflow_run) == ("train", "mill/1", "training/manual_1")
+    assert {"Scorecard", "Training curves"} <= {report.title for report in run.reports}
+    for report in run.reports:
+        with reports.open_report(settings, run, report.path) as content:
+            assert content.read(8) == b"\x89PNG\r\n\x1a\n" or report.path.endswith(".json")
 
 
 def test_dataset_version_is_an_input_of_the_run(first, client, settings):

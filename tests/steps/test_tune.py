@@ -14,7 +14,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from breezeway import ray_session, tuning
+from breezeway import ray_session, reports, tuning
 from breezeway.contract import load_contract
 from breezeway.errors import ServiceUnavailable, UsageError
 from breezeway.model import DEFAULT_PARAMS, read_table
@@ -26,14 +26,16 @@ COUNT = 4
 ROOT = Path(__file__).parents[2]
 
 
-def start(home: Path, result: Path, count: int, temporary: Path) -> subprocess.Popen:
+def start(home: Path, result: Path, count: int, temporary: Path, mlflow: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "breezeway.steps.tune", "--tag", "v1", "--count", str(count)],
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT / "include"),
             "BREEZEWAY_HOME": str(home),
+            "BREEZEWAY_MLFLOW_URL": mlflow,
             "BREEZEWAY_RESULT": str(result),
+            "BREEZEWAY_RUN_ID": "training/manual_1",
             "TMPDIR": str(temporary),
         },
         cwd=home,
@@ -63,10 +65,10 @@ def short_folder():
 
 
 @pytest.fixture(scope="module")
-def tuned(plant_home, tmp_path_factory, short_folder):
+def tuned(plant_home, tmp_path_factory, short_folder, mlflow_server):
     """A finished step: its result, its log, and what it left in the work folder."""
     result = tmp_path_factory.mktemp("tune") / "result.json"
-    step = start(plant_home, result, COUNT, short_folder)
+    step = start(plant_home, result, COUNT, short_folder, mlflow_server)
     log, _ = step.communicate(timeout=240)
     assert step.returncode == 0, log
     work = plant_home / "work" / "v1"
@@ -90,14 +92,27 @@ def test_result_and_files_tell_of_the_best(tuned):
     assert files["tuning.png"].startswith(b"\x89PNG")
 
 
+def test_the_history_is_a_report(tuned, plant_home, mlflow_server):
+    settings = Settings(home=plant_home, mlflow_url=mlflow_server)
+    result, _, files, _ = tuned
+    run = reports.get(settings, result["run_id"])
+    assert (run.step, run.model, run.airflow_run) == ("tune", "mill", "training/manual_1")
+    assert [report.title for report in run.reports] == ["Tuning history", "Trials", "Parameters"]
+    for report in run.reports:
+        with reports.open_report(settings, run, report.path) as content:
+            assert content.read() == files[report.path]
+
+
 def test_no_process_and_no_folder_is_left(tuned, short_folder):
     assert tuned[3] == []
     assert list(short_folder.iterdir()) == []
 
 
-def start_and_signal(home: Path, result: Path, temporary: Path, number: signal.Signals) -> int:
+def start_and_signal(
+    home: Path, result: Path, temporary: Path, mlflow: str, number: signal.Signals
+) -> int:
     """Send a signal to a step in the midst of its trials; return its exit code."""
-    step = start(home, result, 40, temporary)
+    step = start(home, result, 40, temporary, mlflow)
     for line in step.stdout:
         if "trial 2 of 40" in line:
             break
@@ -120,23 +135,25 @@ def none_left(result: Path, seconds: float) -> bool:
     return not processes_of(result)
 
 
-def test_terminated_nothing_of_it_stays(plant_home, tmp_path, short_folder):
+def test_terminated_nothing_of_it_stays(plant_home, tmp_path, short_folder, mlflow_server):
     result = tmp_path / "result.json"
-    code = start_and_signal(plant_home, result, short_folder, signal.SIGTERM)
+    code = start_and_signal(plant_home, result, short_folder, mlflow_server, signal.SIGTERM)
     assert code == 128 + signal.SIGTERM
     assert none_left(result, 15)
     assert not result.exists()
     assert list(short_folder.iterdir()) == []
 
 
-def test_killed_and_run_again_it_gives_the_same_bytes(tuned, plant_home, tmp_path, short_folder):
+def test_killed_and_run_again_it_gives_the_same_bytes(
+    tuned, plant_home, tmp_path, short_folder, mlflow_server
+):
     """Again in this process, from another folder, whatever else the machine does meanwhile."""
     result = tmp_path / "result.json"
-    code = start_and_signal(plant_home, result, short_folder, signal.SIGKILL)
+    code = start_and_signal(plant_home, result, short_folder, mlflow_server, signal.SIGKILL)
     assert code == -signal.SIGKILL
     output = tmp_path / "params out.json"
     arguments = tune_arguments("--tag", "v1", "--count", str(COUNT), "--output", str(output))
-    tune.run(arguments, Settings(home=plant_home))
+    tune.run(arguments, Settings(home=plant_home, mlflow_url=mlflow_server))
     again = {path.name: path.read_bytes() for path in (plant_home / "work" / "v1").iterdir()}
     assert again == tuned[2]
     assert output.read_bytes() == again["params.json"]
@@ -166,10 +183,13 @@ def test_a_count_that_is_none_is_refused(count):
         tune_arguments("--tag", "v1", f"--count={count}")
 
 
-def test_an_unknown_tag_is_refused_before_ray_starts(plant_home):
+def test_an_unknown_tag_is_refused_before_ray_starts(plant_home, mlflow_server):
     started = time.monotonic()
     with pytest.raises(UsageError, match="v9"):
-        tune.run(tune_arguments("--tag", "v9", "--count", "2"), Settings(home=plant_home))
+        tune.run(
+            tune_arguments("--tag", "v9", "--count", "2"),
+            Settings(home=plant_home, mlflow_url=mlflow_server),
+        )
     assert time.monotonic() - started < 20
 
 

@@ -41,6 +41,17 @@ log = logging.getLogger("breezeway")
 ARTIFACT = "model"
 """The model's name within its run."""
 
+REPORTS = {
+    "reports/scorecard.png": "Scorecard",
+    "reports/training_curves.png": "Training curves",
+    "reports/score_over_time.png": "Score over time",
+    "reports/precision_recall.png": "Precision and recall",
+    "reports/threshold.png": "Threshold",
+    "reports/confusion_matrix.png": "Confusion matrix",
+    "reports/feature_importance.png": "Feature importance",
+    "reports/scorecard.json": "Scorecard (JSON)",
+}
+
 TABLE_FIGURES = {
     "events_hit": "events hit",
     "prompt": "promptly hit",
@@ -139,6 +150,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                     tags = {**keys, "identity": identity, "model_sha256": trained.sha256}
                     run_id = record.log(arguments.run_name, tags, settings, started)
             number = _register(registry, name, run_id, keys, trained.threshold)
+            _tag_reports(registry, settings, run_id, f"{name}/{number}")
     log.info("model %s version %s, from run %s", name, number, run_id)
     shown = {k: v for k, v in trained.figures["model"].items() if k != "rows"}
     return {
@@ -292,6 +304,12 @@ class _Record:
         scored = trained.scores.fold >= 0
         rows, score = self._table.rows.where(scored), trained.scores.score[scored]
         average = model.scorecard.average_precision(rows.label, score) or 0.0
+        pictures.draw_training(
+            trained.scores.growth,
+            trained.rounds,
+            model.GROWTH_ROUNDS,
+            reports / "training_curves.png",
+        )
         pictures.draw_precision_recall(
             rows.label, score, trained.threshold, average, reports / "precision_recall.png"
         )
@@ -421,6 +439,15 @@ def _register(
     tags = {f"breezeway.{key}": value for key, value in keys.items()}
     tags |= {"breezeway.run_id": run_id, "breezeway.threshold": repr(threshold)}
     return str(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
+
+
+def _tag_reports(client: "MlflowClient", settings: Settings, run_id: str, model: str) -> None:
+    """Make the run's files reports of the Airflow run that made them first."""
+    from mlflow.entities import RunTag
+
+    if "breezeway.reports" not in client.get_run(run_id).data.tags:
+        tags = tracking.report_tags(settings, "train", model, REPORTS)
+        client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()])
 
 
 def _scorecard_table(figures: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

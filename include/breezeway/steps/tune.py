@@ -6,7 +6,8 @@ trials at once and Optuna suggests them; bad ones are stopped early. The same ta
 the same parameters again.
 
 The work folder of the tag gets `params.json`, `tuning.json` with every trial, and
-`tuning.png`; the parameters are published onto the dataset version by the next task.
+`tuning.png`; the parameters are published onto the dataset version by the next task. A run in
+MLflow keeps all three for people.
 """
 
 import argparse
@@ -16,9 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from breezeway import tracking
 from breezeway.contract import load_contract
 from breezeway.settings import Settings
 from breezeway.steps.frame import positive_count, run_step, tag_name
+
+REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    tracking.check(settings)
     from breezeway import datasets
 
     version = datasets.open_dataset(settings, arguments.tag)
@@ -63,6 +68,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     for path in (work / "params.json", arguments.output):
         if path:
             _write(path, params)  # last: where it is, the others are
+    run_id = _record(settings, contract.name, version.tag, params, work)
     return {
         "tag": version.tag,
         "params_file": str(work / "params.json"),
@@ -70,7 +76,24 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "rounds": best.rounds,
         "average_precision": best.average_precision,
         "trials": len(trials),
+        "run_id": run_id,
     }
+
+
+def _record(settings: Settings, model: str, tag: str, params: dict[str, Any], folder: Path) -> str:
+    """Keep what was found in an MLflow run; return its id."""
+    tracking.configure(settings)
+    import mlflow
+
+    with tracking.errors(settings):
+        mlflow.set_experiment(model)
+        with mlflow.start_run(run_name=f"tune {tag}", tags={"breezeway.data_tag": tag}) as active:
+            mlflow.log_params({**params["params"], "rounds": params["rounds"]})
+            mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
+            for path in REPORTS:
+                mlflow.log_artifact(str(folder / path))
+            mlflow.set_tags(tracking.report_tags(settings, "tune", model, REPORTS))
+    return active.info.run_id
 
 
 def _write(path: Path, value: Any) -> None:
