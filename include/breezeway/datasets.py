@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 from argparse import ArgumentTypeError
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ def _published(space: Workspace, tag: str, content: str) -> DatasetVersion | Non
     entry = _entries(space.tags()).get(tag)
     if entry is None:
         return None
+    space.fetch(tag)
     version = _read(space, entry)
     if version.hash == content:
         return version
@@ -210,6 +212,37 @@ def find_version(settings: Settings, tag: str) -> DatasetVersion:
     """
     with open_workspace(settings) as space:
         return _find(space, tag)
+
+
+def find_versions(settings: Settings, tags: Sequence[str]) -> list[DatasetVersion]:
+    """As `find_version` for many data tags, without their parameters, at the cost of one.
+
+    Raises:
+        UsageError, DataError, ServiceUnavailable: as for `find_version`.
+    """
+    if not tags:
+        return []
+    with open_workspace(settings) as space:
+        there = space.tags()
+        entries = [_entry(there, tag) for tag in tags]
+        space.fetch(*tags)
+        return [_read(space, entry) for entry in entries]
+
+
+def open_datasets(settings: Settings, tags: Sequence[str]) -> list[DatasetVersion]:
+    """As `open_dataset` for many data tags; those whose files are here cost little.
+
+    Raises:
+        UsageError, DataError, TryAgain, ServiceUnavailable: as for `open_dataset`.
+    """
+    opened = []
+    for version in find_versions(settings, tags):
+        home = _home(settings, version.hash)
+        if folder_hash(file_hashes(home)) == version.hash:
+            opened.append(replace(version, folder=home))
+        else:
+            opened.append(open_dataset(settings, version.tag))
+    return opened
 
 
 def open_dataset(settings: Settings, tag: str) -> DatasetVersion:
@@ -359,13 +392,16 @@ def _find(space: Workspace, tag: str) -> DatasetVersion:
     tags = space.tags()
     match = PARAMS_TAG.fullmatch(tag)
     if match and tag in tags:
-        return _read(space, _entry(tags, match["data"]), tag)
-    entry = _entry(tags, tag)
-    return _read(space, entry, entry.params_tags[-1] if entry.params_tags else None)
+        entry, params_tag = _entry(tags, match["data"]), tag
+    else:
+        entry = _entry(tags, tag)
+        params_tag = entry.params_tags[-1] if entry.params_tags else None
+    space.fetch(entry.tag, *([params_tag] if params_tag else []))
+    return _read(space, entry, params_tag)
 
 
 def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) -> DatasetVersion:
-    space.fetch(entry.tag, *([params_tag] if params_tag else []))
+    """What the fetched tags say."""
     pointer = space.read(entry.tag, "data.dvc")
     hash = _hash_of(pointer) if pointer else None
     if hash is None:

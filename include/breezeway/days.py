@@ -1,0 +1,214 @@
+"""One day of readings (UTC) to one partition of the dataset.
+
+A day's windows reach into the readings before midnight, so these are read too and are no rows
+of the day. Days laid end to end are, bit by bit, what one run over all of them gives.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from breezeway.contract import Contract, Violation
+from breezeway.preprocessing import RAW_SCHEMA, make_dataset
+from breezeway.raw import RawStore
+from breezeway.settings import Settings
+
+DIGEST_LETTERS = 12
+LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")
+"""What a change in each part of a fingerprint means."""
+
+
+def midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def range_query(contract: Contract, first: date, last: date) -> str:
+    """The SELECT of all readings from one day to another, both included."""
+    columns = ["device", "time", "payload", *filter(None, [contract.label.column])]
+    return (
+        f"SELECT {', '.join(columns)} FROM readings "
+        f"WHERE time >= '{first}' AND time < '{last + timedelta(days=1)}'"
+    )
+
+
+def make_day(settings: Settings, contract: Contract, day: date, folder: Path) -> dict[str, Any]:
+    """Make the partition of a day.
+
+    Args:
+        folder: an empty folder; gets what `preprocessing.make_dataset` writes.
+
+    Returns:
+        The manifest; `raw.rows` is 0, and the folder stays empty, where the day has no readings.
+
+    Raises:
+        DataError: too many bad rows, or a batch expectation is not met.
+        ServiceUnavailable: the store is away.
+    """
+    store = RawStore(settings.raw_address)
+    if not store.count_by_day(day, day):
+        return {"raw": {"rows": 0}, "rows": 0, "quarantined": 0, "reasons": {}}
+    labels = _labels(store, contract)
+    query = range_query(contract, day, day)
+    readings = _DayReadings(store, contract, day, query)
+    manifest = make_dataset(
+        readings,
+        contract,
+        labels,
+        query,
+        folder,
+        settings.threads,
+        settings.ray_min_rows,
+        since=midnight(day),
+    )
+    rows = manifest["raw"]["rows"]
+    manifest |= {
+        "day": day.isoformat(),
+        "fingerprint": _fingerprint(contract, labels, day, rows, readings.before),
+    }
+    text = json.dumps(manifest, allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True)
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+class _DayReadings:
+    """A day's readings in chunks, and after them those before midnight that its windows need."""
+
+    def __init__(self, store: RawStore, contract: Contract, day: date, query: str):
+        self._store, self._contract, self._day, self._query = store, contract, day, query
+        self.before = RAW_SCHEMA.empty_table()
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        devices: set[str] = set()
+        for chunk in self._store.stream(self._query, label=self._contract.label.column):
+            devices.update(pc.unique(chunk["device"]).to_pylist())
+            yield chunk
+        self.before = lead_in(self._store, self._contract, devices - {None}, self._day)
+        yield self.before
+
+
+def lead_in(store: RawStore, contract: Contract, devices: set[str], day: date) -> pa.Table:
+    """The good readings of each device that the windows of a day reach back to.
+
+    However long a device was silent: a window is made of readings, not of minutes.
+
+    Returns:
+        As `preprocessing.RAW_SCHEMA`; of each device at most `contract.window - 1` rows.
+    """
+    rows: list[dict[str, Any]] = []
+    for device in sorted(devices):
+        rows += _last_good(store, contract, device, day)
+    return pa.Table.from_pylist(rows, schema=RAW_SCHEMA)
+
+
+def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> list[dict[str, Any]]:
+    wanted = contract.window - 1
+    try:
+        contract.check_device(device)
+    except Violation:
+        return []
+    count = wanted + 1
+    while wanted:
+        found = store.last_readings(device, day, count, contract.label.column)
+        whole = len(found) < count
+        good = _good(contract, found if whole else _whole_times(found))
+        if whole or len(good) >= wanted:
+            kept = sorted(good)[-wanted:]
+            return [{"device": device, "time": t.replace(tzinfo=None), **good[t]} for t in kept]
+        count *= 4
+    return []
+
+
+def _whole_times(found: list[tuple]) -> list[tuple]:
+    """Without the oldest time: of several readings of that time some may be missing."""
+    return [row for row in found if row[0] != found[-1][0]]
+
+
+def _good(contract: Contract, found: list[tuple]) -> dict[datetime, dict[str, Any]]:
+    """By time the reading that preprocessing keeps: the first good one, nulls before all else."""
+    good: dict[datetime, dict[str, Any]] = {}
+    in_order = sorted(
+        found, key=lambda row: (row[1] is not None, row[1] or "", row[2] is not None, row[2] or 0)
+    )
+    for time, payload, label in in_order:
+        if time in good or label not in (None, 0, 1):
+            continue
+        try:
+            contract.parse(payload)
+        except Violation:
+            continue
+        good[time] = {"payload": payload, "label": label}
+    return good
+
+
+def stale_days(
+    settings: Settings, contract: Contract, published: Mapping[date, str]
+) -> dict[date, str]:
+    """Which published days would be made differently today, and what has changed.
+
+    A count tells of late readings. A reading that was changed where it stands is not seen.
+
+    Args:
+        published: day → the fingerprint in its manifest.
+    """
+    if not published:
+        return {}
+    store = RawStore(settings.raw_address)
+    labels = _labels(store, contract)
+    counts = store.count_by_day(min(published), max(published))
+    stale = {}
+    for day in sorted(published):
+        before = lead_in(store, contract, set(store.devices_of(day)), day)
+        found = _fingerprint(contract, labels, day, counts.get(day, 0), before)
+        pairs = zip(LATE, published[day].split("-"), found.split("-"), strict=True)
+        if changed := [what for what, then, now in pairs if then != now]:
+            stale[day] = f"{' and '.join(changed)} changed"
+    return stale
+
+
+def _fingerprint(
+    contract: Contract, labels: pa.Table | None, day: date, rows: int, before: pa.Table
+) -> str:
+    """What a day was made of, short: its rows, labels, lead-in, and what shapes its features."""
+    shape = contract.model_dump(mode="json", include=SHAPING)
+    return "-".join(
+        [
+            str(rows),
+            _digest(_labels_of(labels, day)),
+            _digest([str(row) for row in before.to_pylist()]),
+            _digest(shape),
+        ]
+    )
+
+
+SHAPING = {
+    *("name", "interval_seconds", "device_pattern", "payload", "fields", "features"),
+    *("label", "quarantine"),
+}
+"""The sections of a contract that a partition depends on; the others may change."""
+
+
+def _labels(store: RawStore, contract: Contract) -> pa.Table | None:
+    return store.labels(contract.label.table) if contract.label.table else None
+
+
+def _labels_of(labels: pa.Table | None, day: date) -> list[list[str]]:
+    """The faults of a day, cut at its ends."""
+    if labels is None:
+        return []
+    first, end = midnight(day), midnight(day + timedelta(days=1))
+    overlap = labels.filter((pc.field("start") < end) & (pc.field("end") > first))
+    return sorted(
+        [row["device"], str(max(row["start"], first)), str(min(row["end"], end))]
+        for row in overlap.to_pylist()
+    )
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LETTERS]

@@ -1,0 +1,319 @@
+"""History day by day: a dataset version for each day, and one for a range of them.
+
+The tag `<contract>-day-YYYYMMDD-<n>` is the n-th revision of a day. A tag never moves: a day
+that is made again with other content gets the next number, and with the same content nothing.
+
+As a command: what making a range of days would read, what is published of it, how long it takes.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from breezeway import datasets
+from breezeway.contract import Contract, load_contract
+from breezeway.errors import DataError, TryAgain, UsageError
+from breezeway.settings import Settings
+
+LOOK_BACK_DAYS = 28
+"""How far back a late reading, or a label, makes a day stale by itself."""
+EXAMPLE_DEVICES = 16
+RATE_DAYS = 7
+"""An estimate is made from so many days that were published last."""
+
+_DONE = re.compile(r"(\d+) rows in ([\d.]+) s")
+
+
+def day_range(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def published_days(settings: Settings, name: str) -> dict[date, str]:
+    """The newest tag of each published day, in order of days.
+
+    Args:
+        name: the contract's.
+
+    Raises:
+        ServiceUnavailable: the repository does not answer.
+    """
+    form = re.compile(rf"{re.escape(name)}-day-(\d{{8}})-([1-9]\d*)")
+    newest: dict[date, tuple[int, str]] = {}
+    for version in datasets.versions(settings):
+        if match := form.fullmatch(version.tag):
+            day, number = date.fromisoformat(match[1]), int(match[2])
+            newest[day] = max(newest.get(day, (0, "")), (number, version.tag))
+    return {day: tag for day, (_, tag) in sorted(newest.items())}
+
+
+def fingerprints(settings: Settings, name: str, days: Iterable[date]) -> dict[date, str]:
+    """What the published ones among some days were made of, as `days.stale_days` takes it."""
+    published = published_days(settings, name)
+    wanted = [day for day in days if day in published]
+    found = datasets.find_versions(settings, [published[day] for day in wanted])
+    return {
+        day: version.manifest["fingerprint"] for day, version in zip(wanted, found, strict=True)
+    }
+
+
+def publish_day(
+    settings: Settings, folder: Path, day: date, seconds: float, message: str
+) -> datasets.DatasetVersion:
+    """Publish a day's partition, unless its newest revision has the same content.
+
+    Args:
+        folder: what `days.make_day` wrote.
+        seconds: how long that took; kept in the commit, for estimates.
+        message: of the commit, for people.
+
+    Raises:
+        UsageError: the folder is empty.
+        TryAgain: the day is just being made anew, or another was publishing for too long.
+        ServiceUnavailable: the repository or the remote does not answer, or is full.
+    """
+    name = load_contract(settings.sensors).name
+    lock = FileLock(folder.parent / ".preprocess.lock", timeout=settings.lock_wait_seconds)
+    try:
+        with lock:
+            rows = _manifest(folder)["raw"]["rows"]
+            return _publish_revision(
+                settings,
+                folder,
+                f"{name}-day-{day:%Y%m%d}",
+                f"{message}: {rows} rows in {seconds:g} s",
+            )
+    except Timeout:
+        raise TryAgain(f"Another run is making the day {day}.") from None
+
+
+def _publish_revision(
+    settings: Settings, folder: Path, stem: str, message: str
+) -> datasets.DatasetVersion:
+    content = datasets.folder_hash(datasets.file_hashes(folder))
+    form = re.compile(rf"{re.escape(stem)}-([1-9]\d*)")
+    for _ in range(datasets.PUSH_ATTEMPTS):
+        tags = [version.tag for version in datasets.versions(settings)]
+        numbers = [int(match[1]) for tag in tags if (match := form.fullmatch(tag))]
+        newest = max(numbers, default=0)
+        if newest:
+            version = datasets.find_version(settings, f"{stem}-{newest}")
+            if version.hash == content:
+                return version
+        tag = f"{stem}-{newest + 1}"
+        try:
+            return datasets.publish(settings, folder, tag, message)
+        except UsageError:
+            if not datasets.tag_exists(settings, tag):
+                raise
+            # Another took that number meanwhile; the next one, then.
+    raise TryAgain(f"Others were publishing revisions of {stem!r} all the time.")
+
+
+def open_days(
+    settings: Settings, contract: Contract, first: date, last: date
+) -> dict[date, datasets.DatasetVersion]:
+    """The published days of a range, with their files.
+
+    Raises:
+        UsageError: a day in the midst is not published though the store has readings of it, or
+            none is.
+        DataError: a day was made by a contract with other features.
+        TryAgain, ServiceUnavailable: as for `datasets.open_dataset`.
+    """
+    published = published_days(settings, contract.name)
+    wanted = [day for day in day_range(first, last) if day in published]
+    missing = sorted(set(_counts(settings, first, last)) - set(wanted))
+    if missing or not wanted:
+        named = ", ".join(map(str, (missing or [first])[: datasets.NAMED]))
+        more = f" and {len(missing) - datasets.NAMED} more" if len(missing) > datasets.NAMED else ""
+        raise UsageError(
+            f"The days {named}{more} are not made yet: backfill the DAG history with them first."
+        )
+    versions = datasets.open_datasets(settings, [published[day] for day in wanted])
+    for version in versions:
+        if version.manifest["features"] != contract.feature_names:
+            raise DataError(
+                f"{version.tag} has other features than the sensor contract names now: make "
+                "the day again."
+            )
+    return dict(zip(wanted, versions, strict=True))
+
+
+def compose(settings: Settings, first: date, last: date) -> datasets.DatasetVersion:
+    """Publish a range of days as one dataset version, `<contract>-days-<first>-<last>-<n>`.
+
+    Its content depends on the days' content alone: not on the order in which they were made,
+    nor on how often. Days without readings are no part of it.
+
+    Raises:
+        as for `open_days` and `datasets.publish`.
+    """
+    contract = load_contract(settings.sensors)
+    days = open_days(settings, contract, first, last)
+    settings.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="compose-", dir=settings.work) as folder:
+        _lay_out(contract, days, Path(folder))
+        stem = f"{contract.name}-days-{first:%Y%m%d}-{last:%Y%m%d}"
+        return _publish_revision(settings, Path(folder), stem, f"{len(days)} days")
+
+
+def _lay_out(
+    contract: Contract, days: Mapping[date, datasets.DatasetVersion], folder: Path
+) -> None:
+    for kind in ("features", "quarantine"):
+        for day, version in days.items():
+            for part in sorted((version.folder / kind).glob("part-*.parquet")):
+                (folder / kind).mkdir(exist_ok=True)
+                name = part.name.replace("part-", f"part-{day:%Y%m%d}-")
+                _link(part, folder / kind / name)
+    (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
+    _write_json(folder / "examples.json", _examples(days.values()))
+    _write_json(folder / "manifest.json", _whole_manifest(contract, days))
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
+
+
+def _examples(versions: Iterable[datasets.DatasetVersion]) -> list[dict[str, Any]]:
+    """The newest recorded readings of each device, in an event and outside; of some devices."""
+    newest: dict[str, list[dict[str, Any]]] = {}
+    for version in versions:
+        text = (version.folder / "examples.json").read_text(encoding="utf-8")
+        of_day: dict[str, list[dict[str, Any]]] = {}
+        for example in json.loads(text):
+            of_day.setdefault(example["device"], []).append(example)
+        for device, examples in of_day.items():
+            if len(examples) >= len(newest.get(device, [])):
+                newest[device] = examples
+    names = sorted(newest)
+    step = max(1, -(-len(names) // EXAMPLE_DEVICES))
+    return [example for name in names[::step] for example in newest[name]]
+
+
+def _whole_manifest(
+    contract: Contract, days: Mapping[date, datasets.DatasetVersion]
+) -> dict[str, Any]:
+    from breezeway.days import range_query
+
+    manifests = [version.manifest for version in days.values()]
+    reasons: dict[str, int] = {}
+    for manifest in manifests:
+        for reason, count in manifest["reasons"].items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    raw = [manifest["raw"] for manifest in manifests]
+    return {
+        "contract": contract.name,
+        "query": range_query(contract, min(days), max(days)),
+        "raw": {
+            "rows": sum(each["rows"] for each in raw),
+            "first_time": min(each["first_time"] for each in raw),
+            "last_time": max(each["last_time"] for each in raw),
+        },
+        "rows": sum(manifest["rows"] for manifest in manifests),
+        "quarantined": sum(manifest["quarantined"] for manifest in manifests),
+        "reasons": dict(sorted(reasons.items())),
+        "features": contract.feature_names,
+        "days": {day.isoformat(): version.hash for day, version in days.items()},
+    }
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise UsageError(f"There is no partition of a day in {folder}.")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _counts(settings: Settings, first: date, last: date) -> dict[date, int]:
+    from breezeway.raw import RawStore
+
+    return RawStore(settings.raw_address).count_by_day(first, last)
+
+
+# What a person asks in a shell.
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--first", type=date.fromisoformat, required=True, help="YYYY-MM-DD, UTC")
+    parser.add_argument("--last", type=date.fromisoformat, required=True, help="included")
+    parser.add_argument(
+        "--compose", action="store_true", help="publish the range as one dataset version instead"
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """The days of a range: rows, what is published and whether that is stale; then the time.
+
+    Raises:
+        UsageError: the range ends before it begins.
+        BreezewayError: a store does not answer.
+    """
+    first, last = arguments.first, arguments.last
+    if last < first:
+        raise UsageError(f"--last {last} is before --first {first}.")
+    if arguments.compose:
+        version = compose(settings, first, last)
+        return {"tag": version.tag, "hash": version.hash, "rows": version.manifest["rows"]}
+    return plan(settings, first, last)
+
+
+def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:
+    """What a backfill of a range would do; nothing is made."""
+    from breezeway.days import stale_days
+
+    contract = load_contract(settings.sensors)
+    counts = _counts(settings, first, last)
+    tags = published_days(settings, contract.name)
+    made = fingerprints(settings, contract.name, day_range(first, last))
+    stale = stale_days(settings, contract, made)
+    days = [
+        {
+            "day": day.isoformat(),
+            "rows": counts.get(day, 0),
+            "published": tags.get(day),
+            "stale": stale.get(day),
+        }
+        for day in day_range(first, last)
+        if day in counts or day in tags
+    ]
+    rate = _rows_a_second(settings, list(tags.values())[-RATE_DAYS:])
+    return {
+        "days": days,
+        "rows": sum(counts.values()),
+        **estimate(sum(counts.values()), rate),
+    }
+
+
+def estimate(rows: int, rate: float | None) -> dict[str, Any]:
+    """The time that rows take, one after the other."""
+    if rate is None:
+        return {"seconds": "unknown", "estimated_from": "nothing: none was made before"}
+    return {"seconds": round(rows / rate, 1), "estimated_from": f"{rate:.0f} rows a second"}
+
+
+def _rows_a_second(settings: Settings, tags: list[str]) -> float | None:
+    done = [
+        (int(match[1]), float(match[2]))
+        for version in datasets.find_versions(settings, tags)
+        if (match := _DONE.search(version.message))
+    ]
+    seconds = sum(each for _, each in done)
+    return sum(rows for rows, _ in done) / seconds if seconds else None
