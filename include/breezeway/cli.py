@@ -18,6 +18,7 @@ COMMANDS = {
     "up": ("breezeway.demo:run_and_stay", "the same, and keep the platform until Ctrl-C"),
     "simulate": ("breezeway.simulate:run", "fill the raw store with a simulated plant"),
     "load-readings": ("breezeway.loaders:run", "fill the raw store from CSV files"),
+    "history": ("breezeway.history:run", "what making a range of days would read and cost"),
     "versions": ("breezeway.cli:versions", "list the dataset versions"),
     "lineage": ("breezeway.lineage:run", "from a prediction back to its rows, or forward"),
 }

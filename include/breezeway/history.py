@@ -7,6 +7,7 @@ As a command: what making a range of days would read, what is published of it, h
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -221,6 +222,7 @@ def _whole_manifest(
             "rows": sum(each["rows"] for each in raw),
             "first_time": min(each["first_time"] for each in raw),
             "last_time": max(each["last_time"] for each in raw),
+            "sha256": hashlib.sha256("".join(each["sha256"] for each in raw).encode()).hexdigest(),
         },
         "rows": sum(manifest["rows"] for manifest in manifests),
         "quarantined": sum(manifest["quarantined"] for manifest in manifests),

@@ -1,9 +1,11 @@
 """Publishes dataset versions and their parameters, one writer at a time (pool dataset_versions)."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from breezeway.settings import Settings
 
@@ -72,6 +74,44 @@ class PublishParameters(BaseOperator):
         )
         self.log.info("Parameters %s are commit %s.", version.params_tag, version.params_commit)
         return {"tag": version.params_tag, "commit": version.params_commit}
+
+
+class PublishDay(BaseOperator):
+    """Publishes a day's partition; the same content as that of its newest revision adds nothing.
+
+    A day without readings is skipped.
+
+    Args:
+        made: the task of the step `preprocess` that made it.
+    """
+
+    ui_color = "#e8f5e9"
+
+    def __init__(self, *, made: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.made = made
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Publish.
+
+        Raises:
+            TryAgain: another writer held the lock for too long.
+            ServiceUnavailable: the repository or the remote does not answer, or is full.
+        """
+        from breezeway import history
+
+        made = context["ti"].xcom_pull(self.made)
+        if not made["rows_in"]:
+            raise AirflowSkipException(f"{made['day']} has no readings.")
+        version = history.publish_day(
+            Settings.from_environment(),
+            Path(made["folder"]),
+            date.fromisoformat(made["day"]),
+            made["seconds"],
+            run_name(context),
+        )
+        self.log.info("The day %s is %s, content %s.", made["day"], version.tag, version.hash)
+        return {"tag": version.tag, "commit": version.commit, "hash": version.hash}
 
 
 def run_name(context: Context) -> str:

@@ -1,0 +1,103 @@
+"""History day by day: each run makes one day's partition of the dataset, features and labels,
+as a version of its own.
+
+Every day at midnight (UTC) it makes the day that has just ended, after a while in which late
+readings may still arrive. It also looks at the four weeks before: a day for which readings or
+labels came in since is made again, in a run of its own. A day that is made again and comes out
+the same publishes nothing.
+
+To make or remake a range, use *Backfill* (here, `airflow backfill create --dag-id history`, or
+the REST API). Several days may be made at once; publishing queues. *Failed* as reprocess
+behaviour makes those that failed again, and no others. `breezeway history --first … --last …`
+says before what there is to do.
+
+- **day**: The day to make, in UTC. Empty for the run's own partition, or else for yesterday.
+"""
+
+from datetime import date, timedelta
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.providers.standard.sensors.date_time import DateTimeSensor
+from airflow.sdk import DAG, CronPartitionTimetable, Param, get_current_context, task
+
+from breezeway.settings import Settings
+from breezeway_airflow import form
+from breezeway_airflow.dvc import PublishDay
+from breezeway_airflow.retry import RETRIES
+from breezeway_airflow.step import Step
+
+HELP = form.help_texts(__doc__)
+MODEL, _ = form.contract_defaults(Settings.from_environment())
+DAY = (
+    "params.day or dag_run.partition_key "
+    "or (dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d')"
+)
+
+with DAG(
+    dag_id="history",
+    description="One day of readings to one partition of the dataset",
+    doc_md=__doc__,
+    schedule=CronPartitionTimetable(
+        "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
+    ),
+    catchup=False,
+    max_active_runs=16,
+    default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
+    tags=["breezeway"],
+    params={
+        "day": Param(
+            None,
+            type=["null", "string"],
+            title="Day",
+            description_md=HELP["day"],
+            pattern="^$|^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        ),
+    },
+) as dag:
+    arrivals = DateTimeSensor(
+        task_id="wait_for_arrivals",
+        target_time=f"{{{{ macros.ds_add({DAY}, 1) }}}}T00:15:00+00:00",
+        mode="reschedule",
+        poke_interval=60,
+    )
+
+    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
+    def find_published(day: str) -> dict[str, str]:
+        """The published days that may be stale, with what they were made of.
+
+        Late readings may belong to any day of the last weeks. A day that is made by hand or by a
+        backfill can change those that follow: their first windows reach back to it.
+        """
+        from breezeway import history
+
+        made = date.fromisoformat(day)
+        scheduled = get_current_context()["dag_run"].run_type == "scheduled"
+        away = timedelta(days=history.LOOK_BACK_DAYS)
+        near = (
+            history.day_range(made - away, made - timedelta(days=1))
+            if scheduled
+            else history.day_range(made + timedelta(days=1), made + away)
+        )
+        found = history.fingerprints(Settings.from_environment(), MODEL, near)
+        return {day.isoformat(): value for day, value in found.items()}
+
+    published = find_published(f"{{{{ {DAY} }}}}")
+    preprocess = Step(
+        task_id="preprocess",
+        arguments={
+            "day": f"{{{{ {DAY} }}}}",
+            "published": "{{ ti.xcom_pull('find_published') | tojson }}",
+        },
+    )
+    publish = PublishDay(task_id="publish", made="preprocess", pool="dataset_versions")
+
+    @task(execution_timeout=timedelta(minutes=2))
+    def choose_stale(made: dict) -> list[dict[str, str]]:
+        """A form for each day that is to be made again."""
+        return [{"day": day} for day in made["stale"]]
+
+    remake = TriggerDagRunOperator.partial(
+        task_id="remake", trigger_dag_id="history", logical_date=None
+    ).expand(conf=choose_stale(preprocess.output))
+
+    arrivals >> published >> preprocess >> publish
