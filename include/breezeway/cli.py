@@ -19,6 +19,9 @@ COMMANDS = {
     "simulate": ("breezeway.simulate:run", "fill the raw store with a simulated plant"),
     "load-readings": ("breezeway.loaders:run", "fill the raw store from CSV files"),
     "history": ("breezeway.history:run", "what making a range of days would read and cost"),
+    "label-queue": ("breezeway.label_queue:run", "pick what is most worth labelling"),
+    "import-labels": ("breezeway.labels:run", "bring labels back, with who gave them"),
+    "backtest": ("breezeway.backtest:run", "how models trained as of some dates would have done"),
     "versions": ("breezeway.cli:versions", "list the dataset versions"),
     "lineage": ("breezeway.lineage:run", "from a prediction back to its rows, or forward"),
 }

@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from breezeway.errors import DataError, InternalError
 from breezeway.holdout import TrainingScope, training_scope
 from breezeway.scorecard import Rows
 from breezeway.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SEED = 20260101
 
@@ -105,7 +108,19 @@ def read_table(folder: Path, contract: Contract) -> Table:
             raise DataError(f"{part.name}: the column {min(missing)} is missing.")
         table = pq.read_table(part, columns=["device", "time", "label", *names])
         tables.append(table.filter(table["label"].is_valid()))
-    table = pa.concat_tables(tables)
+    return labelled_table(pa.concat_tables(tables), contract)
+
+
+def labelled_table(table: "pa.Table", contract: Contract) -> Table:
+    """Order labelled readings with their features; keep back what the contract keeps back.
+
+    Args:
+        table: device, time, label (none is null) and the features.
+
+    Raises:
+        DataError: no row has a label, or the labels hold one class only.
+    """
+    names = contract.feature_names
     if not len(table):
         raise DataError("label: no row has one, and a model learns from labelled rows only.")
     rows = scorecard.rows_of(table)

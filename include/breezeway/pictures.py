@@ -288,3 +288,35 @@ def _thin(points: int, keep: np.ndarray | None = None) -> np.ndarray:
     shown = np.zeros(points, dtype=bool)
     shown[np.linspace(0, points - 1, min(points, SHOWN_POINTS)).astype(int)] = True
     return np.flatnonzero(shown if keep is None else shown | keep)
+
+
+def draw_backtest(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw a backtest: how each date's model did on the period that followed.
+
+    Args:
+        figures: by date, as `backtest.judge` gives them.
+    """
+    dates = np.array([each["date"] for each in figures], dtype="datetime64[D]")
+    drawn = (
+        ("average precision", "average_precision", 1, BLUE),
+        ("false episodes a day of a device", "false_episodes_per_day", 1, RED),
+        ("median delay, minutes", "median_delay_seconds", 60, ORANGE),
+    )
+    with rc_context(STYLE):
+        figure, panels = _figure(12, 3.6, 4)
+        for panel, (title, name, unit, colour) in zip(panels, drawn, strict=False):
+            values = [np.nan if each[name] is None else each[name] / unit for each in figures]
+            panel.plot(dates, values, "o-", color=colour)
+            panel.set(title=title, ylim=(0, None))
+        events = np.array([each["events"] for each in figures])
+        hit = np.array([each["events_hit"] for each in figures])
+        panels[-1].bar(dates, events, color=PALE, label="events")
+        panels[-1].bar(dates, hit, color=BLUE, label="hit")
+        panels[-1].set(title="events")
+        panels[-1].legend()
+        for panel in panels:
+            locator = AutoDateLocator(maxticks=5)
+            panel.xaxis.set_major_locator(locator)
+            panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        figure.supxlabel("trained as of", fontsize=10)
+        _save(figure, path)

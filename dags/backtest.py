@@ -1,0 +1,66 @@
+"""Backtest: a model trained on what was known at a date, judged on the week that follows, as if
+it had been in service then.
+
+Use *Backfill* for a range: one run for each Monday in it, several at once if you like. Each keeps
+its figures in MLflow, and with them a table and a picture of all dates so far: see *Reports*.
+The days have to be there before: backfill the DAG **history** with them. By itself the DAG
+judges, every Monday, what was known a week before. `breezeway backtest --dry-run` says before what
+there is to do and how long it takes.
+
+- **date**: The date, in UTC: rows before it and labels known before it train. Empty for the run's
+  own partition.
+- **days**: Days from the date on that the model is judged on.
+"""
+
+from datetime import timedelta
+
+from airflow.providers.standard.sensors.date_time import DateTimeSensor
+from airflow.sdk import DAG, CronPartitionTimetable, Param
+
+from breezeway_airflow import form
+from breezeway_airflow.retry import RETRIES
+from breezeway_airflow.step import Step
+
+HELP = form.help_texts(__doc__)
+DATE = "params.date or dag_run.partition_key"
+
+with DAG(
+    dag_id="backtest",
+    description="How models trained as of earlier dates would have done",
+    doc_md=__doc__,
+    schedule=CronPartitionTimetable(
+        "0 0 * * 1", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
+    ),
+    catchup=False,
+    max_active_runs=4,
+    default_args={**RETRIES, "execution_timeout": timedelta(hours=12)},
+    tags=["breezeway"],
+    params={
+        "date": Param(
+            None,
+            type=["null", "string"],
+            title="Date",
+            description_md=HELP["date"],
+            pattern="^$|^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        ),
+        "days": Param(
+            7,
+            type="integer",
+            title="Days",
+            description_md=HELP["days"],
+            minimum=1,
+            maximum=366,
+        ),
+    },
+) as dag:
+    # The last day of the period is made in the night after it.
+    history = DateTimeSensor(
+        task_id="wait_for_history",
+        target_time=f"{{{{ macros.ds_add({DATE}, params.days) }}}}T04:00:00+00:00",
+        mode="reschedule",
+        poke_interval=600,
+    )
+    backtest = Step(
+        task_id="backtest", arguments={"date": f"{{{{ {DATE} }}}}", "days": "{{ params.days }}"}
+    )
+    history >> backtest
