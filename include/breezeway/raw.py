@@ -328,6 +328,19 @@ class RawStore:
         rows = self._ask(query, day.isoformat(), (day + timedelta(days=1)).isoformat())
         return sorted(name.decode() if isinstance(name, bytes) else str(name) for (name,) in rows)
 
+    def devices_ahead(self, moment: datetime) -> dict[str, tuple[int, datetime]]:
+        """Devices with readings dated after a moment: how many, and the latest time.
+
+        Raises:
+            BreezewayError: the store is away, or has no readings table.
+        """
+        query = "SELECT device, COUNT(*), MAX(time) FROM readings WHERE time > {0} GROUP BY device"
+        after = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return {
+            str(device): (count, _one_time(str(latest), "time"))
+            for device, count, latest in self._ask(query, after)
+        }
+
     def last_readings(
         self, device: str, before: date, count: int, label: str | None = None
     ) -> list[tuple[datetime, str | None, int | None]]:
