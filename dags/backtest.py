@@ -8,7 +8,7 @@ judges, every Monday, what was known a week before. `breezeway backtest --dry-ru
 there is to do and how long it takes.
 
 - **date**: The date, in UTC: rows before it and labels known before it train. Empty for the run's
-  own partition.
+  own partition, or else for the one whose days end today.
 - **days**: Days from the date on that the model is judged on.
 """
 
@@ -22,7 +22,10 @@ from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 HELP = form.help_texts(__doc__)
-DATE = "params.date or dag_run.partition_key"
+DATE = (
+    "params.date or dag_run.partition_key "
+    "or (dag_run.run_after - macros.timedelta(days=params.days)).strftime('%Y-%m-%d')"
+)
 
 with DAG(
     dag_id="backtest",

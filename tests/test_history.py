@@ -1,0 +1,232 @@
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from breezeway import cli, datasets, days, history
+from breezeway.contract import Contract, load_contract
+from breezeway.errors import UsageError
+from breezeway.preprocessing import make_dataset
+from breezeway.raw import RawStore
+from breezeway.settings import Settings
+from tests.fixtures.plant import CONTRACT
+
+FIRST = date(2026, 3, 1)
+DAYS = 5
+LAST = FIRST + timedelta(days=DAYS - 1)
+EVERY = history.day_range(FIRST, LAST)
+
+
+def payload(generator: np.random.Generator) -> str:
+    warmth = None if generator.random() < 0.1 else round(generator.normal(60, 5), 3)
+    return json.dumps({"env": {"temperature": warmth}, "torque": round(generator.normal(40, 3), 3)})
+
+
+def readings() -> list[dict]:
+    """Of one device all day, of one that has fewer than a window a day, of one that is silent for
+    days; around midnight bad ones and two of one time."""
+    generator = np.random.default_rng(5)
+    rows = []
+    for number, day in enumerate(EVERY):
+        midnight = days.midnight(day)
+        times = {
+            "mill-0": [midnight + timedelta(minutes=30 * n) for n in range(48)],
+            "mill-1": [midnight + timedelta(hours=8 * n) for n in range(3)],
+            "mill-2": [midnight + timedelta(minutes=n) for n in range(20) if number in (0, 4)],
+            "pump": [midnight],
+        }
+        rows += [
+            {"device": device, "time": time, "payload": payload(generator)}
+            for device, each in times.items()
+            for time in each
+        ]
+        for minute in range(1, 15):
+            late = midnight + timedelta(days=1, minutes=-minute)
+            rows.append({"device": "mill-0", "time": late, "payload": "broken"})
+        twice = midnight + timedelta(hours=23, minutes=30)
+        rows += [
+            {"device": "mill-0", "time": twice, "payload": payload(generator)} for _ in range(2)
+        ]
+    return rows
+
+
+FAULT = {
+    "device": "mill-0",
+    "start": days.midnight(FIRST) + timedelta(hours=22),
+    "end": days.midnight(FIRST) + timedelta(hours=27),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A home with a contract, and a raw store with five days of readings and a fault."""
+    text = CONTRACT.format(by="time").replace('column = "label"', 'table = "labels"')
+    text += "\n[quarantine]\nmax_share = 0.4\n"
+    sensors = tmp_path / "sensors.toml"
+    sensors.write_text(text, encoding="utf-8")
+    settings = Settings(home=tmp_path / "a home", sensors=sensors)
+    store = RawStore(settings.raw_address)
+    store.create()
+    store.append(pa.Table.from_pylist(readings()), labels=pa.Table.from_pylist([FAULT]))
+    return settings
+
+
+def contract_of(settings: Settings) -> Contract:
+    return load_contract(settings.sensors)
+
+
+def make(settings: Settings, day: date) -> Path:
+    folder = settings.work / str(day) / "dataset"
+    number = len(list(folder.parent.glob("dataset*"))) if folder.parent.exists() else 0
+    folder = folder.with_name(f"dataset{number}")
+    folder.mkdir(parents=True)
+    days.make_day(settings, contract_of(settings), day, folder)
+    return folder
+
+
+def publish(settings: Settings, *made: date) -> list[str]:
+    return [history.publish_day(settings, make(settings, d), d, 2, "made").tag for d in made]
+
+
+def late(settings: Settings, time: datetime, device: str = "mill-0") -> None:
+    text = '{"env": {"temperature": 61}, "torque": 39}'
+    row = {"device": device, "time": time, "payload": text}
+    RawStore(settings.raw_address).append(pa.Table.from_pylist([row]))
+
+
+def stale(settings: Settings) -> dict[date, str]:
+    contract = contract_of(settings)
+    return days.stale_days(settings, contract, history.fingerprints(settings, contract.name, EVERY))
+
+
+def table(folders: list[Path]) -> pa.Table:
+    parts = [pq.read_table(part) for f in folders for part in sorted((f / "features").iterdir())]
+    return pa.concat_tables(parts).sort_by([("device", "ascending"), ("time", "ascending")])
+
+
+def bits(column: pa.ChunkedArray) -> list:
+    if pa.types.is_floating(column.type):
+        return column.to_numpy().view(np.int64).tolist()
+    return column.to_pylist()
+
+
+def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
+    contract, store = contract_of(home), RawStore(home.raw_address)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    query = days.range_query(contract, FIRST, LAST)
+    once = make_dataset(
+        store.stream(query), contract, store.labels(), query, whole, 2, home.ray_min_rows
+    )
+    folders = [make(home, day) for day in EVERY]
+    joined, expected = table(folders), table([whole])
+    assert joined.schema == expected.schema
+    assert len(joined) == once["rows"] > 150
+    for name in joined.column_names:
+        assert bits(joined[name]) == bits(expected[name]), name
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in folders]
+    for count in ("rows", "quarantined"):
+        assert sum(manifest[count] for manifest in manifests) == once[count]
+    assert sum(manifest["raw"]["rows"] for manifest in manifests) == len(readings())
+
+
+def test_a_window_reaches_over_days_of_silence(home):
+    before = days.lead_in(RawStore(home.raw_address), contract_of(home), {"mill-2"}, LAST)
+    assert len(before) == contract_of(home).window - 1
+    assert before["time"].to_pylist()[-1].date() == FIRST
+
+
+def test_the_same_day_again_publishes_nothing_and_a_late_reading_a_revision(home):
+    assert publish(home, FIRST) == publish(home, FIRST) == ["mill-day-20260301-1"]
+    late(home, days.midnight(FIRST) + timedelta(hours=2, seconds=1))
+    assert publish(home, FIRST) == ["mill-day-20260301-2"]
+    assert history.published_days(home, "mill") == {FIRST: "mill-day-20260301-2"}
+
+
+def test_late_readings_and_labels_make_days_stale(home):
+    publish(home, *EVERY[:3])
+    assert stale(home) == {}
+    # The windows of the next day begin with it: that day is stale as well, and no other.
+    late(home, days.midnight(EVERY[1]) + timedelta(hours=23, minutes=40))
+    assert stale(home) == {
+        EVERY[1]: "its readings changed",
+        EVERY[2]: "the readings before it changed",
+    }
+    publish(home, *EVERY[1:3])
+    assert stale(home) == {}
+    start = days.midnight(EVERY[2]) - timedelta(hours=1)
+    fault = {"device": "mill-1", "start": start, "end": start + timedelta(hours=2)}
+    RawStore(home.raw_address).append_labels(pa.Table.from_pylist([fault]))
+    assert stale(home) == dict.fromkeys(EVERY[1:3], "its labels changed")
+
+
+def test_a_contract_that_makes_other_features_makes_every_day_stale(home):
+    publish(home, FIRST)
+    text = home.sensors.read_text()
+    home.sensors.write_text(
+        text.replace("false_episodes_per_day = 2", "false_episodes_per_day = 3")
+    )
+    assert stale(home) == {}
+    home.sensors.write_text(text.replace('"std", "max"', '"std", "min"'))
+    assert stale(home) == {FIRST: "the sensor contract changed"}
+
+
+def test_a_range_has_the_same_content_in_whatever_order_its_days_were_made(home, tmp_path):
+    made = EVERY[:3]
+    publish(home, FIRST)
+    late(home, days.midnight(FIRST) + timedelta(hours=2, seconds=1))
+    publish(home, *reversed(made))
+    whole = history.compose(home, FIRST, made[-1])
+    assert whole.tag == "mill-days-20260301-20260303-1"
+    assert history.compose(home, FIRST, made[-1]) == whole
+    other = Settings(home=tmp_path / "other", raw_url=home.raw_address, sensors=home.sensors)
+    publish(other, *made)
+    assert history.compose(other, FIRST, made[-1]).hash == whole.hash
+
+    opened = datasets.open_dataset(home, whole.tag)
+    assert len(table([opened.folder])) == whole.manifest["rows"]
+    recorded = json.loads((opened.folder / "examples.json").read_text())
+    assert {example["device"] for example in recorded} == {"mill-0", "mill-1", "mill-2"}
+
+
+def test_a_range_with_a_day_that_is_not_made_is_refused(home):
+    publish(home, FIRST)
+    with pytest.raises(UsageError, match="2026-03-02, 2026-03-03, 2026-03-04, 2026-03-05"):
+        history.compose(home, FIRST, LAST)
+    with pytest.raises(UsageError, match="2026-02-01"):
+        history.compose(home, date(2026, 2, 1), date(2026, 2, 2))
+
+
+def test_a_day_without_readings_is_empty(home):
+    folder = home.work / "none"
+    folder.mkdir(parents=True)
+    manifest = days.make_day(home, contract_of(home), date(2026, 2, 1), folder)
+    assert manifest["raw"]["rows"] == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dry_run_names_days_rows_and_the_time(home, monkeypatch, capsys):
+    monkeypatch.setenv("BREEZEWAY_HOME", str(home.home))
+    monkeypatch.setenv("BREEZEWAY_SENSORS", str(home.sensors))
+    words = ["history", "--first", str(FIRST), "--last", str(LAST)]
+
+    def said() -> dict:
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        return json.loads(capsys.readouterr().out)
+
+    before = said()
+    assert [day["day"] for day in before["days"]] == [str(day) for day in EVERY]
+    assert before["rows"] == sum(day["rows"] for day in before["days"]) == len(readings())
+    assert before["seconds"] == "unknown"
+    publish(home, FIRST)
+    after = said()
+    assert after["days"][0]["published"] == "mill-day-20260301-1"
+    rate = before["days"][0]["rows"] / 2  # it was published as made in 2 s
+    assert after["seconds"] == pytest.approx(len(readings()) / rate, abs=0.1)
+    late(home, datetime(2026, 3, 1, 5, 0, 1, tzinfo=UTC))
+    assert said()["days"][0]["stale"] == "its readings changed"
