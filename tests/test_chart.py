@@ -13,8 +13,8 @@ import yaml
 from breezeway.settings import Settings
 from tests.fixtures.chart import CHART, HELM, ROOT, helm
 
-STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary", "drift", "backtest")
-LENDERS = {"canary": "deploy", "drift": "test", "backtest": "test"}
+STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary", "drift", "backtest", "labels")
+LENDERS = {"canary": "deploy", "drift": "test", "backtest": "test", "labels": "preprocess"}
 """Steps that run in the image of another."""
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 
@@ -153,7 +153,7 @@ def test_a_step_has_what_is_common_and_its_own(chart: Path):
         assert container.get("command", []) == command
         assert pod["spec"]["serviceAccountName"] == "breezeway-step"
         assert ("nodeSelector" in pod["spec"]) == (step == "tune")
-        memory = {"tune": "8Gi", "canary": "1Gi"}.get(step, "4Gi")
+        memory = {"tune": "8Gi", "canary": "1Gi", "labels": "1Gi"}.get(step, "4Gi")
         assert container["resources"]["limits"]["memory"] == memory
 
 
@@ -169,13 +169,14 @@ def test_a_step_gets_the_secrets_that_it_needs(chart: Path):
     }
     assert secrets == {
         "preprocess": {"raw-store"},
-        "tune": set(),
+        "tune": {"mlflow-client"},
         "train": {"mlflow-client"},
         "test": {"raw-store", "mlflow-client"},
         "deploy": {"mlflow-client"},
         "canary": {"mlflow-client"},
         "drift": {"raw-store", "mlflow-client"},
         "backtest": {"raw-store", "mlflow-client"},
+        "labels": {"raw-store"},
     }
 
 
