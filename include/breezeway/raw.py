@@ -1,5 +1,7 @@
 """Raw readings: appended once, read by one SELECT that cannot write, in memory that stays flat."""
 
+import hashlib
+import json
 import logging
 import re
 import sqlite3
@@ -53,6 +55,9 @@ LABELS = pa.schema(
 """Fault intervals; who said so and when are null where nobody noted it."""
 
 _NOTES = ("labelled_by", "labelled_at")
+
+REVIEWS = pa.schema([*LABELS, ("fault", pa.bool_())])
+"""Stretches of readings that a person has looked at, and whether each is a fault."""
 
 CHUNK_BYTES = 256 << 20
 """A chunk is handed over when it reaches this, however few its rows."""
@@ -150,6 +155,18 @@ _labels = sa.Table(
     sa.Column("labelled_by", sa.String(255)),
     sa.Column("labelled_at", _utc),
     sa.Index("labels_device_start", "device", "start_time"),
+    **_mysql_table,
+)
+_reviews = sa.Table(
+    "reviews",
+    _metadata,
+    sa.Column("content", sa.String(64), primary_key=True),
+    sa.Column("device", sa.String(255), nullable=False),
+    sa.Column("start_time", _utc, nullable=False),
+    sa.Column("end_time", _utc, nullable=False),
+    sa.Column("fault", sa.SmallInteger, nullable=False),
+    sa.Column("labelled_by", sa.String(255), nullable=False),
+    sa.Column("labelled_at", _utc, nullable=False),
     **_mysql_table,
 )
 _loads = sa.Table(
@@ -283,6 +300,53 @@ class RawStore:
                 return self._insert(connection, "labels", _labels_to_insert(labels))
         except (sa.exc.DBAPIError, OSError) as error:
             self._fail(error)
+
+    def append_reviews(self, reviews: pa.Table) -> int:
+        """Keep what people said of stretches of readings; each fault becomes a label.
+
+        In one transaction. What the same person has said of the same stretch before changes
+        nothing.
+
+        Args:
+            reviews: as `REVIEWS`, nothing of it null.
+
+        Returns:
+            Number of those that were new.
+
+        Raises:
+            DataError: a device has no readings, or a stretch ends before it begins.
+            ServiceUnavailable: the store is away.
+            TryAgain: another was writing the same.
+        """
+        whole = _as_schema(reviews, REVIEWS)
+        labels = _labels_to_insert(whole)
+        keys = [_review_key(row) for row in whole.to_pylist()]
+        try:
+            with self._engine.begin() as connection:
+                for device in sorted(set(whole["device"].to_pylist())):
+                    self._expect_device(connection, device)
+                known = set(connection.execute(sa.select(_reviews.c.content)).scalars())
+                rows = {key: row for row, key in enumerate(keys) if key not in known}
+                unknown = pa.array(rows.values(), pa.int64())
+                new, fault = labels.take(unknown), whole["fault"].take(unknown)
+                kept = new.append_column("content", pa.array(rows, pa.string()))
+                self._insert(
+                    connection, "reviews", kept.append_column("fault", fault.cast(pa.int8()))
+                )
+                self._insert(connection, "labels", new.filter(fault))
+                return len(rows)
+        except sa.exc.IntegrityError:
+            raise TryAgain("Another was importing the same labels.") from None
+        except (sa.exc.DBAPIError, OSError) as error:
+            self._fail(error)
+
+    def reviews(self) -> pa.Table:
+        """Stretches that a person has looked at, as `LABELS`; none where nobody has yet."""
+        try:
+            there = sa.inspect(self._engine).has_table("reviews")
+        except (sa.exc.DBAPIError, OSError) as error:
+            self._fail(error)
+        return self.labels("reviews") if there else LABELS.empty_table()
 
     def labels(self, table: str = "labels") -> pa.Table:
         """All fault intervals, by device and start.
@@ -442,6 +506,11 @@ class RawStore:
             # Another process was faster; MySQL has no IF NOT EXISTS here.
             if not re.search("already exists|Duplicate key name", str(error.orig)):
                 raise
+
+    def _expect_device(self, connection: sa.Connection, device: str) -> None:
+        readings = sa.select(_readings.c.id).where(_readings.c.device == device).limit(1)
+        if connection.execute(readings).first() is None:
+            raise DataError(f"The raw store has no readings of a device {device!r}.")
 
     def _note_load(self, connection: sa.Connection, content: str, source: str) -> bool:
         """Enter a load in the ledger; False when it is there. Locks out the same load."""
@@ -694,6 +763,12 @@ def _as_labels(table: pa.Table) -> pa.Table:
             "expected a later time."
         )
     return table
+
+
+def _review_key(review: dict[str, Any]) -> str:
+    """The same where the same person says the same of the same stretch, whenever that is."""
+    said = [str(review[name]) for name in ("device", "start", "end", "fault", "labelled_by")]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _labels_to_insert(table: pa.Table) -> pa.Table:

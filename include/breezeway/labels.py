@@ -1,0 +1,168 @@
+"""Take labels back: what people said of stretches of readings goes into the table of labels.
+
+The file is the `queue.csv` of `label-queue` with its column `label` filled in (`fault` or
+`normal`; rows without are left out), or Label Studio's export in JSON. A fault may be narrowed
+by changing its start and end. Each label keeps who gave it and when. The same file again changes
+nothing. The next dataset version has the new labels, and so has the model that is trained on it.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from breezeway.contract import load_contract
+from breezeway.errors import DataError, UsageError
+from breezeway.raw import REVIEWS, RawStore
+from breezeway.settings import Settings
+
+VERDICTS = {"fault": True, "normal": False}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="queue.csv filled in, or an export in JSON")
+    parser.add_argument(
+        "--by", required=True, help="who labelled; an export's own names come before this one"
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, int]:
+    return keep(settings, read(arguments.file, arguments.by))
+
+
+def keep(settings: Settings, reviews: pa.Table) -> dict[str, int]:
+    """Bring reviews into the raw store.
+
+    Args:
+        reviews: as `raw.REVIEWS`.
+
+    Returns:
+        `read`, and of these `new` and `faults`.
+
+    Raises:
+        UsageError: the contract's labels are no table that `import-labels` could fill.
+        DataError: a device has no readings, or a stretch ends before it begins.
+        ServiceUnavailable, TryAgain: of the raw store.
+    """
+    contract = load_contract(settings.sensors)
+    if contract.label.table != "labels":
+        raise UsageError(
+            f'{settings.sensors.name}: label: expected table = "labels", which imported labels '
+            f"go into; found {contract.label.table or contract.label.column!r}."
+        )
+    store = RawStore(settings.raw_address)
+    store.create()
+    new = store.append_reviews(reviews)
+    faults = sum(reviews["fault"].to_pylist())
+    return {"read": len(reviews), "new": new, "faults": faults}
+
+
+def read(path: Path, by: str) -> pa.Table:
+    """Read a file of labels: a table as CSV, or Label Studio's export as JSON.
+
+    Args:
+        by: who labelled, where the file does not say.
+
+    Returns:
+        As `raw.REVIEWS`.
+
+    Raises:
+        UsageError: there is no such file, or it is neither.
+        DataError: a value is wrong; row and column are in the message.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}.") from None
+    now = datetime.now(UTC)
+    if path.suffix == ".csv":
+        return table(csv.DictReader(text.splitlines()), by, now, f"{path}: row")
+    if path.suffix == ".json":
+        try:
+            tasks = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}.") from None
+        return pa.Table.from_pylist(list(_annotations(tasks, by, path)), REVIEWS)
+    raise UsageError(f"{path}: expected a file .csv or .json.")
+
+
+def table(
+    rows: Iterable[Mapping[str, Any]], by: str, at: datetime, where: str = "label"
+) -> pa.Table:
+    """Make `raw.REVIEWS` of rows with `device`, `start`, `end` (ISO 8601; naive is UTC) and
+    `label` (`fault`, `normal`, or empty for none).
+
+    Args:
+        by, at: who labelled, and when.
+        where: what a row is called in messages.
+
+    Raises:
+        DataError: a column is missing or a value is wrong.
+    """
+    reviews = []
+    for number, row in enumerate(rows, 1):
+        missing = {"device", "start", "end", "label"} - row.keys()
+        if missing:
+            raise DataError(f"{where} {number}: {min(missing)!r} is missing.")
+        label = str(row["label"] or "").strip().lower()
+        if not label:
+            continue
+        if label not in VERDICTS:
+            raise DataError(f"{where} {number}: label: {label!r}, expected fault or normal.")
+        if not isinstance(row["device"], str):
+            raise DataError(f"{where} {number}: device: {row['device']!r}, expected text.")
+        start, end = (_time(row[key], f"{where} {number}: {key}") for key in ("start", "end"))
+        reviews.append(_review(row["device"], start, end, VERDICTS[label], by, at))
+    return pa.Table.from_pylist(reviews, REVIEWS)
+
+
+def _annotations(tasks: Any, by: str, path: Path) -> Iterator[dict[str, Any]]:
+    """Each finished annotation: the stretch that was looked at, and the faults marked in it."""
+    try:
+        for task in tasks:
+            data = task["data"]
+            for annotation in task.get("annotations", []):
+                if annotation.get("was_cancelled"):
+                    continue
+                who, when = _author(annotation, by), annotation.get("updated_at")
+                at = _time(when, "updated_at") if when else datetime.now(UTC)
+                bounds = [_time(data[key], key) for key in ("start", "end")]
+                yield _review(data["device"], *bounds, False, who, at)
+                for region in annotation["result"]:
+                    value = region["value"]
+                    if "fault" in value.get("timeserieslabels", []):
+                        bounds = [_time(value[key], key) for key in ("start", "end")]
+                        yield _review(data["device"], *bounds, True, who, at)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: expected an export of Label Studio in JSON, of tasks that label-queue made: "
+            f"{type(error).__name__} {error}."
+        ) from None
+
+
+def _author(annotation: Mapping[str, Any], by: str) -> str:
+    author = annotation.get("completed_by")
+    return author.get("email") or by if isinstance(author, dict) else by
+
+
+def _review(
+    device: str, start: datetime, end: datetime, fault: bool, by: str, at: datetime
+) -> dict[str, Any]:
+    values = (device, start, end, by, at, fault)
+    return dict(zip(REVIEWS.names, values, strict=True))
+
+
+def _time(value: Any, where: str) -> datetime:
+    """ISO 8601, or Unix milliseconds as Label Studio marks them."""
+    try:
+        if isinstance(value, (int, float)):
+            return datetime.fromtimestamp(value / 1000, UTC)
+        time = datetime.fromisoformat(value)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, OSError):
+        raise DataError(f"{where}: {value!r} is no time such as 2026-01-31T12:00:00Z.") from None

@@ -1,0 +1,36 @@
+"""Bring labels into the raw store, with who gave them and when.
+
+They come as a JSON list of objects with `device`, `start` and `end` (ISO 8601, UTC where no zone
+is named) and `label`: `fault` or `normal`. What the same person said of the same stretch before
+changes nothing.
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from breezeway.settings import Settings
+from breezeway.steps.frame import run_step
+
+
+def _json_list(text: str) -> list[dict[str, Any]]:
+    value = json.loads(text)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise argparse.ArgumentTypeError("expected a JSON list of objects")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--labels", type=_json_list, required=True, help="a JSON list of objects")
+    parser.add_argument("--by", required=True, help="who gave them")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from breezeway import labels
+
+    return labels.keep(settings, labels.table(arguments.labels, arguments.by, datetime.now(UTC)))
+
+
+if __name__ == "__main__":
+    run_step("labels", __doc__, add_arguments, run)
