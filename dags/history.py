@@ -14,11 +14,17 @@ says before what there is to do.
 - **day**: The day to make, in UTC. Empty for the run's own partition, or else for yesterday.
 """
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.providers.standard.sensors.date_time import DateTimeSensor
-from airflow.sdk import DAG, CronPartitionTimetable, Param, get_current_context, task
+from airflow.sdk import (
+    DAG,
+    CronPartitionTimetable,
+    Param,
+    PokeReturnValue,
+    get_current_context,
+    task,
+)
 
 from breezeway.settings import Settings
 from breezeway_airflow import form
@@ -28,6 +34,8 @@ from breezeway_airflow.step import Step
 
 HELP = form.help_texts(__doc__)
 MODEL, _ = form.contract_defaults(Settings.from_environment())
+ARRIVALS = timedelta(days=1, minutes=15)
+"""After the beginning of a day its readings are taken to be complete."""
 DAY = (
     "params.day or dag_run.partition_key "
     "or (dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d')"
@@ -54,23 +62,22 @@ with DAG(
         ),
     },
 ) as dag:
-    arrivals = DateTimeSensor(
-        task_id="wait_for_arrivals",
-        target_time=f"{{{{ macros.ds_add({DAY}, 1) }}}}T00:15:00+00:00",
-        mode="reschedule",
-        poke_interval=60,
-    )
 
-    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
-    def find_published(day: str) -> dict[str, str]:
-        """The published days that may be stale, with what they were made of.
+    @task.sensor(poke_interval=60, timeout=timedelta(hours=1), mode="reschedule")
+    def find_published(day: str) -> PokeReturnValue:
+        """Wait until late readings have arrived, then find the published days that may be stale.
 
-        Late readings may belong to any day of the last weeks. A day that is made by hand or by a
-        backfill can change those that follow: their first windows reach back to it.
+        They may belong to any day of the last weeks. A day that is made by hand or by a backfill
+        can change those that follow: their first windows reach back to it.
+
+        Returns:
+            Day → what it was made of.
         """
         from breezeway import history
 
         made = date.fromisoformat(day)
+        if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:
+            return PokeReturnValue(False)
         scheduled = get_current_context()["dag_run"].run_type == "scheduled"
         away = timedelta(days=history.LOOK_BACK_DAYS)
         near = (
@@ -79,9 +86,8 @@ with DAG(
             else history.day_range(made + timedelta(days=1), made + away)
         )
         found = history.fingerprints(Settings.from_environment(), MODEL, near)
-        return {day.isoformat(): value for day, value in found.items()}
+        return PokeReturnValue(True, {day.isoformat(): value for day, value in found.items()})
 
-    published = find_published(f"{{{{ {DAY} }}}}")
     preprocess = Step(
         task_id="preprocess",
         arguments={
@@ -89,15 +95,21 @@ with DAG(
             "published": "{{ ti.xcom_pull('find_published') | tojson }}",
         },
     )
-    publish = PublishDay(task_id="publish", made="preprocess", pool="dataset_versions")
+    publish = PublishDay(
+        task_id="publish",
+        made="preprocess",
+        skip_when_none_is_stale=["choose_stale"],
+        pool="dataset_versions",
+    )
 
     @task(execution_timeout=timedelta(minutes=2))
     def choose_stale(made: dict) -> list[dict[str, str]]:
         """A form for each day that is to be made again."""
         return [{"day": day} for day in made["stale"]]
 
-    remake = TriggerDagRunOperator.partial(
+    stale = choose_stale(preprocess.output)
+    TriggerDagRunOperator.partial(
         task_id="remake", trigger_dag_id="history", logical_date=None
-    ).expand(conf=choose_stale(preprocess.output))
+    ).expand(conf=stale)
 
-    arrivals >> published >> preprocess >> publish
+    find_published(f"{{{{ {DAY} }}}}") >> preprocess >> publish >> stale

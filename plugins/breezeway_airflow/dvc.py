@@ -1,11 +1,12 @@
 """Publishes dataset versions and their parameters, one writer at a time (pool dataset_versions)."""
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.bases.skipmixin import SkipMixin
 
 from breezeway.settings import Settings
 
@@ -76,20 +77,23 @@ class PublishParameters(BaseOperator):
         return {"tag": version.params_tag, "commit": version.params_commit}
 
 
-class PublishDay(BaseOperator):
+class PublishDay(BaseOperator, SkipMixin):
     """Publishes a day's partition; the same content as that of its newest revision adds nothing.
 
-    A day without readings is skipped.
+    A day without readings publishes nothing.
 
     Args:
         made: the task of the step `preprocess` that made it.
+        skip_when_none_is_stale: task ids. They have to stand directly behind this one.
     """
 
+    inherits_from_skipmixin = True
     ui_color = "#e8f5e9"
 
-    def __init__(self, *, made: str, **kwargs: Any):
+    def __init__(self, *, made: str, skip_when_none_is_stale: Sequence[str] = (), **kwargs: Any):
         super().__init__(**kwargs)
         self.made = made
+        self.skip_when_none_is_stale = skip_when_none_is_stale
 
     def execute(self, context: Context) -> dict[str, str]:
         """Publish.
@@ -98,19 +102,24 @@ class PublishDay(BaseOperator):
             TryAgain: another writer held the lock for too long.
             ServiceUnavailable: the repository or the remote does not answer, or is full.
         """
+        made = context["ti"].xcom_pull(self.made)
+        result = self._publish(made, run_name(context)) if made["rows_in"] else {}
+        for day, why in made["stale"].items():
+            self.log.info("The day %s is to be made again: %s.", day, why)
+        if not made["stale"]:
+            # Skipping leaves `execute` by an exception, so the result goes its own way.
+            context["ti"].xcom_push("return_value", result)
+            tasks = [self.dag.get_task(task) for task in self.skip_when_none_is_stale]
+            self.skip(context["ti"], tasks)
+        return result
+
+    def _publish(self, made: dict[str, Any], message: str) -> dict[str, str]:
         from breezeway import history
 
-        made = context["ti"].xcom_pull(self.made)
-        if not made["rows_in"]:
-            raise AirflowSkipException(f"{made['day']} has no readings.")
-        version = history.publish_day(
-            Settings.from_environment(),
-            Path(made["folder"]),
-            date.fromisoformat(made["day"]),
-            made["seconds"],
-            run_name(context),
-        )
-        self.log.info("The day %s is %s, content %s.", made["day"], version.tag, version.hash)
+        day, folder = date.fromisoformat(made["day"]), Path(made["folder"])
+        settings = Settings.from_environment()
+        version = history.publish_day(settings, folder, day, made["seconds"], message)
+        self.log.info("The day %s is %s, content %s.", day, version.tag, version.hash)
         return {"tag": version.tag, "commit": version.commit, "hash": version.hash}
 
 
