@@ -1,13 +1,10 @@
-"""What is drift and what is a plant's usual day; Evidently's reports for a person."""
-
-import json
+"""What is drift and what is a plant's usual day."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from breezeway import drift
-from breezeway.errors import DataError
 
 DEVICES = [f"press-{number}" for number in range(8)]
 
@@ -28,7 +25,10 @@ def plant(days: int, seed: int, change=lambda device, value: value, first_day: i
 
 def found(current: pa.Table, reference: pa.Table | None = None, by_device: bool = False) -> set:
     reference = reference or plant(14, seed=0)
-    findings = drift.find_drift(reference, current, ["value"], by_device=by_device)
+    time = reference["time"].cast(pa.int64()).to_numpy()
+    unit = drift.unit_length(int(time.min()), int(time.max()))
+    old, new = (drift.Hours(table.to_reader(), ["value"], unit) for table in (reference, current))
+    (findings,) = drift.find_drift(old, new, false_discovery_rate=0.02, by_device=by_device)
     return {(finding.device, finding.change) for finding in findings}
 
 
@@ -87,45 +87,3 @@ def test_too_short_a_reference_finds_nothing():
 def test_a_finding_reads_as_a_sentence():
     finding = drift.Finding("oil", "press-3", "level", 1.5, 1e-6)
     assert str(finding) == "oil of press-3 is +1.50 standard deviations from its level (p = 1e-06)"
-
-
-def rows(count: int, seed: int, shift: float = 0.0) -> pa.Table:
-    generator = np.random.default_rng(seed)
-    return pa.table(
-        {
-            "calm": generator.normal(0, 1, count),
-            "moved": generator.normal(shift, 1, count),
-            "absent": np.full(count, np.nan),
-        }
-    )
-
-
-def test_the_report_shows_the_columns_that_can_be_compared(tmp_path):
-    drift.report_drift(
-        rows(2000, 1), rows(2000, 2, shift=1.0), ["calm", "moved", "absent"], tmp_path
-    )
-    metrics = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))["metrics"]
-    shown = {metric["config"].get("column") for metric in metrics} - {None}
-    assert shown == {"calm", "moved"}
-    assert "<html" in (tmp_path / "drift.html").read_text(encoding="utf-8")[:2000]
-
-
-def test_nothing_to_compare(tmp_path):
-    with pytest.raises(DataError, match="nothing to compare"):
-        drift.report_drift(rows(10, 1), rows(10, 2), ["absent"], tmp_path)
-
-
-def test_classification_report(tmp_path):
-    generator = np.random.default_rng(0)
-    label = (generator.random(500) < 0.2).astype(np.int8)
-    score = np.clip(label * 0.4 + generator.random(500) * 0.6, 0, 1)
-    drift.report_classification(label, score, 0.5, tmp_path)
-    assert (tmp_path / "classification.html").stat().st_size > 100_000
-    assert "Precision" in (tmp_path / "classification.json").read_text(encoding="utf-8")
-
-
-def test_a_sample_is_the_same_each_time():
-    table = rows(20_000, 1).select(["calm", "moved"])
-    assert drift.sample(table).equals(drift.sample(table))
-    assert len(drift.sample(table)) == drift.SAMPLE_ROWS
-    assert drift.sample(table.slice(0, 7)).equals(table.slice(0, 7))

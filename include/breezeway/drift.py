@@ -1,34 +1,42 @@
 """Has what comes in changed since training?
 
-`find_drift` decides; Evidently's report, whose tests take neighbouring readings for independent
-and so find drift on every quiet day, is for a person to read.
+`find_drift` decides, with a stated rate of false alarms.
+
+Readings follow each other closely, so a million of them are no million observations. What
+stands for itself is a day (or a device, where the model is to work on new ones). Rows are summed up
+by device and hour; each hour is compared with the same hour of the week in the reference; a day's
+hours give a few figures; and a figure of a new day has to stand out from how days of the
+reference differ among themselves.
 """
 
-import json
 import math
+import tempfile
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from breezeway import scorecard
-from breezeway.errors import DataError
-
-SAMPLE_ROWS = 2_000
-"""Rows of either side that go into a report: enough for its tests and pictures, and its cost
-grows with them."""
-
-DAY = 86_400_000_000
+HOUR = 3_600_000_000
 """Microseconds."""
-SHORTEST_BLOCK = 60_000_000
+DAY = 24 * HOUR
+SHORTEST_UNIT = 60_000_000
+MONTH_DAYS = 365.25 / 12
 MIN_UNITS = 8
 """Of the reference: with fewer there is no telling what is usual."""
-FALSE_DISCOVERY_RATE = 0.01
-MIN_EFFECT = {"level": 0.25, "spread": math.log(1.25), "missing": 0.05}
-"""Changes that are too small to matter, however sure: a level in standard deviations of the
-reference's rows, a logarithm of the ratio of spreads, a share of missing values."""
+MIN_WEEKS = 3
+"""Of the reference, for an hour to be compared with the same hour of the week; with fewer it is
+compared with the same hour of the day."""
+MIN_FLEET = 5
+"""Devices: from so many on each is compared with the median of all as well."""
+CHANGES = ("level", "spread", "profile", "missing")
+MIN_EFFECT = {"level": 0.25, "spread": math.log(1.25), "profile": 0.25, "missing": 0.05}
+"""Changes that are too small to matter, however sure: `level` and `profile` in standard
+deviations of the reference's rows, a logarithm of the ratio of spreads, a share of missing
+values."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class Finding:
     Args:
         column: of the features, or `score`.
         device: whose; None where all of them changed together.
-        change: `level`, `spread` or `missing`.
+        change: `level`, `spread` (within an hour), `profile` (the day's course: how far its hours
+            lie from what they usually are, apart from the level) or `missing`.
         effect: as `MIN_EFFECT` counts it, with its sign.
         p_value: before it was set against those of all that was compared.
     """
@@ -49,6 +58,10 @@ class Finding:
     effect: float
     p_value: float
 
+    @property
+    def place(self) -> tuple[str, str | None]:
+        return self.column, self.device
+
     def __str__(self) -> str:
         where = f" of {self.device}" if self.device else ""
         match self.change:
@@ -56,234 +69,553 @@ class Finding:
                 how = f"is {self.effect:+.2f} standard deviations from its level"
             case "spread":
                 how = f"varies {math.exp(self.effect):.2f} times as much"
+            case "profile":
+                how = f"does not follow its usual day, by {self.effect:.2f} standard deviations"
             case _:
                 how = f"is missing {self.effect:+.1%} of the time"
         return f"{self.column}{where} {how} (p = {self.p_value:.1g})"
 
 
-class Summary(NamedTuple):
-    """Figures of blocks of rows: float64 (blocks, columns) each, but for the first three."""
+class Cube(NamedTuple):
+    """Figures of one column: float64 (devices, units, hours), NaN where there are none.
 
-    device: np.ndarray
-    """int (blocks,): index into the names of the devices."""
-    block: np.ndarray
-    """int (blocks,): number of the stretch of time since 1970."""
-    rows: np.ndarray
-    """int (blocks,)."""
+    A unit that is no day has one hour.
+    """
+
     level: np.ndarray
     spread: np.ndarray
-    """Logarithm of the standard deviation; NaN where a column does not vary."""
+    """Logarithm of the standard deviation within the hour; NaN where nothing varies."""
     missing: np.ndarray
+    """Share of the rows."""
+    constant: np.ndarray
+    """Whether (1 or 0) all of at least `STUCK_ROWS` values were the same."""
+
+    def of(self, devices: np.ndarray) -> "Cube":
+        return Cube(*(part[devices] for part in self))
+
+    def of_units(self, units: slice) -> "Cube":
+        return Cube(*(part[:, units] for part in self))
+
+
+STUCK_ROWS = 3
+
+
+class Hours:
+    """Rows, summed up by device and hour, in a database that spills to disk.
+
+    Args:
+        rows: batches of `device`, `time` and the columns; any number of them.
+        columns: float64 columns; what is not finite is missing.
+        unit: microseconds of a unit: `DAY`, or less where there are few days.
+        threads: of the database.
+    """
+
+    def __init__(
+        self, rows: pa.RecordBatchReader, columns: Sequence[str], unit: int = DAY, threads: int = 2
+    ):
+        self.columns = list(columns)
+        self.unit = unit
+        self._spill = tempfile.TemporaryDirectory(prefix="breezeway-drift-")
+        self._connection = duckdb.connect(
+            config={
+                "threads": threads,
+                "memory_limit": "256MB",
+                "temp_directory": self._spill.name,
+            }
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+        hour = unit // 24 if unit == DAY else unit
+        figures = ", ".join(
+            f"count(c{k}) AS n{k}, avg(c{k}) AS m{k}, stddev_pop(c{k}) AS s{k}"
+            for k in range(len(self.columns))
+        )
+        values = ", ".join(
+            f"CASE WHEN isfinite({_quoted(name)}) THEN {_quoted(name)} END AS c{k}"
+            for k, name in enumerate(self.columns)
+        )
+        self._connection.register("incoming", rows)
+        self._connection.execute(
+            f"CREATE TABLE hours AS SELECT device, hour, count(*) AS rows, {figures} FROM "
+            f"(SELECT device, epoch_us(time) // {hour} AS hour, {values} FROM incoming) "
+            "GROUP BY device, hour"
+        )
+        self._connection.unregister("incoming")
+        found = self._connection.execute(
+            "SELECT DISTINCT device FROM hours ORDER BY device"
+        ).fetchnumpy()
+        self.devices = np.asarray(found["device"], dtype=str)
+        a_unit = unit // hour
+        found = self._connection.execute(
+            f"SELECT DISTINCT hour // {a_unit} AS unit FROM hours ORDER BY unit"
+        ).fetchnumpy()
+        self.units = np.asarray(found["unit"], dtype=np.int64)
+        """int (units,): number of each unit since 1970."""
+        self._hours = a_unit
+        self.weekly = unit == DAY and len(self.units) >= 7 * MIN_WEEKS
+        self._connection.execute("CREATE TABLE names (device VARCHAR, number INTEGER)")
+        self._connection.execute(
+            "INSERT INTO names SELECT device, row_number() OVER (ORDER BY device) - 1 FROM "
+            "(SELECT DISTINCT device FROM hours)"
+        )
+
+    def _cells(self, figures: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        found = self._connection.execute(
+            f"SELECT number, hour, rows, {figures} FROM hours JOIN names USING (device)"
+        ).fetchnumpy()
+        hour = np.asarray(found["hour"], dtype=np.int64)
+        unit = np.searchsorted(self.units, hour // self._hours)
+        cell = (np.asarray(found["number"]) * len(self.units) + unit) * self._hours
+        return cell + hour % self._hours, found
+
+    def _cube(self, cell: np.ndarray, values: np.ndarray, empty: float = np.nan) -> np.ndarray:
+        cube = np.full(len(self.devices) * len(self.units) * self._hours, empty)
+        cube[cell] = values
+        return cube.reshape(len(self.devices), len(self.units), self._hours)
+
+    def rows(self) -> np.ndarray:
+        """Number of rows: float64 (devices, units, hours)."""
+        cell, found = self._cells("0 AS nothing")
+        return self._cube(cell, found["rows"], 0.0)
+
+    def cube(self, column: str) -> Cube:
+        k = self.columns.index(column)
+        cell, found = self._cells(f"n{k} AS n, m{k} AS mean, s{k} AS deviation")
+        count = np.asarray(found["n"], dtype=np.float64)
+        mean, deviation = (
+            np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan)
+            for name in ("mean", "deviation")
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = np.where(deviation > 0, np.log(deviation), np.nan)
+        constant = (deviation == 0) & (count >= STUCK_ROWS)
+        missing = 1 - count / found["rows"]
+        return Cube(*(self._cube(cell, part) for part in (mean, spread, missing, constant)))
+
+    def scale(self, column: str) -> float:
+        """Standard deviation of rows about their device's mean; NaN where there are none."""
+        k = self.columns.index(column)
+        variance = self._connection.execute(
+            f"SELECT sum(n{k} * (s{k} ** 2 + (m{k} - middle) ** 2)) / sum(n{k}) FROM hours JOIN "
+            f"(SELECT device, sum(n{k} * m{k}) / sum(n{k}) AS middle FROM hours GROUP BY device) "
+            "USING (device)"
+        ).fetchone()[0]
+        return math.nan if variance is None else math.sqrt(variance)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def unit_length(first: int, last: int) -> int:
+    """A day; for a reference of few days so much less that it has enough units.
+
+    Args:
+        first, last: times of the reference, in microseconds.
+    """
+    if last // DAY - first // DAY + 1 >= MIN_UNITS:
+        return DAY
+    return max(SHORTEST_UNIT, (last - first) // (2 * MIN_UNITS))
 
 
 def find_drift(
-    reference: pa.Table, current: pa.Table, columns: list[str], *, by_device: bool
-) -> list[Finding]:
-    """What has changed between two tables, by more than chance and by enough to matter.
+    reference: Hours,
+    current: Hours,
+    *,
+    false_discovery_rate: float,
+    by_device: bool = False,
+    nights: int | None = None,
+    without: Collection[tuple[str, str]] = (),
+) -> list[list[Finding]]:
+    """What has changed, by more than chance and by enough to matter.
 
-    Readings follow each other closely, so a million of them are no million observations. Rows
-    are summed up in units that stand for themselves: days (shorter stretches, where the
-    reference has few days), or devices where the model is to work on new ones. A change has to
-    stand out from how units of the reference differ among themselves: a t-test of the mean of
-    the new units against theirs, for all devices together and for each by itself, each device
-    measured against its own level. Of what is found, for all together and for single devices,
-    one in a hundred is expected to be wrong [Benjamini and Hochberg 1995].
+    Each figure of new units (days) is set against the units of the reference by a t-test: for
+    all devices together, by their median, and for each device by itself, by what sets it apart
+    from that median. Where nothing has changed, anything is found in at most the share
+    `false_discovery_rate` of the times [Benjamini and Hochberg 1995].
 
-    Works badly with a short reference: what changes with the seasons is not known from a week.
+    Works badly with a short reference: what changes with the seasons is not known from a month.
 
     Args:
-        reference: rows of the training data: `device`, `time` and the columns.
-        current: recent rows of the same form.
-        columns: float64 columns of both; NaN is missing.
-        by_device: whether the reference's devices are others than the current ones.
+        reference: of the training data.
+        current: recent rows, in the same units.
+        false_discovery_rate: 0 to 1; half of it for all devices together, half for single ones.
+        by_device: whether the current devices are others than those of the reference; devices
+            are the units then.
+        nights: each unit of `current` is judged by itself and together with so many before it,
+            which finds smaller changes later; unset, all units are judged together.
+        without: columns of devices, `(device, column)`, that are left out.
 
     Returns:
-        The findings, the surest first. None where the reference has fewer than `MIN_UNITS`.
+        Findings, the surest first: for each unit of `current`, or one list for all of them.
+        Empty where the reference has fewer than `MIN_UNITS`.
 
     References:
         Benjamini, Hochberg (1995), Controlling the false discovery rate, Journal of the Royal
         Statistical Society B 57.
     """
-    names = np.unique(np.concatenate([_names(reference), _names(current)]))
-    block = _block_length(reference)
-    old, new = (summarise(table, columns, names, block) for table in (reference, current))
-    scale = np.array([np.nanstd(reference[name].to_numpy()) or np.nan for name in columns])
-    fleet: list[Finding] = []
-    single: list[Finding] = []
-    for change, unit in (("level", scale), ("spread", None), ("missing", None)):
-        before, after = getattr(old, change), getattr(new, change)
-        if unit is not None:
-            before, after = before / unit, after / unit
-        fleet += _compare(columns, None, change, *_fleet(old, new, before, after, by_device))
-        if not by_device:
-            for number in np.unique(new.device):
-                mine = before[old.device == number], after[new.device == number]
-                single += _compare(columns, str(names[number]), change, *mine)
-    return sorted(_discoveries(fleet) + _discoveries(single), key=lambda found: found.p_value)
+    tests = [
+        test
+        for figure in _figures(reference, current, by_device, nights is None, without)
+        for test in _tests(figure, nights)
+    ]
+    groups = 1 if nights is None else len(current.units)
+    return [_findings(tests, group, false_discovery_rate) for group in range(groups)]
 
 
-def summarise(table: pa.Table, columns: list[str], names: np.ndarray, block: int) -> Summary:
-    """Sum up the rows of each device in each stretch of `block` microseconds."""
-    device = np.searchsorted(names, np.asarray(table["device"]).astype(str))
-    number = scorecard.microseconds(table["time"]) // block
-    key = np.stack([device, number])
-    (device, number), place, rows = np.unique(key, axis=1, return_inverse=True, return_counts=True)
-    place = place.reshape(-1)
-    level, spread, missing = (np.full((len(rows), len(columns)), np.nan) for _ in range(3))
-    for position, name in enumerate(columns):
-        value = table[name].to_numpy()
-        there = ~np.isnan(value)
-        count = np.bincount(place[there], minlength=len(rows))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.bincount(place[there], value[there], len(rows)) / count
-            deviation = np.square(value[there] - mean[place[there]])
-            variance = np.bincount(place[there], deviation, len(rows)) / count
-            spread[:, position] = np.where(variance > 0, np.log(variance) / 2, np.nan)
-        level[:, position] = mean
-        missing[:, position] = 1 - count / rows
-    # A block that was cut off says little of how a whole one is.
-    whole = rows >= np.median(rows) / 2
-    return Summary(*(part[whole] for part in (device, number, rows, level, spread, missing)))
+def replay(
+    reference: Hours, *, false_discovery_rate: float, nights: int, by_device: bool = False
+) -> list[list[Finding]]:
+    """What `find_drift` finds in each unit of a reference, set against all others of it.
+
+    On readings that are quiet each finding is a false one: so it measures how often this plant
+    gives them.
+
+    Returns:
+        Findings for each of `reference.units`; with `by_device` for each device.
+    """
+    tests = [
+        test
+        for figure in _figures(reference, None, by_device, False, ())
+        for test in _tests(figure, nights)
+    ]
+    groups = tests[0].p_value.shape[1] if tests else 0
+    return [_findings(tests, group, false_discovery_rate) for group in range(groups)]
 
 
-def _names(table: pa.Table) -> np.ndarray:
-    return np.unique(np.asarray(table["device"]).astype(str))
+@dataclass(frozen=True)
+class SensorFault:
+    """What is wrong with a device, or with one of its sensors, and is no drift.
+
+    Args:
+        fault: `silent`, `stuck`, `clock`, `invalid` or `new device`.
+        columns: the features that are not to be judged for it; empty for none.
+    """
+
+    device: str
+    fault: str
+    detail: str
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.device}: {self.fault}: {self.detail}"
 
 
-def _block_length(table: pa.Table) -> int:
-    """A day, or so much less that the reference still has enough of them."""
-    time = scorecard.microseconds(table["time"])
-    days = len(np.unique(time // DAY))
-    if days >= MIN_UNITS:
-        return DAY
-    return max(SHORTEST_BLOCK, int(time.max() - time.min()) // (2 * MIN_UNITS))
+def sensor_faults(reference: Hours, current: Hours, day: int) -> list[SensorFault]:
+    """Devices that are silent, new, stuck, or out of time on a day, by their hours.
+
+    An hour counts as silent where the reference has readings at that hour of the week nine
+    times in ten; as crowded with half as many readings again as usual. A column is stuck where
+    nothing varies in an hour and hardly ever (in 1 % of the hours) did that before.
+
+    Args:
+        reference, current: in units of `DAY`.
+        day: number of the day since 1970.
+    """
+    there = current.units == day
+    rows = np.zeros((len(reference.devices), 24))
+    known = np.isin(current.devices, reference.devices)
+    if there.any():
+        place = np.searchsorted(reference.devices, current.devices[known])
+        rows[place] = current.rows()[known][:, there][:, 0]
+    before = reference.rows()
+    if reference.weekly:
+        before = before[:, reference.units % 7 == day % 7]
+    expected = (before > 0).mean(axis=1) >= 0.9
+    usual = np.median(before, axis=1)
+    faults = []
+    for number, device in enumerate(reference.devices.tolist()):
+        silent = expected[number] & (rows[number] == 0)
+        crowded = (rows[number] > 1.5 * usual[number]) & (usual[number] >= MIN_CROWD)
+        if crowded.any():
+            most = int(np.argmax(rows[number] - usual[number]))
+            detail = (
+                f"{crowded.sum()} hours hold more readings than an hour has: "
+                f"{rows[number, most]:.0f} from {most:02}:00, usually {usual[number, most]:.0f}"
+            )
+            if silent.any():
+                detail += f", and {silent.sum()} hours have none"
+            faults.append(SensorFault(device, "clock", detail, tuple(reference.columns)))
+        elif silent.sum() >= max(1, SILENT_SHARE * expected[number].sum()):
+            detail = f"no readings in {silent.sum()} of {expected[number].sum()} hours"
+            faults.append(SensorFault(device, "silent", detail))
+    if there.any():
+        for device in current.devices[~known & (current.rows()[:, there].sum(axis=(1, 2)) > 0)]:
+            faults.append(SensorFault(str(device), "new device", "not in the training data"))
+        faults += _stuck(reference, current, there)
+    return faults
 
 
-def _fleet(
-    old: Summary, new: Summary, before: np.ndarray, after: np.ndarray, by_device: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """One value a unit of all devices together: (units, columns) before and after."""
-    if by_device:
-        return _means(before, old.device), _means(after, new.device)
-    # Each device against its own usual: which devices have rows in a block is no change.
-    known = np.intersect1d(old.device, new.device)
-    sides = []
-    for summary, values in ((old, before), (new, after)):
-        mine = np.isin(summary.device, known)
-        sides.append((summary.device[mine], summary.block[mine], values[mine]))
-    usual = np.full((old.device.max(initial=-1) + 1, before.shape[1]), np.nan)
-    for device in known:
-        usual[device] = _mean(sides[0][2][sides[0][0] == device])
-    return tuple(_means(values - usual[device], block) for device, block, values in sides)
+SILENT_SHARE = 0.25
+"""Of the hours in which a device is expected to speak."""
+MIN_CROWD = 4
+"""Readings an hour: with fewer a crowd is no sign of a clock."""
+STUCK_HOURS = 4
 
 
-def _means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The mean of the rows of each group: (groups, columns)."""
-    parts = [_mean(values[group == one]) for one in np.unique(group)]
-    return np.array(parts).reshape(-1, values.shape[1])
+def _stuck(reference: Hours, current: Hours, there: np.ndarray) -> list[SensorFault]:
+    names = np.intersect1d(reference.devices, current.devices)
+    old, new = (np.searchsorted(side.devices, names) for side in (reference, current))
+    hours = np.zeros((len(reference.columns), len(names)))
+    for number, column in enumerate(reference.columns):
+        constant = current.cube(column).constant[new][:, there]
+        before = reference.cube(column).constant[old]
+        spoke = np.maximum((~np.isnan(before)).sum(axis=(1, 2)), 1)
+        rare = np.nansum(before, axis=(1, 2)) < 0.01 * spoke
+        hours[number] = np.where(rare, np.nansum(constant, axis=(1, 2)), 0)
+    faults = []
+    for place in np.flatnonzero((hours >= STUCK_HOURS).any(axis=0)):
+        columns = [
+            column
+            for number, column in enumerate(reference.columns)
+            if hours[number, place] >= STUCK_HOURS
+        ]
+        detail = f"{', '.join(columns)} did not vary in {hours[:, place].max():.0f} hours"
+        faults.append(SensorFault(str(names[place]), "stuck", detail, tuple(columns)))
+    return faults
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    there = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, values, 0).sum(axis=0) / there.sum(axis=0)
+def confirmed(nights: Sequence[Sequence[Finding]], confirmations: int) -> list[Finding]:
+    """The findings of the last night whose column and device were found before.
+
+    Args:
+        nights: findings, night by night.
+        confirmations: in how many of the nights before the last.
+    """
+    *before, last = ({finding.place for finding in night} for night in nights)
+    return [
+        finding
+        for finding in nights[-1]
+        if finding.place in last
+        and sum(finding.place in night for night in before) >= confirmations
+    ]
 
 
-def _compare(
-    columns: list[str], device: str | None, change: str, before: np.ndarray, after: np.ndarray
-) -> list[Finding]:
-    """A t-test for each column: the mean of the units after, against the units before."""
+class _Figure(NamedTuple):
+    """One figure of one column: of all devices together, or of each by itself."""
+
+    column: str
+    change: str
+    devices: np.ndarray | None
+    """Their names; None for all together, which is one row."""
+    before: np.ndarray
+    """float64 (devices, units)."""
+    after: np.ndarray
+    """float64 (devices, current units)."""
+    unit: np.ndarray
+    """int: of the units that are judged, which are judged at once."""
+    by_itself: bool
+    """Whether it is the units before that are judged, each by the others."""
+
+
+class _Tests(NamedTuple):
+    """Of a figure, (devices, groups) each; NaN where none could be made."""
+
+    figure: _Figure
+    effect: np.ndarray
+    p_value: np.ndarray
+
+
+def _figures(
+    reference: Hours,
+    current: Hours | None,
+    by_device: bool,
+    at_once: bool,
+    without: Collection[tuple[str, str]],
+) -> Iterator[_Figure]:
+    """The figures of each column in turn; memory holds those of one."""
+    for column in reference.columns:
+        old = reference.cube(column)
+        new = current.cube(column) if current else old.of_units(slice(0))
+        scale = reference.scale(column) or np.finfo(float).tiny
+        if by_device:
+            figures = _figures_of_devices(old, new, scale, at_once)
+            unit = np.tile(np.arange(1 if at_once else new.level.shape[1]), len(new.level))
+            if current is None:
+                unit = np.arange(len(old.level))
+            for change, sides in figures.items():
+                yield _Figure(column, change, None, *sides, unit, current is None)
+            continue
+        names = reference.devices
+        if current:
+            names = np.intersect1d(reference.devices, current.devices)
+            old = old.of(np.searchsorted(reference.devices, names))
+            new = new.of(np.searchsorted(current.devices, names))
+        units = reference.units, current.units if current else reference.units[:0]
+        # Too few weeks to tell weekdays apart: all are alike.
+        weekdays = [unit % 7 if reference.weekly else unit * 0 for unit in units]
+        figures = _figures_of_units(old, new, scale, *weekdays)
+        left_out = np.array([(str(name), column) in without for name in names], bool)
+        unit = units[1] if current else units[0]
+        unit = unit * 0 if at_once else np.arange(len(unit))
+        for change, (before, after) in figures.items():
+            after = np.where(left_out[:, None], np.nan, after)
+            if len(names) >= MIN_FLEET:
+                middle = _median(before), _median(after)
+                yield _Figure(column, change, None, *middle, unit, current is None)
+                before, after = before - middle[0], after - middle[1]
+            yield _Figure(column, change, names, before, after, unit, current is None)
+
+
+def _tests(figure: _Figure, nights: int | None) -> Iterator[_Tests]:
+    """Tests of each unit, and of each together with those before it."""
     from scipy.special import stdtr
 
-    tests = []
-    for position, column in enumerate(columns):
-        old, new = (side[~np.isnan(side[:, position]), position] for side in (before, after))
-        if len(old) < MIN_UNITS or not len(new):
+    before, unit = figure.before, figure.unit
+    middle = _mean(before)
+    there = ~np.isnan(before)
+    x = np.where(there, before - middle, 0)
+    new, y = there, x
+    if not figure.by_itself:
+        new = ~np.isnan(figure.after)
+        y = np.where(new, figure.after - middle, 0)
+    groups = np.arange(unit.max(initial=-1) + 1)
+    correlation = _autocorrelation(x, there)
+    for span in dict.fromkeys((0, nights or 0)):
+        ago = groups - unit[:, None]
+        together = ((ago >= 0) & (ago <= span)).astype(float)
+        weight = new @ together
+        # Judged by itself, what is judged does not judge.
+        own = together if figure.by_itself else np.zeros((x.shape[1], len(groups)))
+        count = there.sum(axis=1, keepdims=True) - there @ own
+        with np.errstate(divide="ignore", invalid="ignore"):
+            usual = (x.sum(axis=1, keepdims=True) - x @ own) / count
+            square = (x**2).sum(axis=1, keepdims=True) - x**2 @ own - count * usual**2
+            deviation = np.sqrt(np.maximum(square, 0) / (count - 1))
+            value = (y @ together) / weight
+            error = deviation * np.sqrt(
+                _inflation(correlation, span + 1) / weight + _inflation(correlation, count) / count
+            )
+            freedom = np.maximum(count * (1 - correlation**2) / (1 + correlation**2) - 1, 1)
+            p_value = 2 * stdtr(freedom, -np.abs(value - usual) / error)
+        same = np.isclose(value, usual, rtol=0, atol=1e-9)
+        p_value = np.where(error > 0, p_value, np.where(same, 1.0, 0.0))
+        p_value = np.where((weight > 0) & (count >= MIN_UNITS), p_value, np.nan)
+        if figure.change == "profile":
+            value, usual = np.exp(value + middle), np.exp(usual + middle)
+        yield _Tests(figure, value - usual, p_value)
+
+
+def _autocorrelation(x: np.ndarray, there: np.ndarray) -> float:
+    """Of one unit with the next, over all devices; 0 where it is negative.
+
+    Args:
+        x: float64 (devices, units), about its mean; 0 where nothing is `there`.
+    """
+    total = (x**2).sum()
+    if not total:
+        return 0.0
+    found = float((x[:, 1:] * x[:, :-1]).sum() / total)
+    # Taken about the mean of the same units it comes out too small [Kendall 1954].
+    return min(max(found + (1 + 3 * found) / there.sum(axis=1).mean(), 0.0), 0.95)
+
+
+def _inflation(correlation: float, span: np.ndarray | int) -> Any:
+    """By how much the variance of the mean of `span` units in a row is larger than that of as
+    many independent ones, where each depends on the one before."""
+    r = correlation
+    return (1 + r) / (1 - r) - 2 * r * (1 - r**span) / (span * (1 - r) ** 2)
+
+
+def _figures_of_devices(
+    old: Cube, new: Cube, scale: float, at_once: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each device is a unit: before (1, devices) and after (1, devices x current units)."""
+    axes = (1, 2) if at_once else 2
+    return {
+        change: (
+            _mean(getattr(old, change), (1, 2)).reshape(1, -1) / divisor,
+            _mean(getattr(new, change), axes).reshape(1, -1) / divisor,
+        )
+        for change, divisor in (("level", scale), ("spread", 1.0), ("missing", 1.0))
+    }
+
+
+def _figures_of_units(
+    old: Cube, new: Cube, scale: float, weekday: np.ndarray, new_weekday: np.ndarray
+) -> dict[str, list[np.ndarray]]:
+    """Before (devices, units) and after (devices, current units), season taken out."""
+    figures = {}
+    for change, divisor in (("level", scale), ("spread", 1.0), ("missing", 1.0)):
+        before, after = getattr(old, change) / divisor, getattr(new, change) / divisor
+        sides = np.full_like(before, np.nan), np.full_like(after, np.nan)
+        for day in np.unique(weekday):
+            same = before[:, weekday == day]
+            usual, count = _mean(same), _count(same)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                # Against the other units: what a new unit is compared with does not hold it.
+                sides[0][:, weekday == day] = (same - usual) * (count / (count - 1))
+            sides[1][:, new_weekday == day] = after[:, new_weekday == day] - usual
+        enough = np.median((~np.isnan(before)).sum(axis=2), axis=1)[:, None] / 2
+        figures[change] = [_hours_to_unit(side, enough) for side in sides]
+        if change == "level" and before.shape[2] > 1:
+            figures["profile"] = [
+                _profile(side, day) for side, day in zip(sides, figures[change], strict=True)
+            ]
+    return figures
+
+
+def _profile(hours: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """How far the hours lie from usual, apart from the unit's level: a logarithm, because
+    that is closer to a normal distribution."""
+    square = _mean((hours - level[:, :, None]) ** 2, 2)[:, :, 0]
+    with np.errstate(divide="ignore"):
+        return np.where(square > 0, np.log(square) / 2, np.nan)
+
+
+def _hours_to_unit(values: np.ndarray, enough: np.ndarray) -> np.ndarray:
+    """Mean over the hours; NaN for a unit of which too little is there."""
+    there = (~np.isnan(values)).sum(axis=2)
+    return np.where(there >= np.maximum(enough, 1), _mean(values, 2)[:, :, 0], np.nan)
+
+
+def _count(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
+    return (~np.isnan(values)).sum(axis=axis, keepdims=True).astype(float)
+
+
+def _mean(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
+    """The mean of what is there, with its dimension kept; NaN where nothing is."""
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=axis, keepdims=True) / _count(values, axis)
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Of the devices: (1, units)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a unit without a value has no median
+        return np.nanmedian(values, axis=0, keepdims=True)
+
+
+def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]:
+    """The discoveries of one group, the surest first."""
+    found = []
+    for together in (True, False):
+        kind = [test for test in tests if (test.figure.devices is None) == together]
+        if not kind:
             continue
-        effect = float(new.mean() - old.mean())
-        error = old.std(ddof=1) * math.sqrt(1 / len(old) + 1 / len(new))
-        if error > 0:
-            p_value = 2 * float(stdtr(len(old) - 1, -abs(effect) / error))
-        else:
-            p_value = 1.0 if effect == 0 else 0.0
-        tests.append(Finding(column, device, change, effect, p_value))
-    return tests
-
-
-def _discoveries(tests: list[Finding]) -> list[Finding]:
-    ranked = sorted(tests, key=lambda test: test.p_value)
-    level = FALSE_DISCOVERY_RATE / max(1, len(tests))
-    last = max((i for i, test in enumerate(ranked, 1) if test.p_value <= i * level), default=0)
-    return [test for test in ranked[:last] if abs(test.effect) >= MIN_EFFECT[test.change]]
-
-
-def sample(table: pa.Table, rows: int = SAMPLE_ROWS) -> pa.Table:
-    """Rows at even distances: the same ones each time."""
-    if len(table) <= rows:
-        return table
-    return table.take(pa.array(np.linspace(0, len(table) - 1, rows).astype(np.int64)))
-
-
-def report_drift(reference: pa.Table, current: pa.Table, columns: list[str], folder: Path) -> None:
-    """Write Evidently's `drift.html` and `drift.json` on how `columns` differ.
-
-    Columns without a value on either side are left out.
-
-    Args:
-        reference: rows of the training data.
-        current: recent rows.
-        columns: float64 columns of both.
-        folder: where the files go.
-
-    Raises:
-        DataError: no column has values on both sides.
-    """
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.presets import DataDriftPreset
-
-    columns = [
-        name
-        for name in columns
-        if all(np.isfinite(side[name].to_numpy()).any() for side in (reference, current))
+        p_value = np.concatenate([test.p_value[:, group] for test in kind])
+        limit = _benjamini_hochberg(p_value, rate / 2)
+        for test in kind:
+            smallest = MIN_EFFECT[test.figure.change]
+            p_value, effect = test.p_value[:, group], test.effect[:, group]
+            for row in np.flatnonzero((p_value <= limit) & (np.abs(effect) >= smallest)):
+                device = None if together else str(test.figure.devices[row])
+                found.append(
+                    Finding(
+                        test.figure.column,
+                        device,
+                        test.figure.change,
+                        float(effect[row]),
+                        float(p_value[row]),
+                    )
+                )
+    found.sort(key=lambda finding: finding.p_value)
+    return list({(finding.place, finding.change): finding for finding in found[::-1]}.values())[
+        ::-1
     ]
-    if not columns:
-        raise DataError("Not one feature has a value on both sides: there is nothing to compare.")
-    definition = DataDefinition(numerical_columns=columns)
-    new, old = (
-        Dataset.from_pandas(side.select(columns).to_pandas(), data_definition=definition)
-        for side in (current, reference)
-    )
-    _write(Report([DataDriftPreset(columns=columns)]).run(new, old), folder / "drift")
 
 
-def report_classification(
-    label: np.ndarray, score: np.ndarray, threshold: float, folder: Path
-) -> None:
-    """Write `classification.html` and `classification.json` on a model's alarms.
-
-    Args:
-        label: int8 (rows,), both classes.
-        score: float64 (rows,), probabilities.
-        threshold: a row is in alarm from this score on.
-        folder: where the files go.
-    """
-    import pandas as pd
-    from evidently import BinaryClassification, DataDefinition, Dataset, Report
-    from evidently.presets import ClassificationPreset
-
-    frame = pd.DataFrame({"label": label.astype(int), "score": score})
-    definition = DataDefinition(
-        numerical_columns=["score"],
-        classification=[
-            BinaryClassification(target="label", prediction_probas="score", pos_label=1)
-        ],
-    )
-    data = Dataset.from_pandas(frame, data_definition=definition)
-    snapshot = Report([ClassificationPreset(probas_threshold=threshold)]).run(data, None)
-    _write(snapshot, folder / "classification")
-
-
-def _write(snapshot: Any, path: Path) -> None:
-    snapshot.save_html(str(path.with_suffix(".html")))
-    document = json.loads(snapshot.json())
-    path.with_suffix(".json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+def _benjamini_hochberg(p_value: np.ndarray, rate: float) -> float:
+    """The largest p-value that is a discovery; -1 where none is."""
+    ranked = np.sort(p_value[~np.isnan(p_value)])
+    passed = ranked <= rate * np.arange(1, len(ranked) + 1) / max(1, len(ranked))
+    return float(ranked[passed][-1]) if passed.any() else -1.0

@@ -29,7 +29,7 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
     simulate.run(
         parser.parse_args(["--devices", "3", "--days", "5", "--end", "2026-05-01"]), settings
     )
-    made = preprocess.run(command(query=QUERY, tag="v1"), settings)
+    made = preprocess.run(command(query=QUERY, tag="v1", day=None), settings)
     datasets.publish(settings, settings.work / "v1" / "dataset", "v1")
     assert made["rows"] == 3 * 5 * 1440
     train.run(command(tag="v1", run_name="first", model_name="judged"), settings)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from breezeway import datasets, drift, registry, scorecard, tracking
+from breezeway import datasets, drift, drift_report, registry, scorecard, tracking
 from breezeway.errors import DataError
 from breezeway.model import ScoringModel, load
 from breezeway.preprocessing import make_dataset
@@ -31,6 +31,16 @@ from breezeway.steps.frame import run_step
 log = logging.getLogger("breezeway.test")
 
 EVIDENCE_TAG = "breezeway.evidence"
+FALSE_DISCOVERY_RATE = 0.02
+"""Of the tests of readings in which nothing has changed, the share that finds drift."""
+
+REPORTS = {
+    "classification.html": "Classification",
+    "drift.html": "Distributions beside the training data",
+    "scorecard.json": "Scorecard",
+    "evidence.json": "Evidence for the gate",
+    "drift_findings.json": "What has drifted",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +93,11 @@ def _judge(
     evidence, figures = _evidence(query, model, champion, unseen, settings, work)
     if evidence["labelled"]:
         truth = unseen.filter(unseen["label"].is_valid())
-        drift.report_classification(
+        drift_report.report_classification(
             truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
         )
-    drifted = _find_drift(_reference(model, settings), unseen, model, reports)
+    reference = _reference(model, settings)
+    drifted = _find_drift(reference, unseen, model, reports, settings.threads)
     evidence["drifted"] = len(drifted)
     _write(reports / "evidence.json", evidence)
     _write(reports / "scorecard.json", figures)
@@ -211,16 +222,26 @@ def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
 
 
 def _find_drift(
-    reference: pa.Table, current: pa.Table, model: ScoringModel, reports: Path
+    reference: pa.Table, current: pa.Table, model: ScoringModel, reports: Path, threads: int
 ) -> list[str]:
     """The columns that have drifted, the surest first; writes what was found, and the report."""
     columns = [*model.feature_names, "score"]
-    by_device = model.trained_on.devices is not None
-    findings = drift.find_drift(reference, current, columns, by_device=by_device)
+    time = scorecard.microseconds(reference["time"])
+    unit = drift.unit_length(int(time.min()), int(time.max()))
+    old, new = (
+        drift.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
+    )
+    (findings,) = drift.find_drift(
+        old,
+        new,
+        false_discovery_rate=FALSE_DISCOVERY_RATE,
+        by_device=model.trained_on.devices is not None,
+    )
     for finding in findings:
         log.info("drift: %s", finding)
     _write(reports / "drift_findings.json", [asdict(finding) for finding in findings])
-    drift.report_drift(drift.sample(reference), drift.sample(current), columns, reports)
+    sides = (drift_report.sample(table.to_batches(), len(table)) for table in (reference, current))
+    drift_report.report_drift(*sides, columns, reports)
     return list(dict.fromkeys(finding.column for finding in findings))
 
 
@@ -238,15 +259,16 @@ def _record(
     with tracking.errors(settings):
         mlflow.set_experiment(model.contract.name)
         with mlflow.start_run(run_name=f"test {model.name} {model.version}") as active:
-            mlflow.set_tags(
-                {
-                    "breezeway.step": "test",
-                    "breezeway.model": f"{model.name}/{model.version}",
-                    "breezeway.drifted": evidence["drifted"],
-                }
-            )
             mlflow.log_metrics({k: v for k, v in figures.get("model", {}).items() if v is not None})
             mlflow.log_artifacts(str(reports))
+            there = {name: title for name, title in REPORTS.items() if (reports / name).is_file()}
+            about = f"{model.name}/{model.version}"
+            mlflow.set_tags(
+                {
+                    "breezeway.drifted": evidence["drifted"],
+                    **tracking.report_tags(settings, "test", about, there),
+                }
+            )
         text = json.dumps({**evidence, "query": evidence["query"][:1000]}, ensure_ascii=False)
         client.set_model_version_tag(model.name, model.version, EVIDENCE_TAG, text)
     return active.info.run_id

@@ -1,0 +1,54 @@
+"""Evidently's reports for a person, and ours on a night."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from breezeway import drift_report
+from breezeway.errors import DataError
+
+
+def rows(count: int, seed: int, shift: float = 0.0) -> pa.Table:
+    generator = np.random.default_rng(seed)
+    return pa.table(
+        {
+            "calm": generator.normal(0, 1, count),
+            "moved": generator.normal(shift, 1, count),
+            "absent": np.full(count, np.nan),
+        }
+    )
+
+
+def test_the_report_shows_the_columns_that_can_be_compared(tmp_path):
+    drift_report.report_drift(
+        rows(2000, 1), rows(2000, 2, shift=1.0), ["calm", "moved", "absent"], tmp_path
+    )
+    metrics = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))["metrics"]
+    shown = {metric["config"].get("column") for metric in metrics} - {None}
+    assert shown == {"calm", "moved"}
+    assert "<html" in (tmp_path / "drift.html").read_text(encoding="utf-8")[:2000]
+
+
+def test_nothing_to_compare(tmp_path):
+    with pytest.raises(DataError, match="nothing to compare"):
+        drift_report.report_drift(rows(10, 1), rows(10, 2), ["absent"], tmp_path)
+
+
+def test_classification_report(tmp_path):
+    generator = np.random.default_rng(0)
+    label = (generator.random(500) < 0.2).astype(np.int8)
+    score = np.clip(label * 0.4 + generator.random(500) * 0.6, 0, 1)
+    drift_report.report_classification(label, score, 0.5, tmp_path)
+    assert (tmp_path / "classification.html").stat().st_size > 100_000
+    assert "Precision" in (tmp_path / "classification.json").read_text(encoding="utf-8")
+
+
+def test_a_sample_is_the_same_each_time():
+    table = rows(20_000, 1).select(["calm", "moved"])
+    taken = drift_report.sample(table.to_batches(777), len(table))
+    assert taken.equals(drift_report.sample(table.to_batches(), len(table)))
+    assert len(taken) == drift_report.SAMPLE_ROWS
+    few = table.slice(0, 7)
+    assert drift_report.sample(few.to_batches(), len(few)).equals(few)
