@@ -31,9 +31,12 @@ STARTS = {
     "serving": [ROOT / "include/breezeway/serving/service.py"],
     "airflow": [*ROOT.glob("dags/*.py"), *ROOT.glob("plugins/breezeway_airflow/*.py")],
 }
-STARTS["deploy"] += STARTS["serving"]  # a Bento is made of it
-STARTS["deploy"].append(ROOT / "include/breezeway/steps/canary.py")  # runs in its image
 """Component → where its code begins."""
+STARTS["deploy"] += STARTS["serving"]  # a Bento is made of it
+LENT = {"preprocess": ["labels"], "test": ["drift", "backtest"], "deploy": ["canary"]}
+"""Component → the steps that run in its image too."""
+for component, steps in LENT.items():
+    STARTS[component] += [ROOT / f"include/breezeway/steps/{step}.py" for step in steps]
 
 NAMED = {
     "apache-airflow": "brings the distributions that Airflow consists of",
@@ -53,7 +56,9 @@ NAMED = {
 
 MODULES = {
     **{step: f"breezeway.steps.{step}" for step in STEPS},
-    "test": "breezeway.steps.test, evidently.presets",
+    "preprocess": "breezeway.steps.preprocess, breezeway.steps.labels",
+    "test": "breezeway.steps.test, breezeway.steps.drift, breezeway.steps.backtest, "
+    "evidently.presets",
     "deploy": "breezeway.steps.deploy, breezeway.steps.canary",
     "serving": "breezeway.serving.service, breezeway.model",
     "airflow": "airflow, breezeway.datasets, breezeway.query, breezeway.registry",
