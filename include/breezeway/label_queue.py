@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--query",
         help="one SELECT of the readings to pick from, with the same columns as for preprocess; "
-        "the last 24 hours if not given",
+        "the last 7 days if not given",
     )
     parser.add_argument("--count", type=positive_count, default=50, help="stretches to pick")
     parser.add_argument(
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     champion = load(settings, name, version)
     challenger = _challenger(settings, champion, arguments.challenger)
     store = RawStore(settings.raw_address)
-    query = arguments.query or _last_day(store)
+    query = arguments.query or _last_week(store)
     readings = _scored(store, query, champion, settings)
     rival = _scored(store, query, challenger, settings) if challenger else None
     items = pick(
@@ -208,12 +208,12 @@ def _challenger(
     return load(settings, champion.name, newest) if newest != champion.version else None
 
 
-def _last_day(store: RawStore) -> str:
+def _last_week(store: RawStore) -> str:
     query = "SELECT device, time, payload FROM readings ORDER BY time DESC LIMIT 1"
     last = next(store.stream(query), None)
     if last is None:
         raise DataError("The raw store holds no reading.")
-    since = last["time"][0].as_py() - timedelta(hours=24)
+    since = last["time"][0].as_py() - timedelta(days=7)
     return (
         "SELECT device, time, payload FROM readings "
         f"WHERE time > '{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
@@ -263,9 +263,10 @@ def _drifted_devices(settings: Settings, name: str) -> set[str]:
     found, _ = reports.find(settings, model=name)
     for run in found:
         if run.step == "drift":
-            with reports.open_report(settings, run, "drift.json") as content:
-                drifted = json.load(content).get("drifted", [])
-            return {each["device"] for each in drifted if each.get("device")}
+            with reports.open_report(settings, run, "findings.json") as content:
+                night = json.load(content)
+            findings = [*night["confirmed"], *night["nights"][-1]["found"]]
+            return {finding["device"] for finding in findings if finding["device"]}
     return set()
 
 

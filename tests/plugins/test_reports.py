@@ -2,6 +2,10 @@
 
 import os
 import re
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +18,9 @@ from fastapi.testclient import TestClient
 
 from breezeway import registry, tracking
 from breezeway.settings import Settings
+from tests.fixtures.mlflow import DIE_WITH_PARENT, serving
 
+RCLONE = str(Path(sys.executable).parent / "rclone")
 ROOT = "/breezeway/reports"
 DRIFT = "<!doctype html><title>x</title><script>document.title = 'drawn'</script>"
 PIXEL = b"\x89PNG\r\n\x1a\n" + b"\0" * 100_000
@@ -297,3 +303,69 @@ def test_the_plugin_is_in_the_menu_and_on_a_dag_run(server, viewer):
         server.get("/api/v2/plugins/importErrors", headers=login("ADMIN")).json()["import_errors"]
         == []
     )
+
+
+class TestInS3BehindAPassword:
+    """As on a cluster: MLflow asks for a user, and keeps the files in an object store."""
+
+    @pytest.fixture(scope="class")
+    def guarded(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+        """Address of an MLflow server with basic authentication and artifacts in S3."""
+        folder = tmp_path_factory.mktemp("guarded")
+        (folder / "s3" / "mlflow").mkdir(parents=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        configuration = folder / "auth.ini"
+        configuration.write_text(
+            "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
+            f"database_uri = sqlite:///{folder / 'auth.db'}\n"
+            "admin_username = reader\nadmin_password = a long password\n"
+            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        )
+        serve = [RCLONE, "serve", "s3", "--auth-key=key,secret", f"--addr={address}"]
+        with subprocess.Popen(
+            ["sh", "-c", DIE_WITH_PARENT, "s3", *serve, str(folder / "s3")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as store:
+            try:
+                with serving(
+                    folder,
+                    "s3://mlflow",
+                    "--app-name=basic-auth",
+                    AWS_ACCESS_KEY_ID="key",
+                    AWS_SECRET_ACCESS_KEY="secret",
+                    AWS_RESPONSE_CHECKSUM_VALIDATION="when_required",
+                    MLFLOW_AUTH_CONFIG_PATH=str(configuration),
+                    MLFLOW_FLASK_SERVER_SECRET_KEY=token_hex(16),
+                    MLFLOW_S3_ENDPOINT_URL=f"http://{address}",
+                ) as url:
+                    yield url
+            finally:
+                os.killpg(store.pid, signal.SIGKILL)
+
+    def test_reports_are_read_as_from_a_folder(self, server, viewer, guarded, monkeypatch):
+        monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", guarded)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reader")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a long password")
+        reports = {"drift.html": "Drift", "deep/a b.png": "Picture"}
+        run = report(Settings.from_environment(), "nightly/r-1", "plant/3", reports)
+        assert run in server.get(f"{ROOT}/?dag=nightly", headers=viewer).text
+        assert server.get(f"{ROOT}/{run}/file/drift.html", headers=viewer).text == DRIFT
+        picture = server.get(f"{ROOT}/{run}/file/deep/a%20b.png", headers=viewer)
+        assert picture.content == PIXEL
+        out = f"{ROOT}/{run}/file/..%2fdrift.html"
+        assert server.get(out, headers=viewer).status_code == 404
+        assert server.get(f"{ROOT}/{run}/file/drift.html").status_code == 401
+
+    def test_a_wrong_password_is_said_so(self, server, viewer, guarded, monkeypatch):
+        monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", guarded)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reader")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another one")
+        answer = server.get(f"{ROOT}/", headers=viewer)
+        assert answer.status_code == 400
+        assert "MLflow" in answer.text
+        assert "another one" not in answer.text
