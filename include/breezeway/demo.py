@@ -33,6 +33,7 @@ RUN_PREFIX = "demo-"
 RESULTS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 """Tasks whose results the summary tells."""
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
+SHOWN = (*ENDED, "running", "up_for_retry", "awaiting_input")
 SOURCES = {
     "skab": "github.com/waico/SKAB, its folder `data`",
     "ai4i": "archive.ics.uci.edu/dataset/601, the file `ai4i2020.csv`",
@@ -280,7 +281,7 @@ def follow(client: httpx.Client, platform: Platform, run_id: str) -> dict[str, A
                 live.update(_progress(tasks))
             for name, task in tasks.items():
                 state = task["state"]
-                if shown.get(name) != state and state in (*ENDED, "running", "up_for_retry"):
+                if shown.get(name) != state and state in SHOWN:
                     shown[name] = state
                     if not console.is_terminal or state in ENDED:
                         console.print(f"  {name:<16}{state:<16}{_seconds(task)}")
@@ -418,7 +419,8 @@ def _print_summary(
     seconds: float,
 ) -> None:
     data, train, test = results["preprocess"], results["train"], results["test"]
-    promotion, deployment = results["promote"], results["deploy"]
+    rejected = {"promoted": False, "reason": "A person rejected it."}
+    promotion, deployment = results["promote"] or rejected, results["deploy"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in data["reasons"].items())
     facts = {
         "dataset": f"{data['tag']}: {data['rows_in']} readings in, {data['rows']} out, "
