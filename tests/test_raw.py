@@ -614,3 +614,41 @@ def test_pymysql_is_as_the_reader_needs_it(mariadb):
         assert connection._rfile.peek()
         assert connection._result._read_rowdata_packet_unbuffered() == (1,)
         assert connection._result._read_rowdata_packet_unbuffered() is None
+
+
+def reviews(*stretches: tuple[str, int, int, bool], by: str = "ann") -> pa.Table:
+    """Stretches of (device, first hour, last hour, whether it is a fault)."""
+    said = [
+        {
+            "device": device,
+            "start": START + timedelta(hours=first),
+            "end": START + timedelta(hours=last),
+            "labelled_by": by,
+            "labelled_at": datetime.now(UTC),
+            "fault": fault,
+        }
+        for device, first, last, fault in stretches
+    ]
+    return pa.Table.from_pylist(said, raw.REVIEWS)
+
+
+def test_reviews_are_kept_once_and_their_faults_become_labels(store):
+    assert len(store.reviews()) == 0
+    store.append(readings())
+    device = readings()["device"][0].as_py()
+    said = reviews((device, 0, 1, True), (device, 2, 3, False), (device, 0, 1, True))
+    assert store.append_reviews(said) == 2
+    assert store.append_reviews(said) == 0
+    assert store.append_reviews(reviews((device, 0, 1, True), by="bob")) == 1
+    assert len(store.reviews()) == 3
+    kept = store.labels().to_pylist()
+    assert [row["labelled_by"] for row in kept] == ["ann", "bob"]
+    assert {(row["start"], row["end"]) for row in kept} == {(START, START + timedelta(hours=1))}
+
+
+def test_reviews_of_a_device_without_readings_are_refused_whole(store):
+    store.append(readings())
+    device = readings()["device"][0].as_py()
+    with pytest.raises(DataError, match="'ghost'"):
+        store.append_reviews(reviews((device, 0, 1, True), ("ghost", 0, 1, False)))
+    assert len(store.reviews()) == len(store.labels()) == 0
