@@ -299,7 +299,7 @@ def draw_backtest(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
     dates = np.array([each["date"] for each in figures], dtype="datetime64[D]")
     drawn = (
         ("average precision", "average_precision", 1, BLUE),
-        ("false episodes a day of a device", "false_episodes_per_day", 1, RED),
+        ("false episodes a day, device", "false_episodes_per_day", 1, RED),
         ("median delay, minutes", "median_delay_seconds", 60, ORANGE),
     )
     with rc_context(STYLE):
@@ -307,16 +307,17 @@ def draw_backtest(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
         for panel, (title, name, unit, colour) in zip(panels, drawn, strict=False):
             values = [np.nan if each[name] is None else each[name] / unit for each in figures]
             panel.plot(dates, values, "o-", color=colour)
-            panel.set(title=title, ylim=(0, None))
+            panel.margins(y=0.2)
+            panel.set(title=title)
+            panel.set_ylim(bottom=0)
         events = np.array([each["events"] for each in figures])
         hit = np.array([each["events_hit"] for each in figures])
         panels[-1].bar(dates, events, color=PALE, label="events")
         panels[-1].bar(dates, hit, color=BLUE, label="hit")
         panels[-1].set(title="events")
         panels[-1].legend()
+        marked = dates[:: -(-len(dates) // 3)]
         for panel in panels:
-            locator = AutoDateLocator(maxticks=5)
-            panel.xaxis.set_major_locator(locator)
-            panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+            panel.set_xticks(marked, [str(each) for each in marked], fontsize=8)
         figure.supxlabel("trained as of", fontsize=10)
         _save(figure, path)
