@@ -33,9 +33,9 @@ compared with the same hour of the day."""
 MIN_FLEET = 5
 """Devices: from so many on each is compared with the median of all as well."""
 CHANGES = ("level", "spread", "profile", "missing")
-MIN_EFFECT = {"level": 0.25, "spread": math.log(1.25), "profile": 0.25, "missing": 0.05}
+MIN_EFFECT = {"level": 0.15, "spread": math.log(1.15), "profile": 0.15, "missing": 0.05}
 """Changes that are too small to matter, however sure: `level` and `profile` in standard
-deviations of the reference's rows, a logarithm of the ratio of spreads, a share of missing
+deviations of a device's rows in the reference, a logarithm of the ratio of spreads, a share of missing
 values."""
 
 

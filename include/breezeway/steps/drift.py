@@ -121,7 +121,9 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
     enough = len(reference.devices if by_device else reference.units) >= drift.MIN_UNITS
     faults = _sensor_faults(model, reference, current, tonight, day, settings, by_device)
     rate = min(0.5, rule.false_alarms_per_month / drift.MONTH_DAYS)
-    nights = _judge(reference, current, faults, rate, rule.nights, day, by_device)
+    nights: list[list[Finding]] = [[] for _ in range(rule.nights + 1)]
+    if enough:
+        nights = _judge(reference, current, faults, rate, rule.nights, day, by_device)
     quality = [
         _quality(model, part, at)
         for part, at in zip(
@@ -357,8 +359,8 @@ def _rows_by_device(folder: Path) -> Counter[str]:
 
 
 def _one_a_kind(faults: list[SensorFault]) -> list[SensorFault]:
-    """One fault of a kind for each device; a device whose clock is wrong is not silent too."""
-    wrong = {fault.device for fault in faults if fault.fault == "clock"}
+    """One fault of a kind for each device; what its clock or its payloads explain is no silence."""
+    wrong = {fault.device for fault in faults if fault.fault in ("clock", "invalid")}
     kept = {
         (fault.device, fault.fault): fault
         for fault in faults

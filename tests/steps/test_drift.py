@@ -1,0 +1,212 @@
+"""The nightly check of a real champion in a real MLflow: quiet, drifted, sensors at fault."""
+
+import argparse
+import json
+from datetime import date, timedelta
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from breezeway import datasets, registry, simulate, tracking
+from breezeway.errors import ServiceUnavailable, UsageError
+from breezeway.raw import RawStore
+from breezeway.settings import Settings
+from breezeway.steps import drift, preprocess, train
+from breezeway.steps.frame import ArgumentParser
+
+pytestmark = pytest.mark.timeout(600)
+
+MACHINES = [f"machine-{number:02}" for number in range(1, 6)]
+TRAINED_UNTIL = date(2026, 5, 1)
+NIGHT = date(2026, 5, 4)
+QUERY = "SELECT device, time, payload FROM readings"
+
+
+def command(**fields) -> argparse.Namespace:
+    return argparse.Namespace(**fields)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory, mlflow_server) -> Settings:
+    """A home with a champion that was trained on 24 days of five machines."""
+    home = tmp_path_factory.mktemp("nightly")
+    settings = Settings(home=home, mlflow_url=mlflow_server)
+    with_days(settings, home, days(TRAINED_UNTIL - timedelta(days=24), 24))
+    preprocess.run(command(query=QUERY, tag="v1", day=None), settings)
+    datasets.publish(settings, settings.work / "v1" / "dataset", "v1")
+    train.run(command(tag="v1", run_name="first", model_name="nightly"), settings)
+    registry.promote(settings, "nightly", "1", None, "the first")
+    return settings
+
+
+def readings(day: date, drift: float = 0.0) -> list[simulate.MachineDay]:
+    return [thinned(simulate.simulate(machine, day, drift=drift)) for machine in MACHINES]
+
+
+def thinned(part: simulate.MachineDay) -> simulate.MachineDay:
+    """A reading every five minutes: the tests are done sooner."""
+    return edited(part, part.readings.take(pa.array(range(0, 1440, 5))))
+
+
+def with_days(settings: Settings, folder, parts: list[simulate.MachineDay], **fields) -> Settings:
+    """The same home with another raw store, in which these days lie."""
+    address = f"sqlite:///{folder / 'raw.db'}"
+    store = RawStore(address)
+    store.create()
+    for part in parts:
+        store.append(part.readings, labels=part.labels)
+    return Settings(**{**settings.model_dump(), "raw_url": address, **fields})
+
+
+def check(settings: Settings, day: date = NIGHT) -> dict:
+    return drift.run(command(model_name="nightly", date=day), settings)
+
+
+def artifact(settings: Settings, run_id: str, name: str, folder) -> str:
+    path = tracking.client(settings).download_artifacts(run_id, name, str(folder))
+    return open(path, encoding="utf-8").read()
+
+
+def days(first: date, count: int, drift_from: date | None = None) -> list[simulate.MachineDay]:
+    return [
+        part
+        for day in (first + timedelta(days=k) for k in range(count))
+        for part in readings(day, 15.0 if drift_from and day >= drift_from else 0.0)
+    ]
+
+
+def test_a_quiet_night(settings, tmp_path):
+    night = with_days(settings, tmp_path, days(NIGHT - timedelta(days=4), 5), run_id="nightly/r1")
+    result = check(night)
+    assert result["verdict"] in ("quiet", "suspected")
+    assert (result["drifted"], result["sensor_faults"]) == ([], [])
+    assert (result["model_version"], result["rows"]) == ("1", 5 * 288)
+    assert len(json.dumps(result)) < 4096
+    run = tracking.client(settings).get_run(result["run_id"])
+    assert run.data.tags["breezeway.airflow_run"] == "nightly/r1"
+    assert run.data.tags["breezeway.date"] == "2026-05-04"
+    paths = [report["path"] for report in json.loads(run.data.tags["breezeway.reports"])]
+    assert paths == ["drift.html", "findings.json", "drift.json"]
+    assert run.data.metrics["events"] > 0
+    findings = json.loads(artifact(settings, result["run_id"], "findings.json", tmp_path))
+    assert findings["reference"] == {
+        "data_tag": "v1",
+        "days": 24,
+        "compared_by": "hour of the week",
+    }
+    assert [entry["date"] for entry in findings["nights"]][-1] == "2026-05-04"
+    measured = findings["false_alarms"]
+    assert measured["replayed"] == 24 and measured["allowed_per_month"] == 0.5
+    page = artifact(settings, result["run_id"], "drift.html", tmp_path)
+    assert "at most 0.5 nights a month are suspected" in page
+    assert "of 2" in page and "Evidently" in page
+    assert not list(settings.work.glob("drift-*"))
+
+
+def test_drift_is_suspected_first_and_counts_when_it_is_confirmed(settings, tmp_path):
+    parts = days(NIGHT - timedelta(days=5), 6, drift_from=NIGHT - timedelta(days=1))
+    night = with_days(settings, tmp_path, parts)
+    first = check(night, NIGHT - timedelta(days=1))
+    assert (first["verdict"], first["drifted"]) == ("suspected", [])
+    assert first["suspected_count"] > 0
+    second = check(night)
+    assert second["verdict"] == "drifted"
+    found = {(change["column"], change["device"], change["change"]) for change in second["drifted"]}
+    assert ("temperature", None, "level") in found
+    assert not {column for column, _, _ in found} & {"torque", "pressure", "rotational_speed"}
+    assert second["drifted_count"] >= len(found)
+    assert check(night)["drifted"] == second["drifted"]
+
+
+def test_sensors_at_fault_are_named_and_are_no_drift(settings, tmp_path):
+    parts = days(NIGHT - timedelta(days=4), 4)
+    silent, stuck, clock, invalid, sound = readings(NIGHT)
+    parts += [
+        edited(silent, silent.readings.slice(0, 40)),
+        edited(stuck, changed(stuck.readings, 80, freeze)),
+        edited(clock, set_back(clock.readings)),
+        edited(invalid, changed(invalid.readings, 0, too_hot)),
+        sound,
+        thinned(simulate.simulate("machine-77", NIGHT)),
+    ]
+    result = check(with_days(settings, tmp_path, parts))
+    faults = {(fault["device"], fault["fault"]) for fault in result["sensor_faults"]}
+    assert faults == {
+        ("machine-01", "silent"),
+        ("machine-02", "stuck"),
+        ("machine-03", "clock"),
+        ("machine-04", "invalid"),
+        ("machine-77", "new device"),
+    }
+    details = {fault["fault"]: fault["detail"] for fault in result["sensor_faults"]}
+    assert details["stuck"].startswith("temperature, ")
+    assert "out_of_range of temperature" in details["invalid"]
+    assert result["drifted"] == []
+    assert result["quarantined"] == 288
+
+
+def edited(part: simulate.MachineDay, table: pa.Table) -> simulate.MachineDay:
+    return simulate.MachineDay(part.device, part.day, table, part.labels)
+
+
+def changed(table: pa.Table, first: int, change) -> pa.Table:
+    payloads = table["payload"].to_pylist()
+    for row in range(first, len(payloads)):
+        payloads[row] = change(payloads[row])
+    return table.set_column(2, "payload", pa.array(payloads))
+
+
+def freeze(payload: str) -> str:
+    reading = orjson.loads(payload)
+    reading["env"]["temperature"] = 61.5
+    return orjson.dumps(reading).decode()
+
+
+def too_hot(payload: str) -> str:
+    reading = orjson.loads(payload)
+    reading["env"]["temperature"] = 999.0
+    return orjson.dumps(reading).decode()
+
+
+def set_back(table: pa.Table) -> pa.Table:
+    """From noon on the clock is two hours and a bit late: two hours hold all readings twice."""
+    late = np.where(np.arange(len(table)) >= 144, 2 * 3_600_000_000 + 30_000_000, 0)
+    time = pc.subtract(table["time"].cast(pa.int64()), pa.array(late))
+    return table.set_column(1, "time", time.cast(table.schema.field("time").type))
+
+
+def test_a_night_without_a_reading_is_not_judged_and_all_are_silent(settings, tmp_path):
+    result = check(with_days(settings, tmp_path, []))
+    assert result["verdict"] == "not judged"
+    assert "not one good reading" in result["reason"]
+    assert {fault["fault"] for fault in result["sensor_faults"]} == {"silent"}
+    assert result["sensor_fault_count"] == len(MACHINES)
+
+
+def test_too_short_a_reference_judges_nothing(settings, tmp_path):
+    """All that the model was trained on is among the nights that are judged."""
+    text = settings.sensors.read_text(encoding="utf-8")
+    sensors = tmp_path / "sensors.toml"
+    sensors.write_text(text.replace("nights = 3 ", "nights = 30 "), encoding="utf-8")
+    night = with_days(settings, tmp_path, readings(NIGHT), sensors=sensors)
+    result = check(night)
+    assert (result["verdict"], result["drifted"]) == ("not judged", [])
+    assert "beside those that are judged" in result["reason"]
+
+
+def test_bad_arguments(settings):
+    with pytest.raises(UsageError, match="'nobody' has no champion"):
+        drift.run(command(model_name="nobody", date=NIGHT), settings)
+    parser = ArgumentParser()
+    drift.add_arguments(parser)
+    with pytest.raises(UsageError, match="'tomorrow' is no day, expected YYYY-MM-DD"):
+        parser.parse_args(["--model-name", "nightly", "--date", "tomorrow"])
+
+
+def test_mlflow_away(settings, tmp_path):
+    away = Settings(**{**settings.model_dump(), "mlflow_url": "http://127.0.0.1:9"})
+    with pytest.raises(ServiceUnavailable):
+        check(with_days(away, tmp_path, readings(NIGHT)))
