@@ -162,14 +162,13 @@ def compose(settings: Settings, first: date, last: date) -> datasets.DatasetVers
     days = open_days(settings, contract, first, last)
     settings.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="compose-", dir=settings.work) as folder:
-        _lay_out(contract, days, Path(folder))
+        lay_out(contract, days, Path(folder))
         stem = f"{contract.name}-days-{first:%Y%m%d}-{last:%Y%m%d}"
         return _publish_revision(settings, Path(folder), stem, f"{len(days)} days")
 
 
-def _lay_out(
-    contract: Contract, days: Mapping[date, datasets.DatasetVersion], folder: Path
-) -> None:
+def lay_out(contract: Contract, days: Mapping[date, datasets.DatasetVersion], folder: Path) -> None:
+    """Fill an empty folder with what days hold together, as `preprocessing` would lay it out."""
     for kind in ("features", "quarantine"):
         for day, version in days.items():
             for part in sorted((version.folder / kind).glob("part-*.parquet")):
