@@ -1,0 +1,164 @@
+"""From drift to a new model in service, on the real platform: drift → asset event → one
+retraining → a person's approval → promotion → deployment."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from breezeway import demo, registry, simulate
+from breezeway.contract import load_contract
+from breezeway.launcher import Platform
+from breezeway.settings import Settings
+
+pytestmark = pytest.mark.timeout(900)
+
+TODAY = datetime.now(UTC).date()
+QUIET_DAYS = 22
+"""Three weeks and a day: from three weeks on each hour is compared with the same of the week."""
+DRIFTED = [f"{TODAY - timedelta(days=ago)}" for ago in (3, 2, 1)]
+"""Days on which the thermometers read 30 °C too much."""
+
+CHANGES = {
+    "retrain = false": "retrain = true",
+    "approval = false": "approval = true",
+    "max_loss = 0.02": "max_loss = 1.0",  # so few readings would rule out no small loss
+}
+"""What this contract has in place of a line of the simulated plant's."""
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform with a contract of its own, which the DAGs are made of."""
+    home = tmp_path_factory.mktemp("drift") / "home"
+    text = (Path(__file__).parents[1] / "include" / "sensors.toml").read_text()
+    for line, instead in CHANGES.items():
+        assert line in text
+        text = text.replace(line, instead)
+    home.mkdir()
+    (home / "sensors.toml").write_text(text)
+    settings = Settings(
+        home=home,
+        raw_url=f"sqlite:///{home / 'raw.db'}",
+        dataset_repository=str(home / "datasets.git"),
+        dataset_remote=str(home / "dvc-remote"),
+        sensors=home / "sensors.toml",
+    )
+    with Platform(settings) as started:
+        yield started
+
+
+def fill(settings: Settings, *words: str) -> None:
+    parser = argparse.ArgumentParser()
+    simulate.add_arguments(parser)
+    simulate.run(parser.parse_args(["--devices", "3", *words]), settings)
+
+
+class Airflow:
+    """What the test asks Airflow's REST API."""
+
+    def __init__(self, client: httpx.Client):
+        self.client = client
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        return self.client.get(f"/api/v2/{path}", params=params).raise_for_status().json()
+
+    def until(self, true: Callable[[], Any], seconds: float = 600) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := true()):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        return found
+
+    def states(self, dag: str, run_id: str) -> dict[str, str]:
+        tasks = self.get(f"dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in tasks}
+
+    def finish(self, dag: str, run_id: str) -> dict[str, str]:
+        """Wait for the end of a run; the states of its tasks."""
+        place = f"dags/{dag}/dagRuns/{run_id}"
+        self.until(lambda: self.get(place)["state"] in ("success", "failed"))
+        return self.states(dag, run_id)
+
+    def check_night(self, day: str) -> tuple[str, dict[str, str]]:
+        """Run the nightly check for a day."""
+        run = self.client.post(
+            "/api/v2/dags/nightly_drift/dagRuns", json={"logical_date": None, "conf": {"date": day}}
+        )
+        run_id = run.raise_for_status().json()["dag_run_id"]
+        return run_id, self.finish("nightly_drift", run_id)
+
+    def retrainings(self) -> list[str]:
+        runs = self.get("dags/training/dagRuns", run_type="asset_triggered")["dag_runs"]
+        return [run["dag_run_id"] for run in runs]
+
+    def events(self) -> list[dict[str, Any]]:
+        return self.get("assets/events")["asset_events"]
+
+    def approve(self, run_id: str) -> dict[str, Any]:
+        """Say yes whenever somebody is asked, until the run goes on; the question.
+
+        Airflow loses an answer that comes before its scheduler has heard that the process which
+        asked has ended. It then asks again.
+        """
+        detail = f"dags/training/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        answer = {"chosen_options": ["Approve"], "params_input": {}}
+
+        def approved() -> bool:
+            state = self.states("training", run_id).get("approve")
+            if state == "awaiting_input" and not self.get(detail)["response_received"]:
+                self.client.patch(f"/api/v2/{detail}", json=answer).raise_for_status()
+            return state == "success"
+
+        self.until(approved)
+        return self.get(detail)
+
+
+def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform) -> None:
+    settings = platform.settings.model_copy(update={"mlflow_url": platform.url("mlflow")})
+    contract = load_contract(settings.sensors)
+    with platform.airflow() as client:
+        airflow = Airflow(client)
+        fill(settings, "--days", str(QUIET_DAYS), "--end", DRIFTED[0])
+        steps = ["preprocess", "train", "test", "promote", "deploy"]
+        first, _ = demo.trigger(client, contract, steps=steps)
+        airflow.approve(first)
+        assert airflow.finish("training", first)["deploy"] == "success"
+        assert registry.champion(settings, "plant") == "1"
+
+        fill(settings, "--days", "3", "--drift", "30", "--drift-from", DRIFTED[0])
+        confirmed, states = airflow.check_night(DRIFTED[1])  # by the night before
+        assert states == dict.fromkeys(["check_inputs", "drift", "announce"], "success")
+        (event,) = airflow.events()
+        assert event["uri"] == "breezeway://drift/plant"
+        assert event["extra"]["date"] == DRIFTED[1]
+        assert event["extra"]["model_version"] == "1"
+        assert any("temperature" in change["column"] for change in event["extra"]["drifted"])
+        (retraining,) = airflow.until(airflow.retrainings)
+
+        # Another night of the same drift, and the night before once more.
+        _, states = airflow.check_night(DRIFTED[2])
+        assert (states["drift"], states["announce"]) == ("success", "skipped")
+        again = {"dag_run_id": confirmed, "task_ids": ["announce"]}
+        again |= {"dry_run": False, "only_failed": False}
+        client.post("/api/v2/dags/nightly_drift/clearTaskInstances", json=again).raise_for_status()
+        assert airflow.finish("nightly_drift", confirmed)["announce"] == "skipped"
+
+        question = airflow.approve(retraining)
+        assert question["subject"] == "Promote plant 2?"
+        assert "Average precision" in question["body"]
+        states = airflow.finish("training", retraining)
+        assert set(states.values()) == {"success"}
+        assert airflow.retrainings() == [retraining]
+        assert len(airflow.events()) == 1
+
+    assert registry.champion(settings, "plant") == "2"
+    kept = registry.tags(registry.find_version(settings, "plant", "2"))
+    assert kept["breezeway.approved_by"] == "admin"
+    answer = demo.predict(platform.url("serving"), "plant", contract, settings)
+    assert answer["model_version"] == "2"
