@@ -1,0 +1,51 @@
+"""What a run of the DAG `backtest` asks its step for."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.standard.sensors.date_time import DateTimeSensor
+
+from breezeway_airflow.step import Step
+
+
+@pytest.fixture
+def asked(airflow_database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """The arguments of each step that a run executes; the work itself is left out."""
+    given: list[dict[str, Any]] = []
+
+    def execute(self, context):
+        given.append(self.arguments)
+        return {}
+
+    monkeypatch.setattr(Step, "execute", execute)
+    yield given
+
+
+@pytest.fixture(scope="module")
+def dag(airflow_database):
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag().dags["backtest"]
+
+
+def test_the_form_names_date_and_days(dag, asked) -> None:
+    dag.test(run_conf={"date": "2026-03-02", "days": 3})
+    assert asked == [{"date": "2026-03-02", "days": "3"}]
+
+
+def test_a_run_without_a_date_takes_the_days_that_end_today(dag, asked, monkeypatch) -> None:
+    monkeypatch.setattr(DateTimeSensor, "poke", lambda self, context: True)
+    before = datetime.now(UTC).date()
+    dag.test(run_conf={"date": None, "days": 2})
+    today = {before, datetime.now(UTC).date()}
+    assert date.fromisoformat(asked[0]["date"]) in {day - timedelta(days=2) for day in today}
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2026-3-2", 20260302])
+def test_the_form_refuses_what_is_no_date(dag, value) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        dag.params.get_param("date").resolve(value)
