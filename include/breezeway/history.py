@@ -62,7 +62,9 @@ def fingerprints(settings: Settings, name: str, days: Iterable[date]) -> dict[da
     wanted = [day for day in days if day in published]
     found = datasets.find_versions(settings, [published[day] for day in wanted])
     return {
-        day: version.manifest["fingerprint"] for day, version in zip(wanted, found, strict=True)
+        day: version.manifest["fingerprint"]
+        for day, version in zip(wanted, found, strict=True)
+        if "fingerprint" in version.manifest  # else somebody chose such a tag by hand
     }
 
 
