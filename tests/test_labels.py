@@ -21,6 +21,7 @@ from breezeway.steps import preprocess, train
 
 MODEL = "worth"
 EVERYTHING = "SELECT device, time, payload FROM readings"
+LAST_DAY = f"{EVERYTHING} WHERE time >= '2026-04-30'"
 END = datetime(2026, 5, 1, tzinfo=UTC)
 
 
@@ -116,19 +117,21 @@ def test_a_drifted_device_has_its_turn(settings, tmp_path):
     reports = {"findings.json": "Findings"}
     for tag in tracking.report_tags(settings, "drift", f"{MODEL}/1", reports).items():
         client.set_tag(run, *tag)
-    named = [i for i in queue(settings, tmp_path) if i["reason"] == label_queue.DRIFTED]
+    named = [
+        i for i in queue(settings, tmp_path, query=LAST_DAY) if i["reason"] == label_queue.DRIFTED
+    ]
     assert len(named) >= 4
     assert {item["device"] for item in named} == {"machine-02"}
     client.delete_run(run)
 
 
 def test_without_a_challenger_there_is_nothing_to_disagree_with(settings, tmp_path):
-    found = queue(settings, tmp_path, challenger="1")
+    found = queue(settings, tmp_path, challenger="1", query=LAST_DAY)
     assert {item["reason"] for item in found} == {label_queue.UNSURE}
 
 
 def test_the_tasks_of_label_studio(settings, tmp_path):
-    items = queue(settings, tmp_path, count=3)
+    items = queue(settings, tmp_path, count=3, query=LAST_DAY)
     tasks = json.loads((tmp_path / "label-studio.json").read_text())
     interface = ElementTree.parse(tmp_path / "label-studio.xml").getroot()
     channels = {channel.get("column") for channel in interface.iter("Channel")}
