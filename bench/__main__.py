@@ -1,10 +1,10 @@
-"""Run the benches, or those that are named: `python -m bench [serving]`."""
+"""Run the benches, or those that are named: `python -m bench [serving|drift]`."""
 
 import sys
 
-from bench import serving
+from bench import drift, serving
 
-BENCHES = {"serving": serving.run}
+BENCHES = {"serving": serving.run, "drift": drift.run}
 
 
 def main(names: list[str]) -> None:

@@ -35,8 +35,8 @@ MIN_FLEET = 5
 CHANGES = ("level", "spread", "profile", "missing")
 MIN_EFFECT = {"level": 0.15, "spread": math.log(1.15), "profile": 0.15, "missing": 0.05}
 """Changes that are too small to matter, however sure: `level` and `profile` in standard
-deviations of a device's rows in the reference, a logarithm of the ratio of spreads, a share of missing
-values."""
+deviations of a device's rows in the reference, a logarithm of the ratio of spreads, a share of
+missing values."""
 
 
 @dataclass(frozen=True)
@@ -405,6 +405,8 @@ class _Figure(NamedTuple):
     """int: of the units that are judged, which are judged at once."""
     by_itself: bool
     """Whether it is the units before that are judged, each by the others."""
+    usual: float = 1.0
+    """What a profile of 0 stands for, in standard deviations."""
 
 
 class _Tests(NamedTuple):
@@ -449,11 +451,14 @@ def _figures(
         unit = unit * 0 if at_once else np.arange(len(unit))
         for change, (before, after) in figures.items():
             after = np.where(left_out[:, None], np.nan, after)
+            usual = 1.0
             if len(names) >= MIN_FLEET:
                 middle = _median(before), _median(after)
                 yield _Figure(column, change, None, *middle, unit, current is None)
                 before, after = before - middle[0], after - middle[1]
-            yield _Figure(column, change, names, before, after, unit, current is None)
+                if change == "profile":
+                    usual = math.exp(float(_mean(middle[0])[0, 0]))
+            yield _Figure(column, change, names, before, after, unit, current is None, usual)
 
 
 def _tests(figure: _Figure, nights: int | None) -> Iterator[_Tests]:
@@ -491,7 +496,7 @@ def _tests(figure: _Figure, nights: int | None) -> Iterator[_Tests]:
         p_value = np.where(error > 0, p_value, np.where(same, 1.0, 0.0))
         p_value = np.where((weight > 0) & (count >= MIN_UNITS), p_value, np.nan)
         if figure.change == "profile":
-            value, usual = np.exp(value + middle), np.exp(usual + middle)
+            value, usual = (figure.usual * np.exp(side + middle) for side in (value, usual))
         yield _Tests(figure, value - usual, p_value)
 
 
@@ -597,7 +602,9 @@ def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]
         for test in kind:
             smallest = MIN_EFFECT[test.figure.change]
             p_value, effect = test.p_value[:, group], test.effect[:, group]
-            for row in np.flatnonzero((p_value <= limit) & (np.abs(effect) >= smallest)):
+            # A day that is closer to its usual course than others is no change.
+            size = effect if test.figure.change == "profile" else np.abs(effect)
+            for row in np.flatnonzero((p_value <= limit) & (size >= smallest)):
                 device = None if together else str(test.figure.devices[row])
                 found.append(
                     Finding(

@@ -1,0 +1,546 @@
+"""The nightly check of drift: false alarms, what is found and after how many nights, its cost.
+
+Beside it stand Evidently's `DataDriftPreset` as its documentation has it, a Kolmogorov-Smirnov test
+a column, and the population stability index. The plant is simulated: devices with a daily and a
+weekly season, weather that all of them share and that lasts for days, days of their own, noise
+that remembers, some of it with heavy tails.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bench import frame
+from breezeway import drift
+from breezeway.contract import Drift
+from breezeway.pictures import BLUE, GREY, INK, PALE, STYLE
+
+DEVICES, SENSORS = 20, 8
+A_DAY = 144  # readings of a device
+REFERENCE_DAYS, QUIET_DAYS, INJECTED_DAYS = 56, 84, 14
+QUIET_PLANTS, INJECTED_PLANTS = 6, 6
+FIRST_DAY = 20_454  # a Thursday
+SENSOR_NAMES = [f"sensor_{number}" for number in range(SENSORS)]
+RULE = Drift()
+RATE = RULE.false_alarms_per_month / drift.MONTH_DAYS
+EVIDENTLY_EVERY = 6
+"""Its nights are so slow that only each sixth is judged by it."""
+
+SIZE_COLUMNS, SIZE_DEVICES, SIZE_DAYS = 20, 25, 28
+MOVED = {0: 0.2, 1: 0.25, 2: 0.3, 3: 0.4, 4: 0.5, 5: 1.0}
+"""Column of the large table → by how many standard deviations it has moved."""
+GIB = 2**30
+
+
+# -- the plant
+
+
+def _remembering(rng: np.random.Generator, length: int, memory: float) -> np.ndarray:
+    """Noise of standard deviation 1, each value correlated by `memory` with the one before."""
+    from scipy.signal import lfilter
+
+    shock = rng.normal(size=length) * np.sqrt(1 - memory**2)
+    shock[0] = rng.normal()
+    return lfilter([1.0], [1.0, -memory], shock)
+
+
+def plant(seed: int, days: int) -> np.ndarray:
+    """Readings: float64 (devices, days * A_DAY, sensors)."""
+    rng = np.random.default_rng(seed)
+    moment = np.arange(days * A_DAY)
+    hour = moment / A_DAY * 24 % 24
+    weekday = (FIRST_DAY + 3 + moment // A_DAY) % 7
+    working = np.where(weekday >= 5, 0.4, 1.0)
+    weather = np.repeat(_remembering(rng, days, 0.7), A_DAY)
+    values = np.empty((DEVICES, len(moment), SENSORS))
+    for sensor in range(SENSORS):
+        daily = [1.5, 1.0, 2.0, 0.5, 0.0, 1.0, 0.8, 1.2][sensor]
+        season = daily * np.cos(2 * np.pi * (hour - rng.uniform(0, 24)) / 24)
+        season = season * working if sensor % 2 == 0 else season
+        season = season + (0.8 * working if sensor in (1, 4, 6) else 0)
+        common = weather * [0.6, 0.3, 0.0, 0.0, 0.2, 0.1, 0.0, 0.4][sensor]
+        for device in range(DEVICES):
+            of_day = np.repeat(rng.normal(0, 0.3, days), A_DAY)
+            heavy = sensor % 3 == 0
+            noise = rng.standard_t(4, len(moment)) if heavy else rng.normal(size=len(moment))
+            values[device, :, sensor] = (
+                rng.normal(0, 3)
+                + rng.normal(1, 0.2) * season
+                + common
+                + of_day
+                + 0.5 * _remembering(rng, len(moment), 0.95)
+                + 0.3 * noise
+            )
+    return values
+
+
+def table(values: np.ndarray, first_day: int) -> pa.Table:
+    devices, readings, sensors = values.shape
+    moment = (FIRST_DAY + first_day) * drift.DAY + np.arange(readings) * (drift.DAY // A_DAY)
+    names = pa.array([f"device-{number:02}" for number in range(devices)])
+    owner = pa.DictionaryArray.from_arrays(np.repeat(np.arange(devices), readings), names)
+    columns = {
+        "device": owner.cast(pa.string()),
+        "time": pa.array(np.tile(moment, devices)).cast(pa.timestamp("us", "UTC")),
+    }
+    for sensor in range(sensors):
+        columns[SENSOR_NAMES[sensor]] = pa.array(values[:, :, sensor].ravel())
+    return pa.table(columns)
+
+
+def _hours(values: np.ndarray, first_day: int) -> drift.Hours:
+    return drift.Hours(table(values, first_day).to_reader(), SENSOR_NAMES)
+
+
+def _nights(reference: drift.Hours, current: drift.Hours) -> tuple[list, list]:
+    """Findings and confirmed findings, night by night."""
+    found = drift.find_drift(reference, current, false_discovery_rate=RATE, nights=RULE.nights)
+    woken = [
+        drift.confirmed(found[max(0, night - RULE.nights) : night + 1], RULE.confirmations)
+        for night in range(len(found))
+    ]
+    return found, woken
+
+
+# -- quiet weeks
+
+
+def _evidently(reference: pa.Table, current: pa.Table, columns: list[str]) -> list[str]:
+    """The columns that `DataDriftPreset` calls drifted, all of its defaults kept."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    definition = DataDefinition(numerical_columns=columns)
+    sides = [
+        Dataset.from_pandas(side.select(columns).to_pandas(), data_definition=definition)
+        for side in (current, reference)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        metrics = Report([DataDriftPreset()]).run(*sides).dict()["metrics"]
+    drifted = []
+    for metric in metrics:
+        settings = metric["config"]
+        if settings["type"].endswith("ValueDrift"):
+            distance = "distance" in settings["method"].lower()
+            value, limit = float(metric["value"]), settings["threshold"]
+            if value >= limit if distance else value < limit:
+                drifted.append(settings["column"])
+    return drifted
+
+
+def quiet() -> dict[str, Any]:
+    """Twelve quiet weeks of several plants; Evidently beside, on the first of them."""
+    plants = []
+    peer: dict[str, Any] = {"nights": 0, "with_a_column": 0, "with_half_the_columns": 0}
+    for seed in range(QUIET_PLANTS):
+        values = plant(seed, REFERENCE_DAYS + QUIET_DAYS)
+        cut = REFERENCE_DAYS * A_DAY
+        started = time.process_time()
+        reference = _hours(values[:, :cut], 0)
+        found, woken = _nights(reference, _hours(values[:, cut:], REFERENCE_DAYS))
+        spent = time.process_time() - started
+        replayed = drift.replay(reference, false_discovery_rate=RATE, nights=RULE.nights)
+        plants.append(
+            {
+                "nights": len(found),
+                "suspected": sum(map(bool, found)),
+                "woken": sum(map(bool, woken)),
+                "suspected_in_replay": sum(map(bool, replayed)),
+                "cpu_seconds_a_night": spent / len(found),
+            }
+        )
+        if seed == 0:
+            before = table(values[:, :cut], 0)
+            started = time.process_time()
+            for night in range(0, QUIET_DAYS, EVIDENTLY_EVERY):
+                day = values[:, cut + night * A_DAY : cut + (night + 1) * A_DAY]
+                columns = _evidently(before, table(day, REFERENCE_DAYS + night), SENSOR_NAMES)
+                peer["nights"] += 1
+                peer["with_a_column"] += bool(columns)
+                peer["with_half_the_columns"] += len(columns) >= SENSORS / 2
+            peer["cpu_seconds_a_night"] = (time.process_time() - started) / peer["nights"]
+    nights = sum(part["nights"] for part in plants)
+    months = nights / drift.MONTH_DAYS
+    return {
+        "devices": DEVICES,
+        "sensors": SENSORS,
+        "plants": plants,
+        "nights": nights,
+        "suspected_per_month": sum(part["suspected"] for part in plants) / months,
+        "woken_per_month": sum(part["woken"] for part in plants) / months,
+        "allowed_per_month": RULE.false_alarms_per_month,
+        "evidently": peer,
+    }
+
+
+# -- what is found, and when
+
+# Each makes something else of a device's new readings, given those of the reference.
+
+
+def _shift(new: np.ndarray, old: np.ndarray, size: float) -> np.ndarray:
+    return new + size * old.std()
+
+
+def _widen(new: np.ndarray, old: np.ndarray, size: float) -> np.ndarray:
+    """About its hourly mean."""
+    hours = new.reshape(-1, A_DAY // 24)
+    mean = hours.mean(axis=1, keepdims=True)
+    return (mean + size * (hours - mean)).ravel()
+
+
+def _no_season(new: np.ndarray, old: np.ndarray, size: float) -> np.ndarray:
+    course = old.reshape(-1, A_DAY).mean(axis=0) - old.mean()
+    return (new.reshape(-1, A_DAY) - size * course).ravel()
+
+
+def _fahrenheit(new: np.ndarray, old: np.ndarray, size: float) -> np.ndarray:
+    return new * 1.8 + 32
+
+
+def _freeze(new: np.ndarray, old: np.ndarray, size: float) -> np.ndarray:
+    return np.full_like(new, new[0])
+
+
+KINDS = {
+    "mean shift, standard deviations": (_shift, (0.25, 0.5, 1.0, 2.0)),
+    "variance within the hour, times": (_widen, (1.25, 1.5, 2.0, 3.0)),
+    "daily season lost, share": (_no_season, (0.5, 1.0)),
+    "unit changed, °C to °F": (_fahrenheit, (1.0,)),
+    "stuck": (_freeze, (1.0,)),
+}
+
+
+def injected() -> list[dict[str, Any]]:
+    """For each kind and size, on one device of all and on all: nights until it was found.
+
+    On the first plant Evidently judges the last night.
+    """
+    nights: dict[tuple[str, float, str], list[int | None]] = {}
+    peer: dict[tuple[str, float, str], bool] = {}
+    for seed in range(100, 100 + INJECTED_PLANTS):
+        values = plant(seed, REFERENCE_DAYS + INJECTED_DAYS)
+        old, new = np.split(values, [REFERENCE_DAYS * A_DAY], axis=1)
+        reference = _hours(old, 0)
+        rng = np.random.default_rng(seed)
+        sensor = int(rng.choice([0, 1, 2, 3, 5, 6, 7]))  # the fourth has no season to lose
+        one = [int(rng.integers(DEVICES))]
+        for kind, (change, sizes) in KINDS.items():
+            for size in sizes:
+                for who, devices in (("one of 20", one), ("all", range(DEVICES))):
+                    changed = new.copy()
+                    for device in devices:
+                        changed[device, :, sensor] = change(
+                            new[device, :, sensor], old[device, :, sensor], size
+                        )
+                    current = _hours(changed, REFERENCE_DAYS)
+                    found = _until_found(reference, current, kind, sensor)
+                    nights.setdefault((kind, size, who), []).append(found)
+                    if (kind, size, who) not in peer:
+                        day = table(changed[:, -A_DAY:], REFERENCE_DAYS + INJECTED_DAYS - 1)
+                        columns = _evidently(table(old, 0), day, SENSOR_NAMES)
+                        peer[kind, size, who] = SENSOR_NAMES[sensor] in columns
+    return [
+        {
+            "kind": kind,
+            "size": size,
+            "devices": who,
+            "nights": found,
+            "evidently_found": peer[kind, size, who],
+        }
+        for (kind, size, who), found in nights.items()
+    ]
+
+
+def _until_found(
+    reference: drift.Hours, current: drift.Hours, kind: str, sensor: int
+) -> int | None:
+    """1 is the first night; None within none of them."""
+    name = SENSOR_NAMES[sensor]
+    if kind == "stuck":  # a fault of the sensor, which needs no second night
+        for night, unit in enumerate(current.units.tolist(), start=1):
+            faults = drift.sensor_faults(reference, current, unit)
+            if any(fault.fault == "stuck" and name in fault.columns for fault in faults):
+                return night
+        return None
+    _, woken = _nights(reference, current)
+    for night, findings in enumerate(woken, start=1):
+        if any(finding.column == name for finding in findings):
+            return night
+    return None
+
+
+# -- what it costs
+
+
+def _large(rows: int, moved: bool, seed: int) -> pa.Table:
+    """A table of independent rows about each device's level, some columns moved."""
+    rng = np.random.default_rng(seed)
+    a_device = rows // SIZE_DEVICES
+    first = FIRST_DAY + (SIZE_DAYS if moved else 0)
+    moment = first * drift.DAY + np.arange(a_device) * (SIZE_DAYS * drift.DAY // a_device)
+    names = pa.array([f"device-{number:02}" for number in range(SIZE_DEVICES)])
+    owner = pa.DictionaryArray.from_arrays(np.repeat(np.arange(SIZE_DEVICES), a_device), names)
+    columns = {
+        "device": owner.cast(pa.string()),
+        "time": pa.array(np.tile(moment, SIZE_DEVICES)).cast(pa.timestamp("us", "UTC")),
+    }
+    day = (moment // drift.DAY - first).astype(int)
+    for column in range(SIZE_COLUMNS):
+        # Each device has days of its own: what makes neighbouring rows alike.
+        days = rng.normal(0, 0.2, (SIZE_DEVICES, SIZE_DAYS))[:, day].ravel()
+        values = rng.normal(size=a_device * SIZE_DEVICES) + days
+        columns[f"x{column}"] = pa.array(values + (MOVED.get(column, 0.0) if moved else 0.0))
+    return pa.table(columns)
+
+
+def _ours(reference: pa.RecordBatchReader, current: pa.RecordBatchReader) -> set[str]:
+    names = [f"x{column}" for column in range(SIZE_COLUMNS)]
+    old, new = drift.Hours(reference, names), drift.Hours(current, names)
+    (found,) = drift.find_drift(old, new, false_discovery_rate=RATE)
+    return {finding.column for finding in found}
+
+
+def _kolmogorov(reference: pa.Table, current: pa.Table) -> set[str]:
+    from scipy.stats import ks_2samp
+
+    names = [name for name in reference.column_names if name.startswith("x")]
+    return {
+        name
+        for name in names
+        if ks_2samp(reference[name].to_numpy(), current[name].to_numpy()).pvalue < 0.05
+    }
+
+
+def _stability_index(reference: pa.Table, current: pa.Table) -> set[str]:
+    names = [name for name in reference.column_names if name.startswith("x")]
+    drifted = set()
+    for name in names:
+        old, new = reference[name].to_numpy(), current[name].to_numpy()
+        edges = np.quantile(old, np.linspace(0, 1, 11)[1:-1])
+        p, q = (
+            np.bincount(np.searchsorted(edges, side), minlength=10) / len(side)
+            for side in (old, new)
+        )
+        if ((q - p) * np.log(q / p)).sum() > 0.1:
+            drifted.add(name)
+    return drifted
+
+
+def cost(rows: int = 1_000_000) -> dict[str, Any]:
+    reference, current = _large(rows, False, 1), _large(rows, True, 2)
+    columns = [f"x{column}" for column in range(SIZE_COLUMNS)]
+    ways: dict[str, Callable[[], Any]] = {
+        "breezeway": lambda: _ours(reference.to_reader(), current.to_reader()),
+        "evidently preset": lambda: _evidently(reference, current, columns),
+        "Kolmogorov-Smirnov": lambda: _kolmogorov(reference, current),
+        "stability index": lambda: _stability_index(reference, current),
+    }
+    truth = {f"x{column}" for column in MOVED}
+    measured = {}
+    for name, judge in ways.items():
+        started = time.process_time()
+        found = set(judge())
+        measured[name] = {
+            "cpu_seconds": time.process_time() - started,
+            "missed": sorted(truth - found),
+            "wrong": sorted(found - truth),
+        }
+    return {"rows": rows, "columns": SIZE_COLUMNS, "moved": MOVED, "ways": measured}
+
+
+def _repeated(file: Path, times: int) -> pa.RecordBatchReader:
+    """The rows of a file, again and again a millisecond later."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(times):
+            for batch in ds.dataset(file).to_batches():
+                moment = batch["time"].cast(pa.int64()).to_numpy() + 1000 * number
+                later = pa.array(moment).cast(pa.timestamp("us", "UTC"))
+                yield batch.set_column(1, "time", later)
+
+    return pa.RecordBatchReader.from_batches(pq.read_schema(file), batches())
+
+
+def measure_memory(folder: Path, times: int) -> None:
+    """In a process of its own: prints its peak memory and processor time as JSON."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    found = _ours(*(_repeated(folder / f"{side}.parquet", times) for side in ("old", "new")))
+    print(
+        json.dumps(
+            {
+                "rows_a_side": times * pq.read_metadata(folder / "old.parquet").num_rows,
+                "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
+                "before_gib": before * 1024 / GIB,
+                "cpu_seconds": time.process_time() - started,
+                "found": sorted(found),
+            }
+        )
+    )
+
+
+def memory() -> list[dict[str, Any]]:
+    measured = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for side, moved in (("old", False), ("new", True)):
+            pq.write_table(_large(1_000_000, moved, 1 + moved), folder / f"{side}.parquet")
+        for times in (1, 10):
+            done = subprocess.run(
+                [sys.executable, "-m", "bench.drift", name, str(times)],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=frame.ROOT,
+            )
+            measured.append(json.loads(done.stdout))
+    return measured
+
+
+# -- telling
+
+
+def run() -> None:
+    result: dict[str, Any] = {
+        "machine": frame.machine(["duckdb", "evidently", "numpy", "scipy"]),
+        "rule": RULE.model_dump(),
+        "quiet": quiet(),
+        "injected": injected(),
+        "cost": cost(),
+        "memory": memory(),
+    }
+    _print(result)
+    frame.write("drift", result)
+    _draw(result, frame.ROOT / "docs" / "drift-bench.png")
+
+
+def _print(result: dict[str, Any]) -> None:
+    weeks, peer = result["quiet"], result["quiet"]["evidently"]
+    print(
+        f"\n{weeks['nights']} quiet nights of {DEVICES} devices with {SENSORS} sensors: "
+        f"{weeks['woken_per_month']:.2f} false alarms a month, "
+        f"{weeks['suspected_per_month']:.2f} suspected nights.\n"
+        f"Evidently's preset: a drifted column in {peer['with_a_column']} of {peer['nights']} "
+        f"nights, half of the columns in {peer['with_half_the_columns']}.\n"
+    )
+    print(
+        frame.table(
+            ["injected", "size", "devices", "found", "median night", "Evidently"],
+            [
+                [
+                    entry["kind"],
+                    f"{entry['size']:g}",
+                    entry["devices"],
+                    f"{len(_found(entry))} of {len(entry['nights'])}",
+                    f"{np.median(_found(entry)):g}" if _found(entry) else "-",
+                    "found" if entry["evidently_found"] else "missed",
+                ]
+                for entry in result["injected"]
+            ],
+        )
+    )
+    print(f"\n{result['cost']['rows']} rows a side, {SIZE_COLUMNS} columns, {len(MOVED)} moved:\n")
+    print(
+        frame.table(
+            ["", "CPU s", "missed", "wrong"],
+            [
+                [name, f"{way['cpu_seconds']:.2f}", str(len(way["missed"])), str(len(way["wrong"]))]
+                for name, way in result["cost"]["ways"].items()
+            ],
+        )
+    )
+    print()
+    for entry in result["memory"]:
+        print(
+            f"{entry['rows_a_side']} rows a side: peak {entry['peak_gib']:.2f} GiB "
+            f"({entry['before_gib']:.2f} before), {entry['cpu_seconds']:.1f} CPU-s"
+        )
+    print()
+    for target in _targets(result):
+        print(target)
+
+
+def _found(entry: dict[str, Any]) -> list[int]:
+    return [night for night in entry["nights"] if night is not None]
+
+
+def _targets(result: dict[str, Any]) -> list[frame.Target]:
+    ways, weeks = result["cost"]["ways"], result["quiet"]
+    ours, theirs = ways["breezeway"], ways["evidently preset"]
+    errors = [len(way["missed"]) + len(way["wrong"]) for way in (ours, theirs)]
+    return [
+        frame.Target(
+            "false alarms a month", weeks["allowed_per_month"], weeks["woken_per_month"], False
+        ),
+        frame.Target(
+            "CPU, times less than Evidently's preset",
+            30,
+            theirs["cpu_seconds"] / ours["cpu_seconds"],
+            True,
+        ),
+        frame.Target("wrong verdicts, no more than Evidently's", errors[1], errors[0], False),
+        frame.Target(
+            "peak memory at the most rows, GiB", 1, result["memory"][-1]["peak_gib"], False
+        ),
+    ]
+
+
+def _draw(result: dict[str, Any], path: Path) -> None:
+    """For each kind, size and who: the nights until it was found, one point a plant."""
+    entries = result["injected"]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 6.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        never = INJECTED_DAYS + 1.5
+        for row, entry in enumerate(entries):
+            for number, night in enumerate(entry["nights"]):
+                axes.plot(
+                    night or never,
+                    row + (number - len(entry["nights"]) / 2) * 0.1,
+                    "o",
+                    markersize=5,
+                    color=BLUE if entry["devices"] == "all" else INK,
+                    alpha=0.3 if night is None else 0.9,
+                )
+        axes.axvline(INJECTED_DAYS + 0.75, color=GREY, linewidth=1)
+        labels = [f"{entry['kind']}: {entry['size']:g}, {entry['devices']}" for entry in entries]
+        axes.set_yticks(range(len(entries)), labels)
+        axes.invert_yaxis()
+        axes.set_xticks([*range(1, INJECTED_DAYS + 1), never])
+        axes.set_xticklabels([*map(str, range(1, INJECTED_DAYS + 1)), "never"])
+        axes.set_xlabel("night on which it was found, one point a plant")
+        axes.grid(axis="x", color=PALE)
+        axes.set_title(
+            f"Injected drift: {weeks_text(result['quiet'])}", loc="left", fontsize="medium"
+        )
+        figure.savefig(path, dpi=110)
+
+
+def weeks_text(weeks: dict[str, Any]) -> str:
+    return (
+        f"with this rule {weeks['nights']} quiet nights gave {weeks['woken_per_month']:.2f} false "
+        f"alarms a month ({weeks['allowed_per_month']:g} are allowed)"
+    )
+
+
+if __name__ == "__main__":
+    measure_memory(Path(sys.argv[1]), int(sys.argv[2]))
