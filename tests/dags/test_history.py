@@ -92,7 +92,8 @@ def client(platform: Platform) -> Iterator[httpx.Client]:
         change(platform.settings, f"DELETE FROM {table} WHERE device LIKE 'machine-7_'")
 
 
-def backfill(client: httpx.Client, reprocess: str = "none") -> int:
+def backfill(client: httpx.Client, reprocess: str = "none") -> None:
+    """Begin a backfill of all days, once Airflow has noted that the one before has ended."""
     body = {
         "dag_id": "history",
         "from_date": f"{FIRST}T00:00:00Z",
@@ -100,9 +101,13 @@ def backfill(client: httpx.Client, reprocess: str = "none") -> int:
         "max_active_runs": AT_ONCE,
         "reprocess_behavior": reprocess,
     }
-    answer = client.post("/api/v2/backfills", json=body)
-    assert answer.is_success, answer.text
-    return answer.json()["id"]
+    deadline = time.monotonic() + 120
+    while True:
+        answer = client.post("/api/v2/backfills", json=body)
+        if answer.status_code != httpx.codes.CONFLICT or time.monotonic() > deadline:
+            assert answer.is_success, answer.text
+            return
+        time.sleep(1)
 
 
 def runs(client: httpx.Client) -> list[dict[str, Any]]:
