@@ -131,18 +131,15 @@ def test_from_a_dag_run_to_its_drift_report_in_two_clicks(page, platform, night,
     page.goto(f"{platform.url('airflow')}/dags/nightly_drift/runs/{night}")
     page.get_by_role("link", name="Reports").last.click(timeout=PATIENCE)  # the first click
     reports = page.frame_locator("iframe[title=Reports]")
-    picture_when(reports.get_by_role("link", name="Drift", exact=True), page, tmp_path_factory)
-    reports.get_by_role("link", name="Drift", exact=True).click(timeout=PATIENCE)  # the second
+    drift = reports.get_by_role("link", name="Drift", exact=True)
+    expect(drift).to_be_visible(timeout=PATIENCE)
+    picture(page, "run-reports", tmp_path_factory)
+    drift.click()  # the second
     report = reports.frame_locator("iframe[title=Drift]")
     expect(report.get_by_text(NIGHT).first).to_be_visible(timeout=PATIENCE)
     expect(report.get_by_text("Dataset Drift").first).to_be_visible(timeout=PATIENCE)
     page.wait_for_load_state("networkidle")
     picture(page, "drift-report", tmp_path_factory)
-
-
-def picture_when(shown, page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
-    expect(shown).to_be_visible(timeout=PATIENCE)
-    picture(page, "run-reports", tmp_path_factory)
 
 
 def test_the_page_of_all_reports(page, platform, night, tmp_path_factory):
@@ -153,10 +150,11 @@ def test_the_page_of_all_reports(page, platform, night, tmp_path_factory):
     picture(page, "reports-page", tmp_path_factory)
 
 
-def test_the_button_of_a_task_opens_its_report(page, platform, client, night):
-    task = f"/api/v2/dags/nightly_drift/dagRuns/{night}/taskInstances/drift/links"
-    link = client.get(task).json()["extra_links"]["Report"]
-    page.goto(platform.url("airflow") + link)
+def test_the_button_of_a_task_opens_its_report(page, platform, night):
+    page.goto(f"{platform.url('airflow')}/dags/nightly_drift/runs/{night}/tasks/drift/details")
+    button = page.get_by_role("link", name="Report", exact=True)
+    expect(button).to_be_visible(timeout=PATIENCE)
+    page.goto(platform.url("airflow") + button.get_attribute("href"))
     frame = page.frame_locator("iframe[title=Reports]").frame_locator("iframe[title=Drift]")
     expect(frame.get_by_text(NIGHT).first).to_be_visible(timeout=PATIENCE)
 
