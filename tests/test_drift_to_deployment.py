@@ -16,7 +16,7 @@ from breezeway.contract import load_contract
 from breezeway.launcher import Platform
 from breezeway.settings import Settings
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200)
 
 TODAY = datetime.now(UTC).date()
 QUIET_DAYS = 22
