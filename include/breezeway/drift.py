@@ -47,7 +47,8 @@ class Finding:
         column: of the features, or `score`.
         device: whose; None where all of them changed together.
         change: `level`, `spread` (within an hour), `profile` (the day's course: how far its hours
-            lie from what they usually are, apart from the level) or `missing`.
+            lie from what they usually are, apart from the level) or `missing`; and `rate`, of
+            false alarms.
         effect: as `MIN_EFFECT` counts it, with its sign.
         p_value: before it was set against those of all that was compared.
     """
@@ -71,6 +72,8 @@ class Finding:
                 how = f"varies {math.exp(self.effect):.2f} times as much"
             case "profile":
                 how = f"does not follow its usual day, by {self.effect:.2f} standard deviations"
+            case "rate":
+                how = f"are {self.effect:.1f} times as many as expected"
             case _:
                 how = f"is missing {self.effect:+.1%} of the time"
         return f"{self.column}{where} {how} (p = {self.p_value:.1g})"

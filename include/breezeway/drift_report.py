@@ -173,7 +173,7 @@ def _night(
         f"<p>{_e(report['reason'])}</p>",
         f"<p>Compared with what version {_e(report['model_version'])} was trained on: dataset "
         f"{_e(reference['data_tag'])}, {reference['days']} days, matched by "
-        f"{reference['compared_by']}.</p>",
+        f"{reference['compared_by']}. {_e(_scores(reference['days_of_scores']))}</p>",
         f"<p>{_e(_promise(report['false_alarms']))}</p>",
     ]
     here = {finding.place for finding in confirmed}
@@ -213,6 +213,12 @@ def _night(
     return "".join(parts)
 
 
+def _scores(days: int) -> str:
+    if not days:
+        return "Scores are not judged: too few readings were kept from training."
+    return f"Scores are compared with the {days} days that it was not trained on."
+
+
 def _promise(measured: dict[str, Any] | None) -> str:
     if not measured:
         return "Nothing can be said of false alarms: the training data are too short."
@@ -230,12 +236,10 @@ def _promise(measured: dict[str, Any] | None) -> str:
 def _quality(figures: dict[str, Any] | None) -> list[str]:
     if not figures:
         return ["<h2>Quality</h2><p>No reading of the day has a label.</p>"]
-    allowed = figures["false_episodes_allowed"]
-    budget = "" if allowed is None else f" (the contract allows {allowed:.3g})"
     return [
-        f"<h2>Quality</h2><p>{figures['rows']} labelled readings of {figures['devices']} devices: "
-        f"{figures['events_hit']} of {figures['events']} events hit, {figures['false_episodes']} "
-        f"false alarm episodes{budget}.</p>"
+        f"<h2>Quality</h2><p>{figures['rows']} labelled readings: {figures['events_hit']} of "
+        f"{figures['events']} events hit, {figures['false_episodes']} false alarm episodes in "
+        f"{figures['device_days']:.3g} days of a device.</p>"
     ]
 
 

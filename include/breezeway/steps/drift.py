@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from breezeway import datasets, drift, drift_report, registry, scorecard, tracking
-from breezeway.contract import Drift, load_contract
+from breezeway.contract import Contract, Drift, load_contract
 from breezeway.days import lead_in, midnight, range_query
 from breezeway.drift import Finding, Hours, SensorFault
 from breezeway.errors import UsageError
@@ -39,10 +39,10 @@ log = logging.getLogger("breezeway.drift")
 NAMED_CHANGES = 20
 NAMED_FAULTS = 10
 """What a result of 4 KiB has room for."""
-QUALITY_SHARE = 0.1
-"""Of the rate of false alarms, for the quality; the rest is for features and scores."""
+RATE_SHARES = {"features": 0.8, "score": 0.1, "quality": 0.1}
+"""Of the rate of false alarms, what each may use."""
 MIN_RATIO = 1.25
-"""More false alarms than the contract allows, by a factor that matters."""
+"""More false alarms than expected, by a factor that matters."""
 QUALITY_ROWS = 1_000_000
 """Of a day: with more, whole devices at even distances are judged."""
 DUPLICATES = 5
@@ -106,24 +106,36 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
     if rule.nights:
         before = _read(model, first, day - timedelta(days=1), settings, work / "before")
     tonight = _read(model, day, day, settings, work / "day")
-    columns = [*model.feature_names, "score"]
+    columns = model.feature_names
     files = datasets.open_dataset(settings, model.data_tag).folder / "features"
-    reference = Hours(
-        _reader(_reference(model, files, first, day), columns), columns, threads=settings.threads
-    )
-    days = [part for part in (before, tonight) if part]
-    current = Hours(
-        _reader(_scored(model, [part.folder / "features" for part in days]), columns),
-        columns,
-        threads=settings.threads,
-    )
+    folders = [part.folder / "features" for part in (before, tonight) if part]
+
+    def hours(batches: Iterable[pa.RecordBatch], names: list[str]) -> Hours:
+        return Hours(_reader(batches, names), names, threads=settings.threads)
+
+    reference = hours(_reference(model, files, first, day), columns)
+    current = hours(_scored(model, folders), columns)
+    # A model is surer of what it was trained on: its scores are compared with those of the rest.
+    unseen = hours(_unseen(model, _reference(model, files, first, day, trained=False)), ["score"])
+    scores = hours(_scored(model, folders), ["score"])
     by_device = model.trained_on.devices is not None
-    enough = len(reference.devices if by_device else reference.units) >= drift.MIN_UNITS
+    enough, enough_unseen = (
+        len(side.devices if by_device else side.units) >= drift.MIN_UNITS
+        for side in (reference, unseen)
+    )
     faults = _sensor_faults(model, reference, current, tonight, day, settings, by_device)
     rate = min(0.5, rule.false_alarms_per_month / drift.MONTH_DAYS)
     nights: list[list[Finding]] = [[] for _ in range(rule.nights + 1)]
     if enough:
-        nights = _judge(reference, current, faults, rate, rule.nights, day, by_device)
+        rate_of = rate * RATE_SHARES["features"]
+        nights = _judge(reference, current, faults, rate_of, rule.nights, day, by_device)
+    if enough_unseen:
+        rate_of = rate * RATE_SHARES["score"]
+        of_scores = _judge(unseen, scores, faults, rate_of, rule.nights, day, by_device)
+        nights = [night + more for night, more in zip(nights, of_scores, strict=True)]
+    expected = _scorecard(
+        model, _unseen(model, _reference(model, files, first, day, trained=False))
+    )
     quality = [
         _quality(model, part, at)
         for part, at in zip(
@@ -133,7 +145,9 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
         )
     ]
     for night, figures in zip(nights, quality, strict=True):
-        night += _too_many_false_alarms(figures, rate * QUALITY_SHARE)
+        night += _too_many_false_alarms(
+            figures, expected, model.contract, rate * RATE_SHARES["quality"]
+        )
     report = {
         "model_name": model.name,
         "model_version": model.version,
@@ -145,6 +159,7 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
         "reference": {
             "data_tag": model.data_tag,
             "days": len(reference.units),
+            "days_of_scores": len(unseen.units) if enough_unseen else 0,
             "compared_by": _compared_by(reference, by_device),
         },
         "false_alarms": _false_alarms(reference, rule, rate, by_device) if enough else None,
@@ -166,7 +181,9 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
     reports = work / "reports"
     reports.mkdir()
     sides = _samples(model, files, first, day, tonight, reference.weekly)
-    drift_report.write_night(report, confirmed, nights[-1], faults, sides, columns, reports)
+    drift_report.write_night(
+        report, confirmed, nights[-1], faults, sides, [*columns, "score"], reports
+    )
     return _result(report, _record(model, report, reports, settings))
 
 
@@ -214,9 +231,14 @@ def _score(model: ScoringModel, batch: pa.RecordBatch) -> np.ndarray:
 
 
 def _reference(
-    model: ScoringModel, files: Path, first: date, last: date
+    model: ScoringModel, files: Path, first: date, last: date, trained: bool = True
 ) -> Iterator[pa.RecordBatch]:
-    """The dataset that the model comes from, without the days that are judged."""
+    """The dataset that the model comes from, without the days that are judged.
+
+    Args:
+        trained: where devices are the units, whether those that it was trained on are meant, or
+            the others.
+    """
     start, end = (
         pa.scalar(midnight(day), pa.timestamp("us", "UTC"))
         for day in (first, last + timedelta(days=1))
@@ -225,8 +247,15 @@ def _reference(
     for batch in _scored(model, [files]):
         kept = pc.or_(pc.less(batch["time"], start), pc.greater_equal(batch["time"], end))
         if devices is not None:
-            kept = pc.and_(kept, pc.is_in(batch["device"], pa.array(sorted(devices))))
+            known = pc.is_in(batch["device"], pa.array(sorted(devices)))
+            kept = pc.and_(kept, known if trained else pc.invert(known))
         yield batch.filter(kept)
+
+
+def _unseen(model: ScoringModel, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows that the model was not trained on."""
+    for batch in batches:
+        yield batch.filter(pa.array(~model.trained_on.covers(batch["device"], batch["time"])))
 
 
 def _reader(batches: Iterable[pa.RecordBatch], columns: list[str]) -> pa.RecordBatchReader:
@@ -287,7 +316,7 @@ def _judge(
     found = drift.find_drift(
         reference,
         current,
-        false_discovery_rate=rate * (1 - QUALITY_SHARE),
+        false_discovery_rate=rate,
         by_device=by_device,
         nights=nights,
         without=without,
@@ -377,28 +406,36 @@ def _quality(model: ScoringModel, part: Day | None, day: date) -> dict[str, Any]
         pa.scalar(midnight(at), pa.timestamp("us", "UTC")) for at in (day, day + timedelta(days=1))
     )
     devices = _devices_to_judge(part)
-    kept = (
-        (ds.field("time") >= start)
-        & (ds.field("time") < end)
-        & ds.field("label").is_valid()
-        & ds.field("device").isin(devices)
+    batches = (
+        batch.filter(pc.and_(pc.greater_equal(batch["time"], start), pc.less(batch["time"], end)))
+        for batch in _scored(model, [part.folder / "features"])
     )
+    return _scorecard(model, batches, devices)
+
+
+def _scorecard(
+    model: ScoringModel, batches: Iterable[pa.RecordBatch], devices: list[str] | None = None
+) -> dict[str, Any] | None:
+    """Of the labelled rows, of some devices; None where there are none."""
     pieces = []
-    for batch in ds.dataset(part.folder / "features").to_batches(filter=kept):
-        if len(batch):
-            score = pa.array(_score(model, batch).astype(np.float32))
+    rows = 0
+    for batch in batches:
+        kept = batch["label"].is_valid()
+        if devices is not None:
+            kept = pc.and_(kept, pc.is_in(batch["device"], pa.array(devices, pa.string())))
+        batch = batch.filter(kept)
+        if len(batch) and rows < QUALITY_ROWS:
+            rows += len(batch)
+            score = batch["score"].cast(pa.float32())
             columns = [batch["device"].dictionary_encode(), batch["time"], batch["label"], score]
             pieces.append(pa.table(columns, names=["device", "time", "label", "score"]))
     if not pieces:
         return None
     table = pa.concat_tables(pieces).unify_dictionaries()
-    figures = scorecard.scorecard(table, model.threshold, model.contract.interval_seconds)
-    normal = figures["rows"] * model.contract.interval_seconds / 86_400
-    allowed = model.contract.alarm.false_episodes_per_day
+    interval = model.contract.interval_seconds
     return {
-        **figures,
-        "devices": len(devices),
-        "false_episodes_allowed": None if allowed is None else allowed * normal,
+        **scorecard.scorecard(table, model.threshold, interval),
+        "device_days": rows * interval / 86_400,
     }
 
 
@@ -408,24 +445,45 @@ def _devices_to_judge(part: Day) -> list[str]:
     return sorted(rows)[::step]
 
 
-def _too_many_false_alarms(figures: dict[str, Any] | None, rate: float) -> list[Finding]:
-    """More false alarm episodes than the contract allows: a Poisson test."""
-    from scipy.special import pdtrc
+def _too_many_false_alarms(
+    figures: dict[str, Any] | None,
+    unseen: dict[str, Any] | None,
+    contract: Contract,
+    rate: float,
+) -> list[Finding]:
+    """More false alarm episodes than the contract allows, and than the model has given before.
 
-    if not figures or not figures["false_episodes_allowed"]:
+    Against the contract by a Poisson test; against the rows that the model was not trained on by
+    what these let expect: the Poisson distribution with Jeffreys' prior, a negative binomial.
+
+    Args:
+        figures: the day's scorecard.
+        unseen: of the rows of the training data that the model was not trained on.
+    """
+    from scipy.special import betainc, pdtrc
+
+    if not figures or not figures["false_episodes"]:
         return []
-    found, allowed = figures["false_episodes"], figures["false_episodes_allowed"]
-    p_value = float(pdtrc(found - 1, allowed)) if found else 1.0
-    if p_value > rate or found < MIN_RATIO * allowed:
+    found, days = figures["false_episodes"], figures["device_days"]
+    p_values, expected = [], []
+    if contract.alarm.false_episodes_per_day is not None:
+        expected.append(contract.alarm.false_episodes_per_day * days)
+        p_values.append(float(pdtrc(found - 1, expected[0])))
+    if unseen:
+        before = unseen["false_episodes"] + 0.5
+        expected.append(before * days / unseen["device_days"])
+        share = days / (days + unseen["device_days"])
+        p_values.append(float(betainc(found, before, share)))
+    if not expected or max(p_values) > rate or found < MIN_RATIO * max(expected):
         return []
-    return [Finding("false alarms", None, "quality", found / allowed, p_value)]
+    return [Finding("false alarms", None, "rate", found / max(expected), max(p_values))]
 
 
 def _false_alarms(reference: Hours, rule: Drift, rate: float, by_device: bool) -> dict[str, Any]:
     """What was promised, and what the reference by itself would have given."""
     found = drift.replay(
         reference,
-        false_discovery_rate=rate * (1 - QUALITY_SHARE),
+        false_discovery_rate=rate * RATE_SHARES["features"],
         nights=rule.nights,
         by_device=by_device,
     )
