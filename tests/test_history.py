@@ -156,6 +156,12 @@ def test_late_readings_and_labels_make_days_stale(home):
         EVERY[1]: "its readings changed",
         EVERY[2]: "the readings before it changed",
     }
+    # Whoever made the first day is told of the one whose windows reach back to it alone.
+    contract = contract_of(home)
+    made = history.fingerprints(home, contract.name, EVERY)
+    assert days.stale_days(home, contract, {EVERY[2]: made[EVERY[2]]}, made=EVERY[1]).keys() == {
+        EVERY[2]
+    }
     publish(home, *EVERY[1:3])
     assert stale(home) == {}
     start = days.midnight(EVERY[2]) - timedelta(hours=1)

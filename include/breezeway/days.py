@@ -147,7 +147,10 @@ def _good(contract: Contract, found: list[tuple]) -> dict[datetime, dict[str, An
 
 
 def stale_days(
-    settings: Settings, contract: Contract, published: Mapping[date, str]
+    settings: Settings,
+    contract: Contract,
+    published: Mapping[date, str],
+    made: date | None = None,
 ) -> dict[date, str]:
     """Which published days would be made differently today, and what has changed.
 
@@ -155,6 +158,8 @@ def stale_days(
 
     Args:
         published: day → the fingerprint in its manifest.
+        made: a day that was just made; of those after it only the ones whose windows reach back
+            to it are looked at.
     """
     if not published:
         return {}
@@ -164,11 +169,19 @@ def stale_days(
     stale = {}
     for day in sorted(published):
         before = lead_in(store, contract, set(store.devices_of(day)), day)
+        if made and day > made and not _reaches_back(before, made):
+            continue
         found = _fingerprint(contract, labels, day, counts.get(day, 0), before)
         pairs = zip(LATE, published[day].split("-"), found.split("-"), strict=True)
         if changed := [what for what, then, now in pairs if then != now]:
             stale[day] = f"{' and '.join(changed)} changed"
     return stale
+
+
+def _reaches_back(before: pa.Table, day: date) -> bool:
+    """Whether readings of a day, or older ones, lead in."""
+    oldest = pc.min(before["time"]).as_py()
+    return oldest is not None and oldest.date() <= day
 
 
 def _fingerprint(

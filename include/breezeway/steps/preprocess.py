@@ -85,7 +85,7 @@ def _run_day(
         lambda aside: days.make_day(settings, contract, day, aside),
         settings,
     )
-    stale = days.stale_days(settings, contract, arguments.published)
+    stale = days.stale_days(settings, contract, arguments.published, made=day)
     return {
         "day": day.isoformat(),
         **_summary(folder, manifest),
