@@ -522,18 +522,22 @@ def _verdict(
     if confirmed:
         return {
             "verdict": "drifted",
-            "reason": f"{len(confirmed)} changes were found, and in at least "
-            f"{rule.confirmations} of the {rule.nights} nights before: first {confirmed[0]}.",
+            "reason": f"Found, and in at least {rule.confirmations} of the {rule.nights} nights "
+            f"before: {confirmed[0]}{_and_more(confirmed)}.",
         }
     if not report["rows"]:
         return {"verdict": "not judged", "reason": "There is not one good reading of that day."}
     if found:
         return {
             "verdict": "suspected",
-            "reason": f"{len(found)} changes were found that the nights before do not confirm: "
-            f"first {found[0]}.",
+            "reason": f"Found, but not confirmed by the nights before: {found[0]}"
+            f"{_and_more(found)}.",
         }
     return {"verdict": "quiet", "reason": "Nothing has changed by more than chance."}
+
+
+def _and_more(findings: list[Finding]) -> str:
+    return f", and {len(findings) - 1} more" if len(findings) > 1 else ""
 
 
 # -- telling
