@@ -206,7 +206,7 @@ class Drift(_Section):
     """
 
     false_alarms_per_month: Annotated[float, Field(gt=0, le=30)] = 0.5
-    """Nights a month on which a plant without drift may be suspected of it."""
+    """Nights a month on which somebody may be woken though nothing has changed."""
     nights: Annotated[int, Field(ge=0, le=30)] = 3
     confirmations: Annotated[int, Field(ge=0, le=30)] = 1
     retrain: bool = False

@@ -20,6 +20,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+FEW_BATCHES = {"batch_size": 32_768, "batch_readahead": 2, "fragment_readahead": 1}
+"""How to read features from files so that memory holds few of them."""
+
 HOUR = 3_600_000_000
 """Microseconds."""
 DAY = 24 * HOUR

@@ -223,8 +223,8 @@ def _promise(measured: dict[str, Any] | None) -> str:
     if not measured:
         return "Nothing can be said of false alarms: the training data are too short."
     text = (
-        f"Where nothing changes, at most {measured['allowed_per_month']:g} nights a month are "
-        f"suspected. Measured on {measured['replayed']} units of the training data, each against "
+        f"The sensor contract allows {measured['allowed_per_month']:g} false alarms a month. "
+        f"Measured on {measured['replayed']} days or devices of the training data, each against "
         f"the others: {measured['suspected']} were suspected, and {measured['woken']} would have "
         "woken somebody"
     )

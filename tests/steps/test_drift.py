@@ -102,7 +102,7 @@ def test_a_quiet_night(settings, tmp_path):
     measured = findings["false_alarms"]
     assert measured["replayed"] == 24 and measured["allowed_per_month"] == 0.5
     page = artifact(settings, result["run_id"], "drift.html", tmp_path)
-    assert "at most 0.5 nights a month are suspected" in page
+    assert "allows 0.5 false alarms a month" in page
     assert "of 2" in page and "Evidently" in page
     assert not list(settings.work.glob("drift-*"))
 

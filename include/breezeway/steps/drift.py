@@ -220,7 +220,7 @@ def _read(
 
 def _scored(model: ScoringModel, folders: Iterable[Path]) -> Iterator[pa.RecordBatch]:
     for folder in folders:
-        for batch in ds.dataset(folder).to_batches():
+        for batch in ds.dataset(folder).to_batches(**drift.FEW_BATCHES):
             if len(batch):
                 yield batch.append_column("score", pa.array(_score(model, batch)))
 
