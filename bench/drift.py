@@ -539,16 +539,14 @@ def _draw(result: dict[str, Any], path: Path) -> None:
         axes.set_xticklabels([*map(str, range(1, INJECTED_DAYS + 1)), "never"])
         axes.set_xlabel("night on which it was found, one point a plant")
         axes.grid(axis="x", color=PALE)
-        axes.set_title(
-            f"Injected drift: {weeks_text(result['quiet'])}", loc="left", fontsize="medium"
-        )
+        figure.suptitle(weeks_text(result["quiet"]), x=0.01, ha="left", fontsize=10)
         figure.savefig(path, dpi=110)
 
 
 def weeks_text(weeks: dict[str, Any]) -> str:
     return (
-        f"with this rule {weeks['nights']} quiet nights gave {weeks['woken_per_month']:.2f} false "
-        f"alarms a month ({weeks['allowed_per_month']:g} are allowed)"
+        f"{weeks['nights']} quiet nights gave {weeks['woken_per_month']:.2f} false alarms a month "
+        f"({weeks['allowed_per_month']:g} allowed). When injected drift was found:"
     )
 
 
