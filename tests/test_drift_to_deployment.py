@@ -1,19 +1,20 @@
 """From drift to a new model in service, on the real platform: drift → asset event → one
 retraining → a person's approval → promotion → deployment."""
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from breezeway import demo, registry, simulate
 from breezeway.contract import load_contract
 from breezeway.launcher import Platform
+from breezeway.raw import RawStore
 from breezeway.settings import Settings
 
 pytestmark = pytest.mark.timeout(1200)
@@ -53,10 +54,21 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield started
 
 
-def fill(settings: Settings, *words: str) -> None:
-    parser = argparse.ArgumentParser()
-    simulate.add_arguments(parser)
-    simulate.run(parser.parse_args(["--devices", "3", *words]), settings)
+def fill(settings: Settings, days: int, until: str, drift: float = 0.0) -> None:
+    """Readings of three machines, one every five minutes: enough, and soon trained on.
+
+    Args:
+        days: so many, the last of them before `until`.
+        drift: °C by which the thermometers read too much.
+    """
+    store = RawStore(settings.raw_address)
+    store.create()
+    for ago in range(days, 0, -1):
+        for number in range(1, 4):
+            day = date.fromisoformat(until) - timedelta(days=ago)
+            part = simulate.simulate(f"machine-{number:02}", day, drift=drift)
+            thinned = part.readings.take(pa.array(range(0, len(part.readings), 5)))
+            store.append(thinned, labels=part.labels)
 
 
 class Airflow:
@@ -124,14 +136,14 @@ def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform)
     contract = load_contract(settings.sensors)
     with platform.airflow() as client:
         airflow = Airflow(client)
-        fill(settings, "--days", str(QUIET_DAYS), "--end", DRIFTED[0])
+        fill(settings, QUIET_DAYS, until=DRIFTED[0])
         steps = ["preprocess", "train", "test", "promote", "deploy"]
         first, _ = demo.trigger(client, contract, steps=steps)
         airflow.approve(first)
         assert airflow.finish("training", first)["deploy"] == "success"
         assert registry.champion(settings, "plant") == "1"
 
-        fill(settings, "--days", "3", "--drift", "30", "--drift-from", DRIFTED[0])
+        fill(settings, len(DRIFTED), until=f"{TODAY}", drift=30.0)
         confirmed, states = airflow.check_night(DRIFTED[1])  # by the night before
         assert states == dict.fromkeys(["check_inputs", "drift", "announce"], "success")
         (event,) = airflow.events()

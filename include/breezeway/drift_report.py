@@ -25,7 +25,7 @@ def sample(batches: Iterable[pa.RecordBatch], count: int, rows: int = SAMPLE_ROW
     """Rows at even distances: the same ones each time, and memory holds no others.
 
     Args:
-        batches: at least one.
+        batches: none gives an empty table without columns.
         count: of their rows, or about so.
         rows: how many of them, or about so.
     """
@@ -36,7 +36,7 @@ def sample(batches: Iterable[pa.RecordBatch], count: int, rows: int = SAMPLE_ROW
         wanted = np.arange(-seen % step, len(batch), step)
         pieces.append(batch.take(pa.array(wanted)))
         seen += len(batch)
-    return pa.Table.from_batches(pieces)
+    return pa.Table.from_batches(pieces) if pieces else pa.table({})
 
 
 def report_drift(reference: pa.Table, current: pa.Table, columns: list[str], folder: Path) -> None:

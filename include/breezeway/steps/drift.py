@@ -113,11 +113,15 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
     def hours(batches: Iterable[pa.RecordBatch], names: list[str]) -> Hours:
         return Hours(_reader(batches, names), names, threads=settings.threads)
 
+    def unknown() -> Iterator[pa.RecordBatch]:
+        """Of the reference what the model was not trained on: it is surer of the rest."""
+        others = _reference(model, files, first, day, trained=False)
+        return _scored(model, _unseen(model, others))
+
     reference = hours(_reference(model, files, first, day), columns)
-    current = hours(_scored(model, folders), columns)
-    # A model is surer of what it was trained on: its scores are compared with those of the rest.
-    unseen = hours(_unseen(model, _reference(model, files, first, day, trained=False)), ["score"])
-    scores = hours(_scored(model, folders), ["score"])
+    current = hours(_batches(*folders), columns)
+    unseen = hours(unknown(), ["score"])
+    scores = hours(_scored(model, _batches(*folders)), ["score"])
     by_device = model.trained_on.devices is not None
     enough, enough_unseen = (
         len(side.devices if by_device else side.units) >= drift.MIN_UNITS
@@ -133,9 +137,7 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
         rate_of = rate * RATE_SHARES["score"]
         of_scores = _judge(unseen, scores, faults, rate_of, rule.nights, day, by_device)
         nights = [night + more for night, more in zip(nights, of_scores, strict=True)]
-    expected = _scorecard(
-        model, _unseen(model, _reference(model, files, first, day, trained=False))
-    )
+    expected = _scorecard(model, unknown())
     quality = [
         _quality(model, part, at)
         for part, at in zip(
@@ -218,11 +220,18 @@ def _read(
     return Day(folder, manifest, list(broken_expectations(contract, manifest, results)))
 
 
-def _scored(model: ScoringModel, folders: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+def _batches(*folders: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of folders of features, few at a time."""
     for folder in folders:
         for batch in ds.dataset(folder).to_batches(**drift.FEW_BATCHES):
             if len(batch):
-                yield batch.append_column("score", pa.array(_score(model, batch)))
+                yield batch
+
+
+def _scored(model: ScoringModel, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if len(batch):
+            yield batch.append_column("score", pa.array(_score(model, batch)))
 
 
 def _score(model: ScoringModel, batch: pa.RecordBatch) -> np.ndarray:
@@ -244,7 +253,7 @@ def _reference(
         for day in (first, last + timedelta(days=1))
     )
     devices = model.trained_on.devices
-    for batch in _scored(model, [files]):
+    for batch in _batches(files):
         kept = pc.or_(pc.less(batch["time"], start), pc.greater_equal(batch["time"], end))
         if devices is not None:
             known = pc.is_in(batch["device"], pa.array(sorted(devices)))
@@ -291,10 +300,9 @@ def _samples(
             for batch in batches
         )
         count //= 7
-    old = drift_report.sample(batches, count)
-    new = drift_report.sample(
-        _scored(model, [tonight.folder / "features"]), tonight.manifest["rows"]
-    )
+    rows = _batches(tonight.folder / "features")
+    old = drift_report.sample(_scored(model, batches), count)
+    new = drift_report.sample(_scored(model, rows), tonight.manifest["rows"])
     return (old, new) if len(old) and len(new) else None
 
 
@@ -408,9 +416,9 @@ def _quality(model: ScoringModel, part: Day | None, day: date) -> dict[str, Any]
     devices = _devices_to_judge(part)
     batches = (
         batch.filter(pc.and_(pc.greater_equal(batch["time"], start), pc.less(batch["time"], end)))
-        for batch in _scored(model, [part.folder / "features"])
+        for batch in _batches(part.folder / "features")
     )
-    return _scorecard(model, batches, devices)
+    return _scorecard(model, _scored(model, batches), devices)
 
 
 def _scorecard(
