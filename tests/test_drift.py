@@ -79,6 +79,13 @@ def test_a_reference_of_hours_is_cut_into_shorter_stretches():
     assert (None, "level") in found(moved, reference)
 
 
+def test_some_days_are_too_few_and_are_not_cut_up():
+    """Parts of a day differ from each other: a weekend would be drift."""
+    reference = plant(5, 0)
+    moved = plant(1, 1, lambda device, value: value + 50, first_day=5)
+    assert found(moved, reference) == set()
+
+
 def test_too_short_a_reference_finds_nothing():
     reference = plant(1, 0).slice(0, 3)
     assert found(plant(1, 1, first_day=1), reference) == set()

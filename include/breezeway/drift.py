@@ -213,12 +213,15 @@ def _quoted(name: str) -> str:
 
 
 def unit_length(first: int, last: int) -> int:
-    """A day; for a reference of few days so much less that it has enough units.
+    """A day; for a recording of hours so much less that it has enough units.
+
+    Of two days or more each part of a day is unlike the others, so nothing but days will do,
+    and fewer than `MIN_UNITS` of them judge nothing.
 
     Args:
         first, last: times of the reference, in microseconds.
     """
-    if last // DAY - first // DAY + 1 >= MIN_UNITS:
+    if last - first >= 2 * DAY:
         return DAY
     return max(SHORTEST_UNIT, (last - first) // (2 * MIN_UNITS))
 
