@@ -120,7 +120,6 @@ class Hours:
         self, rows: pa.RecordBatchReader, columns: Sequence[str], unit: int = DAY, threads: int = 2
     ):
         self.columns = list(columns)
-        self.unit = unit
         self._spill = tempfile.TemporaryDirectory(prefix="breezeway-drift-")
         self._connection = duckdb.connect(
             config={
@@ -130,7 +129,8 @@ class Hours:
             }
         )
         self._connection.execute("SET TimeZone = 'UTC'")
-        hour = unit // 24 if unit == DAY else unit
+        hour = HOUR if unit == DAY else unit
+        self._hours = unit // hour  # of a unit
         figures = ", ".join(
             f"count(c{k}) AS n{k}, avg(c{k}) AS m{k}, stddev_pop(c{k}) AS s{k}"
             for k in range(len(self.columns))
@@ -150,13 +150,11 @@ class Hours:
             "SELECT DISTINCT device FROM hours ORDER BY device"
         ).fetchnumpy()
         self.devices = np.asarray(found["device"], dtype=str)
-        a_unit = unit // hour
         found = self._connection.execute(
-            f"SELECT DISTINCT hour // {a_unit} AS unit FROM hours ORDER BY unit"
+            f"SELECT DISTINCT hour // {self._hours} AS unit FROM hours ORDER BY unit"
         ).fetchnumpy()
         self.units = np.asarray(found["unit"], dtype=np.int64)
         """int (units,): number of each unit since 1970."""
-        self._hours = a_unit
         self.weekly = unit == DAY and len(self.units) >= 7 * MIN_WEEKS
         self._connection.execute("CREATE TABLE names (device VARCHAR, number INTEGER)")
         self._connection.execute(
