@@ -430,7 +430,6 @@ def memory() -> list[dict[str, Any]]:
 
 def run() -> None:
     result: dict[str, Any] = {
-        "machine": frame.machine(["duckdb", "evidently", "numpy", "scipy"]),
         "rule": RULE.model_dump(),
         "quiet": quiet(),
         "injected": injected(),
@@ -438,7 +437,7 @@ def run() -> None:
         "memory": memory(),
     }
     _print(result)
-    frame.write("drift", result)
+    frame.write("drift", result, _targets(result), ["duckdb", "evidently", "numpy", "scipy"])
     _draw(result, frame.ROOT / "docs" / "drift-bench.png")
 
 
@@ -484,8 +483,6 @@ def _print(result: dict[str, Any]) -> None:
             f"({entry['before_gib']:.2f} before), {entry['cpu_seconds']:.1f} CPU-s"
         )
     print()
-    for target in _targets(result):
-        print(target)
 
 
 def _found(entry: dict[str, Any]) -> list[int]:

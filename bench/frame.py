@@ -1,17 +1,31 @@
-"""What every bench needs: the machine, the figures as JSON, a table, targets that speak."""
+"""What every bench needs: costs, the machine, figures as JSON, a table, targets that speak."""
 
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import psutil
 
+from breezeway.settings import quiet_environment
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
+SAME_MACHINE = ("processor", "cores", "memory_gib")
+"""What must be alike for figures to be compared."""
+
+
+ROUNDS = 5
+WATCH_SECONDS = 0.2
 
 
 class Target(NamedTuple):
@@ -21,12 +35,14 @@ class Target(NamedTuple):
         what: in words.
         wanted: as `at_least` or at most.
         reached: as measured, in the same unit.
+        why: where it is not reached, the reason.
     """
 
     what: str
     wanted: float
     reached: float
     at_least: bool
+    why: str = ""
 
     @property
     def met(self) -> bool:
@@ -36,6 +52,97 @@ class Target(NamedTuple):
         bound = "at least" if self.at_least else "at most"
         verdict = "met" if self.met else "NOT MET"
         return f"{verdict:<8} {self.what}: {self.reached:.3g}, wanted {bound} {self.wanted:g}"
+
+
+class Cost(NamedTuple):
+    """What one run took.
+
+    Args:
+        cpu: seconds of user and system time, of all its processes.
+        wall: seconds.
+        peak_mib: the most memory that was held at a time, beyond what was held at the start.
+        value: what the work gave.
+    """
+
+    cpu: float
+    wall: float
+    peak_mib: float
+    value: Any
+
+
+def measure(work: Callable[..., Callable[[], Any]], **arguments: Any) -> Cost:
+    """Run work in a fresh interpreter.
+
+    Args:
+        work: a function of a module of this package; given the arguments (as JSON carries them)
+            it prepares, imports included, and returns what is to be measured: a function
+            without arguments. What that returns must be JSON, too.
+    """
+    place = f"{work.__module__}:{work.__qualname__}"
+    environment = os.environ | quiet_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'include'}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.measured", place, json.dumps(arguments)],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        cwd=ROOT,
+        env=environment,
+    ) as process:
+        watch = _Watch(process.pid)
+        watch.start()
+        # Its last line; what the work itself prints comes before.
+        lines = process.stdout.read().splitlines()
+    if process.returncode:
+        raise RuntimeError(f"{place} failed with {process.returncode}")
+    found = json.loads(lines[-1])
+    peak = max(found["peak_mib"], watch.peak_mib - found["held_mib"])
+    return Cost(found["cpu"], found["wall"], peak, found["value"])
+
+
+class _Watch(Thread):
+    """Looks at the memory of a process and those that it started. Shared pages count once."""
+
+    def __init__(self, pid: int):
+        super().__init__(daemon=True)
+        self._pid = pid
+        self.peak_mib = 0.0
+
+    def run(self) -> None:
+        while True:
+            try:
+                top = psutil.Process(self._pid)
+                children = top.children(recursive=True)
+            except psutil.Error:
+                return
+            if children:
+                held = sum(map(_proportional_mib, [top, *children]))
+                self.peak_mib = max(self.peak_mib, held)
+            time.sleep(WATCH_SECONDS)
+
+
+def _proportional_mib(process: psutil.Process) -> float:
+    try:
+        return process.memory_full_info().pss / 2**20
+    except psutil.Error:
+        return 0.0  # it has ended
+
+
+def alternate(
+    contenders: Mapping[str, Callable[[], Cost]], rounds: int = ROUNDS
+) -> dict[str, list[Cost]]:
+    """Measure each of several in turn, round by round: what else the machine does meets all."""
+    found: dict[str, list[Cost]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name, contender in contenders.items():
+            found[name].append(contender())
+        print(f"  round {number + 1} of {rounds}", file=sys.stderr)
+    return found
+
+
+def medians(costs: Sequence[Cost]) -> Cost:
+    """The median of each figure; the value is the first run's."""
+    return Cost(
+        *(statistics.median(cost[k] for cost in costs) for k in range(3)), value=costs[0].value
+    )
 
 
 def machine(packages: Sequence[str]) -> dict[str, Any]:
@@ -58,12 +165,49 @@ def _processor() -> str:
     return platform.machine()
 
 
-def write(name: str, result: Mapping[str, Any]) -> Path:
-    """Keep a bench's result in `bench/results/<name>.json`."""
+def write(
+    name: str, result: Mapping[str, Any], targets: Sequence[Target], packages: Sequence[str]
+) -> None:
+    """Print the targets, and keep a bench's result in `bench/results/<name>.json`."""
+    print(*targets, sep="\n")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return path
+    whole = {
+        "machine": machine(packages),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "targets": [{**target._asdict(), "met": target.met} for target in targets],
+        **result,
+    }
+    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    if path.exists():
+        print(compare(json.loads(path.read_text(encoding="utf-8")), whole))
+    path.write_text(text, encoding="utf-8")
+
+
+def compare(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How the targets' figures have changed, in words; figures of two machines are not compared.
+
+    >>> here, there = {"machine": {"processor": "a"}}, {"machine": {"processor": "b"}}
+    >>> compare(here, there)
+    'Not compared with the run before, which was on another machine: processor a, now b.'
+    """
+    differences = [
+        f"{key} {earlier['machine'].get(key)}, now {now['machine'].get(key)}"
+        for key in SAME_MACHINE
+        if earlier["machine"].get(key) != now["machine"].get(key)
+    ]
+    if differences:
+        return (
+            "Not compared with the run before, which was on another machine: "
+            f"{'; '.join(differences)}."
+        )
+    before = {target["what"]: target["reached"] for target in earlier["targets"]}
+    lines = [
+        f"  {target['what']}: {before[target['what']]:.3g} before, {target['reached']:.3g} now"
+        for target in now["targets"]
+        if target["what"] in before
+    ]
+    return "\n".join([f"Compared with the run of {earlier['measured_at']}:", *lines])
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -26,7 +26,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from bench.frame import ROOT, Target, machine, table, write
+from bench.frame import ROOT, ROUNDS, Target, table, write
 from breezeway.contract import Contract, load_contract
 from breezeway.deployments import DeploymentStore
 from breezeway.features import window_features
@@ -53,7 +53,6 @@ from tests.fixtures.serving import add_deployment, new_port
 
 FIELDS = [f"f{number:02}" for number in range(20)]
 LEVELS = (1, 8, 64)
-ROUNDS = 5
 SECONDS = 2
 WARM_UP_MS = 1000
 START_SECONDS = 90
@@ -147,7 +146,6 @@ def run() -> None:
     if len(cores) < 2 or not shutil.which("h2load"):
         sys.exit("The bench needs two cores and h2load (on Debian: apt install nghttp2-client).")
     began = time.monotonic()
-    about = machine(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="bench") as folder, ExitStack() as stack:
         os.sched_setaffinity(0, cores[:1])  # the servers inherit it
         contenders = make_contenders(Path(folder))
@@ -171,18 +169,14 @@ def run() -> None:
     }  # fmt: skip
     targets = judge(medians)
     result = {
-        "machine": about,
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "rounds": ROUNDS,
         "seconds_a_round": SECONDS,
         "medians": medians,
-        "targets": [{**target._asdict(), "met": target.met} for target in targets],
         "every_round": rounds,
     }
-    write("serving", result)
-    draw(medians, ROOT / "docs" / "serving-bench.png")
     print(text_of(medians))
-    print(*targets, sep="\n")
+    write("serving", result, targets, PACKAGES)
+    draw(medians, ROOT / "docs" / "serving-bench.png")
     print(f"{time.monotonic() - began:.0f} s; bench/results/serving.json, docs/serving-bench.png")
 
 
