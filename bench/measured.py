@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import sys
 import time
 from pathlib import Path
@@ -44,8 +45,8 @@ def main(place: str, arguments: str) -> None:
 
 
 def _cpu_seconds() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, whose))
 
 
 def _mib(key: str) -> float:

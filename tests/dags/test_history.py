@@ -127,12 +127,17 @@ def finish(client: httpx.Client) -> int:
 
 
 def kill_a_worker(platform: Platform) -> None:
-    """Kill a process of Airflow that runs a task, while that task runs its step."""
+    """Kill a process of Airflow that runs a task of the backfill, while it runs its step.
+
+    Airflow may run the DAG's scheduled day at the same time.
+    """
+    ours = {str(day) for day in history.day_range(FIRST, LAST)} - {str(day) for day in BROKEN}
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for process in marked(platform.home):
             try:
-                if "breezeway.steps.preprocess" in process.cmdline():
+                command = process.cmdline()
+                if "breezeway.steps.preprocess" in command and ours.intersection(command):
                     os.kill(process.ppid(), signal.SIGKILL)
                     return
             except psutil.Error:
