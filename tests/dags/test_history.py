@@ -131,7 +131,8 @@ def kill_a_worker(platform: Platform) -> None:
 
     Airflow may run the DAG's scheduled day at the same time.
     """
-    ours = {str(day) for day in history.day_range(FIRST, LAST)} - {str(day) for day in BROKEN}
+    whole = set(history.day_range(FIRST, LAST)) - set(BROKEN)
+    ours = {f"--day={day}" for day in whole}
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for process in marked(platform.home):
