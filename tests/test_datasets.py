@@ -18,8 +18,9 @@ import pytest
 
 from breezeway import datasets
 from breezeway.errors import BreezewayError, DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.objects import object_path
 from breezeway.settings import Settings
-from breezeway.workspace import Workspace, exclusive, object_path
+from breezeway.workspace import Workspace, exclusive
 
 SPAWN = multiprocessing.get_context("spawn")
 PART = "features/part-00000.parquet"

@@ -10,9 +10,7 @@ remote before the commit is pushed, and one atomic push moves branch and tag.
 """
 
 import difflib
-import hashlib
 import json
-import os
 import re
 import shutil
 from argparse import ArgumentTypeError
@@ -24,18 +22,19 @@ from typing import Any
 import yaml
 
 from breezeway.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.objects import (
+    drop_damaged,
+    file_hashes,
+    file_names,
+    folder_hash,
+    is_whole,
+    link,
+    listing,
+    pointer,
+)
 from breezeway.settings import Settings
 from breezeway.steps.frame import tag_name
-from breezeway.workspace import (
-    BRANCH,
-    Workspace,
-    drop_damaged,
-    exclusive,
-    file_hash,
-    is_whole,
-    object_path,
-    open_workspace,
-)
+from breezeway.workspace import BRANCH, Workspace, exclusive, open_workspace
 
 PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]*)")
 PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")
@@ -99,62 +98,57 @@ def publish(settings: Settings, folder: Path, tag: str, message: str = "") -> Da
         ServiceUnavailable: the repository or the remote does not answer, or a disk is full.
     """
     _check_data_tag(tag)
-    files = file_hashes(folder)
-    if not files:
+    if not file_names(folder):
         raise UsageError(f"There is no dataset to publish in {folder}: it holds no file.")
-    content = folder_hash(files)
     with exclusive(settings, "datasets"), open_workspace(settings) as space:
         space.create_repository()
-        if version := _published(space, tag, content):
-            return version
-        for name in files:
-            target = space.tree / "data" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # Copied, not linked: DVC makes its files read-only, and these stay the caller's.
-            shutil.copyfile(folder / name, target)
-        space.configure_dvc()
-        space.add_data(files.values())
-        pointer = (space.tree / "data.dvc").read_text(encoding="utf-8")
-        if _hash_of(pointer) != content:
-            raise DataError(f"{folder} changed while it was being published, so nothing was.")
-        space.push_data([*files.values(), content])
-        version = _push_version(space, tag, content, pointer, message or f"Dataset {tag}")
+        if version := _published(space, tag):
+            return _with_content(version, folder_hash(file_hashes(folder)))
+        files = space.add_data(folder)
+        content = folder_hash({name: file.hash for name, file in files.items()})
+        link(settings.dvc_cache, files, space.tree / "data")
+        version = _push_version(
+            space, tag, content, pointer(files, "data"), message or f"Dataset {tag}"
+        )
         _keep(space.tree / "data", _home(settings, content))
         return version
 
 
 def _push_version(
-    space: Workspace, tag: str, content: str, pointer: str, message: str
+    space: Workspace, tag: str, content: str, data_dvc: str, message: str
 ) -> DatasetVersion:
     manifest = space.tree / "data" / "manifest.json"
     for _ in range(PUSH_ATTEMPTS):
         space.check_out_branch()
         space.configure_dvc()
-        (space.tree / "data.dvc").write_text(pointer, encoding="utf-8")
+        (space.tree / "data.dvc").write_text(data_dvc, encoding="utf-8")
         (space.tree / "manifest.json").unlink(missing_ok=True)
         if manifest.is_file():
             shutil.copyfile(manifest, space.tree / "manifest.json")
         space.commit(message)
         pushed = space.push(f"refs/heads/{BRANCH}", f"refs/tags/{tag}")
-        if version := _published(space, tag, content):
-            return version
+        if version := _published(space, tag):
+            return _with_content(version, content)
         if pushed:
             raise ServiceUnavailable(f"Tag {tag!r} was pushed, but the repository has it not.")
     raise TryAgain(f"Others were publishing all the time; {tag!r} is not published.")
 
 
-def _published(space: Workspace, tag: str, content: str) -> DatasetVersion | None:
-    """The version of this tag if it has this content, None if there is no such tag."""
+def _published(space: Workspace, tag: str) -> DatasetVersion | None:
     entry = _entries(space.tags()).get(tag)
     if entry is None:
         return None
     space.fetch(tag)
-    version = _read(space, entry)
+    return _read(space, entry)
+
+
+def _with_content(version: DatasetVersion, content: str) -> DatasetVersion:
+    """Raises: UsageError: the version has other content."""
     if version.hash == content:
         return version
     rows = version.manifest.get("rows")
     raise UsageError(
-        f"Dataset tag {tag!r} stands for other data already"
+        f"Dataset tag {version.tag!r} stands for other data already"
         f" ({f'{rows} rows, ' if rows is not None else ''}published {version.published_at})"
         " and never moves. Choose another tag."
     )
@@ -275,11 +269,11 @@ def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
         return  # the one before us did it
     cache = space.settings.dvc_cache
     drop_damaged(cache, [version.hash])
-    drop_damaged(cache, _listing(cache, version.hash).values())
+    drop_damaged(cache, listing(cache, version.hash).values())
     space.configure_dvc()
     (space.tree / "data.dvc").write_text(space.read(version.tag, "data.dvc"), encoding="utf-8")
     failure = space.pull_data()
-    files = _listing(cache, version.hash)
+    files = listing(cache, version.hash)
     broken = [name for name, hash in files.items() if not is_whole(cache, hash)]
     if broken or not files:
         what = ", ".join(broken[:NAMED]) or "the list of its files"
@@ -335,31 +329,6 @@ def versions(settings: Settings) -> list[PublishedTag]:
         return list(_entries(space.tags()).values())
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
-    """MD5 of each file below a folder, by its path there with `/`; empty where none is."""
-    found = {}
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            found[path.relative_to(folder).as_posix()] = file_hash(path)
-    return dict(sorted(found.items()))
-
-
-def folder_hash(files: dict[str, str]) -> str:
-    """DVC's hash of a folder of such files."""
-    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
-    text = json.dumps(listing, sort_keys=True).encode()
-    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
-
-
-def _listing(cache: Path, hash: str) -> dict[str, str]:
-    """What `file_hashes` gave when the folder of this hash was added; empty if not cached."""
-    if not is_whole(cache, hash):
-        return {}
-    entries = json.loads(object_path(cache, hash).read_bytes())
-    return {entry["relpath"]: entry["md5"] for entry in entries}
-
-
 def _home(settings: Settings, hash: str) -> Path:
     return settings.root / "datasets" / hash.removesuffix(".dir")
 
@@ -402,8 +371,8 @@ def _find(space: Workspace, tag: str) -> DatasetVersion:
 
 def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) -> DatasetVersion:
     """What the fetched tags say."""
-    pointer = space.read(entry.tag, "data.dvc")
-    hash = _hash_of(pointer) if pointer else None
+    data_dvc = space.read(entry.tag, "data.dvc")
+    hash = _hash_of(data_dvc) if data_dvc else None
     if hash is None:
         raise DataError(f"Tag {entry.tag!r} is not that of a dataset version: no hash in data.dvc.")
     reference = f"refs/tags/{entry.tag}"
@@ -433,9 +402,9 @@ def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) 
     )
 
 
-def _hash_of(pointer: str) -> str | None:
+def _hash_of(data_dvc: str) -> str | None:
     """The hash in the text of a `.dvc` file."""
-    outputs = (yaml.safe_load(pointer) or {}).get("outs") or [{}]
+    outputs = (yaml.safe_load(data_dvc) or {}).get("outs") or [{}]
     return outputs[0].get("md5")
 
 

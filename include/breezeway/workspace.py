@@ -1,7 +1,6 @@
 """A folder aside where git and DVC run: bounded in time, by no one's configuration but ours."""
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -10,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from breezeway import objects
 from breezeway.errors import InternalError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.settings import Settings, quiet_environment
 
@@ -75,6 +75,11 @@ esac
 """
 """Git's own settings against moves and deletions are for branches only."""
 
+INCOMING = ".incoming-"
+DEAD_SECONDS = 86_400
+"""Nobody publishes for so long: an older folder has lost its owner."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
 PUSH_LOST = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
 
@@ -124,7 +129,7 @@ def open_workspace(settings: Settings) -> Iterator["Workspace"]:
             shutil.rmtree(folder, ignore_errors=True)
             owner.release()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         raise ServiceUnavailable(f"No space is left to write {error.filename}.") from error
 
@@ -366,28 +371,51 @@ class Workspace:
         (folder / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
         (self.tree / ".gitignore").write_text("/data\n")
 
-    def add_data(self, hashes: Iterable[str]) -> None:
-        """`dvc add data`: files of these hashes go to the cache.
+    def add_data(self, folder: Path) -> dict[str, objects.Content]:
+        """Copy a folder's files to the cache and to the remote.
+
+        Returns:
+            What each file holds, by its path with `/`.
 
         Raises:
-            InternalError: it failed.
-            ServiceUnavailable: a disk is full.
-        """
-        # DVC trusts what it finds under a hash, and would hand on what is damaged there.
-        drop_damaged(self.settings.dvc_cache, hashes)
-        code, said = self._dvc("add", "data")
-        if code:
-            raise InternalError(f"dvc add failed with {code}: {_reason(said)}")
-
-    def push_data(self, hashes: Iterable[str]) -> None:
-        """`dvc push`.
-
-        Raises:
+            DataError: the folder changed meanwhile.
             ServiceUnavailable: the remote does not answer or is full.
         """
-        if self.remote:
-            self._check_remote_folder(first_time=True)
-            drop_damaged(self.remote, hashes)
+        with ExitStack() as stack:
+            stores = {self.settings.dvc_cache: self.folder / "incoming"}
+            stores[self.settings.dvc_cache].mkdir()
+            if self.remote:
+                stores[self.remote] = stack.enter_context(self._aside_in(self.remote))
+            try:
+                files = objects.add(folder, stores, self.settings.threads)
+            except OSError as error:
+                if error.errno in FULL or self.remote not in Path(str(error.filename)).parents:
+                    raise
+                raise ServiceUnavailable(
+                    f"{self._remote_name} takes no data: {error.strerror}"
+                ) from None
+        if not self.remote:
+            self._push_data(files)
+        return files
+
+    @contextmanager
+    def _aside_in(self, remote: Path) -> Iterator[Path]:
+        """A folder in the remote, gone afterwards; those of killed processes go first."""
+        self._check_remote_folder(first_time=True)
+        remote.mkdir(parents=True, exist_ok=True)
+        for left in remote.glob(f"{INCOMING}*"):  # by hosts that may share no lock with us
+            if left.stat().st_mtime < time.time() - DEAD_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=remote))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _push_data(self, files: Mapping[str, objects.Content]) -> None:
+        """`dvc push`."""
+        self.configure_dvc()
+        (self.tree / "data.dvc").write_text(objects.pointer(files, "data"), encoding="utf-8")
         code, said = self._dvc("push")
         if code:
             raise ServiceUnavailable(f"{self._remote_name} takes no data: {_reason(said)}")
@@ -420,27 +448,6 @@ def local_path(address: str) -> Path | None:
     if "://" in address or re.match(r"[^/]+:", address):
         return None
     return Path(address).expanduser().resolve()
-
-
-def object_path(store: Path, hash: str) -> Path:
-    """Where a DVC cache, and a remote that is a folder, keep the bytes of a hash."""
-    return store / "files" / "md5" / hash[:2] / hash[2:]
-
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def is_whole(store: Path, hash: str) -> bool:
-    path = object_path(store, hash)
-    return path.is_file() and file_hash(path) == hash.removesuffix(".dir")
-
-
-def drop_damaged(store: Path, hashes: Iterable[str]) -> None:
-    for hash in hashes:
-        if object_path(store, hash).exists() and not is_whole(store, hash):
-            object_path(store, hash).unlink(missing_ok=True)
 
 
 def redacted(text: str) -> str:
