@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from breezeway import datasets
+from breezeway import datasets, objects
 from breezeway.errors import BreezewayError, DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.objects import object_path
 from breezeway.settings import Settings
 from breezeway.workspace import Workspace, exclusive
+from tests.fixtures.mlflow import DIE_WITH_PARENT
 
 SPAWN = multiprocessing.get_context("spawn")
 PART = "features/part-00000.parquet"
@@ -33,6 +34,10 @@ def make_folder(folder: Path, seed: int = 1, part_bytes: int = 50_000) -> Path:
     (folder / "features/part-00001.parquet").write_bytes(random.Random(seed).randbytes(part_bytes))
     (folder / "manifest.json").write_text(json.dumps({"rows": 10 * seed, "query": "SELECT 1"}))
     return folder
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def flip_byte(path: Path) -> None:
@@ -73,6 +78,45 @@ def empty(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", lock_wait_seconds=60)
 
 
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An S3 server with the bucket `datasets`, known to all that ask for one."""
+    (tmp_path / "s3" / "datasets").mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host, port = probe.getsockname()
+    command = [
+        str(Path(sys.executable).parent / "rclone"),
+        *("serve", "s3", "--auth-key=key,secret", f"--addr={host}:{port}", str(tmp_path / "s3")),
+    ]
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with subprocess.Popen(
+        ["sh", "-c", DIE_WITH_PARENT, "s3", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as server:
+        try:
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                try:
+                    socket.create_connection((host, port)).close()
+                    break
+                except ConnectionError:
+                    time.sleep(0.05)
+            yield
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
 # Publishing and opening
 
 
@@ -99,6 +143,64 @@ def test_anyone_can_read_it_with_git_and_dvc_alone(published: Settings, tmp_path
             [sys.executable, "-m", "dvc", *arguments], cwd=clone, env=environment, check=True
         )
     assert datasets.file_hashes(clone / "data") == datasets.file_hashes(published.root / "source")
+
+
+def test_dvc_itself_would_write_the_same(empty: Settings, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "folder")
+    (folder / "é ü").mkdir()
+    (folder / "é ü" / "*.txt").write_text("odd")
+    (folder / "again.parquet").write_bytes((folder / PART).read_bytes())
+    (folder / "empty").touch()
+    datasets.publish(empty, folder, "v1")
+
+    environment = {**os.environ, "DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+    (tmp_path / "dvc").mkdir()
+    shutil.copytree(folder, tmp_path / "dvc" / "data")
+    for arguments in (["init", "--quiet", "--no-scm"], ["add", "--quiet", "data"]):
+        command = [sys.executable, "-m", "dvc", *arguments]
+        subprocess.run(command, cwd=tmp_path / "dvc", env=environment, check=True)
+
+    command = ["git", "--git-dir", empty.repository_address, "show", "v1:data.dvc"]
+    assert subprocess.check_output(command) == (tmp_path / "dvc" / "data.dvc").read_bytes()
+    theirs = datasets.file_hashes(tmp_path / "dvc" / ".dvc" / "cache" / "files")
+    assert datasets.file_hashes(empty.dvc_cache / "files") == theirs
+    assert datasets.file_hashes(Path(empty.remote_address)) == {
+        f"files/{name}": hash for name, hash in theirs.items()
+    }
+    modes = {path.stat().st_mode & 0o777 for path in files_of(empty.dvc_cache)}
+    assert modes == {path.stat().st_mode & 0o777 for path in files_of(tmp_path / "dvc/.dvc/cache")}
+
+
+def test_an_s3_remote(
+    empty: Settings, tmp_path: Path, s3: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = empty.model_copy(update={"dataset_remote": "s3://datasets/remote"})
+    with monkeypatch.context() as environment:
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        with pytest.raises(ServiceUnavailable, match="takes no data"):
+            datasets.publish(settings, make_folder(tmp_path / "folder"), "v1")
+    assert not datasets.tag_exists(settings, "v1")
+
+    datasets.publish(settings, tmp_path / "folder", "v1")
+    forget(settings)
+    opened = datasets.open_dataset(settings, "v1")
+    assert datasets.file_hashes(opened.folder) == datasets.file_hashes(tmp_path / "folder")
+
+
+def test_the_folder_stays_as_it_was(empty: Settings, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "folder")
+    before = {path: (path.stat()[:7], path.stat().st_mtime_ns) for path in files_of(folder)}
+    datasets.publish(empty, folder, "v1")
+    assert before == {path: (path.stat()[:7], path.stat().st_mtime_ns) for path in files_of(folder)}
+    (folder / PART).write_bytes(b"other")
+    assert datasets.open_dataset(empty, "v1").folder.joinpath(PART).stat().st_size == 50_000
+
+
+def test_versions_share_their_files(empty: Settings, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        datasets.publish(empty, make_folder(tmp_path / str(seed), seed), f"v{seed}")
+    first, second = (datasets.open_dataset(empty, tag).folder for tag in ("v1", "v2"))
+    assert (first / PART).samefile(second / PART)
 
 
 def test_same_content_under_the_same_tag_does_nothing(published: Settings) -> None:
@@ -196,6 +298,49 @@ def test_flipped_byte_in_the_cache_is_not_published(published: Settings, tmp_pat
     forget(published)
     folder = datasets.open_dataset(published, "v2").folder
     assert datasets.file_hashes(folder) == datasets.file_hashes(other)
+
+
+@pytest.mark.parametrize("change", ["other bytes", "one more", "one less"])
+def test_a_folder_that_changes_meanwhile_is_refused(
+    empty: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    folder = make_folder(tmp_path / "folder")
+    check = objects._check
+
+    def check_too_late(source: Path, *arguments: object) -> None:
+        if change == "other bytes":
+            flip_byte(folder / PART)
+        elif change == "one more":
+            (folder / "late.parquet").touch()
+        else:
+            (folder / PART).unlink(missing_ok=True)
+        check(source, *arguments)
+
+    monkeypatch.setattr(objects, "_check", check_too_late)
+    with pytest.raises(DataError, match="while it was being published"):
+        datasets.publish(empty, folder, "v1")
+    assert datasets.versions(empty) == []
+    assert os.listdir(empty.work) == []
+
+
+def test_a_remote_that_keeps_other_bytes_is_found(
+    empty: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path / "folder")
+    copy = objects._copy
+
+    def copy_badly(source: Path, copies: list[Path]) -> objects.Content:
+        content = copy(source, copies)
+        flip_byte(copies[-1])
+        return content
+
+    with monkeypatch.context() as bad:
+        bad.setattr(objects, "_copy", copy_badly)
+        with pytest.raises(ServiceUnavailable, match=r"dvc-remote/.* does not hold what was writt"):
+            datasets.publish(empty, folder, "v1")
+    assert datasets.versions(empty) == []
+    assert files_of(Path(empty.remote_address)) == []
+    datasets.publish(empty, folder, "v1")
 
 
 # Stores that are away
@@ -345,6 +490,10 @@ def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) 
 # Killed
 
 
+def half_copied(settings: Settings, listing: Path) -> bool:
+    return any(settings.work.glob(".workspace-*/incoming/1"))
+
+
 def tree_filled(settings: Settings, listing: Path) -> bool:
     return any(settings.work.glob(".workspace-*/tree/data/features/*"))
 
@@ -357,11 +506,11 @@ def pushed(settings: Settings, listing: Path) -> bool:
     return (Path(settings.remote_address) / listing).exists()
 
 
-@pytest.mark.parametrize("point", [tree_filled, cached, pushed])
+@pytest.mark.parametrize("point", [half_copied, tree_filled, cached, pushed])
 def test_killed_while_publishing_then_run_again(
     empty: Settings, tmp_path: Path, point: Callable[[Settings, Path], bool]
 ) -> None:
-    folder = make_folder(tmp_path / "folder")
+    folder = make_folder(tmp_path / "folder", part_bytes=20_000_000)
     content = datasets.folder_hash(datasets.file_hashes(folder))
     listing = object_path(Path(), content)
     code = (
@@ -379,12 +528,17 @@ def test_killed_while_publishing_then_run_again(
     os.killpg(publisher.pid, signal.SIGKILL)
     publisher.wait()
     assert any(empty.work.iterdir())
+    left = list(Path(empty.remote_address).glob(".incoming-*"))
+    assert left or point is not half_copied
+    for aside in left:
+        os.utime(aside, (0, 0))  # days ago
 
     datasets.publish(empty, folder, "v1")
     opened = datasets.open_dataset(empty, "v1")
     assert opened.hash == content
     assert log(empty, "main") == ["Dataset v1"]
     assert list(empty.work.iterdir()) == []
+    assert os.listdir(empty.remote_address) == ["files"]
 
 
 def test_killed_while_git_moved_a_ref(published: Settings, tmp_path: Path) -> None:
