@@ -166,6 +166,10 @@ BASE = '{"e":{"a":1.5,"n.1":7},"c":"x","v1":[1,2],"v2":[3]}'
 )
 @example([BASE.replace('"a":1.5', '"a":null'), BASE.replace('"a":1.5', '"0a":null')])
 @example([BASE.replace("[3]", "[[3]]"), BASE.replace("[3]", "[]"), BASE.replace("[3]", "3")])
+@example([BASE, BASE.replace("[3]", "]3["), BASE.replace("{", "}", 1)])  # malformed, same sum
+@example(
+    [BASE.replace('"x"', '"\\"x\\""'), BASE.replace("7", "1e-400"), BASE.replace("3", "1e-320")]
+)
 def test_json_equals_the_definition(payloads):
     assert_same(JSON, payloads)
 
@@ -212,6 +216,42 @@ def test_the_fast_way_is_taken_for_good_rows(monkeypatch):
     assert good.all() and not violations
     good, _, _ = PARSERS["delimited"].parse(pa.array(["1.5|x|3", "|é|-7"]))
     assert good.all()
+
+
+MANY = [f"c{number}" for number in range(200)]
+
+
+def with_many_categories(contract: Contract) -> Contract:
+    """Two fields of so many categories that their fingerprints are not listed."""
+    text, seen = "", 0
+    for line in contract.text.splitlines(keepends=True):
+        if line.startswith("categories"):
+            line, seen = f"categories = {json.dumps(MANY)}\n", seen + 1
+        text += line
+    assert seen == 1
+    other = f'[fields.other]\ntype = "category"\ncategories = {json.dumps(MANY)}\n'
+    return Contract.from_text(text + other, "many")
+
+
+def test_json_with_many_categories():
+    base = BASE.replace('"x"', '"c0"').replace("}", '},"other":"c7"', 1)
+    rows = [base, base.replace("c7", "c199"), base.replace("c0", "c200"), "{", BASE]
+    good, values, violations = PayloadParser(with_many_categories(JSON)).parse(pa.array(rows))
+    assert good.tolist() == [True, True, False, False, False]
+    assert values["other"].tolist() == [7.0, 199.0]
+    found = [violations[row].reason for row in (2, 3, 4)]
+    assert found == ["unknown_category", "not_json", "missing"]
+
+
+def test_delimited_with_many_categories():
+    rows = ["1|c0|2|c9", "|c1|2|c8", "1|c0|2", "1|c0|2|c200", "1-|c0|2|c9", "1|c0|2\n|c9", None]
+    good, values, violations = PayloadParser(with_many_categories(DELIMITED)).parse(pa.array(rows))
+    assert good.tolist() == [True, True] + [False] * 5
+    assert values["other"].tolist() == [9.0, 8.0]
+    found = [violations[row].reason for row in range(2, 7)]
+    assert found == [
+        *("wrong_count", "unknown_category", "wrong_type", "wrong_type", "null_payload"),
+    ]
 
 
 @pytest.mark.parametrize("rows", [0, 1])

@@ -4,6 +4,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,28 +32,33 @@ class Vectors:
     def total(self, values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(values, self.starts) if len(self.starts) else np.empty(0)
 
+    @cached_property
     def mean(self) -> np.ndarray:
         return self.total(self.values) / self.lengths
 
-    def moment(self, order: int) -> np.ndarray:
-        """The central moment of that order (2 or 4)."""
-        square = np.square(self.values - np.repeat(self.mean(), self.lengths))
-        return self.total(square if order == 2 else np.square(square)) / self.lengths
+    @cached_property
+    def _squared_deviations(self) -> np.ndarray:
+        deviations = np.repeat(self.mean, self.lengths)
+        np.subtract(self.values, deviations, out=deviations)
+        return np.square(deviations, out=deviations)
 
+    @cached_property
+    def variance(self) -> np.ndarray:
+        return self.total(self._squared_deviations) / self.lengths
 
-def _kurtosis(vectors: Vectors) -> np.ndarray:
-    variance = vectors.moment(2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(variance > 0, vectors.moment(4) / np.square(variance) - 3, np.nan)
+    def kurtosis(self) -> np.ndarray:
+        fourth = self.total(np.square(self._squared_deviations)) / self.lengths
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.variance > 0, fourth / np.square(self.variance) - 3, np.nan)
 
 
 VECTOR_FUNCTIONS: dict[str, Callable[[Vectors], np.ndarray]] = {
-    "mean": Vectors.mean,
-    "std": lambda v: np.sqrt(v.moment(2)),
+    "mean": lambda v: v.mean,
+    "std": lambda v: np.sqrt(v.variance),
     "min": lambda v: np.minimum.reduceat(v.values, v.starts) if len(v.starts) else np.empty(0),
     "max": lambda v: np.maximum.reduceat(v.values, v.starts) if len(v.starts) else np.empty(0),
     "rms": lambda v: np.sqrt(v.total(np.square(v.values)) / v.lengths),
-    "kurtosis": _kurtosis,
+    "kurtosis": Vectors.kurtosis,
 }
 """What a vector gives: `std` is the population's, `kurtosis` Fisher's excess (normal = 0)."""
 

@@ -1,0 +1,147 @@
+"""Readings as a plant sends them on a bad day: what the benches of preprocessing work on.
+
+A vector of 16 elements and four scalars. As JSON the vector's length varies, keys come in any
+order, a string in a hundred has an escape. In both forms some numbers have an exponent, a scalar
+in fifty is null, and one row in a hundred breaks the contract.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from breezeway.contract import Contract
+
+DEVICES = 200
+DISTINCT = 50_000
+"""Payloads that are made; more rows repeat them, for making one costs more than parsing it."""
+CHUNK_ROWS = 65_536
+VECTOR = [f"v{number:02}" for number in range(16)]
+MODES = ["run", "idle", "brake"]
+
+_FIELDS = """
+[fields.temperature]
+type = "float"
+range = [-40, 150]
+nulls = "allow"
+
+[fields.pressure]
+type = "float"
+range = [0, 1e6]
+nulls = "allow"
+
+[fields.cycles]
+type = "int"
+range = [0, 2000000000]
+nulls = "reject"
+
+[fields.mode]
+type = "category"
+categories = ["run", "idle", "brake"]
+nulls = "reject"
+"""
+_REST = """
+temperature = "temperature"
+pressure = "pressure"
+cycles = "cycles"
+mode = "mode"
+
+[label]
+table = "labels"
+
+[alarm]
+false_episodes_per_day = 1
+
+[split]
+by = "time"
+folds = 2
+holdout = 0.2
+
+[quarantine]
+max_share = 0.05
+"""
+
+
+def contract(form: str) -> Contract:
+    """The contract of payloads in that form, `json` or `delimited`: nine features of a reading."""
+    head = f'name = "bench"\ninterval_seconds = 1\n\n[payload]\nformat = "{form}"\n'
+    if form == "json":
+        fields = (
+            '[fields.vibration]\ntype = "vector"\nrange = [-100, 100]\nlength = [8, 24]\n'
+            'nulls = "reject"\n'
+        )
+        features = [
+            f'{name} = "{name}(vibration)"' for name in ("mean", "std", "max", "rms", "kurtosis")
+        ]
+    else:
+        fields = "".join(
+            f'\n[fields.{name}]\ntype = "float"\nrange = [-100, 100]\nnulls = "reject"\n'
+            for name in VECTOR
+        )
+        squares = " + ".join(f"{name} * {name}" for name in VECTOR)
+        features = [
+            f'mean = "({" + ".join(VECTOR)}) / 16"',
+            f'square = "({squares}) / 16"',
+            'first = "v00"',
+            'change = "v15 - v00"',
+            'ratio = "v08 / v07"',
+        ]
+    opening = "\n[features]\nwindow = 1\n\n[features.reading]\n" + "\n".join(features)
+    return Contract.from_text(head + _FIELDS + fields + opening + _REST, "bench")
+
+
+def payloads(form: str, count: int) -> pa.StringArray:
+    """That many payloads; the first `DISTINCT` are made, and repeated."""
+    generator = np.random.default_rng(7)
+    made = [_payload(form, generator, n % 100 == 99) for n in range(min(count, DISTINCT))]
+    positions = pa.array(np.arange(count) % len(made))
+    return pa.array(made).take(positions)
+
+
+def _payload(form: str, generator: np.random.Generator, broken: bool) -> str:
+    length = int(generator.integers(8, 25)) if form == "json" else 16
+    number = "{:.4e}" if generator.random() < 0.05 else "{:.4f}"
+    vector = [number.format(x) for x in generator.normal(0, 3, length)]
+    null = "null" if form == "json" else ""
+    warmth, pressure = (
+        null if generator.random() < 0.02 else number.format(x)
+        for x in (generator.normal(60, 5), generator.uniform(1e3, 1e5))
+    )
+    cycles = str(int(generator.integers(0, 2_000_000_000)))
+    mode = MODES[int(generator.integers(3))]
+    if broken:
+        kind = int(generator.integers(4))
+        warmth = "1e9" if kind == 0 else warmth
+        cycles = "7.5" if kind == 1 else cycles
+        mode = "off" if kind == 2 else mode
+        vector = vector[:1] if kind == 3 else vector
+    if form == "delimited":
+        return ";".join([warmth, pressure, cycles, mode, *vector])
+    text = json.dumps(mode)
+    if generator.random() < 0.01:
+        text = f'"\\u{ord(mode[0]):04x}{mode[1:]}"'
+    pairs = [
+        f'"temperature": {warmth}',
+        f'"pressure": {pressure}',
+        f'"cycles": {cycles}',
+        f'"mode": {text}',
+        f'"vibration": [{", ".join(vector)}]',
+    ]
+    return "{" + ", ".join(pairs[k] for k in generator.permutation(5)) + "}"
+
+
+def check(values: dict[str, Any], vector: list) -> bool:
+    """The contract's rules once more, as a person would write them for one parsed row."""
+    warmth, pressure = values["temperature"], values["pressure"]
+    cycles, mode = values["cycles"], values["mode"]
+    return (
+        (warmth is None or -40 <= warmth <= 150)
+        and (pressure is None or 0 <= pressure <= 1e6)
+        and cycles is not None
+        and cycles == int(cycles)
+        and 0 <= cycles <= 2e9
+        and mode in MODES
+        and 8 <= len(vector) <= 24
+        and all(-100 <= x <= 100 for x in vector)
+    )
