@@ -100,6 +100,8 @@ def test_dataset_version_is_an_input_of_the_run(first, client, settings):
     version = datasets.find_version(settings, "v1")
     (given,) = client.get_run(first["run_id"]).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("v1", version.hash)
+    columns = json.loads(given.dataset.schema)["mlflow_colspec"]
+    assert [column["name"] for column in columns[-2:]] == ["torque_max", "label"]
     tags = {tag.key: tag.value for tag in given.tags}
     assert tags["mlflow.data.context"] == "training"
     assert tags["breezeway.data_commit"] == version.commit

@@ -182,7 +182,7 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
 def _train(
     table: "Table", contract: Contract, version: "DatasetVersion", settings: Settings
 ) -> Trained:
-    from breezeway import model, scorecard
+    from breezeway import boosting, model, scorecard
 
     tuned = version.params or {"params": model.DEFAULT_PARAMS, "rounds": model.DEFAULT_ROUNDS}
     params, rounds = tuned["params"], tuned["rounds"]
@@ -217,7 +217,7 @@ def _train(
         threshold=threshold,
         figures={
             "model": scorecard.scorecard(frame, thresholds[judged], interval),
-            **scorecard.baselines(frame, thresholds[judged], interval, model.SEED),
+            **scorecard.baselines(frame, thresholds[judged], interval, boosting.SEED),
         },
     )
 
@@ -355,7 +355,6 @@ class _Record:
 
     def _log_content(self, settings: Settings, keys: dict[str, str]) -> None:
         import mlflow
-        import pandas as pd
         import xgboost as xgb
 
         trained, contract = self._trained, self._contract
@@ -374,19 +373,10 @@ class _Record:
             if baseline != "model":
                 metrics |= {f"{baseline}/{figure}": value for figure, value in figures.items()}
         mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
-        frame = pd.DataFrame(self._table.features, columns=contract.feature_names, copy=False)
-        with warnings.catch_warnings():
-            # MLflow knows two kinds of local folders, both of the same name.
-            warnings.filterwarnings("ignore", message="The specified dataset source can be")
-            data = mlflow.data.from_pandas(
-                frame.assign(label=self._table.rows.label),
-                source=str(self._version.folder),
-                targets="label",
-                name=self._version.tag,
-                digest=self._version.hash,
-            )
         mlflow.log_input(
-            data, context="training", tags={f"breezeway.{k}": v for k, v in keys.items()}
+            _input(contract, self._version),
+            context="training",
+            tags={f"breezeway.{k}": v for k, v in keys.items()},
         )
         mlflow.log_artifacts(str(self._folder / "reports"), "reports")
         mlflow.xgboost.log_model(
@@ -397,6 +387,21 @@ class _Record:
             pip_requirements=[f"xgboost-cpu=={xgb.__version__}", f"numpy=={np.__version__}"],
             extra_files=[str(path) for path in sorted((self._folder / "extra").iterdir())],
         )
+
+
+def _input(contract: Contract, version: "DatasetVersion") -> Any:
+    """What a run was trained on, as MLflow shows it; from a table it would look at each value."""
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.types.schema import ColSpec, Schema
+
+    with warnings.catch_warnings():
+        # MLflow knows two kinds of local folders, both of the same name.
+        warnings.filterwarnings("ignore", message="The specified dataset source can be")
+        source = resolve_dataset_source(str(version.folder))
+    columns = [ColSpec("double", name) for name in contract.feature_names]
+    schema = Schema([*columns, ColSpec("integer", "label")])
+    return MetaDataset(source, name=version.tag, digest=version.hash, schema=schema)
 
 
 def _signature(contract: Contract) -> Any:
