@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from breezeway.contract import Contract
 from breezeway.expressions import VECTOR_FUNCTIONS, Expression, Vectors
-from breezeway.features import STATISTICS, History, wanted_statistics, window_features
+from breezeway.features import STATISTICS, History, rolling_statistics, window_features
 
 
 def contract(window: int) -> Contract:
@@ -112,15 +112,20 @@ def test_statistics_against_numpy_and_scipy(name):
         "kurtosis": scipy.stats.kurtosis,
         "diff": lambda w: w[-1] - w[-2],
     }[name]
-    (got,) = wanted_statistics(matrix, [name])
-    np.testing.assert_allclose(got, [plain(window) for window in matrix], rtol=1e-9)
+    got = rolling_statistics(matrix, 12, [name])[name]
+    np.testing.assert_allclose(got[:, 0], [plain(window) for window in matrix], rtol=1e-9)
 
 
 def test_missing_values_are_left_out():
     matrix = np.array([[np.nan, 1.0, np.nan, 3.0], [np.nan] * 4])
-    mean, std, slope, low = wanted_statistics(matrix, ["mean", "std", "slope", "min"])
-    assert (mean[0], std[0], slope[0], low[0]) == (2.0, 1.0, 1.0, 1.0)
-    assert np.isnan([mean[1], std[1], slope[1], low[1]]).all()
+    found = rolling_statistics(matrix, 4, ["mean", "std", "slope", "min"])
+    assert {name: figure[0, 0] for name, figure in found.items()} == {
+        "mean": 2.0,
+        "std": 1.0,
+        "slope": 1.0,
+        "min": 1.0,
+    }
+    assert all(np.isnan(figure[1, 0]) for figure in found.values())
 
 
 @pytest.mark.parametrize("name", VECTOR_FUNCTIONS)
