@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import drift, serving
+from bench import drift, publish, serving
 
-BENCHES = {"serving": serving.run, "drift": drift.run}
+BENCHES = {"serving": serving.run, "drift": drift.run, "publish": publish.run}
 
 
 def main(names: list[str]) -> None:

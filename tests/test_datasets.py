@@ -305,18 +305,18 @@ def test_a_folder_that_changes_meanwhile_is_refused(
     empty: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     folder = make_folder(tmp_path / "folder")
-    check = objects._check
+    keep = objects._keep
 
-    def check_too_late(source: Path, *arguments: object) -> None:
+    def keep_too_late(*arguments: object) -> None:
         if change == "other bytes":
             flip_byte(folder / PART)
         elif change == "one more":
             (folder / "late.parquet").touch()
         else:
             (folder / PART).unlink(missing_ok=True)
-        check(source, *arguments)
+        keep(*arguments)
 
-    monkeypatch.setattr(objects, "_check", check_too_late)
+    monkeypatch.setattr(objects, "_keep", keep_too_late)
     with pytest.raises(DataError, match="while it was being published"):
         datasets.publish(empty, folder, "v1")
     assert datasets.versions(empty) == []
