@@ -2,9 +2,14 @@
 
 import sys
 
-from bench import drift, publish, serving
+from bench import drift, publish, serving, training
 
-BENCHES = {"serving": serving.run, "drift": drift.run, "publish": publish.run}
+BENCHES = {
+    "serving": serving.run,
+    "drift": drift.run,
+    "publish": publish.run,
+    "training": training.run,
+}
 
 
 def main(names: list[str]) -> None:
