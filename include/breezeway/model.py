@@ -7,7 +7,6 @@ import ctypes
 import hashlib
 import json
 import math
-import os
 import tempfile
 import weakref
 from dataclasses import dataclass, field
@@ -16,13 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-# OpenMP reads this when XGBoost loads it: threads that wait sleep. Spinning, two threads on
-# two busy cores took ten times the processor time.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-import xgboost as xgb
-from xgboost.core import _LIB, _check_call
-
 from breezeway import scorecard
+from breezeway.boosting import booster_params, matrix, xgb
 from breezeway.contract import Contract
 from breezeway.errors import DataError, InternalError
 from breezeway.holdout import TrainingScope, training_scope
@@ -31,8 +25,6 @@ from breezeway.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-SEED = 20260101
 
 DEFAULT_PARAMS: dict[str, float] = {
     "max_depth": 5,
@@ -53,6 +45,8 @@ CANDIDATES = 300
 """Thresholds that are tried: at ranks that grow geometrically from the highest score down."""
 
 DAY_SECONDS = 86_400
+
+_LIB, _check_call = xgb.core._LIB, xgb.core._check_call
 
 MODEL_FILE = "model.ubj"
 EXTRA_FOLDER = "extra_files"
@@ -212,36 +206,6 @@ def _split_by_time(rows: Rows, contract: Contract) -> list[Fold]:
     return folds
 
 
-def matrix(
-    table: Table, rows: np.ndarray | slice, names: list[str], threads: int, like: Any = None
-) -> xgb.QuantileDMatrix:
-    """Bin rows for XGBoost, into the bins of the matrix `like` where one is given."""
-    return xgb.QuantileDMatrix(
-        table.features[rows],
-        label=table.rows.label[rows],
-        feature_names=names,
-        nthread=threads,
-        ref=like,
-    )
-
-
-def booster_params(params: dict[str, Any], label: np.ndarray, threads: int) -> dict[str, Any]:
-    """Return XGBoost's parameters: those given, on top of what every model here has.
-
-    Positive rows are few; they weigh as much as the normal ones together.
-    """
-    positive = max(1, int(label.sum()))
-    return {
-        "objective": "binary:logistic",
-        "tree_method": "hist",
-        "scale_pos_weight": (len(label) - positive) / positive,
-        "seed": SEED,
-        "nthread": threads,
-        "verbosity": 0,
-        **params,
-    }
-
-
 def fit(
     table: Table,
     rows: np.ndarray | slice,
@@ -256,11 +220,10 @@ def fit(
     Raises:
         DataError: XGBoost refuses a parameter.
     """
-    data = matrix(table, rows, names, threads)
+    label = table.rows.label[rows]
+    data = matrix(table.features[rows], label, names, threads)
     try:
-        return xgb.train(
-            booster_params(params, table.rows.label[rows], threads), data, num_boost_round=rounds
-        )
+        return xgb.train(booster_params(params, label, threads), data, num_boost_round=rounds)
     except xgb.core.XGBoostError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"XGBoost refuses the parameters {json.dumps(params)}: {reason}") from None

@@ -104,6 +104,9 @@ def _own_ray(threads: int, folder: Path) -> dict[str, Any]:
         PYTHONPATH=os.pathsep.join(paths),
         # Given here, the token that keeps others out isn't left in the home folder.
         RAY_AUTH_TOKEN=secrets.token_hex(32),
+        # Workers that it starts ahead have another environment than ours: nobody would use them.
+        RAY_enable_worker_prestart="0",
+        RAY_prestart_worker_first_driver="0",
     )
     return {
         "num_cpus": threads,

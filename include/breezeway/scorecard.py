@@ -328,7 +328,7 @@ class _Ranking(NamedTuple):
 
     @classmethod
     def of(cls, label: np.ndarray, score: np.ndarray) -> "_Ranking":
-        order = np.argsort(-score, kind="stable")
+        order = np.argsort(-score)  # in which order ties stand changes nothing
         ranked = score[order]
         positives = np.flatnonzero(label[order])
         last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))

@@ -21,26 +21,17 @@ os.environ.update(
     RAY_AIR_NEW_OUTPUT="0",
 )
 
-import numpy as np
 import optuna
-import xgboost as xgb
 from optuna.distributions import FloatDistribution, IntDistribution
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
+from breezeway.boosting import SEED
 from breezeway.contract import Contract
 from breezeway.errors import DataError, InternalError, ServiceUnavailable
-from breezeway.model import (
-    DEFAULT_PARAMS,
-    SEED,
-    Fold,
-    Table,
-    booster_params,
-    matrix,
-    split,
-)
-from breezeway.scorecard import average_precision
+from breezeway.model import DEFAULT_PARAMS, Table, split
 from breezeway.settings import Settings
+from breezeway.trials import ROUNDS_A_STEP, Boosters
 
 log = logging.getLogger("breezeway")
 
@@ -54,11 +45,6 @@ SPACE = {
     "gamma": FloatDistribution(0.0, 5.0),
 }
 
-ROUNDS_A_STEP = 20
-STEPS = 7
-"""A trial has at most 140 rounds; after each step its folds are scored."""
-PATIENCE = 2
-"""Steps without a better score after which a trial has levelled off."""
 GRACE_STEPS = 3
 """Steps that every trial gets before it is compared with others."""
 ENOUGH_TRIALS = 4
@@ -116,13 +102,17 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
     with ray_session(settings.threads) as folder:
         tuner = tune.Tuner(
             tune.with_parameters(
-                _Boosters, table=table, folds=scorable, names=contract.feature_names
+                Boosters,
+                features=table.features,
+                label=table.rows.label,
+                folds=[tuple(fold) for fold in scorable],
+                names=contract.feature_names,
             ),
             tune_config=tune.TuneConfig(
                 metric="best",
                 mode="max",
                 num_samples=count,
-                search_alg=_BatchSearch(settings.threads),
+                search_alg=_BatchSearch(settings.threads, count),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -131,7 +121,6 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
                 stop=_MedianRule(settings.threads),
                 failure_config=tune.FailureConfig(fail_fast=True),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Log(count)],
                 verbose=0,
             ),
         )
@@ -157,50 +146,6 @@ def _trial(result: tune.Result) -> Trial:
     return Trial(number, params, result.metrics["curve"], result.metrics["ended"] or "behind")
 
 
-class _Boosters(tune.Trainable):
-    """The boosters of one trial, one a fold, trained in lockstep.
-
-    Matrices stay with the process: the next trial in it uses them again.
-    """
-
-    def setup(self, config: dict, table: Table, folds: list[Fold], names: list[str]) -> None:
-        self._matrices = []
-        for fold in folds:
-            fit = matrix(table, fold.fit, names, threads=1)
-            scored = matrix(table, fold.scored, names, threads=1, like=fit)
-            label = table.rows.label
-            self._matrices.append((fit, scored, label[fold.fit], label[fold.scored]))
-        self.reset_config(config)
-
-    def reset_config(self, new_config: dict) -> bool:
-        params = {name: new_config[name] for name in SPACE}
-        self._boosters = [
-            xgb.Booster(booster_params(params, label, threads=1), [fit, scored])
-            for fit, scored, label, _ in self._matrices
-        ]
-        self._curve: list[float] = []
-        return True
-
-    def step(self) -> dict[str, Any]:
-        first = len(self._curve) * ROUNDS_A_STEP
-        values = []
-        for booster, (fit, scored, _, label) in zip(self._boosters, self._matrices, strict=True):
-            for number in range(first, first + ROUNDS_A_STEP):
-                booster.update(fit, number)
-            values.append(average_precision(label, booster.predict(scored)))
-        self._curve.append(float(np.mean(values)))
-        since_best = len(self._curve) - 1 - int(np.argmax(self._curve))
-        ended = "levelled" if since_best >= PATIENCE else ""
-        if len(self._curve) == STEPS:
-            ended = "complete"
-        return {
-            "best": max(self._curve),
-            "curve": self._curve,
-            "ended": ended,
-            "done": bool(ended),
-        }
-
-
 class _BatchSearch(OptunaSearch):
     """Optuna's TPE, which hears of a batch's trials only when all of them have ended.
 
@@ -208,7 +153,7 @@ class _BatchSearch(OptunaSearch):
     was suggested makes a batch of its own there.
     """
 
-    def __init__(self, batch: int):
+    def __init__(self, batch: int, count: int):
         sampler = optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS)
         super().__init__(
             space=SPACE,
@@ -218,6 +163,7 @@ class _BatchSearch(OptunaSearch):
             points_to_evaluate=[DEFAULT_PARAMS],
         )
         self._batch = batch
+        self._count = count
         self._numbers: dict[str, int] = {}
         self._ended: dict[str, tuple[dict | None, bool]] = {}
 
@@ -236,6 +182,16 @@ class _BatchSearch(OptunaSearch):
     ) -> None:
         self._ended[trial_id] = (result, error)
         number = self._numbers[trial_id]
+        if result:
+            # Not by a callback of Tune's: given one, it imports all loggers that it knows, MLflow.
+            log.info(
+                "trial %d of %d: average precision %.4f after %d rounds (%s)",
+                number + 1,
+                self._count,
+                result["best"],
+                len(result["curve"]) * ROUNDS_A_STEP,
+                result["ended"] or "behind",
+            )
         first = number - number % self._batch
         batch = [name for name, n in self._numbers.items() if first <= n < first + self._batch]
         if len(batch) == self._batch and all(name in self._ended for name in batch):
@@ -270,19 +226,3 @@ class _MedianRule(tune.Stopper):
 
     def stop_all(self) -> bool:
         return False
-
-
-class _Log(tune.Callback):
-    def __init__(self, count: int):
-        self._count = count
-
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        result = trial.last_result
-        log.info(
-            "trial %d of %d: average precision %.4f after %d rounds (%s)",
-            trial.config["number"] + 1,
-            self._count,
-            result["best"],
-            len(result["curve"]) * ROUNDS_A_STEP,
-            result["ended"] or "behind",
-        )

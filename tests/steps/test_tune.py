@@ -14,10 +14,10 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from breezeway import ray_session, reports, tuning
+from breezeway import ray_session, reports, trials, tuning
 from breezeway.contract import load_contract
 from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.model import DEFAULT_PARAMS, read_table
+from breezeway.model import DEFAULT_PARAMS, read_table, split
 from breezeway.settings import Settings
 from breezeway.steps import tune
 from breezeway.steps.frame import ArgumentParser
@@ -204,7 +204,7 @@ class TestOrderDoesNotMatter:
     """The search and the median rule, driven without Ray in every order of a batch of three."""
 
     def outcome(self, order: tuple[int, ...]) -> list[tuple]:
-        search, rule = tuning._BatchSearch(batch=3), tuning._MedianRule(batch=3)
+        search, rule = tuning._BatchSearch(batch=3, count=24), tuning._MedianRule(batch=3)
         seen = []
         for batch in range(8):
             names = [f"{batch}-{place}" for place in range(3)]
@@ -212,9 +212,9 @@ class TestOrderDoesNotMatter:
             assert search.suggest("early") is None
             for place in order:
                 config, curve = configs[place], []
-                for step in range(1, tuning.STEPS + 1):
+                for step in range(1, trials.STEPS + 1):
                     curve.append(config["learning_rate"] * 1e4 % 1 * step)
-                    result = {"config": config, "curve": curve, "best": max(curve)}
+                    result = {"config": config, "curve": curve, "best": max(curve), "ended": ""}
                     if stopped := rule(names[place], result):
                         break
                 seen.append((config["number"], tuple(config.items()), len(curve), stopped))
@@ -231,9 +231,9 @@ class TestOrderDoesNotMatter:
 def test_boosters_grow_by_steps_and_start_anew(plant_dataset):
     contract = load_contract(plant_dataset / "contract.toml")
     table = read_table(plant_dataset, contract)
-    folds = tuning.split(table.rows, contract)
-    trial = tuning._Boosters.__new__(tuning._Boosters)
-    trial.setup(DEFAULT_PARAMS, table, folds, contract.feature_names)
+    folds = split(table.rows, contract)
+    trial = trials.Boosters.__new__(trials.Boosters)
+    trial.setup(DEFAULT_PARAMS, table.features, table.rows.label, folds, contract.feature_names)
     first = [trial.step()["best"] for _ in range(2)]
     trial.reset_config({**DEFAULT_PARAMS, "max_depth": 2})
     other = trial.step()

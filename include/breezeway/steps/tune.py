@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     version = datasets.open_dataset(settings, arguments.tag)
     contract = load_contract(version.folder / "contract.toml")
     from breezeway import tuning
-    from breezeway.model import SEED, read_table
+    from breezeway.boosting import SEED
+    from breezeway.model import read_table
     from breezeway.pictures import draw_search
 
     table = read_table(version.folder, contract)

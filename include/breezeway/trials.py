@@ -1,0 +1,80 @@
+"""One trial of a search for parameters, as a worker process of Ray runs it.
+
+Nothing here imports the search: each worker would pay for that.
+"""
+
+from typing import Any
+
+import numpy as np
+from ray import tune
+
+from breezeway.boosting import booster_params, matrix, xgb
+from breezeway.scorecard import average_precision
+
+ROUNDS_A_STEP = 20
+STEPS = 7
+"""A trial has at most 140 rounds; after each step its folds are scored."""
+PATIENCE = 2
+"""Steps without a better score after which a trial has levelled off."""
+
+
+class Boosters(tune.Trainable):
+    """The boosters of one trial, one a fold, trained in lockstep.
+
+    Matrices stay with the process: the next trial in it uses them again.
+    """
+
+    def setup(
+        self,
+        config: dict,
+        features: np.ndarray,
+        label: np.ndarray,
+        folds: list[tuple[np.ndarray, np.ndarray]],
+        names: list[str],
+    ) -> None:
+        """Make the matrices, and begin.
+
+        Args:
+            config: XGBoost's parameters, and the trial's `number`.
+            features: float32 (rows, features).
+            label: bool (rows,).
+            folds: row numbers to fit on and to be scored, of each.
+            names: of the features.
+        """
+        self._matrices = []
+        for fit, scored in folds:
+            learned = matrix(features[fit], label[fit], names, threads=1)
+            # Not binned: that gives the same scores at twice the time.
+            others = xgb.DMatrix(features[scored], feature_names=names, nthread=1)
+            self._matrices.append((learned, others, label[fit], label[scored]))
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict) -> bool:
+        params = {name: value for name, value in new_config.items() if name != "number"}
+        self._boosters = [
+            xgb.Booster(booster_params(params, label, threads=1), [learned, others])
+            for learned, others, label, _ in self._matrices
+        ]
+        self._curve: list[float] = []
+        return True
+
+    def step(self) -> dict[str, Any]:
+        first = len(self._curve) * ROUNDS_A_STEP
+        values = []
+        for booster, (learned, others, _, label) in zip(
+            self._boosters, self._matrices, strict=True
+        ):
+            for number in range(first, first + ROUNDS_A_STEP):
+                booster.update(learned, number)
+            values.append(average_precision(label, booster.predict(others)))
+        self._curve.append(float(np.mean(values)))
+        since_best = len(self._curve) - 1 - int(np.argmax(self._curve))
+        ended = "levelled" if since_best >= PATIENCE else ""
+        if len(self._curve) == STEPS:
+            ended = "complete"
+        return {
+            "best": max(self._curve),
+            "curve": self._curve,
+            "ended": ended,
+            "done": bool(ended),
+        }
