@@ -87,6 +87,8 @@ def stage(chunks: Iterable[pa.Table], database: Path, threads: int) -> int:
     """
     rows = 0
     with _open(database, threads) as connection:
+        # To compress what is read twice and deleted costs more than all else here.
+        connection.execute("PRAGMA force_compression = 'uncompressed'")
         connection.execute(
             "CREATE TABLE raw (device VARCHAR, time TIMESTAMP, payload VARCHAR, label BIGINT)"
         )
@@ -330,10 +332,7 @@ class _PartMaker:
             )
         keep[keep] = new
         rows, devices, times = rows[new], devices[new], times[new]
-        values = {
-            name: column.select(keep) if isinstance(column, Vectors) else column[keep]
-            for name, column in values.items()
-        }
+        values = _select(values, keep)
         counted = ~lead_in[rows]
         self._add_totals(values, times, counted)
         self._write_quarantine(block, {r: v for r, v in violations.items() if not lead_in[r]})
@@ -389,15 +388,13 @@ class _PartMaker:
         result = self._result
         times = times[counted]
         result.rows += len(times)
-        for name, column in values.items():
-            numbers = (
-                column.select(counted).values if isinstance(column, Vectors) else column[counted]
-            )
+        for name, column in _select(values, counted).items():
+            numbers = column.values if isinstance(column, Vectors) else column
             null = np.isnan(numbers)
             totals = result.field_totals[name]
             totals[0] += len(numbers)
             totals[1] += int(null.sum())
-            totals[2] += float(numbers[~null].sum())
+            totals[2] += float(numbers.sum() if not null.any() else numbers[~null].sum())
         if len(times):
             first, last = (str(np.datetime64(int(t), "us")) for t in (times.min(), times.max()))
             result.first_time = min(filter(None, (result.first_time, first)))
@@ -488,6 +485,16 @@ class _PartMaker:
                 ],
                 "features": [None if np.isnan(x) else x for x in features[start + last].tolist()],
             }
+
+
+def _select(values: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
+    """The values of the rows where `rows` (bool) is true."""
+    if rows.all():
+        return values
+    return {
+        name: column.select(rows) if isinstance(column, Vectors) else column[rows]
+        for name, column in values.items()
+    }
 
 
 def make_dataset(
