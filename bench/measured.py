@@ -1,6 +1,6 @@
 """One piece of work in this process, measured: `python -m bench.measured module:function '{…}'`.
 
-Prints, last, one line of JSON: its CPU seconds with those of every process it started, also of
+Prints, last, one line of JSON: its CPU seconds and those of every process it waited for, also of
 those that outlived their parents; its wall seconds; its memory.
 """
 
@@ -29,13 +29,17 @@ def main(place: str, arguments: str) -> None:
     gc.collect()
     held = _mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    spent, began = _cpu_seconds(), time.monotonic()
+    running = sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children(recursive=True))
+    own, children, began = *_cpu_seconds(), time.monotonic()
     value = work()
     wall = time.monotonic() - began
     peak = _mib("VmHWM") - held
     _wait_for_children()
+    own_now, children_now = _cpu_seconds()
     found = {
-        "cpu": _cpu_seconds() - spent,
+        "own_cpu": own_now - own,
+        "children_cpu": children_now - children,
+        "children_before": children + running,
         "wall": wall,
         "peak_mib": peak,
         "held_mib": held,
@@ -44,9 +48,10 @@ def main(place: str, arguments: str) -> None:
     print(json.dumps(found), flush=True)
 
 
-def _cpu_seconds() -> float:
+def _cpu_seconds() -> tuple[float, float]:
+    """Of this process, and of those that it waited for."""
     whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, whose))
+    return tuple(used.ru_utime + used.ru_stime for used in map(resource.getrusage, whose))
 
 
 def _mib(key: str) -> float:
