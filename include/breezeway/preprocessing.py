@@ -6,10 +6,10 @@ however many processes make it. Nothing grows with the rows but files.
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import logging
 import os
+import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -109,7 +109,8 @@ def _open(database: Path, threads: int, read_only: bool = False) -> duckdb.DuckD
     config = {
         "threads": threads,
         "memory_limit": "1GB",
-        "temp_directory": str(database.with_suffix(f".spill-{os.getpid()}")),
+        # Not by the process id: on a cluster pods that share this folder have the same ones.
+        "temp_directory": str(database.with_suffix(f".spill-{uuid.uuid4().hex}")),
     }
     return duckdb.connect(str(database), read_only=read_only, config=config)
 
@@ -571,11 +572,12 @@ def make_features(
         raise DataError("query: it returned no row")
     parts = plan_parts(database, threads)
     log.info("%d raw rows staged; making %d part(s)", rows_in, len(parts))
-    arguments = [(database, contract, labels, part, folder, threads, since) for part in parts]
     if os.environ.get("RAY_ADDRESS") or rows_in >= ray_min_rows:
-        results = _on_ray(arguments, threads)
+        results = _on_ray(database, contract, labels, parts, folder, threads, since)
     else:
-        results = list(itertools.starmap(make_part, arguments))
+        results = [
+            make_part(database, contract, labels, part, folder, threads, since) for part in parts
+        ]
     manifest = _manifest(contract, query, results)
     seen = manifest["raw"]["rows"] + sum(result.lead_in for result in results)
     if seen != rows_in:
@@ -585,12 +587,27 @@ def make_features(
     return manifest, results
 
 
-def _on_ray(arguments: list[tuple], threads: int) -> list[PartResult]:
+def _on_ray(
+    database: Path,
+    contract: Contract,
+    labels: pa.Table | None,
+    parts: list[Part],
+    folder: Path,
+    threads: int,
+    since: datetime | None,
+) -> list[PartResult]:
+    """As `make_part` for each part: a task of one thread, for one CPU is what Ray counts with.
+
+    On a cluster of several hosts `database` and `folder` must lie where all of them see them.
+    """
     from breezeway.ray_session import ray, ray_session
 
     with ray_session(threads):
         task = ray.remote(make_part)
-        return ray.get([task.remote(*each) for each in arguments])
+        shared = ray.put(labels)
+        return ray.get(
+            [task.remote(database, contract, shared, part, folder, 1, since) for part in parts]
+        )
 
 
 def _manifest(contract: Contract, query: str, results: list[PartResult]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,11 @@ from breezeway import preprocessing
 from breezeway.contract import Contract, load_contract
 from breezeway.features import window_features
 from breezeway.raw import RawStore
+from tests.fixtures.ray import ray_cluster
 
 ROOT = Path(__file__).parents[2]
 QUERY = "SELECT device, time, payload FROM readings"
+SPAWN = multiprocessing.get_context("spawn")
 START = np.datetime64("2026-03-01T00:00:00", "us")
 BAD = [
     None,
@@ -180,6 +184,35 @@ def test_ray_gives_the_same_bytes(home):
         del os.environ["BREEZEWAY_RAY_MIN_ROWS"]
     assert code == 0, result
     assert content(home / "work/direct/dataset") == content(home / "work/ray/dataset")
+
+
+def make_in_parts(folder: Path) -> dict[str, str]:
+    """A dataset of eight parts; in a process of its own, for Ray stays as it was imported."""
+    preprocessing.PART_ROWS = 400
+    contract = load_contract(ROOT / "include" / "sensors.toml")
+    table = readings(8, 400, bad_share=0.05)
+    labels = pa.table(
+        {"device": ["machine-01"], "start": [START], "end": [START + np.timedelta64(2, "h")]}
+    )
+    folder.mkdir()
+    preprocessing.make_dataset([table], contract, labels, "q", folder, 2, 10**9)
+    return content(folder)
+
+
+def test_a_ray_cluster_of_two_or_four_gives_the_same_bytes(tmp_path, monkeypatch):
+    made = {}
+    with (
+        ray_cluster(ROOT / "include") as cluster,
+        ProcessPoolExecutor(mp_context=SPAWN, max_tasks_per_child=1) as pool,
+    ):
+        made["direct"] = pool.submit(make_in_parts, tmp_path / "direct").result()
+        for name, value in cluster.environment.items():
+            monkeypatch.setenv(name, value)
+        for workers in (2, 4):
+            cluster.add_workers(2)
+            made[workers] = pool.submit(make_in_parts, tmp_path / str(workers)).result()
+    assert made[2] == made[4] == made["direct"]
+    assert len([file for file in made["direct"] if file.startswith("features/")]) == 8
 
 
 def test_duplicate_times_are_quarantined_and_order_does_not_matter(home):
