@@ -282,8 +282,8 @@ class Platform:
             "AIRFLOW__API__PORT": str(self._ports["airflow"].number),
             "AIRFLOW__API__BASE_URL": self.url("airflow"),
             "AIRFLOW__API__WORKERS": "1",
-            # Its loop looks for work this often; a run of `training` waits for it ten times.
-            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+            # A run of `training` waits for its loop ten times; more often, it takes more than it gives.
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
             # A file that has changed is parsed at once all the same.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
