@@ -282,7 +282,7 @@ class Platform:
             "AIRFLOW__API__PORT": str(self._ports["airflow"].number),
             "AIRFLOW__API__BASE_URL": self.url("airflow"),
             "AIRFLOW__API__WORKERS": "1",
-            # A run of `training` waits for its loop ten times; more often, it takes more than it gives.
+            # A run of `training` waits for its loop ten times; each turn takes 30 ms of a core.
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
             # A file that has changed is parsed at once all the same.
