@@ -30,7 +30,7 @@ import pyarrow.csv as pa_csv
 from breezeway.contract import NUMBER, Contract, SensorField, Violation
 from breezeway.expressions import Vectors
 
-FINGERPRINT_BYTES = 1 << 15
+FINGERPRINT_BYTES = 1 << 16
 """Bytes whose weights are looked up at once: they and their weights stay in the cache."""
 MOST_SUMS = 1 << 14
 """Of fingerprints that good payloads may have; where there may be more they are not listed."""
@@ -269,18 +269,21 @@ class PayloadParser:
         ends = np.frombuffer(offsets, np.int32)[payloads.offset :][: len(payloads) + 1]
         text = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
         out = np.zeros(len(payloads), np.uint64)
+        most = max(FINGERPRINT_BYTES, int(np.diff(ends).max(initial=0)))
+        octets, weights = np.empty(most, np.intp), np.empty(most, np.uint64)
         start = 0
         while start < len(payloads):
             # at least one row
             stop = np.searchsorted(ends, ends[start] + FINGERPRINT_BYTES, side="right") - 1
             stop = min(max(stop, start + 1), len(payloads))
             bounds = ends[start : stop + 1].astype(np.intp)
+            count = bounds[-1] - bounds[0]
             # NumPy would turn octets into positions inside of `take`, in a slower way.
-            octets = text[bounds[0] : bounds[-1]].astype(np.intp)
-            weights = self._weights.take(octets, mode="clip")
+            octets[:count] = text[bounds[0] : bounds[-1]]
+            self._weights.take(octets[:count], out=weights[:count], mode="clip")
             filled = np.flatnonzero(np.diff(bounds))  # reduceat has no empty pieces
             if len(filled):
-                out[start + filled] = np.add.reduceat(weights, bounds[filled] - bounds[0])
+                out[start + filled] = np.add.reduceat(weights[:count], bounds[filled] - bounds[0])
             start = stop
         return out
 
