@@ -1,14 +1,16 @@
-"""Run the benches, or those that are named: `python -m bench [serving|drift]`."""
+"""Run the benches, or those that are named: `python -m bench [preprocess drift …]`."""
 
 import sys
+import time
 
-from bench import drift, publish, serving, training
+from bench import drift, page, preprocess, publish, serving, training
 
 BENCHES = {
-    "serving": serving.run,
-    "drift": drift.run,
+    "preprocess": preprocess.run,
     "publish": publish.run,
     "training": training.run,
+    "serving": serving.run,
+    "drift": drift.run,
 }
 
 
@@ -16,8 +18,12 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         sys.exit(f"There is no bench {unknown[0]!r}; there are: {', '.join(BENCHES)}.")
+    began = time.monotonic()
     for name in names or BENCHES:
+        print(f"\n== {name}\n", flush=True)
         BENCHES[name]()
+    page.write_page(list(BENCHES))
+    print(f"\n{(time.monotonic() - began) / 60:.0f} minutes; docs/performance.md, bench/results")
 
 
 main(sys.argv[1:])

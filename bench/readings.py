@@ -6,7 +6,6 @@ in fifty is null, and one row in a hundred breaks the contract.
 """
 
 import json
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -131,17 +130,62 @@ def _payload(form: str, generator: np.random.Generator, broken: bool) -> str:
     return "{" + ", ".join(pairs[k] for k in generator.permutation(5)) + "}"
 
 
-def check(values: dict[str, Any], vector: list) -> bool:
-    """The contract's rules once more, as a person would write them for one parsed row."""
-    warmth, pressure = values["temperature"], values["pressure"]
-    cycles, mode = values["cycles"], values["mode"]
-    return (
+def features_of(form: str, payload: str) -> list[float] | None:
+    """The nine features of one payload, as a person would write it; None where it is bad."""
+    values = _of_json(payload) if form == "json" else _of_delimited(payload)
+    if values is None:
+        return None
+    warmth, pressure, cycles, mode, vector = values
+    if not (
         (warmth is None or -40 <= warmth <= 150)
         and (pressure is None or 0 <= pressure <= 1e6)
         and cycles is not None
         and cycles == int(cycles)
         and 0 <= cycles <= 2e9
         and mode in MODES
-        and 8 <= len(vector) <= 24
-        and all(-100 <= x <= 100 for x in vector)
-    )
+        and np.all(np.abs(vector) <= 100)
+    ):
+        return None
+    scalars = [
+        np.nan if warmth is None else warmth,
+        np.nan if pressure is None else pressure,
+        cycles,
+        MODES.index(mode),
+    ]
+    if form == "delimited":
+        return [
+            vector.mean(),
+            np.square(vector).mean(),
+            vector[0],
+            vector[15] - vector[0],
+            vector[8] / vector[7] if vector[7] else np.nan,
+            *scalars,
+        ]
+    mean = vector.mean()
+    squares = np.square(vector - mean)
+    variance = squares.mean()
+    kurtosis = np.square(squares).mean() / variance**2 - 3 if variance else np.nan
+    rms = np.sqrt(np.square(vector).mean())
+    return [mean, np.sqrt(variance), vector.max(), rms, kurtosis, *scalars]
+
+
+def _of_json(payload: str) -> tuple | None:
+    try:
+        found = json.loads(payload)
+        vector = np.array(found["vibration"], dtype=float)
+        scalars = [found[name] for name in ("temperature", "pressure", "cycles", "mode")]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return (*scalars, vector) if vector.ndim == 1 and 8 <= len(vector) <= 24 else None
+
+
+def _of_delimited(payload: str) -> tuple | None:
+    parts = payload.split(";")
+    if len(parts) != 20:
+        return None
+    try:
+        warmth, pressure, cycles = (float(part) if part else None for part in parts[:3])
+        vector = np.array([float(part) for part in parts[4:]])
+    except ValueError:
+        return None
+    return warmth, pressure, cycles, parts[3], vector
