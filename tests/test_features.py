@@ -1,5 +1,8 @@
 """History and request give the same bits; the statistics are what their names say."""
 
+import math
+from fractions import Fraction
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -126,6 +129,60 @@ def test_missing_values_are_left_out():
         "min": 1.0,
     }
     assert all(np.isnan(figure[1, 0]) for figure in found.values())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.just(math.nan),
+            st.floats(-1e3, 1e3),
+            st.sampled_from([0.0, -0.0, 1e9, 1e9 + 1e-6, -1e150, 1e150, 5e-324, 1e-200]),
+        ),
+        min_size=9,
+        max_size=24,
+    ),
+    st.sampled_from([1, 2, 3, 6, 9]),
+)
+def test_statistics_against_exact_arithmetic(values, width):
+    """`min`, `max`, `last` and `diff` are exact. The others differ from what fractions give by a
+    few roundings of the largest value: `mean` and `slope` by 1e-14 of it, `std` and `rms` by
+    1e-13; near the smallest numbers that there are, by those."""
+    names = ["mean", "std", "min", "max", "slope", "rms", "last", "diff"]
+    found = rolling_statistics(np.array(values), width, names)
+    for start in range(len(values) - width + 1):
+        window = values[start : start + width]
+        got = {name: figure[start] for name, figure in found.items()}
+        there = [(k, Fraction(x)) for k, x in enumerate(window) if not math.isnan(x)]
+        assert np.array_equal(got["last"], window[-1], equal_nan=True)
+        before = window[-2] if width > 1 else window[-1]
+        assert np.array_equal(got["diff"], window[-1] - before, equal_nan=True)
+        if not there:
+            assert all(math.isnan(got[name]) for name in names)
+            continue
+        largest = float(max(abs(x) for _, x in there))
+        count = len(there)
+        mean = sum(x for _, x in there) / count
+        middle = Fraction(sum(k for k, _ in there), count)
+        variance = sum((x - mean) ** 2 for _, x in there) / count
+        spread = sum((k - middle) ** 2 for k, _ in there)
+        assert got["min"] == min(x for _, x in there)
+        assert got["max"] == max(x for _, x in there)
+        assert abs(got["mean"] - float(mean)) <= 1e-14 * largest + 1e-320
+        assert abs(got["std"] - root(variance)) <= 1e-13 * largest + 1e-161
+        rms = root(sum(x * x for _, x in there) / count)
+        assert abs(got["rms"] - rms) <= 1e-13 * largest + 1e-161
+        if spread:
+            slope = sum((k - middle) * (x - mean) for k, x in there) / spread
+            assert abs(got["slope"] - float(slope)) <= 1e-14 * largest + 1e-320
+        else:
+            assert math.isnan(got["slope"])
+
+
+def root(number: Fraction) -> float:
+    """Its square root, where the fraction itself may be too small or too large for a float."""
+    scale = 2**1200
+    return math.isqrt(int(number * scale * scale)) / scale
 
 
 @pytest.mark.parametrize("name", VECTOR_FUNCTIONS)
