@@ -33,6 +33,7 @@ ROUNDS = 2
 """A round takes more than a minute."""
 TRIALS = 2
 TARGET = 1.25
+QUERY = "SELECT device, time, payload FROM readings"
 
 SCRIPT = Path(__file__).with_suffix(".sh")
 BEGINS = re.compile(r"^(\w+) begins at ([0-9.]+)$", re.MULTILINE)
@@ -50,7 +51,6 @@ class Training:
     def __init__(self, platform: Platform, client: httpx.Client):
         self._platform, self._client = platform, client
         self._contract = load_contract(platform.settings.sensors)
-        self._query = ""
 
     def by_dag(self) -> dict[str, Any]:
         """One run of the DAG.
@@ -60,8 +60,7 @@ class Training:
             `tasks`: name → seconds from the trigger to its start and to its end.
         """
         spent, began = self._cpu_seconds(), time.time()
-        run_id, form = demo.trigger(self._client, self._contract, TRIALS)
-        self._query = form["query"]
+        run_id, _ = demo.trigger(self._client, self._contract, TRIALS, query=QUERY)
         place = f"/api/v2/dags/{demo.DAG}/dagRuns/{run_id}"
         state = "queued"
         while state in ("queued", "running"):
@@ -105,7 +104,7 @@ class Training:
             environment.pop("PYTHONDONTWRITEBYTECODE", None)
             spent, began = self._cpu_seconds(), time.time()
             done = subprocess.run(
-                [SCRIPT, f"shell-{began:.0f}", str(TRIALS), self._query, self._contract.name],
+                [SCRIPT, f"shell-{began:.0f}", str(TRIALS), QUERY, self._contract.name],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -142,7 +141,8 @@ def measure() -> dict[str, Any]:
             training = Training(platform, client)
             rounds = []
             for number in range(ROUNDS):
-                rounds.append({"dag": training.by_dag(), "script": training.by_script()})
+                # The script first: so the run that meets no champion yet is not the DAG's.
+                rounds.append({"script": training.by_script(), "dag": training.by_dag()})
                 print(f"  round {number + 1} of {ROUNDS}", flush=True)
     return {"readings": readings, "trials": TRIALS, "rounds": rounds}
 
