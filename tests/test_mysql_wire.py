@@ -1,0 +1,74 @@
+"""Rows off the wire are what PyMySQL makes of them, wherever the network cuts them."""
+
+import hypothesis.strategies as st
+import pymysql
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+
+from breezeway import mysql_wire
+
+hostile = st.one_of(
+    st.none(),
+    st.text(max_size=12),
+    st.sampled_from(["", "\0", "\N{ARABIC-INDIC DIGIT ONE}", '{"a":"\\"[{"}', "NULL", "1e-400"]),
+    # around the size at which a length takes more bytes, and what looks like an end of rows
+    st.integers(245, 260).map("x".__mul__),
+    st.just("\xfe\xff\xfb\xfc\xfd"),
+)
+rows_of_three = st.lists(st.tuples(hostile, hostile, hostile), max_size=12)
+
+
+@pytest.fixture(scope="module")
+def server(mariadb):
+    mariadb.database("wire")
+    with mariadb.root() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE wire.rows (id INT PRIMARY KEY AUTO_INCREMENT, "
+            "a LONGTEXT, b LONGTEXT, c LONGTEXT) CHARACTER SET utf8mb4"
+        )
+    return mariadb
+
+
+def read(server, wanted: set[int]) -> list[tuple]:
+    connection = server.root()
+    try:
+        columns = mysql_wire.execute(connection, "SELECT a, b, c FROM wire.rows ORDER BY id")
+        found: list[tuple] = []
+        for block in mysql_wire.blocks(connection, len(columns), wanted):
+            parts = [block[index].to_pylist() for index in sorted(wanted)]
+            found += zip(*parts, strict=True)
+        return found
+    finally:
+        connection.close()
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)
+@given(rows_of_three, st.sampled_from([1, 3, 64, 1 << 18]), st.sampled_from([1, 100, 1 << 20]))
+@example([("x" * n, None, "y" * (131_070 - n)) for n in range(65_533, 65_538)], 4096, 1 << 20)
+@example([], 1, 1)
+@example([(None, None, None)] * 3, 1, 1)
+@example([("x" * 251, "", None), ("", None, "x" * 253)], 7, 1 << 20)
+def test_rows_are_those_of_pymysql(server, monkeypatch, rows, read_bytes, block_bytes):
+    monkeypatch.setattr(mysql_wire, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(mysql_wire, "BLOCK_BYTES", block_bytes)
+    with server.root() as connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM wire.rows")
+        for row in rows:
+            cursor.execute("INSERT INTO wire.rows (a, b, c) VALUES (%s, %s, %s)", row)
+        cursor.execute("SELECT a, b, c FROM wire.rows ORDER BY id")
+        expected = [tuple(v if v is None else v.encode() for v in row) for row in cursor]
+    assert len(expected) == len(rows)
+    assert read(server, {0, 1, 2}) == expected
+    assert read(server, {0, 2}) == [(row[0], row[2]) for row in expected]
+
+
+def test_a_row_of_16_mib_is_refused(server):
+    with server.root() as connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM wire.rows")
+        cursor.execute("INSERT INTO wire.rows (a) VALUES (REPEAT('x', 16777216))")
+    with pytest.raises(pymysql.DataError, match="16 MiB"):
+        read(server, {0})
