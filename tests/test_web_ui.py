@@ -101,7 +101,7 @@ def client(platform: Platform) -> Iterator[httpx.Client]:
 def night(settings: Settings, client: httpx.Client) -> str:
     """A run of the nightly check, of a day on which the thermometers read too much."""
     simulate.run(
-        arguments(simulate, "--devices=2", "--days=19", "--end=2026-05-02", "--drift=12"),
+        arguments(simulate, "--devices=2", "--days=13", "--end=2026-05-02", "--drift=12"),
         settings,
     )
     made = preprocess.run(arguments(preprocess, f"--query={QUERY}", "--tag=web"), settings)
