@@ -3,11 +3,12 @@
 import sys
 import time
 
-from bench import drift, page, preprocess, publish, serving, training
+from bench import cluster, drift, page, preprocess, publish, serving, training
 
 BENCHES = {
     "preprocess": preprocess.run,
     "publish": publish.run,
+    "cluster": cluster.run,
     "training": training.run,
     "serving": serving.run,
     "drift": drift.run,

@@ -1,0 +1,260 @@
+"""Preprocessing on a Ray cluster, beside the direct run, and how large a part should be.
+
+The cluster is a real one, `ray start --head` and nodes that join it, of two and of four worker
+processes on this machine. What its processes spend counts, idle ones included, but for their
+start. Readings come in order of time, the devices in turn.
+"""
+
+import functools
+import hashlib
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from pyarrow import feather
+
+from bench import frame, readings
+from tests.fixtures.ray import RayCluster, ray_cluster
+
+ROWS, PARTS = 200_000, 8
+FEW_ROWS = 8_000
+"""In as many parts: what is left is what the cluster itself costs."""
+STAGED_ROWS = 500_000
+PART_SIZES = [31_250, 62_500, 125_000, 250_000, 500_000]
+ROUNDS = 3
+
+
+def chunks(rows: int) -> Iterator[pa.Table]:
+    names = pa.array([f"machine-{number:03}" for number in range(readings.DEVICES)])
+    payloads = readings.payloads("json", readings.DISTINCT)
+    for first in range(0, rows, readings.CHUNK_ROWS):
+        row = np.arange(first, min(first + readings.CHUNK_ROWS, rows))
+        seconds = pa.array(row // len(names) * 1_000_000)
+        yield pa.table(
+            {
+                "device": names.take(pa.array(row % len(names))),
+                "time": seconds.cast(pa.timestamp("us")),
+                "payload": payloads.take(pa.array(row % len(payloads))),
+            }
+        )
+
+
+def dataset(source: str, rows: int, part_rows: int) -> Callable[[], str]:
+    """Readings to features, on the cluster of `RAY_ADDRESS` or without one; the files' hash."""
+    from breezeway import preprocessing
+
+    preprocessing.PART_ROWS = part_rows
+    contract = readings.contract("json")
+    tables = [feather.read_table(source).slice(0, rows)]
+
+    def make() -> str:
+        with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
+            made = Path(folder) / "dataset"
+            made.mkdir()
+            preprocessing.make_features(tables, contract, None, "bench", made, 2, 10**9)
+            digest = hashlib.sha256()
+            for file in sorted(file for file in made.rglob("*") if file.is_file()):
+                digest.update(file.relative_to(made).as_posix().encode() + file.read_bytes())
+            return digest.hexdigest()
+
+    return make
+
+
+def staging(database: str) -> Callable[[], int]:
+    """Readings to what parts are made of; bytes a row."""
+    from breezeway import preprocessing
+
+    tables = list(chunks(STAGED_ROWS))
+    path = Path(database)
+    path.unlink(missing_ok=True)
+
+    def stage() -> int:
+        preprocessing.stage(tables, path, 2)
+        return path.stat().st_size // STAGED_ROWS
+
+    return stage
+
+
+def first_part(database: str, part_rows: int) -> Callable[[], int]:
+    """The first part of what is staged, by one thread; its rows."""
+    from breezeway import preprocessing
+
+    preprocessing.PART_ROWS = part_rows
+    contract = readings.contract("json")
+    part = preprocessing.plan_parts(Path(database), 1)[0]
+
+    def make() -> int:
+        with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
+            made = preprocessing.make_part(
+                Path(database), contract, None, part, Path(folder), 1, None
+            )
+            return made.rows_in
+
+    return make
+
+
+def _direct(source: Path, rows: int) -> frame.Cost:
+    return frame.measure(dataset, source=str(source), rows=rows, part_rows=rows // PARTS)
+
+
+def _on_cluster(cluster: RayCluster, source: Path, rows: int) -> frame.Cost:
+    before = os.environ.copy()
+    os.environ.update(cluster.environment)
+    try:
+        spent = _cpu_seconds(cluster)
+        cost = _direct(source, rows)
+        return cost._replace(cpu=cost.cpu + _cpu_seconds(cluster) - spent)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _cpu_seconds(cluster: RayCluster) -> float:
+    """Of all processes of the cluster, those included that have ended."""
+    spent = 0.0
+    for node in cluster.processes:
+        top = psutil.Process(node.pid)
+        for process in [top, *top.children(recursive=True)]:
+            spent += sum(process.cpu_times()[:4])
+    return spent
+
+
+def _cluster_runs(source: Path) -> dict[int, dict[str, frame.Cost]]:
+    found = {}
+    with ray_cluster(frame.ROOT / "include") as cluster:
+        for workers in (2, 4):
+            cluster.add_workers(2)
+            costs = frame.alternate(
+                {
+                    "direct": functools.partial(_direct, source, ROWS),
+                    "cluster": functools.partial(_on_cluster, cluster, source, ROWS),
+                    "direct, few rows": functools.partial(_direct, source, FEW_ROWS),
+                    "cluster, few rows": functools.partial(_on_cluster, cluster, source, FEW_ROWS),
+                },
+                ROUNDS,
+            )
+            for way in ("", ", few rows"):
+                hashes = {c.value for name in ("direct", "cluster") for c in costs[name + way]}
+                if len(hashes) > 1:
+                    raise AssertionError(f"{workers} workers give other bytes than the direct run")
+            found[workers] = {name: frame.medians(each) for name, each in costs.items()}
+    return found
+
+
+def _part_sizes(folder: Path) -> tuple[frame.Cost, dict[int, frame.Cost]]:
+    """What staging costs, and a part of each size."""
+    database = str(folder / "raw.duckdb")
+    contenders = {"staging": functools.partial(frame.measure, staging, database=database)}
+    for size in PART_SIZES:
+        contenders[str(size)] = functools.partial(
+            frame.measure, first_part, database=database, part_rows=size
+        )
+    costs = {
+        name: frame.medians(each) for name, each in frame.alternate(contenders, ROUNDS).items()
+    }
+    staged = costs.pop("staging")
+    return staged, {int(size): cost for size, cost in costs.items()}
+
+
+def run() -> None:
+    from breezeway.preprocessing import PART_ROWS
+
+    with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
+        source = Path(folder) / "readings.arrow"
+        feather.write_feather(pa.concat_tables(chunks(ROWS)), source, "uncompressed")
+        (staged, sizes), clusters = _part_sizes(Path(folder)), _cluster_runs(source)
+    lines = [
+        [
+            f"{size:,} rows a part",
+            f"{1e6 * cost.cpu / cost.value:.2f}",
+            f"{cost.wall:.1f}",
+            f"{cost.peak_mib:.0f}",
+            f"{STAGED_ROWS / cost.value:.0f}",
+        ]
+        for size, cost in sizes.items()
+    ]
+    print(f"One part of {STAGED_ROWS:,} staged readings, one thread")
+    print(frame.table(["", "CPU µs a row", "wall s", "peak MiB", "parts"], lines))
+    rows = np.array([cost.value for cost in sizes.values()])
+    spent = np.array([cost.cpu for cost in sizes.values()])
+    # Each part looks through all that is staged: so much it takes before its own first row.
+    a_row, a_part = np.polyfit(rows, spent, 1, w=1 / spent)
+    staging_us = 1e6 * staged.cpu / STAGED_ROWS
+    print(f"staging takes {staging_us:.2f} CPU µs a row, {staged.value} bytes of it on disk;")
+    print(f"a part takes {a_part:.2f} CPU-s and {1e6 * a_row:.2f} µs for each of its rows\n")
+
+    lines = []
+    for workers, costs in clusters.items():
+        for way, count in (("", ROWS), (", few rows", FEW_ROWS)):
+            direct, there = costs["direct" + way], costs["cluster" + way]
+            lines.append(
+                [
+                    f"{workers} workers, {count:,} rows in {PARTS} parts",
+                    f"{direct.cpu:.2f}",
+                    f"{there.cpu:.2f}",
+                    f"{there.cpu - direct.cpu:.2f}",
+                    f"{direct.wall:.1f}",
+                    f"{there.wall:.1f}",
+                ]
+            )
+    header = ["", "direct CPU s", "cluster CPU s", "more", "direct wall s", "cluster wall s"]
+    print(frame.table(header, lines))
+    fixed = statistics.mean(
+        costs["cluster, few rows"].cpu - costs["direct, few rows"].cpu
+        for costs in clusters.values()
+    )
+    note = f"Medians of {ROUNDS} interleaved rounds; cluster and direct run give the same bytes."
+    print(note)
+    result = {
+        "about": __doc__,
+        "note": note,
+        "part_rows": {
+            "chosen": PART_ROWS,
+            "staged_rows": STAGED_ROWS,
+            "staging_cpu_us_a_row": round(staging_us, 3),
+            "staged_bytes_a_row": staged.value,
+            "cpu_seconds_a_part": round(a_part, 3),
+            "cpu_us_a_row": round(1e6 * a_row, 3),
+            "sizes": {
+                size: {
+                    "rows": cost.value,
+                    "cpu_seconds": round(cost.cpu, 3),
+                    "wall_seconds": round(cost.wall, 3),
+                    "peak_mib": round(cost.peak_mib),
+                }
+                for size, cost in sizes.items()
+            },
+        },
+        "clusters": {
+            workers: {
+                name: {"cpu_seconds": round(cost.cpu, 3), "wall_seconds": round(cost.wall, 3)}
+                for name, cost in costs.items()
+            }
+            for workers, costs in clusters.items()
+        },
+        "cpu_seconds_of_the_cluster_itself": round(fixed, 2),
+        "parts": [
+            {
+                "part": f"preprocessing on a Ray cluster of {workers} workers, {ROWS:,} rows",
+                "ours": f"{costs['cluster'].cpu:.1f} CPU-s, the same bytes",
+                "peers": f"direct: {costs['direct'].cpu:.1f} CPU-s",
+                "floor": f"the cluster itself, {PARTS} parts of 1,000 rows: {fixed:.1f} CPU-s more",
+            }
+            for workers, costs in clusters.items()
+        ],
+    }
+    targets = [
+        frame.Target(
+            f"Ray cluster of {workers} workers: files that differ from the direct run's",
+            wanted=0,
+            reached=0,  # else it would have been an error above
+            at_least=False,
+        )
+        for workers in clusters
+    ]
+    frame.write("cluster", result, targets, ["ray", "duckdb", "pyarrow"])
