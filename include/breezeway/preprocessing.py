@@ -31,7 +31,8 @@ from breezeway.features import History
 log = logging.getLogger("breezeway")
 
 PART_ROWS = 1_000_000
-"""Devices are added to a part until it has this many rows."""
+"""Devices are added to a part until it has this many rows. Each part looks through all that is
+staged, so many small ones cost more; large ones take more memory (`python -m bench cluster`)."""
 BLOCK_ROWS = 65_536
 EXAMPLES = 16
 PROFILE_ROWS = 50_000
