@@ -56,10 +56,12 @@ NAMED = {
 
 MODULES = {
     **{step: f"breezeway.steps.{step}" for step in STEPS},
-    "preprocess": "breezeway.steps.preprocess, breezeway.steps.labels",
-    "test": "breezeway.steps.test, breezeway.steps.drift, breezeway.steps.backtest, "
-    "evidently.presets",
-    "deploy": "breezeway.steps.deploy, breezeway.steps.canary",
+    "preprocess": "breezeway.steps.preprocess, breezeway.steps.labels, breezeway.days",
+    "tune": "breezeway.steps.tune, breezeway.tuning, breezeway.pictures",
+    "train": "breezeway.steps.train, breezeway.model, breezeway.pictures",
+    "test": "breezeway.steps.test, breezeway.judgement, breezeway.steps.drift, breezeway.nightly, "
+    "breezeway.steps.backtest, breezeway.backtest, evidently.presets",
+    "deploy": "breezeway.steps.deploy, breezeway.steps.canary, scipy.special",
     "serving": "breezeway.serving.service, breezeway.model",
     "airflow": "airflow, breezeway.datasets, breezeway.query, breezeway.registry",
     "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3, "

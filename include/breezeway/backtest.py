@@ -29,12 +29,11 @@ from breezeway.errors import DataError, UsageError
 from breezeway.preprocessing import Intervals
 from breezeway.raw import RawStore
 from breezeway.settings import Settings
+from breezeway.steps.backtest import PERIOD_DAYS
 
 if TYPE_CHECKING:
     from breezeway.model import Table
 
-PERIOD_DAYS = 7
-"""Days after the date that the model is judged on, unless another number is asked for."""
 FIRST_DAY = date(2000, 1, 1)
 """Before any reading."""
 

@@ -30,7 +30,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.special import betainc, betaincinv, betaln, xlog1py, xlogy
 
 from breezeway.contract import Canary
 
@@ -141,6 +140,8 @@ def share_interval(count: int, of: int, level: float) -> tuple[float, float]:
         >>> low, round(float(high), 4)
         (0.0, 0.0295)
     """
+    from scipy.special import betaincinv  # half a second, for which no trial's start waits
+
     low = betaincinv(count, of - count + 1, level) if count else 0.0
     high = betaincinv(count + 1, of - count, 1 - level) if count < of else 1.0
     return low, high
@@ -289,6 +290,8 @@ def probability_lower(
         >>> round(probability_lower((8, 10), (4, 10)), 3)
         0.96
     """
+    from scipy.special import betainc, betaln, xlog1py, xlogy
+
     a, b = champion[0] + 1, champion[1] - champion[0] + 1
     mean, spread = a / (a + b), math.sqrt(a * b / (a + b + 1)) / (a + b)
     share = np.linspace(max(0, mean - 10 * spread), min(1, mean + 10 * spread), 4001)

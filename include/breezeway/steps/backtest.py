@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from breezeway import backtest, tracking
+from breezeway import tracking
 from breezeway.contract import load_contract
 from breezeway.settings import Settings
 from breezeway.steps.frame import positive_count, run_step
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("breezeway")
 
+PERIOD_DAYS = 7
+"""Days after the date that the model is judged on, unless another number is asked for."""
 FIGURES_TAG = "breezeway.figures"
 PERIOD_TAG = "breezeway.period_days"
 REPORTS = {
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--days",
         type=positive_count,
-        default=backtest.PERIOD_DAYS,
+        default=PERIOD_DAYS,
         help="days from the date on that the model is judged on (7)",
     )
 
@@ -55,6 +57,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     started = time.time()
     tracking.check(settings)
     contract = load_contract(settings.sensors)
+    from breezeway import backtest  # takes a second: a server that is away is said before
+
     figures = backtest.judge(settings, contract, arguments.date, arguments.days)
     client = tracking.client(settings)
     import mlflow
@@ -124,7 +128,7 @@ def _figures_by_date(client: "MlflowClient", experiment: str, days: int) -> list
 
 def write_reports(name: str, figures: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write table and picture; the same figures give the same bytes."""
-    from breezeway import pictures
+    from breezeway import backtest, pictures
 
     text = json.dumps(list(figures), indent=1)
     (folder / "backtest.json").write_text(text + "\n", encoding="utf-8")

@@ -18,11 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from breezeway import days
 from breezeway.contract import Contract, load_contract
 from breezeway.errors import DataError, TryAgain, UsageError
-from breezeway.preprocessing import make_dataset
-from breezeway.raw import RawStore
 from breezeway.settings import Settings
 from breezeway.steps.frame import run_step, tag_name
 
@@ -58,6 +55,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         return _run_day(arguments, contract, settings)
     if not arguments.tag:
         raise UsageError("--tag: a query needs the name of the dataset version to be made.")
+    # These take a second: what is wrong with the arguments or the contract is said before.
+    from breezeway.preprocessing import make_dataset
+    from breezeway.raw import RawStore
 
     def make(aside: Path) -> dict[str, Any]:
         store = RawStore(settings.raw_address)
@@ -78,6 +78,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def _run_day(
     arguments: argparse.Namespace, contract: Contract, settings: Settings
 ) -> dict[str, Any]:
+    from breezeway import days
+
     started = time.monotonic()
     day = arguments.day
     folder, manifest = _make(

@@ -1,0 +1,284 @@
+"""A registered model version judged on readings that it was not trained on, beside the champion.
+
+`breezeway.steps.test` is the command.
+"""
+
+import json
+import logging
+import shutil
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from breezeway import datasets, drift, drift_report, registry, scorecard, tracking
+from breezeway.errors import DataError
+from breezeway.model import ScoringModel, load
+from breezeway.preprocessing import make_dataset
+from breezeway.raw import RawStore
+from breezeway.settings import Settings
+
+log = logging.getLogger("breezeway.test")
+
+EVIDENCE_TAG = "breezeway.evidence"
+FALSE_DISCOVERY_RATE = 0.02
+"""Of the tests of readings in which nothing has changed, the share that finds drift."""
+
+REPORTS = {
+    "classification.html": "Classification",
+    "drift.html": "Distributions beside the training data",
+    "scorecard.json": "Scorecard",
+    "evidence.json": "Evidence for the gate",
+    "drift_findings.json": "What has drifted",
+}
+
+
+def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, Any]:
+    """Judge a version; what was found goes to MLflow, the evidence for the gate to the version.
+
+    Args:
+        query: one SELECT of recent readings.
+        name, version: of the registered model.
+
+    Returns:
+        The result of the step.
+
+    Raises:
+        UsageError: there is no such model or version, or the query is none.
+        DataError: the model knows all of these readings, or they break the contract.
+        ServiceUnavailable: MLflow or the raw store does not answer.
+    """
+    model = load(settings, name, version)
+    champion = _champion(settings, model)
+    settings.work.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="test-", dir=settings.work))
+    try:
+        return _judge(query, model, champion, settings, work)
+    finally:
+        shutil.rmtree(work)
+
+
+def _champion(settings: Settings, model: ScoringModel) -> ScoringModel | None:
+    """The model in service; None where there is none."""
+    version = registry.champion(settings, model.name)
+    if version is None or version == model.version:
+        return model if version else None
+    return load(settings, model.name, version)
+
+
+def _judge(
+    query: str,
+    model: ScoringModel,
+    champion: ScoringModel | None,
+    settings: Settings,
+    work: Path,
+) -> dict[str, Any]:
+    readings = _features(query, model, settings, work)
+    manifest = json.loads((work / "dataset" / "manifest.json").read_text(encoding="utf-8"))
+    unseen = readings.filter(pa.array(_unseen(readings, model)))
+    if not len(unseen):
+        raise DataError(
+            f"query: all of its {len(readings)} good readings were used to train version "
+            f"{model.version} of {model.name}; ask for newer ones"
+        )
+    unseen = unseen.append_column("score", pa.array(_scores(model, unseen)))
+    reports = work / "reports"
+    reports.mkdir()
+    evidence, figures = _evidence(query, model, champion, unseen, settings, work)
+    if evidence["labelled"]:
+        truth = unseen.filter(unseen["label"].is_valid())
+        drift_report.report_classification(
+            truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
+        )
+    reference = _reference(model, settings)
+    drifted = _find_drift(reference, unseen, model, reports, settings.threads)
+    evidence["drifted"] = len(drifted)
+    _write(reports / "evidence.json", evidence)
+    _write(reports / "scorecard.json", figures)
+    _write(reports / "manifest.json", manifest)
+    run_id = _record(model, evidence, figures, reports, settings)
+    return {
+        "model_name": model.name,
+        "model_version": model.version,
+        "rows": len(readings),
+        "judged": len(unseen),
+        "quarantined": manifest["quarantined"],
+        "drifted": drifted[:20],
+        "evidence": {k: v for k, v in evidence.items() if k != "query"},
+        "metrics": figures.get("model"),
+        "baselines": {
+            name: {key: card[key] for key in ("average_precision", "f1", "events_hit")}
+            for name, card in figures.items()
+            if name not in ("model", "champion")
+        },
+        "run_id": run_id,
+    }
+
+
+def _features(query: str, model: ScoringModel, settings: Settings, work: Path) -> pa.Table:
+    """Check the readings and make features of them, by the model's own contract."""
+    contract = model.contract
+    store = RawStore(settings.raw_address)
+    folder = work / "dataset"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(work / "dataset.staging", ignore_errors=True)
+    folder.mkdir()
+    make_dataset(
+        store.stream(query, label=contract.label.column),
+        contract,
+        store.labels(contract.label.table) if contract.label.table else None,
+        query,
+        folder,
+        settings.threads,
+        settings.ray_min_rows,
+    )
+    return ds.dataset(folder / "features").to_table()
+
+
+def _unseen(readings: pa.Table, model: ScoringModel) -> np.ndarray:
+    return ~model.trained_on.covers(readings["device"], readings["time"])
+
+
+def _scores(model: ScoringModel, readings: pa.Table) -> np.ndarray:
+    features = [readings[name].to_numpy() for name in model.feature_names]
+    return model.score(np.column_stack(features))
+
+
+def _evidence(
+    query: str,
+    model: ScoringModel,
+    champion: ScoringModel | None,
+    unseen: pa.Table,
+    settings: Settings,
+    work: Path,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the gate needs to know, and the figures behind it by detector."""
+    truth = unseen.filter(unseen["label"].is_valid())
+    positive = int(pa.compute.sum(truth["label"]).as_py() or 0)
+    evidence: dict[str, Any] = {
+        "query": query,
+        "rows": len(unseen),
+        "tested_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "champion": champion.version if champion else None,
+        "labelled": 0 < positive < len(truth),
+        "average_precision": None,
+        "baseline": None,
+        "champion_average_precision": None,
+        "difference": None,
+    }
+    if not evidence["labelled"]:
+        return evidence, {}
+    interval = model.contract.interval_seconds
+    figures = {
+        "model": scorecard.scorecard(truth, model.threshold, interval),
+        **scorecard.baselines(truth, model.threshold, interval),
+    }
+    evidence["average_precision"] = figures["model"]["average_precision"]
+    evidence["baseline"] = {
+        name: card["average_precision"] for name, card in figures.items() if name != "model"
+    }
+    if champion and champion is not model:
+        both = _beside(query, model, champion, truth, settings, work)
+        label = both["label"].to_numpy().astype(bool)
+        if 0 < label.sum() < len(label):
+            blocks = scorecard.time_blocks(
+                both["device"], both["time"], 4 * model.contract.window * interval
+            )
+            evidence["difference"] = scorecard.compare(
+                label, both["score"].to_numpy(), both["champion_score"].to_numpy(), blocks
+            )
+            card = both.drop_columns(["score"]).rename_columns({"champion_score": "score"})
+            figures["champion"] = scorecard.scorecard(card, champion.threshold, interval)
+            evidence["champion_average_precision"] = figures["champion"]["average_precision"]
+    return evidence, figures
+
+
+def _beside(
+    query: str,
+    model: ScoringModel,
+    champion: ScoringModel,
+    truth: pa.Table,
+    settings: Settings,
+    work: Path,
+) -> pa.Table:
+    """The rows that the champion has not seen either, with its score beside ours."""
+    keys = ["device", "time", "label", "score"]
+    readings = truth
+    if champion.contract.text != model.contract.text:
+        readings = _features(query, champion, settings, work)
+    readings = readings.filter(pa.array(_unseen(readings, champion)))
+    scored = readings.select(["device", "time"]).append_column(
+        "champion_score", pa.array(_scores(champion, readings))
+    )
+    both = truth.select(keys).join(scored, ["device", "time"], join_type="inner")
+    return both.sort_by([("device", "ascending"), ("time", "ascending")])
+
+
+def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
+    """What the model was trained on, with its scores."""
+    version = datasets.open_dataset(settings, model.data_tag)
+    table = ds.dataset(version.folder / "features").to_table()
+    table = table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
+    return table.append_column("score", pa.array(_scores(model, table)))
+
+
+def _find_drift(
+    reference: pa.Table, current: pa.Table, model: ScoringModel, reports: Path, threads: int
+) -> list[str]:
+    """The columns that have drifted, the surest first; writes what was found, and the report."""
+    columns = [*model.feature_names, "score"]
+    time = scorecard.microseconds(reference["time"])
+    unit = drift.unit_length(int(time.min()), int(time.max()))
+    old, new = (
+        drift.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
+    )
+    (findings,) = drift.find_drift(
+        old,
+        new,
+        false_discovery_rate=FALSE_DISCOVERY_RATE,
+        by_device=model.trained_on.devices is not None,
+    )
+    for finding in findings:
+        log.info("drift: %s", finding)
+    _write(reports / "drift_findings.json", [asdict(finding) for finding in findings])
+    sides = (drift_report.sample(table.to_batches(), len(table)) for table in (reference, current))
+    drift_report.report_drift(*sides, columns, reports)
+    return list(dict.fromkeys(finding.column for finding in findings))
+
+
+def _record(
+    model: ScoringModel,
+    evidence: dict[str, Any],
+    figures: dict[str, Any],
+    reports: Path,
+    settings: Settings,
+) -> str:
+    """Keep the reports in an MLflow run; the version's evidence comes last."""
+    client = tracking.client(settings)
+    import mlflow
+
+    with tracking.errors(settings):
+        mlflow.set_experiment(model.contract.name)
+        with mlflow.start_run(run_name=f"test {model.name} {model.version}") as active:
+            mlflow.log_metrics({k: v for k, v in figures.get("model", {}).items() if v is not None})
+            mlflow.log_artifacts(str(reports))
+            there = {name: title for name, title in REPORTS.items() if (reports / name).is_file()}
+            about = f"{model.name}/{model.version}"
+            mlflow.set_tags(
+                {
+                    "breezeway.drifted": evidence["drifted"],
+                    **tracking.report_tags(settings, "test", about, there),
+                }
+            )
+        text = json.dumps({**evidence, "query": evidence["query"][:1000]}, ensure_ascii=False)
+        client.set_model_version_tag(model.name, model.version, EVIDENCE_TAG, text)
+    return active.info.run_id
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,72 @@
+"""A step imports what it uses, when it uses it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STEPS = sorted(
+    path.stem
+    for path in (ROOT / "include/breezeway/steps").glob("*.py")
+    if path.stem not in ("__init__", "frame")
+)
+HEAVY = {
+    *("airflow", "bentoml", "boto3", "duckdb", "dvc", "evidently", "httpx", "matplotlib", "mlflow"),
+    *("optuna", "pandas", "pyarrow", "ray", "scipy", "sklearn", "sqlalchemy", "sqlglot", "xgboost"),
+}
+AT_ONCE = {"deploy": {"httpx"}, "canary": {"httpx"}}
+"""Step → what it needs before all else: these two ask the model servers."""
+NEVER = {
+    "boosting": HEAVY - {"xgboost", "scipy"},
+    "model": HEAVY - {"xgboost", "scipy"},
+    "trials": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "optuna", "sklearn"},
+    "tuning": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "sklearn"},
+    "days": {"evidently", "matplotlib", "mlflow", "pandas", "ray", "scipy", "sklearn", "xgboost"},
+    "judgement": {"bentoml", "evidently", "matplotlib", "mlflow", "optuna", "ray", "sklearn"},
+    "nightly": {"bentoml", "evidently", "matplotlib", "mlflow", "optuna", "ray", "sklearn"},
+    "backtest": {"evidently", "matplotlib", "mlflow", "optuna", "ray", "sklearn"},
+    "datasets": HEAVY,
+    "registry": HEAVY,
+    "tracking": HEAVY,
+}
+"""Module → what it does without until it draws, reports, or asks MLflow."""
+
+
+def loaded(module: str) -> set[str]:
+    """What importing a module of ours brings, in an interpreter of its own."""
+    code = (
+        f"import json, sys, {module}\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "include")}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(found.stdout))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_until_its_arguments_are_read_a_step_loads_little(step):
+    assert loaded(f"breezeway.steps.{step}") & HEAVY == AT_ONCE.get(step, set())
+
+
+@pytest.mark.parametrize("module", NEVER)
+def test_no_module_loads_what_its_work_does_without(module):
+    assert not loaded(f"breezeway.{module}") & NEVER[module]
+
+
+def test_xgboost_works_and_scikit_learn_can_still_be_imported():
+    import numpy as np
+
+    from breezeway.boosting import matrix, xgb
+
+    learned = matrix(np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1]), list("abcd"), threads=1)
+    booster = xgb.train({"nthread": 1}, learned, num_boost_round=1)
+    assert booster.num_boosted_rounds() == 1
+    import sklearn.base
+
+    assert sklearn.base.BaseEstimator
