@@ -3,13 +3,15 @@
 import sys
 import time
 
-from bench import cluster, drift, page, preprocess, publish, serving, training
+from bench import cluster, drift, page, preprocess, publish, serving, start, training, tune
 
 BENCHES = {
     "preprocess": preprocess.run,
     "publish": publish.run,
     "cluster": cluster.run,
     "training": training.run,
+    "tune": tune.run,
+    "start": start.run,
     "serving": serving.run,
     "drift": drift.run,
 }

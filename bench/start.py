@@ -1,0 +1,194 @@
+"""What a step costs before it does anything, and a DAG file at each parse.
+
+A step begins when its arguments and settings are read: until then it has imported what that
+takes, and what it refuses is refused at once. Beside it stand the modules that its work needs,
+and of these what the libraries alone take. A DAG file is parsed by Airflow with all modules of
+Airflow's own imported before.
+"""
+
+import importlib
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import frame
+
+ROUNDS = 5
+STEP_SECONDS = 1.0
+PARSE_SECONDS = 0.3
+
+WORK = {
+    "preprocess": ["breezeway.days", "breezeway.preprocessing", "breezeway.raw"],
+    "labels": ["breezeway.labels"],
+    "tune": ["breezeway.datasets", "breezeway.tuning", "breezeway.pictures", "mlflow"],
+    "train": ["breezeway.datasets", "breezeway.model", "breezeway.pictures", "mlflow.xgboost"],
+    "test": ["breezeway.judgement", "mlflow", "evidently.presets"],
+    "deploy": ["breezeway.registry", "breezeway.replicas", "bentoml"],
+    "canary": ["breezeway.canary", "breezeway.replicas", "scipy.special"],
+    "drift": ["breezeway.nightly", "mlflow", "evidently.presets"],
+    "backtest": ["breezeway.backtest", "breezeway.model", "breezeway.pictures", "mlflow"],
+}
+"""Step → what its work imports."""
+
+SEARCHED = (
+    *("bentoml", "duckdb", "evidently", "evidently.presets", "httpx", "matplotlib.figure"),
+    *("mlflow", "mlflow.xgboost", "numpy", "optuna", "orjson", "pyarrow.compute"),
+    *("pyarrow.dataset", "pyarrow.parquet", "pydantic_settings", "pymysql", "ray.tune"),
+    *("scipy.special", "sqlalchemy", "sqlglot", "yaml"),
+)
+"""Libraries that are looked for among what a step has imported."""
+
+
+def nothing() -> Callable[[], None]:
+    return lambda: None
+
+
+def imports(modules: list[str]) -> Callable[[], Any]:
+    """Import modules in this process; which libraries came with them."""
+
+    def work() -> list[str]:
+        for module in modules:
+            importlib.import_module(module)
+        return [library for library in SEARCHED if library in sys.modules]
+
+    return work
+
+
+def parses(paths: list[str]) -> Callable[[], Any]:
+    """Parse DAG files, each in a fork of this process, as Airflow's DAG processor does."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    DagBag(dag_folder=os.devnull)
+    forked = get_context("fork")
+
+    def work() -> dict[str, float]:
+        found = {}
+        for path in paths:
+            with ProcessPoolExecutor(1, forked, max_tasks_per_child=1) as fork:
+                modules, _ = fork.submit(_parse, path, []).result()
+                times = [fork.submit(_parse, path, modules).result()[1] for _ in range(ROUNDS)]
+            found[Path(path).name] = statistics.median(times)
+        return found
+
+    return work
+
+
+def _parse(path: str, before: list[str]) -> tuple[list[str], float]:
+    """Parse a DAG file once modules are there; which of Airflow's came with it, CPU seconds."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    for module in before:
+        importlib.import_module(module)
+    known, began = set(sys.modules), time.process_time()
+    errors = DagBag(dag_folder=path).import_errors
+    seconds = time.process_time() - began
+    if errors:
+        raise RuntimeError(f"{path}: {errors}")
+    return [name for name in set(sys.modules) - known if name.startswith("airflow.")], seconds
+
+
+def _process_seconds(command: list[str]) -> float:
+    """CPU seconds of a Python process, from its beginning to its end."""
+    with open(os.devnull, "w") as nowhere:
+        environment = os.environ | {"PYTHONPATH": str(frame.ROOT / "include")}
+        process = os.posix_spawn(
+            sys.executable,
+            [sys.executable, *command],
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1)],
+        )
+        _, status, used = os.wait4(process, 0)
+    if status:
+        raise RuntimeError(f"{command} failed with {os.waitstatus_to_exitcode(status)}")
+    return used.ru_utime + used.ru_stime
+
+
+def _starts() -> dict[str, float]:
+    """Step → CPU seconds of the process that prints its help; `python -c pass` among them."""
+    commands = {"python -c pass": ["-c", "pass"]}
+    commands |= {step: ["-m", f"breezeway.steps.{step}", "--help"] for step in WORK}
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(ROUNDS + 1):
+        for name, command in commands.items():
+            seconds = _process_seconds(command)
+            if number:  # the first has read the files
+                found[name].append(seconds)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _work() -> dict[str, dict[str, Any]]:
+    """Step → CPU seconds of all that its work imports, and of its libraries alone; once each."""
+    found = {}
+    for step, modules in WORK.items():
+        ours = frame.measure(imports, modules=[f"breezeway.steps.{step}", *modules])
+        alone = frame.measure(imports, modules=ours.value)
+        found[step] = {"cpu": ours.cpu, "libraries": ours.value, "libraries_cpu": alone.cpu}
+    return found
+
+
+def _parses() -> dict[str, float]:
+    """DAG file → CPU seconds of a parse beyond what Airflow itself imports for it."""
+    with TemporaryDirectory(prefix="breezeway-bench-") as home:
+        os.environ |= {
+            "AIRFLOW_HOME": home,
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(frame.ROOT / "plugins"),
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+        }
+        paths = [str(path) for path in sorted((frame.ROOT / "dags").glob("*.py"))]
+        return frame.measure(parses, paths=paths).value
+
+
+def run() -> None:
+    began = time.monotonic()
+    starts, work, parsed = _starts(), _work(), _parses()
+    empty = starts.pop("python -c pass")
+    lines = [
+        [
+            step,
+            f"{starts[step]:.2f}",
+            f"{work[step]['cpu']:.2f}",
+            f"{work[step]['libraries_cpu']:.2f}",
+        ]
+        for step in WORK
+    ]
+    header = ["CPU-s of a step", "until its arguments are read", "all its imports", "libraries"]
+    print(frame.table(header, lines))
+    print(frame.table(["DAG file", "CPU-s"], [[k, f"{v:.2f}"] for k, v in parsed.items()]))
+    slowest, longest = max(starts, key=starts.get), max(parsed, key=parsed.get)
+    parts = [
+        {
+            "part": f"start of a step's process: the slowest of {len(starts)}, {slowest}",
+            "ours": f"{starts[slowest]:.2f} CPU-s until its arguments are read",
+            "peers": "-",
+            "floor": f"python -c pass: {empty:.2f} CPU-s",
+        },
+        {
+            "part": f"parsing a DAG file: the slowest of {len(parsed)}, {longest}",
+            "ours": f"{parsed[longest]:.2f} CPU-s beyond Airflow's own imports",
+            "peers": "-",
+            "floor": "-",
+        },
+    ]
+    targets = [
+        frame.Target(
+            f"start of the slowest step ({slowest}), CPU-s", STEP_SECONDS, starts[slowest], False
+        ),
+        frame.Target(
+            f"parse of the slowest DAG file ({longest}), CPU-s",
+            PARSE_SECONDS,
+            parsed[longest],
+            False,
+        ),
+    ]
+    result = {"rounds": ROUNDS, "python": empty, "starts": starts, "work": work, "parses": parsed}
+    packages = ["apache-airflow", "mlflow", "pydantic-settings", "ray", "xgboost-cpu"]
+    result |= {"seconds": time.monotonic() - began, "parts": parts}
+    frame.write("start", result, targets, packages)
