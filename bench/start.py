@@ -12,7 +12,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,15 +65,14 @@ def parses(paths: list[str]) -> Callable[[], Any]:
     from airflow.dag_processing.dagbag import DagBag
 
     DagBag(dag_folder=os.devnull)
-    forked = get_context("fork")
 
     def work() -> dict[str, float]:
         found = {}
-        for path in paths:
-            with ProcessPoolExecutor(1, forked, max_tasks_per_child=1) as fork:
-                modules, _ = fork.submit(_parse, path, []).result()
-                times = [fork.submit(_parse, path, modules).result()[1] for _ in range(ROUNDS)]
-            found[Path(path).name] = statistics.median(times)
+        with get_context("fork").Pool(1, maxtasksperchild=1) as fork:
+            for path in paths:
+                modules, _ = fork.apply(_parse, (path, []))
+                times = [fork.apply(_parse, (path, modules))[1] for _ in range(ROUNDS)]
+                found[Path(path).name] = statistics.median(times)
         return found
 
     return work
