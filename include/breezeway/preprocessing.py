@@ -9,14 +9,12 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,25 +25,18 @@ from breezeway.contract import Contract, Violation
 from breezeway.errors import DataError
 from breezeway.expressions import Vectors
 from breezeway.features import History
+from breezeway.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
 
 log = logging.getLogger("breezeway")
 
 PART_ROWS = 1_000_000
-"""Devices are added to a part until it has this many rows. Each part looks through all that is
-staged, so many small ones cost more; large ones take more memory (`python -m bench cluster`)."""
+"""Devices are added to a part until it has this many rows: fewer make more work for a cluster's
+processes, each with its own start; more take more memory, 20 bytes a row."""
 BLOCK_ROWS = 65_536
 EXAMPLES = 16
 PROFILE_ROWS = 50_000
 """Rows that the reference profile's quantiles are taken from."""
 
-RAW_SCHEMA = pa.schema(
-    [
-        ("device", pa.string()),
-        ("time", pa.timestamp("us")),
-        ("payload", pa.string()),
-        ("label", pa.int64()),
-    ]
-)
 QUARANTINE_SCHEMA = pa.schema(
     [*RAW_SCHEMA, ("reason", pa.string()), ("field", pa.string()), ("message", pa.string())]
 )
@@ -78,51 +69,9 @@ class PartResult:
     examples: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-def stage(chunks: Iterable[pa.Table], database: Path, threads: int) -> int:
-    """Write raw readings to a staging database and return their number.
-
-    Args:
-        chunks: tables of device, time, payload and label, in any order.
-        database: a DuckDB file; must not exist.
-        threads: of DuckDB.
-    """
-    rows = 0
-    with _open(database, threads) as connection:
-        # To compress what is read twice and deleted costs more than all else here.
-        connection.execute("PRAGMA force_compression = 'uncompressed'")
-        connection.execute(
-            "CREATE TABLE raw (device VARCHAR, time TIMESTAMP, payload VARCHAR, label BIGINT)"
-        )
-        for chunk in chunks:
-            if "label" not in chunk.column_names:
-                chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
-            table = chunk.select(RAW_SCHEMA.names)
-            # a time without a zone is UTC here: DuckDB would turn one with a zone to local time
-            table = table.set_column(1, "time", table["time"].cast(pa.timestamp("us")))
-            connection.register("chunk", table.cast(RAW_SCHEMA))
-            connection.execute("INSERT INTO raw SELECT * FROM chunk")
-            connection.unregister("chunk")
-            rows += len(chunk)
-    return rows
-
-
-def _open(database: Path, threads: int, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    config = {
-        "threads": threads,
-        "memory_limit": "1GB",
-        # Not by the process id: on a cluster pods that share this folder have the same ones.
-        "temp_directory": str(database.with_suffix(f".spill-{uuid.uuid4().hex}")),
-    }
-    return duckdb.connect(str(database), read_only=read_only, config=config)
-
-
-def plan_parts(database: Path, threads: int) -> list[Part]:
+def plan_parts(staged: Path) -> list[Part]:
     """Deal the staged devices to parts."""
-    with _open(database, threads, read_only=True) as connection:
-        devices = connection.execute(
-            "SELECT device, count(*) FROM raw WHERE device IS NOT NULL "
-            "GROUP BY device ORDER BY device"
-        ).fetchall()
+    devices = list(device_counts(staged).items())
     step = max(1, -(-len(devices) // EXAMPLES))
     examples = frozenset(name for name, _ in devices[::step])
     groups: list[list[str]] = [[]]
@@ -211,7 +160,7 @@ def _combined(digests: Iterable[str]) -> str:
 
 
 def make_part(
-    database: Path,
+    staged: Path,
     contract: Contract,
     labels: pa.Table | None,
     part: Part,
@@ -224,7 +173,7 @@ def make_part(
     Writes `features/part-NNNNN.parquet` and, if any row was bad, `quarantine/part-NNNNN.parquet`
     below `into`.
     """
-    return _PartMaker(contract, labels, part, into, threads, since).run(database)
+    return _PartMaker(contract, labels, part, into, threads, since).run(staged)
 
 
 class _PartMaker:
@@ -262,11 +211,12 @@ class _PartMaker:
         self._quarantine_file = into / "quarantine" / name
         self._quarantine: pq.ParquetWriter | None = None
 
-    def run(self, database: Path) -> PartResult:
+    def run(self, staged: Path) -> PartResult:
         self._features_file.parent.mkdir(parents=True, exist_ok=True)
         digest = _Digest()
         with pq.ParquetWriter(self._features_file, self._schema, compression="zstd") as writer:
-            for block in self._blocks(database):
+            part = self._part
+            for block in sorted_blocks(staged, part.first, part.last, not part.number, BLOCK_ROWS):
                 lead_in = self._lead_in(block)
                 counted = block.filter(pa.array(~lead_in)) if lead_in.any() else block
                 digest.update(counted)
@@ -284,30 +234,6 @@ class _PartMaker:
                 f"{result.reasons.total()} quarantined"
             )
         return result
-
-    def _blocks(self, database: Path) -> Iterator[pa.Table]:
-        """The part's readings by device and time, in blocks of exactly `BLOCK_ROWS`, so that
-        a file's bytes never depend on how the database hands them out."""
-        where = "device IS NULL" if self._part.number == 0 else "false"
-        order = ", ".join(f"{name} NULLS FIRST" for name in RAW_SCHEMA.names)
-        query = (
-            f"SELECT * FROM raw WHERE {where} OR device BETWEEN $first AND $last ORDER BY {order}"
-        )
-        bounds = {"first": self._part.first, "last": self._part.last}
-        with _open(database, self._threads, read_only=True) as connection:
-            reader = connection.sql(query, params=bounds).to_arrow_reader(BLOCK_ROWS)
-            waiting: list[pa.RecordBatch] = []
-            rows = 0
-            for batch in reader:
-                waiting.append(batch)
-                rows += len(batch)
-                while rows >= BLOCK_ROWS:
-                    table = pa.Table.from_batches(waiting).cast(RAW_SCHEMA)
-                    yield table.slice(0, BLOCK_ROWS).combine_chunks()
-                    rest = table.slice(BLOCK_ROWS)
-                    waiting, rows = rest.to_batches(), len(rest)
-            if rows:
-                yield pa.Table.from_batches(waiting).cast(RAW_SCHEMA).combine_chunks()
 
     def _lead_in(self, block: pa.Table) -> np.ndarray:
         """Mask of the readings that are there for the windows of later ones alone."""
@@ -567,17 +493,16 @@ def make_features(
     """
     staging = folder.with_name(f"{folder.name}.staging")
     staging.mkdir()
-    database = staging / "raw.duckdb"
-    rows_in = stage(chunks, database, threads)
+    rows_in = stage(chunks, staging)
     if not rows_in:
         raise DataError("query: it returned no row")
-    parts = plan_parts(database, threads)
+    parts = plan_parts(staging)
     log.info("%d raw rows staged; making %d part(s)", rows_in, len(parts))
     if os.environ.get("RAY_ADDRESS") or rows_in >= ray_min_rows:
-        results = _on_ray(database, contract, labels, parts, folder, threads, since)
+        results = _on_ray(staging, contract, labels, parts, folder, threads, since)
     else:
         results = [
-            make_part(database, contract, labels, part, folder, threads, since) for part in parts
+            make_part(staging, contract, labels, part, folder, threads, since) for part in parts
         ]
     manifest = _manifest(contract, query, results)
     seen = manifest["raw"]["rows"] + sum(result.lead_in for result in results)
@@ -589,7 +514,7 @@ def make_features(
 
 
 def _on_ray(
-    database: Path,
+    staged: Path,
     contract: Contract,
     labels: pa.Table | None,
     parts: list[Part],
@@ -599,7 +524,7 @@ def _on_ray(
 ) -> list[PartResult]:
     """As `make_part` for each part: a task of one thread, for one CPU is what Ray counts with.
 
-    On a cluster of several hosts `database` and `folder` must lie where all of them see them.
+    On a cluster of several hosts `staged` and `folder` must lie where all of them see them.
     """
     from breezeway.ray_session import ray, ray_session
 
@@ -607,7 +532,7 @@ def _on_ray(
         task = ray.remote(make_part)
         shared = ray.put(labels)
         return ray.get(
-            [task.remote(database, contract, shared, part, folder, 1, since) for part in parts]
+            [task.remote(staged, contract, shared, part, folder, 1, since) for part in parts]
         )
 
 

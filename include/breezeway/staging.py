@@ -1,0 +1,171 @@
+"""Raw readings on disk, in sorted runs that are merged as they are read.
+
+An external merge sort: each chunk of readings is sorted as it comes and written as one Arrow
+file; of what is read later only the keys are sorted again. DuckDB sorts as well, but moves
+the payloads through its tables and its sort, at three times the CPU (`make bench
+ONLY=preprocess`).
+"""
+
+import json
+import mmap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+RAW_SCHEMA = pa.schema(
+    [
+        ("device", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("payload", pa.string()),
+        ("label", pa.int64()),
+    ]
+)
+_NO_TIME = np.iinfo(np.int64).min
+_COUNTS = "devices.json"
+
+
+def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
+    """Write raw readings to a folder and return their number.
+
+    Args:
+        chunks: tables of device, time, payload and label, in any order; a missing label is null,
+            a time without a zone is UTC.
+        folder: an empty one.
+    """
+    counts: Counter[str] = Counter()
+    rows = 0
+    for number, chunk in enumerate(chunks):
+        if "label" not in chunk.column_names:
+            chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
+        table = chunk.select(RAW_SCHEMA.names).cast(RAW_SCHEMA).combine_chunks()
+        codes, names = _codes([table["device"].combine_chunks()])
+        order = _order(codes, _times(table), lambda some, table=table: table.take(pa.array(some)))
+        with (
+            pa.OSFile(str(folder / f"run-{number:06}.arrow"), "wb") as file,
+            pa.ipc.new_file(file, RAW_SCHEMA) as writer,
+        ):
+            writer.write_table(table.take(pa.array(order)).combine_chunks())
+        known = np.bincount(codes[codes >= 0], minlength=len(names))
+        counts.update(dict(zip(names, known.tolist(), strict=True)))
+        rows += len(table)
+    text = json.dumps(dict(sorted(counts.items())))
+    (folder / _COUNTS).write_text(text, encoding="utf-8")
+    return rows
+
+
+def device_counts(folder: Path) -> dict[str, int]:
+    """Staged readings of each device, in order of their names."""
+    return json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
+
+
+def sorted_blocks(
+    folder: Path, first: str | None, last: str | None, nameless: bool, rows: int
+) -> Iterator[pa.Table]:
+    """Staged readings by device, time, payload and label, nulls first.
+
+    Args:
+        first, last: the devices from that name to that; None for none.
+        nameless: whether those without a device come, too.
+        rows: of a block; only the last has fewer.
+    """
+    runs = [_Run(path, first, last, nameless) for path in sorted(folder.glob("run-*.arrow"))]
+    runs = [run for run in runs if len(run.table)]
+    if not runs:
+        return
+    begins = np.cumsum([0, *(len(run.table) for run in runs)])
+
+    def gather(wanted: np.ndarray) -> pa.Table:
+        of_run = np.searchsorted(begins, wanted, side="right") - 1
+        pieces, places = [], []
+        for number in np.unique(of_run).tolist():
+            here = np.flatnonzero(of_run == number)
+            positions = wanted[here] - begins[number]
+            if (np.diff(positions) == 1).all():  # as of a block: what is sorted stands together
+                piece = runs[number].table.slice(int(positions[0]), len(positions))
+            else:
+                piece = runs[number].table.take(pa.array(positions))
+            pieces.append(piece)
+            places.append(here)
+        if len(pieces) == 1:
+            return pieces[0].combine_chunks()
+        back = np.argsort(np.concatenate(places))
+        return pa.concat_tables(pieces).combine_chunks().take(pa.array(back))
+
+    codes, _ = _codes([run.table["device"].combine_chunks() for run in runs])
+    order = _order(codes, np.concatenate([_times(run.table) for run in runs]), gather)
+    for start in range(0, len(order), rows):
+        yield gather(order[start : start + rows])
+        for run in runs:
+            run.let_go()
+
+
+class _Run:
+    """The wanted readings of one file, which lies in memory only as far as it is looked at."""
+
+    def __init__(self, path: Path, first: str | None, last: str | None, nameless: bool):
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        whole = pa.ipc.open_file(pa.py_buffer(self._map)).read_all()
+        device = whole["device"]
+        begin = end = device.null_count
+        if first is not None:
+            begin = _position(device, first, after=False)
+            end = _position(device, last, after=True)
+        if nameless:
+            begin = 0
+        self.table = whole.slice(begin, end - begin)
+
+    def let_go(self) -> None:
+        """Give back the memory of what was looked at; looking again brings it again."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _position(names: pa.ChunkedArray, name: str, after: bool) -> int:
+    """Where a name stands, or would, among sorted ones whose nulls come first."""
+    low, high = names.null_count, len(names)
+    while low < high:
+        middle = (low + high) // 2
+        found = names[middle].as_py()
+        if found < name or (after and found == name):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _codes(columns: list[pa.StringArray]) -> tuple[np.ndarray, list[str]]:
+    """The place of each name among all in order, -1 where it is null; and the names."""
+    encoded = [column.dictionary_encode() for column in columns]
+    names = sorted({name for one in encoded for name in one.dictionary.to_pylist()})
+    place = {name: code for code, name in enumerate(names)}
+    codes = []
+    for one in encoded:
+        places = np.array([*(place[name] for name in one.dictionary.to_pylist()), -1], np.int32)
+        codes.append(places[one.indices.fill_null(len(places) - 1).to_numpy()])
+    return np.concatenate(codes), names
+
+
+def _times(table: pa.Table) -> np.ndarray:
+    times = table["time"].combine_chunks().cast(pa.int64())
+    return times.fill_null(_NO_TIME).to_numpy()
+
+
+def _order(
+    codes: np.ndarray, times: np.ndarray, gather: Callable[[np.ndarray], pa.Table]
+) -> np.ndarray:
+    """The rows in order; `gather` gives those of which payload and label decide."""
+    order = np.lexsort((times, codes))
+    same = (np.diff(codes[order]) == 0) & (np.diff(times[order]) == 0)
+    if same.any():
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        group = np.append(0, np.cumsum(~same))[tied]
+        table = (
+            gather(order[tied]).select(["payload", "label"]).append_column("group", pa.array(group))
+        )
+        keys = [(name, "ascending", "at_start") for name in ("group", "payload", "label")]
+        order[tied] = order[tied][pc.sort_indices(table, sort_keys=keys).to_numpy()]
+    return order

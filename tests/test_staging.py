@@ -1,0 +1,57 @@
+"""Staged readings come back whole and in order, however they came in."""
+
+import tempfile
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pyarrow as pa
+from hypothesis import example, given, settings
+
+from breezeway.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
+
+names = st.one_of(st.none(), st.sampled_from(["a", "A", "b", "", "é", "z\0", "machine-1"]))
+times = st.one_of(
+    st.none(), st.integers(-3, 3).map(lambda n: datetime(2026, 1, 1) + timedelta(microseconds=n))
+)
+payloads = st.one_of(st.none(), st.sampled_from(["", "{}", '{"a": 1}', "é", "e"]))
+labels = st.one_of(st.none(), st.integers(-1, 1))
+chunk = st.lists(st.tuples(names, times, payloads, labels), max_size=9)
+
+
+def nulls_first(row: tuple) -> tuple:
+    return tuple((value is not None, value) for value in row)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(chunk, max_size=4), st.integers(1, 20), st.data())
+@example([[], [("a", None, None, None)] * 3], 2, None)
+def test_blocks_are_all_rows_in_order(chunks, rows, data):
+    tables = [
+        pa.table([list(column) for column in zip(*part, strict=True)], schema=RAW_SCHEMA)
+        if part
+        else RAW_SCHEMA.empty_table()
+        for part in chunks
+    ]
+    everything = [row for part in chunks for row in part]
+    devices = sorted({row[0] for row in everything if row[0] is not None})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        assert stage(tables, folder) == len(everything)
+        counts = device_counts(folder)
+        assert list(counts) == devices
+        assert counts == {d: sum(row[0] == d for row in everything) for d in devices}
+        ends = [0, len(devices)]
+        if data is not None and devices:
+            cut = data.draw(st.integers(1, len(devices)))
+            ends = sorted({0, cut, len(devices)})
+        found = []
+        for number, (first, last) in enumerate(pairwise(ends)):
+            part = devices[first:last]
+            bounds = (part[0], part[-1]) if part else (None, None)
+            blocks = list(sorted_blocks(folder, *bounds, nameless=number == 0, rows=rows))
+            assert all(len(block) == rows for block in blocks[:-1])
+            assert all(block.schema == RAW_SCHEMA for block in blocks)
+            found += [tuple(row.values()) for block in blocks for row in block.to_pylist()]
+    assert found == sorted(everything, key=nulls_first)
