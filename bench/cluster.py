@@ -8,6 +8,7 @@ start. Readings come in order of time, the devices in turn.
 import functools
 import hashlib
 import os
+import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -65,35 +66,36 @@ def dataset(source: str, rows: int, part_rows: int) -> Callable[[], str]:
     return make
 
 
-def staging(database: str) -> Callable[[], int]:
+def staging(folder: str) -> Callable[[], int]:
     """Readings to what parts are made of; bytes a row."""
-    from breezeway import preprocessing
+    from breezeway import staging
 
     tables = list(chunks(STAGED_ROWS))
-    path = Path(database)
-    path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    path = Path(folder)
+    path.mkdir()
 
     def stage() -> int:
-        preprocessing.stage(tables, path, 2)
-        return path.stat().st_size // STAGED_ROWS
+        staging.stage(tables, path)
+        return sum(file.stat().st_size for file in path.iterdir()) // STAGED_ROWS
 
     return stage
 
 
-def first_part(database: str, part_rows: int) -> Callable[[], int]:
+def first_part(folder: str, part_rows: int) -> Callable[[], int]:
     """The first part of what is staged, by one thread; its rows."""
     from breezeway import preprocessing
 
     preprocessing.PART_ROWS = part_rows
     contract = readings.contract("json")
-    part = preprocessing.plan_parts(Path(database), 1)[0]
+    staged = Path(folder)
+    part = preprocessing.plan_parts(staged)[0]
 
     def make() -> int:
-        with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
-            made = preprocessing.make_part(
-                Path(database), contract, None, part, Path(folder), 1, None
-            )
-            return made.rows_in
+        with tempfile.TemporaryDirectory(prefix="cluster-") as into:
+            return preprocessing.make_part(
+                staged, contract, None, part, Path(into), 1, None
+            ).rows_in
 
     return make
 
@@ -148,17 +150,16 @@ def _cluster_runs(source: Path) -> dict[int, dict[str, frame.Cost]]:
 
 def _part_sizes(folder: Path) -> tuple[frame.Cost, dict[int, frame.Cost]]:
     """What staging costs, and a part of each size."""
-    database = str(folder / "raw.duckdb")
-    contenders = {"staging": functools.partial(frame.measure, staging, database=database)}
+    staged = str(folder / "staged")
+    contenders = {"staging": functools.partial(frame.measure, staging, folder=staged)}
     for size in PART_SIZES:
         contenders[str(size)] = functools.partial(
-            frame.measure, first_part, database=database, part_rows=size
+            frame.measure, first_part, folder=staged, part_rows=size
         )
     costs = {
         name: frame.medians(each) for name, each in frame.alternate(contenders, ROUNDS).items()
     }
-    staged = costs.pop("staging")
-    return staged, {int(size): cost for size, cost in costs.items()}
+    return costs.pop("staging"), {int(size): cost for size, cost in costs.items()}
 
 
 def run() -> None:
@@ -182,7 +183,6 @@ def run() -> None:
     print(frame.table(["", "CPU µs a row", "wall s", "peak MiB", "parts"], lines))
     rows = np.array([cost.value for cost in sizes.values()])
     spent = np.array([cost.cpu for cost in sizes.values()])
-    # Each part looks through all that is staged: so much it takes before its own first row.
     a_row, a_part = np.polyfit(rows, spent, 1, w=1 / spent)
     staging_us = 1e6 * staged.cpu / STAGED_ROWS
     print(f"staging takes {staging_us:.2f} CPU µs a row, {staged.value} bytes of it on disk;")
