@@ -257,4 +257,4 @@ def run() -> None:
         )
         for workers in clusters
     ]
-    frame.write("cluster", result, targets, ["ray", "duckdb", "pyarrow"])
+    frame.write("cluster", result, targets, ["ray", "pyarrow"])
