@@ -2,11 +2,14 @@
 
 import argparse
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 
-from breezeway import datasets, registry, simulate, tracking
+from breezeway import datasets, judgement, registry, simulate, tracking
+from breezeway.contract import Contract
 from breezeway.errors import DataError, ServiceUnavailable, UsageError
 from breezeway.model import load
 from breezeway.raw import RawStore
@@ -83,6 +86,22 @@ def test_the_champion_is_judged_on_the_same_rows(settings, first):
     assert registry.pass_gate(settings, "judged", "2", gate).promote
     again = test.run(command(query=QUERY, model_name="judged", model_version="champion"), settings)
     assert again["model_version"] == "2" and again["evidence"]["champion"] == "2"
+
+
+def test_a_champion_of_another_contract_reads_the_readings_by_its_own(settings, first, tmp_path):
+    model = load(settings, "judged", "1")
+    text = f"# Of another day.\n{model.contract.text}"
+    champion = replace(model, contract=Contract.from_text(text, "sensors.toml"))
+    rows = judgement._features(QUERY, model, settings, tmp_path)
+    truth = rows.filter(pa.array(judgement._unseen(rows, model)))
+    truth = truth.append_column("score", pa.array(judgement._scores(model, truth)))
+    ours, other = (
+        judgement._beside(QUERY, model, beside, truth, settings, tmp_path)
+        for beside in (model, champion)
+    )
+    assert len(ours) == len(truth) == first["judged"]
+    assert ours.equals(other)
+    assert ours["champion_score"].equals(ours["score"])
 
 
 def test_readings_that_it_knows_are_refused(settings, first):
