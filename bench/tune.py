@@ -213,6 +213,8 @@ def optuna_alone(folder: str) -> Callable[[], Any]:
     from sklearn.metrics import average_precision_score
     from sklearn.model_selection import train_test_split
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
     def objective(trial: optuna.Trial) -> float:
         features, label = rows_of(folder, known=True)
         train_x, valid_x, train_y, valid_y = train_test_split(features, label, test_size=0.25)
