@@ -1,11 +1,12 @@
 """Raw readings on disk, in sorted runs that are merged as they are read.
 
-An external merge sort: each chunk of readings is sorted as it comes and written as one Arrow
-file; of what is read later only the keys are sorted again. DuckDB sorts as well, but moves
+An external merge sort: each chunk of readings is sorted as it comes and written as one batch of
+an Arrow file; of what is read later only the keys are sorted again. DuckDB sorts as well, but moves
 the payloads through its tables and its sort, at three times the CPU (`make bench
 ONLY=preprocess`).
 """
 
+import functools
 import json
 import mmap
 from collections import Counter
@@ -25,7 +26,7 @@ RAW_SCHEMA = pa.schema(
     ]
 )
 _NO_TIME = np.iinfo(np.int64).min
-_COUNTS = "devices.json"
+_RUNS, _COUNTS = "runs.arrow", "devices.json"
 
 
 def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
@@ -38,20 +39,20 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
     """
     counts: Counter[str] = Counter()
     rows = 0
-    for number, chunk in enumerate(chunks):
-        if "label" not in chunk.column_names:
-            chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
-        table = chunk.select(RAW_SCHEMA.names).cast(RAW_SCHEMA).combine_chunks()
-        codes, names = _codes([table["device"].combine_chunks()])
-        order = _order(codes, _times(table), lambda some, table=table: table.take(pa.array(some)))
-        with (
-            pa.OSFile(str(folder / f"run-{number:06}.arrow"), "wb") as file,
-            pa.ipc.new_file(file, RAW_SCHEMA) as writer,
-        ):
-            writer.write_table(table.take(pa.array(order)).combine_chunks())
-        known = np.bincount(codes[codes >= 0], minlength=len(names))
-        counts.update(dict(zip(names, known.tolist(), strict=True)))
-        rows += len(table)
+    with (
+        pa.OSFile(str(folder / _RUNS), "wb") as file,
+        pa.ipc.new_file(file, RAW_SCHEMA) as writer,
+    ):
+        for chunk in chunks:
+            if "label" not in chunk.column_names:
+                chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
+            table = chunk.select(RAW_SCHEMA.names).cast(RAW_SCHEMA).combine_chunks()
+            codes, names = _codes([table["device"].combine_chunks()])
+            gather = functools.partial(_take, table)
+            writer.write_table(gather(_order(codes, _times(table), gather)))
+            known = np.bincount(codes[codes >= 0], minlength=len(names))
+            counts.update(dict(zip(names, known.tolist(), strict=True)))
+            rows += len(table)
     text = json.dumps(dict(sorted(counts.items())))
     (folder / _COUNTS).write_text(text, encoding="utf-8")
     return rows
@@ -72,11 +73,17 @@ def sorted_blocks(
         nameless: whether those without a device come, too.
         rows: of a block; only the last has fewer.
     """
-    runs = [_Run(path, first, last, nameless) for path in sorted(folder.glob("run-*.arrow"))]
-    runs = [run for run in runs if len(run.table)]
+    with (folder / _RUNS).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    batches = pa.ipc.open_file(pa.py_buffer(mapped))
+    runs = [
+        _wanted(batches.get_batch(number), first, last, nameless)
+        for number in range(batches.num_record_batches)
+    ]
+    runs = [run for run in runs if len(run)]
     if not runs:
         return
-    begins = np.cumsum([0, *(len(run.table) for run in runs)])
+    begins = np.cumsum([0, *(len(run) for run in runs)])
 
     def gather(wanted: np.ndarray) -> pa.Table:
         of_run = np.searchsorted(begins, wanted, side="right") - 1
@@ -85,46 +92,41 @@ def sorted_blocks(
             here = np.flatnonzero(of_run == number)
             positions = wanted[here] - begins[number]
             if (np.diff(positions) == 1).all():  # as of a block: what is sorted stands together
-                piece = runs[number].table.slice(int(positions[0]), len(positions))
+                piece = runs[number].slice(int(positions[0]), len(positions))
             else:
-                piece = runs[number].table.take(pa.array(positions))
+                piece = _take(runs[number], positions)
             pieces.append(piece)
             places.append(here)
         if len(pieces) == 1:
             return pieces[0].combine_chunks()
-        back = np.argsort(np.concatenate(places))
-        return pa.concat_tables(pieces).combine_chunks().take(pa.array(back))
+        together = pa.concat_tables(pieces).combine_chunks()
+        return _take(together, np.argsort(np.concatenate(places)))
 
-    codes, _ = _codes([run.table["device"].combine_chunks() for run in runs])
-    order = _order(codes, np.concatenate([_times(run.table) for run in runs]), gather)
+    codes, _ = _codes([run["device"].combine_chunks() for run in runs])
+    order = _order(codes, np.concatenate([_times(run) for run in runs]), gather)
     for start in range(0, len(order), rows):
         yield gather(order[start : start + rows])
-        for run in runs:
-            run.let_go()
+        # What was looked at is given back; looking again brings it again.
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
-class _Run:
-    """The wanted readings of one file, which lies in memory only as far as it is looked at."""
-
-    def __init__(self, path: Path, first: str | None, last: str | None, nameless: bool):
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        whole = pa.ipc.open_file(pa.py_buffer(self._map)).read_all()
-        device = whole["device"]
-        begin = end = device.null_count
-        if first is not None:
-            begin = _position(device, first, after=False)
-            end = _position(device, last, after=True)
-        if nameless:
-            begin = 0
-        self.table = whole.slice(begin, end - begin)
-
-    def let_go(self) -> None:
-        """Give back the memory of what was looked at; looking again brings it again."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+def _wanted(run: pa.RecordBatch, first: str | None, last: str | None, nameless: bool) -> pa.Table:
+    """A run's readings of the devices from `first` to `last`; they stand together."""
+    device = run["device"]
+    begin = end = device.null_count
+    if first is not None:
+        begin = _position(device, first, after=False)
+        end = _position(device, last, after=True)
+    if nameless:
+        begin = 0
+    return pa.Table.from_batches([run.slice(begin, end - begin)])
 
 
-def _position(names: pa.ChunkedArray, name: str, after: bool) -> int:
+def _take(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    return table.take(pa.array(rows)).combine_chunks()
+
+
+def _position(names: pa.StringArray, name: str, after: bool) -> int:
     """Where a name stands, or would, among sorted ones whose nulls come first."""
     low, high = names.null_count, len(names)
     while low < high:
