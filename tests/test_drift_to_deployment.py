@@ -116,7 +116,7 @@ class Airflow:
         """Say yes whenever somebody is asked, until the run goes on; the question.
 
         Airflow loses an answer that comes before its scheduler has heard that the process which
-        asked has ended. It then asks again.
+        asked has ended, asks again, and gives up in the end. A person takes longer than that.
         """
         detail = f"dags/training/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
         answer = {"chosen_options": ["Approve"], "params_input": {}}
@@ -124,6 +124,7 @@ class Airflow:
         def approved() -> bool:
             state = self.states("training", run_id).get("approve")
             if state == "awaiting_input" and not self.get(detail)["response_received"]:
+                time.sleep(5)
                 self.client.patch(f"/api/v2/{detail}", json=answer).raise_for_status()
             return state == "success"
 

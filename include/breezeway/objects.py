@@ -3,7 +3,7 @@
 Written by hand, since it pays: `dvc add` and `dvc push` copy, hash, copy and hash again, one file
 after the other in two new interpreters. Here each byte is hashed while it is copied, to cache and
 remote at once, and the copies are compared with the source: 0.6 of the CPU time for 1 GB, less
-than a tenth for a megabyte, which most days are (`make bench ONLY=publish`). DVC's own commands read the result, and
+than a tenth for a megabyte (`make bench ONLY=publish`). DVC's own commands read the result, and
 its `add` gives the same `data.dvc`; the tests ask it.
 """
 

@@ -139,7 +139,7 @@ def _sweep(work: Path) -> None:
         owner = FileLock(folder / "owner.lock")
         try:
             owner.acquire(blocking=False)
-        except Timeout:
+        except (Timeout, FileNotFoundError):  # in use, or its owner has just removed it
             continue
         # What an orphaned git or DVC still writes there makes this incomplete: next time, then.
         shutil.rmtree(folder, ignore_errors=True)
