@@ -20,7 +20,7 @@ from breezeway import datasets, objects
 from breezeway.errors import BreezewayError, DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.objects import object_path
 from breezeway.settings import Settings
-from breezeway.workspace import Workspace, exclusive, open_workspace
+from breezeway.workspace import Workspace, exclusive
 from tests.fixtures.mlflow import DIE_WITH_PARENT
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -655,11 +655,3 @@ def test_a_tag_that_is_no_version(published: Settings, tmp_path: Path) -> None:
         subprocess.run(command, check=True)
     with pytest.raises(DataError, match="'by-hand' is not that of a dataset version"):
         datasets.open_dataset(published, "by-hand")
-
-
-def test_a_workspace_that_goes_away_while_leftovers_are_looked_for(empty: Settings) -> None:
-    empty.work.mkdir(parents=True, exist_ok=True)
-    gone = empty.work / ".workspace-gone"
-    gone.symlink_to("nowhere")  # there is a name, and no folder any more
-    with open_workspace(empty) as space:
-        assert space.tree.is_dir()
