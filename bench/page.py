@@ -55,7 +55,7 @@ def _machine(results: dict[str, dict[str, Any]]) -> str:
 def _table(results: dict[str, dict[str, Any]]) -> str:
     lines = ["| part | Breezeway | instead | floor |", "|---|---|---|---|"]
     for result in results.values():
-        for part in result["parts"]:
+        for part in result.get("parts", []):
             cells = (part[key] for key in ("part", "ours", "peers", "floor"))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
