@@ -63,7 +63,7 @@ def _table(results: dict[str, dict[str, Any]]) -> str:
 
 def _section(name: str, result: dict[str, Any]) -> str:
     lines = [f"## {name}", "", "| | wanted | reached | |", "|---|---:|---:|---|"]
-    for target in result["targets"]:
+    for target in result.get("targets", []):
         bound = "≥" if target["at_least"] else "≤"
         verdict = "met" if target["met"] else "**not met**"
         if not target["met"] and target["why"]:
