@@ -30,8 +30,8 @@ import pyarrow.csv as pa_csv
 from breezeway.contract import NUMBER, Contract, SensorField, Violation
 from breezeway.expressions import Vectors
 
-FINGERPRINT_BYTES = 1 << 16
-"""Bytes whose weights are looked up at once: they and their weights stay in the cache."""
+FINGERPRINT_PAIRS = 1 << 15
+"""Of octets, whose weights are looked up at once: they and their weights stay in the cache."""
 MOST_SUMS = 1 << 14
 """Of fingerprints that good payloads may have; where there may be more they are not listed."""
 
@@ -41,19 +41,21 @@ class PayloadParser:
 
     Args:
         contract: the sensor contract.
-        threads: of DuckDB.
+        threads: of DuckDB, which reads JSON.
     """
 
     def __init__(self, contract: Contract, threads: int = 1):
         self._contract = contract
         self._json = contract.payload.format == "json"
-        self._connection = duckdb.connect(config={"threads": threads})
+        if self._json:
+            self._connection = duckdb.connect(config={"threads": threads})
         self._weights = np.random.default_rng(secrets.randbits(128)).integers(
             1, 2**63, size=256, dtype=np.uint64
         )
         weightless = b"0123456789+-.eE" + (b" \t\r\n" if self._json else b"")
         self._weights[list(weightless)] = 0
-        self._extract = self._extract_json if self._json else self._extract_delimited
+        # By pairs of octets, in either order: half as many to look up and to add.
+        self._pair_weights = np.add.outer(self._weights, self._weights).ravel()
         self._constant = self._weigh(self._template())
         self._sums = self._possible_sums()
 
@@ -72,7 +74,8 @@ class PayloadParser:
         fingerprint = self._fingerprint(payloads)
         likely = payloads.is_valid().to_numpy(zero_copy_only=False)
         likely &= self._possible(payloads, fingerprint)
-        extracted = self._extract(payloads, likely)
+        extract = self._extract_json if self._json else self._extract_delimited
+        extracted = extract(payloads, likely)
         sure = likely & (self._expected_fingerprint(extracted) == fingerprint)
         for name, field in self._contract.fields.items():
             sure &= self._passes(field, extracted[name])
@@ -82,7 +85,8 @@ class PayloadParser:
             try:
                 slow[row] = self._contract.parse(payloads[row].as_py())
             except Violation as violation:
-                violations[row] = violation
+                # Its traceback would hold this call, and all its arrays, until a garbage collection.
+                violations[row] = violation.with_traceback(None)
         good = sure.copy()
         good[list(slow)] = True
         values = {
@@ -267,25 +271,32 @@ class PayloadParser:
     def _fingerprint(self, payloads: pa.StringArray) -> np.ndarray:
         _, offsets, data = payloads.buffers()
         ends = np.frombuffer(offsets, np.int32)[payloads.offset :][: len(payloads) + 1]
+        ends = ends.astype(np.int64)
         text = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+        pairs = text[: len(text) & ~1].view(np.uint16)
+        bounds = ends >> 1
         out = np.zeros(len(payloads), np.uint64)
-        most = max(FINGERPRINT_BYTES, int(np.diff(ends).max(initial=0)))
-        octets, weights = np.empty(most, np.intp), np.empty(most, np.uint64)
+        most = max(FINGERPRINT_PAIRS, int(np.diff(bounds).max(initial=0)))
+        places, weights = np.empty(most, np.intp), np.empty(most, np.uint64)
         start = 0
         while start < len(payloads):
             # at least one row
-            stop = np.searchsorted(ends, ends[start] + FINGERPRINT_BYTES, side="right") - 1
+            stop = np.searchsorted(bounds, bounds[start] + FINGERPRINT_PAIRS, side="right") - 1
             stop = min(max(stop, start + 1), len(payloads))
-            bounds = ends[start : stop + 1].astype(np.intp)
-            count = bounds[-1] - bounds[0]
-            # NumPy would turn octets into positions inside of `take`, in a slower way.
-            octets[:count] = text[bounds[0] : bounds[-1]]
-            self._weights.take(octets[:count], out=weights[:count], mode="clip")
-            filled = np.flatnonzero(np.diff(bounds))  # reduceat has no empty pieces
+            here = bounds[start : stop + 1]
+            count = here[-1] - here[0]
+            # NumPy would turn pairs into positions inside of `take`, in a slower way.
+            places[:count] = pairs[here[0] : here[-1]]
+            self._pair_weights.take(places[:count], out=weights[:count], mode="clip")
+            filled = np.flatnonzero(np.diff(here))  # reduceat has no empty pieces
             if len(filled):
-                out[start + filled] = np.add.reduceat(weights[:count], bounds[filled] - bounds[0])
+                out[start + filled] = np.add.reduceat(weights[:count], here[filled] - here[0])
             start = stop
-        return out
+        # A boundary inside of a pair: its first octet was counted for the row after.
+        first_octet = np.zeros(len(ends), np.uint64)
+        odd = np.flatnonzero(ends & 1)
+        first_octet[odd] = self._weights[text[ends[odd] - 1]]
+        return out + first_octet[1:] - first_octet[:-1]
 
     def _passes(self, field: SensorField, values: Any) -> np.ndarray:
         lowest, highest = field.range or (-np.inf, np.inf)

@@ -12,6 +12,7 @@ import mmap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,9 @@ RAW_SCHEMA = pa.schema(
         ("label", pa.int64()),
     ]
 )
+RUNS_IN_MEMORY = 16
+"""Runs that are looked at before their pages are given back; looking again brings them again.
+The system maps 16 pages around each that is looked at, so many runs would take much."""
 _NO_TIME = np.iinfo(np.int64).min
 _RUNS, _COUNTS = "runs.arrow", "devices.json"
 
@@ -76,9 +80,17 @@ def sorted_blocks(
     with (folder / _RUNS).open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     batches = pa.ipc.open_file(pa.py_buffer(mapped))
+
+    def in_turn(items: Iterable[Any]) -> Iterator[Any]:
+        """Each run, or its number; what the caller keeps of it must be a copy."""
+        for number, item in enumerate(items, start=1):
+            yield item
+            if number % RUNS_IN_MEMORY == 0:
+                mapped.madvise(mmap.MADV_DONTNEED)
+
     runs = [
         _wanted(batches.get_batch(number), first, last, nameless)
-        for number in range(batches.num_record_batches)
+        for number in in_turn(range(batches.num_record_batches))
     ]
     runs = [run for run in runs if len(run)]
     if not runs:
@@ -88,26 +100,25 @@ def sorted_blocks(
     def gather(wanted: np.ndarray) -> pa.Table:
         of_run = np.searchsorted(begins, wanted, side="right") - 1
         pieces, places = [], []
-        for number in np.unique(of_run).tolist():
+        for number in in_turn(np.unique(of_run).tolist()):
             here = np.flatnonzero(of_run == number)
             positions = wanted[here] - begins[number]
             if (np.diff(positions) == 1).all():  # as of a block: what is sorted stands together
-                piece = runs[number].slice(int(positions[0]), len(positions))
+                piece = _copy(runs[number].slice(int(positions[0]), len(positions)))
             else:
                 piece = _take(runs[number], positions)
             pieces.append(piece)
             places.append(here)
-        if len(pieces) == 1:
-            return pieces[0].combine_chunks()
         together = pa.concat_tables(pieces).combine_chunks()
-        return _take(together, np.argsort(np.concatenate(places)))
+        return _take(together, np.argsort(np.concatenate(places))) if len(places) > 1 else together
 
-    codes, _ = _codes([run["device"].combine_chunks() for run in runs])
-    order = _order(codes, np.concatenate([_times(run) for run in runs]), gather)
+    codes, _ = _codes(run["device"].combine_chunks() for run in in_turn(runs))
+    times = np.concatenate([_times(run).copy() for run in in_turn(runs)])
+    order = _order(codes, times, gather)
     for start in range(0, len(order), rows):
-        yield gather(order[start : start + rows])
-        # What was looked at is given back; looking again brings it again.
+        block = gather(order[start : start + rows])
         mapped.madvise(mmap.MADV_DONTNEED)
+        yield block
 
 
 def _wanted(run: pa.RecordBatch, first: str | None, last: str | None, nameless: bool) -> pa.Table:
@@ -120,6 +131,10 @@ def _wanted(run: pa.RecordBatch, first: str | None, last: str | None, nameless: 
     if nameless:
         begin = 0
     return pa.Table.from_batches([run.slice(begin, end - begin)])
+
+
+def _copy(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table, table.slice(0, 0)]).combine_chunks()
 
 
 def _take(table: pa.Table, rows: np.ndarray) -> pa.Table:
@@ -139,7 +154,7 @@ def _position(names: pa.StringArray, name: str, after: bool) -> int:
     return low
 
 
-def _codes(columns: list[pa.StringArray]) -> tuple[np.ndarray, list[str]]:
+def _codes(columns: Iterable[pa.StringArray]) -> tuple[np.ndarray, list[str]]:
     """The place of each name among all in order, -1 where it is null; and the names."""
     encoded = [column.dictionary_encode() for column in columns]
     names = sorted({name for one in encoded for name in one.dictionary.to_pylist()})
