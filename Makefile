@@ -6,7 +6,7 @@
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
 #   make test [TESTS=tests/test_raw.py]
-#   make bench [ONLY=serving]        measures; results in bench/results, pictures in docs
+#   make bench [ONLY="serving drift"] measures; results in bench/results, pictures in docs
 #   make test-cluster                the same on a Kubernetes cluster; see tests/cluster/run
 #   make images [COMPONENTS="train serving"] [REGISTRY=host] [PUSH=1]    see docker/build
 #   make mirror-list [REGISTRY=harbor.example/ml]   images for a registry of one's own

@@ -1,21 +1,28 @@
 """Who is measured in the bench of preprocessing: ours, what one would write instead, the floors.
 
-Each function prepares, and gives the work that is measured.
+Each function prepares, and gives the work that is measured. What a process does once belongs to
+the preparation, of all of them: imports, also those that a library makes at its first call (Arrow
+imports pandas, 0.3 CPU-s, where a column first becomes NumPy's), and the start of Ray's workers.
 """
 
+import cProfile
 import json
 import os
+import pstats
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from bench import readings
+from bench import readings, store
 
 RAY_PROCESSES = 2
+PROFILE_LINES = 12
 
 
 # -- parse, check, features of a reading
@@ -32,6 +39,7 @@ def parse_ours(path: str, form: str, rows: int) -> Callable[[], list[int]]:
 
     contract, payloads = readings.contract(form), _distinct(path)
     parser, history = PayloadParser(contract), History(contract)
+    parser.parse(payloads[:100])
 
     def work() -> list[int]:
         made = refused = 0
@@ -291,7 +299,11 @@ def rolling_floor(rows: int) -> Callable[[], int]:
 def read_ours(url: str, query: str) -> Callable[[], int]:
     from breezeway.raw import RawStore
 
-    return lambda: sum(len(chunk) for chunk in RawStore(url).stream(query))
+    def rows(query: str) -> int:
+        return sum(len(chunk) for chunk in RawStore(url).stream(query))
+
+    rows(store.FEW)
+    return lambda: rows(query)
 
 
 def read_by_sqlalchemy(url: str, query: str) -> Callable[[], int]:
@@ -299,7 +311,7 @@ def read_by_sqlalchemy(url: str, query: str) -> Callable[[], int]:
 
     engine = sqlalchemy.create_engine(url)
 
-    def work() -> int:
+    def read(query: str) -> int:
         rows = 0
         with engine.connect().execution_options(yield_per=10_000) as connection:
             for part in connection.execute(sqlalchemy.text(query)).partitions():
@@ -307,7 +319,8 @@ def read_by_sqlalchemy(url: str, query: str) -> Callable[[], int]:
                 rows += len(columns[0])
         return rows
 
-    return work
+    read(store.FEW)
+    return lambda: read(query)
 
 
 def read_by_c_client(url: str, query: str) -> Callable[[], None]:
@@ -338,18 +351,23 @@ def whole_ours(url: str, query: str, folder: str) -> Callable[[], list[int]]:
     from breezeway.raw import RawStore
     from breezeway.settings import Settings
 
-    aside = Path(folder) / "aside"
-    aside.mkdir(parents=True)
     settings = Settings(home=Path(folder) / "home", raw_url=url)
+    contract = readings.contract("json")
     nothing = pa.table(
         {"device": pa.array([], pa.string())}
         | {name: pa.array([], pa.timestamp("us", tz="UTC")) for name in ("start", "end")}
     )
 
-    def work() -> list[int]:
+    def dataset(query: str, aside: Path) -> dict[str, Any]:
+        aside.mkdir(parents=True)
         chunks = RawStore(url).stream(query)
-        contract = readings.contract("json")
-        manifest = make_dataset(chunks, contract, nothing, query, aside, 1, 10**12)
+        return make_dataset(chunks, contract, nothing, query, aside, 1, 10**12)
+
+    dataset(store.FEW, Path(folder) / "first")
+
+    def work() -> list[int]:
+        aside = Path(folder) / "aside"
+        manifest = dataset(query, aside)
         publish(settings, aside, "v1")
         return [manifest["rows"], manifest["quarantined"]]
 
@@ -415,6 +433,27 @@ def whole_plain(url: str, query: str, folder: str) -> Callable[[], list[int]]:
         return [len(made), len(rows) - len(made)]
 
     return work
+
+
+def profiled(work: str, of_rows: int, **arguments: Any) -> Callable[[], list[list[Any]]]:
+    """The functions of another contender that take the most time themselves.
+
+    Its value: the name, CPU µs a row by itself, and with what it calls; the profiler's own
+    share included.
+    """
+    profiler = cProfile.Profile(time.process_time)
+    prepared = globals()[work](**arguments)
+
+    def run() -> list[list[Any]]:
+        profiler.runcall(prepared)
+        found = pstats.Stats(profiler).stats
+        longest = sorted(found.items(), key=lambda item: -item[1][2])[:PROFILE_LINES]
+        return [
+            [f"{Path(file).stem} {name}".strip("~ "), own / of_rows * 1e6, whole / of_rows * 1e6]
+            for (file, _, name), (_, _, own, whole, _) in longest
+        ]
+
+    return run
 
 
 def hash_floor(rows: int, path: str) -> Callable[[], None]:

@@ -12,13 +12,15 @@ HEAD = """\
 
     make bench
     make bench ONLY=preprocess
+    make bench ONLY="serving drift"
 
-installs what it needs and measures each part beside what one would take instead and beside
-the least that any program could do (the floor). Contenders take turns, so that what else the
-machine does meets all of them; figures are medians of the rounds. CPU is that of all processes,
-memory what was held at a time beyond the start. All figures of the last run, and on what it
-ran, are in `bench/results`, one file a bench; a run tells how it differs from the one before, and
-refuses to compare itself with another machine's.
+installs what it needs and measures the parts of the pipeline, or what is named: each beside what
+one would take instead and beside the least that any program could do (the floor). Contenders take
+turns, so that what else the machine does meets all of them; figures are medians of the rounds.
+CPU is that of all processes, memory what was held at a time beyond the start; imports are
+counted by `start` and nowhere else. All figures of the last run, and on what it ran, are in
+`bench/results`, one file a bench; a run tells how it differs from the one before, and refuses to
+compare itself with another machine's.
 """
 
 
@@ -72,6 +74,10 @@ def _section(name: str, result: dict[str, Any]) -> str:
             f"| {target['what']} | {bound} {target['wanted']:g} | {target['reached']:.3g} "
             f"| {verdict} |"
         )
+    for part, functions in result.get("profiles", {}).items():
+        lines += ["", f"Where the time of `{part}` goes, CPU µs a row under a profiler:", ""]
+        lines += ["| function | itself | with what it calls |", "|---|---:|---:|"]
+        lines += [f"| `{called}` | {own:.2f} | {all_:.2f} |" for called, own, all_ in functions]
     picture = f"{name}-bench.png"
     if (PAGE.parent / picture).exists():
         lines += ["", f"![{name}]({picture})"]

@@ -53,7 +53,7 @@ from tests.fixtures.serving import add_deployment, new_port
 
 FIELDS = [f"f{number:02}" for number in range(20)]
 LEVELS = (1, 8, 64)
-SECONDS = 1
+SECONDS = 2
 WARM_UP_MS = 1000
 START_SECONDS = 90
 PACKAGES = (

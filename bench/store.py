@@ -13,6 +13,7 @@ from bench import readings
 from tests.fixtures.mariadb import start_mariadb
 
 ROWS = 1_000_000
+FEW = "SELECT device, time, payload FROM readings LIMIT 100"
 
 
 @contextmanager

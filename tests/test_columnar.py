@@ -1,6 +1,8 @@
 """The columnar parser gives what `Contract.parse` gives, to the last bit, whatever it is fed."""
 
+import gc
 import json
+import weakref
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
+from breezeway import columnar
 from breezeway.columnar import PayloadParser
 from breezeway.contract import Contract, Violation
 
@@ -201,21 +204,36 @@ def test_delimited_equals_the_definition(payloads):
     assert_same(DELIMITED, payloads)
 
 
-def test_the_fast_way_is_taken_for_good_rows(monkeypatch):
+@pytest.mark.parametrize("pairs", [8, 1 << 15])
+def test_the_fast_way_is_taken_for_good_rows(pairs, monkeypatch):
     def refuse(self, payload):
         raise AssertionError(f"the slow way was taken for {payload!r}")
 
     monkeypatch.setattr(Contract, "parse", refuse)
+    monkeypatch.setattr(columnar, "FINGERPRINT_PAIRS", pairs)
     rows = [
         BASE,
         BASE.replace("1.5", "null").replace('"x"', "null"),
         BASE.replace('"x"', '"é\\""'),
         BASE.replace(",", " , "),
     ]
-    good, _, violations = PARSERS["json"].parse(pa.array(rows[:2] + rows[3:]))
+    # Rows begin at odd and at even octets.
+    some = [row + " " * space for row in rows[:2] + rows[3:] for space in (0, 1, 3)]
+    good, _, violations = PARSERS["json"].parse(pa.array(["", *some]).slice(1))
     assert good.all() and not violations
-    good, _, _ = PARSERS["delimited"].parse(pa.array(["1.5|x|3", "|é|-7"]))
+    good, _, _ = PARSERS["delimited"].parse(pa.array(["1.5|x|3", "|é|-7", "12|1|4", "|e|0"]))
     assert good.all()
+
+
+def test_what_is_wrong_with_a_row_does_not_keep_its_block():
+    _, values, violations = PARSERS["json"].parse(pa.array([BASE, None, "{"]))
+    column = weakref.ref(values["a"])
+    gc.disable()
+    try:
+        del values
+        assert len(violations) == 2 and column() is None
+    finally:
+        gc.enable()
 
 
 MANY = [f"c{number}" for number in range(200)]

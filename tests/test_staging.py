@@ -4,11 +4,13 @@ import tempfile
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import hypothesis.strategies as st
 import pyarrow as pa
 from hypothesis import example, given, settings
 
+from breezeway import staging
 from breezeway.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
 
 names = st.one_of(st.none(), st.sampled_from(["a", "A", "b", "", "é", "z\0", "machine-1"]))
@@ -36,7 +38,10 @@ def test_blocks_are_all_rows_in_order(chunks, rows, data):
     ]
     everything = [row for part in chunks for row in part]
     devices = sorted({row[0] for row in everything if row[0] is not None})
-    with tempfile.TemporaryDirectory() as name:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mock.patch.object(staging, "RUNS_IN_MEMORY", 2),
+    ):
         folder = Path(name)
         assert stage(tables, folder) == len(everything)
         counts = device_counts(folder)

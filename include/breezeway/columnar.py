@@ -85,8 +85,8 @@ class PayloadParser:
             try:
                 slow[row] = self._contract.parse(payloads[row].as_py())
             except Violation as violation:
-                # Its traceback would hold this call, and all its arrays, until a garbage collection.
-                violations[row] = violation.with_traceback(None)
+                # The one that was raised holds frames, these all arrays of this call, and they it.
+                violations[row] = Violation(violation.field, violation.reason, str(violation))
         good = sure.copy()
         good[list(slow)] = True
         values = {

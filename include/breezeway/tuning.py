@@ -1,8 +1,8 @@
 """The search for parameters: Ray Tune and Optuna, with the same outcome every time.
 
 Trials run at once and end in any order, so nothing may depend on that order. Trials are
-suggested in batches; a batch is suggested, and its trials are stopped early, by what the batches
-before it showed and by nothing else.
+suggested in batches; a batch is suggested, and its trials are stopped early, by what all batches
+but the one just before it showed and by nothing else.
 """
 
 import logging
@@ -147,10 +147,11 @@ def _trial(result: tune.Result) -> Trial:
 
 
 class _BatchSearch(OptunaSearch):
-    """Optuna's TPE, which hears of a batch's trials only when all of them have ended.
+    """Optuna's TPE, which suggests a batch by what all batches but the one before it showed.
 
-    `ConcurrencyLimiter(batch=True)` almost does so, but a trial that ends before its neighbour
-    was suggested makes a batch of its own there.
+    So the next trial is there as soon as one ends, whatever its neighbours do. It is more than
+    time that is won: Tune takes a worker without a next trial down, and starting one costs
+    as much as a trial does.
     """
 
     def __init__(self, batch: int, count: int):
@@ -169,8 +170,12 @@ class _BatchSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         number = len(self._numbers)
-        if number % self._batch == 0 and self._ended.keys() != self._numbers.keys():
-            return None  # asked again soon
+        if number % self._batch == 0:
+            shown = list(self._numbers)[max(0, number - 2 * self._batch) : number - self._batch]
+            if any(name not in self._ended for name in shown):
+                return None  # asked again soon
+            for name in shown:
+                super().on_trial_complete(name, *self._ended[name])
         self._numbers[trial_id] = number
         return {**super().suggest(trial_id), "number": number}
 
@@ -192,19 +197,14 @@ class _BatchSearch(OptunaSearch):
                 len(result["curve"]) * ROUNDS_A_STEP,
                 result["ended"] or "behind",
             )
-        first = number - number % self._batch
-        batch = [name for name, n in self._numbers.items() if first <= n < first + self._batch]
-        if len(batch) == self._batch and all(name in self._ended for name in batch):
-            for name in batch:
-                super().on_trial_complete(name, *self._ended[name])
 
 
 class _MedianRule(tune.Stopper):
     """Stops a trial whose best is below the median of the bests of earlier batches by then.
 
     The usual median rule (Golovin et al., "Google Vizier: A Service for Black-Box
-    Optimization", 2017, section 3.2.1) compares with whatever has completed; trials of earlier
-    batches have completed whatever the timing.
+    Optimization", 2017, section 3.2.1) compares with whatever has completed; trials of all
+    batches but the one before have completed whatever the timing.
     """
 
     def __init__(self, batch: int):
@@ -214,11 +214,11 @@ class _MedianRule(tune.Stopper):
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         number, curve = result["config"]["number"], list(result["curve"])
         self._curves[number] = curve
-        first_of_batch = number - number % self._batch
+        first_of_batch_before = number - number % self._batch - self._batch
         bests = [
             max(earlier[: len(curve)])
             for other, earlier in self._curves.items()
-            if other < first_of_batch
+            if other < first_of_batch_before
         ]
         if len(curve) < GRACE_STEPS or len(bests) < ENOUGH_TRIALS:
             return False
