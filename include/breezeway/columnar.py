@@ -85,8 +85,7 @@ class PayloadParser:
             try:
                 slow[row] = self._contract.parse(payloads[row].as_py())
             except Violation as violation:
-                # The one that was raised holds frames, these all arrays of this call, and they it.
-                violations[row] = Violation(violation.field, violation.reason, str(violation))
+                violations[row] = violation.to_keep()
         good = sure.copy()
         good[list(slow)] = True
         values = {

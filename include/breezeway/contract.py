@@ -56,6 +56,10 @@ class Violation(DataError):
         self.field = field
         self.reason = reason
 
+    def to_keep(self) -> Self:
+        """The same, as if it had not been raised: a traceback holds all variables of its frames."""
+        return type(self)(self.field, self.reason, str(self))
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -295,7 +295,7 @@ class _PartMaker:
                 self._contract.check_device(name)
                 self._known_devices[name] = None
             except Violation as violation:
-                self._known_devices[name] = violation
+                self._known_devices[name] = violation.to_keep()
         return self._known_devices[name]
 
     @staticmethod
