@@ -137,6 +137,8 @@ class _Digest:
         self._columns = {name: hashlib.sha256() for name in RAW_SCHEMA.names}
 
     def update(self, block: pa.Table) -> None:
+        if not len(block):
+            return
         for name in RAW_SCHEMA.names:
             column = block[name].combine_chunks()
             null = column.is_null().to_numpy(zero_copy_only=False)
@@ -144,9 +146,10 @@ class _Digest:
             if pa.types.is_string(column.type):
                 lengths = pc.binary_length(column).fill_null(0)
                 self._columns[name].update(lengths.to_numpy(zero_copy_only=False).tobytes())
-                whole = pa.ListArray.from_arrays([0, len(column)], column.fill_null(""))
-                text = pc.binary_join(whole, "")
-                self._columns[name].update(text[0].as_buffer())
+                text = column.fill_null("")
+                _, offsets, data = text.buffers()
+                bounds = np.frombuffer(offsets, np.int32)[text.offset :][: len(text) + 1]
+                self._columns[name].update(memoryview(data or b"")[bounds[0] : bounds[-1]])
             else:
                 numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
                 self._columns[name].update(numbers.tobytes())
@@ -214,7 +217,13 @@ class _PartMaker:
     def run(self, staged: Path) -> PartResult:
         self._features_file.parent.mkdir(parents=True, exist_ok=True)
         digest = _Digest()
-        with pq.ParquetWriter(self._features_file, self._schema, compression="zstd") as writer:
+        with pq.ParquetWriter(
+            self._features_file,
+            self._schema,
+            compression="zstd",
+            # Features hardly repeat: to look whether they do costs more than all the rest.
+            use_dictionary=["device", "label"],
+        ) as writer:
             part = self._part
             for block in sorted_blocks(staged, part.first, part.last, not part.number, BLOCK_ROWS):
                 lead_in = self._lead_in(block)

@@ -1,8 +1,7 @@
 """The search for parameters: Ray Tune and Optuna, with the same outcome every time.
 
-Trials run at once and end in any order, so nothing may depend on that order. Trials are
-suggested in batches; a batch is suggested, and its trials are stopped early, by what all batches
-but the one just before it showed and by nothing else.
+Trials run at once and end in any order, so nothing may depend on that order. A trial is suggested,
+and stopped early, by what all trials showed but the few just before it, and by nothing else.
 """
 
 import logging
@@ -50,6 +49,8 @@ GRACE_STEPS = 3
 ENOUGH_TRIALS = 4
 """Earlier trials that a comparison needs."""
 
+AHEAD = 4
+"""Trials that may be begun beyond those that run, while one of these takes long."""
 RANDOM_TRIALS = 4
 """Trials before the search begins to learn."""
 
@@ -99,6 +100,7 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
     if not scorable:
         raise DataError("split: no fold has a positive row to be scored on; more data is needed.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    lag = settings.threads + AHEAD
     with ray_session(settings.threads) as folder:
         tuner = tune.Tuner(
             tune.with_parameters(
@@ -112,13 +114,13 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
                 metric="best",
                 mode="max",
                 num_samples=count,
-                search_alg=_BatchSearch(settings.threads, count),
+                search_alg=_LaggingSearch(lag, count),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str(folder),
-                stop=_MedianRule(settings.threads),
+                stop=_MedianRule(lag),
                 failure_config=tune.FailureConfig(fail_fast=True),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
@@ -146,15 +148,15 @@ def _trial(result: tune.Result) -> Trial:
     return Trial(number, params, result.metrics["curve"], result.metrics["ended"] or "behind")
 
 
-class _BatchSearch(OptunaSearch):
-    """Optuna's TPE, which suggests a batch by what all batches but the one before it showed.
+class _LaggingSearch(OptunaSearch):
+    """Optuna's TPE, which suggests a trial by what all but the last `lag` before it showed.
 
-    So the next trial is there as soon as one ends, whatever its neighbours do. It is more than
-    time that is won: Tune takes a worker without a next trial down, and starting one costs
-    as much as a trial does.
+    So the next trial is there as soon as one ends, unless one has taken as long as several others.
+    It is more than time that is won: Tune takes a worker without a next trial down, and
+    starting one costs as much as a trial does.
     """
 
-    def __init__(self, batch: int, count: int):
+    def __init__(self, lag: int, count: int):
         sampler = optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS)
         super().__init__(
             space=SPACE,
@@ -163,19 +165,18 @@ class _BatchSearch(OptunaSearch):
             sampler=sampler,
             points_to_evaluate=[DEFAULT_PARAMS],
         )
-        self._batch = batch
+        self._lag = lag
         self._count = count
         self._numbers: dict[str, int] = {}
         self._ended: dict[str, tuple[dict | None, bool]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         number = len(self._numbers)
-        if number % self._batch == 0:
-            shown = list(self._numbers)[max(0, number - 2 * self._batch) : number - self._batch]
-            if any(name not in self._ended for name in shown):
+        if number >= self._lag:
+            shown = list(self._numbers)[number - self._lag]
+            if shown not in self._ended:
                 return None  # asked again soon
-            for name in shown:
-                super().on_trial_complete(name, *self._ended[name])
+            super().on_trial_complete(shown, *self._ended[shown])
         self._numbers[trial_id] = number
         return {**super().suggest(trial_id), "number": number}
 
@@ -200,25 +201,24 @@ class _BatchSearch(OptunaSearch):
 
 
 class _MedianRule(tune.Stopper):
-    """Stops a trial whose best is below the median of the bests of earlier batches by then.
+    """Stops a trial whose best is below the median of the bests of earlier trials by then.
 
     The usual median rule (Golovin et al., "Google Vizier: A Service for Black-Box
-    Optimization", 2017, section 3.2.1) compares with whatever has completed; trials of all
-    batches but the one before have completed whatever the timing.
+    Optimization", 2017, section 3.2.1) compares with whatever has completed; all trials but the
+    last `lag` before this one have completed whatever the timing.
     """
 
-    def __init__(self, batch: int):
-        self._batch = batch
+    def __init__(self, lag: int):
+        self._lag = lag
         self._curves: dict[int, list[float]] = {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         number, curve = result["config"]["number"], list(result["curve"])
         self._curves[number] = curve
-        first_of_batch_before = number - number % self._batch - self._batch
         bests = [
             max(earlier[: len(curve)])
             for other, earlier in self._curves.items()
-            if other < first_of_batch_before
+            if other <= number - self._lag
         ]
         if len(curve) < GRACE_STEPS or len(bests) < ENOUGH_TRIALS:
             return False

@@ -204,7 +204,7 @@ class TestOrderDoesNotMatter:
     """The search and the median rule, driven without Ray: three trials at a time of 24."""
 
     def outcome(self, order: random.Random) -> list[tuple]:
-        search, rule = tuning._BatchSearch(batch=3, count=24), tuning._MedianRule(batch=3)
+        search, rule = tuning._LaggingSearch(lag=5, count=24), tuning._MedianRule(lag=5)
         running, seen = {}, []
         while len(seen) < 24:
             while len(running) < 3 and len(running) + len(seen) < 24:
@@ -230,14 +230,16 @@ class TestOrderDoesNotMatter:
         assert any(stopped for *_, stopped in outcomes[0])
         assert not any(stopped for number, *_, stopped in outcomes[0] if number < 9)
 
-    def test_a_batch_waits_for_the_one_before_the_last(self):
-        search = tuning._BatchSearch(batch=3, count=24)
-        assert all(search.suggest(str(number)) for number in range(6))
-        for number in (4, 0, 2):
-            search.on_trial_complete(str(number), {"best": 0.5, "curve": [0.5], "ended": ""})
-            assert search.suggest("6") is None
-        search.on_trial_complete("1", {"best": 0.5, "curve": [0.5], "ended": ""})
-        assert search.suggest("6")["number"] == 6
+    def test_a_trial_waits_for_the_one_that_its_suggestion_needs(self):
+        search = tuning._LaggingSearch(lag=5, count=24)
+        assert all(search.suggest(str(number)) for number in range(5))
+        ended = {"best": 0.5, "curve": [0.5], "ended": ""}
+        for number in (4, 2, 1):
+            search.on_trial_complete(str(number), ended)
+            assert search.suggest("5") is None
+        search.on_trial_complete("0", ended)
+        assert [search.suggest(str(number))["number"] for number in (5, 6, 7)] == [5, 6, 7]
+        assert search.suggest("8") is None
 
 
 def test_boosters_grow_by_steps_and_start_anew(plant_dataset):
