@@ -228,7 +228,7 @@ class TestOrderDoesNotMatter:
         outcomes = [self.outcome(random.Random(seed)) for seed in range(8)]
         assert all(outcome == outcomes[0] for outcome in outcomes)
         assert any(stopped for *_, stopped in outcomes[0])
-        assert not any(stopped for number, *_, stopped in outcomes[0] if number < 9)
+        assert not any(stopped for number, *_, stopped in outcomes[0] if number < 8)
 
     def test_a_trial_waits_for_the_one_that_its_suggestion_needs(self):
         search = tuning._LaggingSearch(lag=5, count=24)
