@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench import readings, store
+from bench import readings
 
+FEW = "SELECT device, time, payload FROM readings LIMIT 100"
 RAY_PROCESSES = 2
 PROFILE_LINES = 12
 
@@ -302,7 +303,7 @@ def read_ours(url: str, query: str) -> Callable[[], int]:
     def rows(query: str) -> int:
         return sum(len(chunk) for chunk in RawStore(url).stream(query))
 
-    rows(store.FEW)
+    rows(FEW)
     return lambda: rows(query)
 
 
@@ -319,7 +320,7 @@ def read_by_sqlalchemy(url: str, query: str) -> Callable[[], int]:
                 rows += len(columns[0])
         return rows
 
-    read(store.FEW)
+    read(FEW)
     return lambda: read(query)
 
 
@@ -363,7 +364,7 @@ def whole_ours(url: str, query: str, folder: str) -> Callable[[], list[int]]:
         chunks = RawStore(url).stream(query)
         return make_dataset(chunks, contract, nothing, query, aside, 1, 10**12)
 
-    dataset(store.FEW, Path(folder) / "first")
+    dataset(FEW, Path(folder) / "first")
 
     def work() -> list[int]:
         aside = Path(folder) / "aside"
@@ -435,14 +436,14 @@ def whole_plain(url: str, query: str, folder: str) -> Callable[[], list[int]]:
     return work
 
 
-def profiled(work: str, of_rows: int, **arguments: Any) -> Callable[[], list[list[Any]]]:
+def profiled(contender: str, of_rows: int, **arguments: Any) -> Callable[[], list[list[Any]]]:
     """The functions of another contender that take the most time themselves.
 
     Its value: the name, CPU µs a row by itself, and with what it calls; the profiler's own
     share included.
     """
     profiler = cProfile.Profile(time.process_time)
-    prepared = globals()[work](**arguments)
+    prepared = globals()[contender](**arguments)
 
     def run() -> list[list[Any]]:
         profiler.runcall(prepared)

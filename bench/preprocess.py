@@ -102,9 +102,9 @@ def _measure(works: dict[str, tuple[Callable, int, dict[str, Any]]], rounds: int
     return _costs(found, {name: rows for name, (_, rows, _) in works.items()})
 
 
-def _profile(work: str, of_rows: int, **arguments: Any) -> list[list[Any]]:
+def _profile(contender: str, of_rows: int, **arguments: Any) -> list[list[Any]]:
     """Where the time of a contender goes, by function."""
-    return measure(contenders.profiled, work=work, of_rows=of_rows, **arguments).value
+    return measure(contenders.profiled, contender=contender, of_rows=of_rows, **arguments).value
 
 
 def _measure_parse(form: str, path: str) -> Costs:

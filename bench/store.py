@@ -13,7 +13,6 @@ from bench import readings
 from tests.fixtures.mariadb import start_mariadb
 
 ROWS = 1_000_000
-FEW = "SELECT device, time, payload FROM readings LIMIT 100"
 
 
 @contextmanager
