@@ -8,13 +8,12 @@ from bench import cluster, drift, page, preprocess, publish, serving, start, tra
 PIPELINE = {
     "preprocess": preprocess.run,
     "publish": publish.run,
-    "cluster": cluster.run,
     "training": training.run,
     "tune": tune.run,
     "start": start.run,
 }
-BY_NAME = {"serving": serving.run, "drift": drift.run}
-"""They answer other questions, of load and of false alarms, and take five and nine minutes."""
+BY_NAME = {"cluster": cluster.run, "serving": serving.run, "drift": drift.run}
+"""They answer other questions: of a Ray cluster, of load, of false alarms."""
 BENCHES = PIPELINE | BY_NAME
 
 

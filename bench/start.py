@@ -1,8 +1,8 @@
 """What a step costs before it does anything, and a DAG file at each parse.
 
 A step begins when its arguments and settings are read: until then it has imported what that
-takes, and what it refuses is refused at once. Beside it stand the modules that its work needs. A
-DAG file is parsed by Airflow with all modules of Airflow's own imported before.
+takes, and what it refuses is refused at once. A DAG file is parsed by Airflow with all modules of
+Airflow's own imported before.
 """
 
 import importlib
@@ -22,41 +22,7 @@ ROUNDS = 5
 STEP_SECONDS = 1.0
 PARSE_SECONDS = 0.3
 
-WORK = {
-    "preprocess": ["breezeway.days", "breezeway.preprocessing", "breezeway.raw"],
-    "labels": ["breezeway.labels"],
-    "tune": ["breezeway.datasets", "breezeway.tuning", "breezeway.pictures", "mlflow"],
-    "train": ["breezeway.datasets", "breezeway.model", "breezeway.pictures", "mlflow.xgboost"],
-    "test": ["breezeway.judgement", "mlflow", "evidently.presets"],
-    "deploy": ["breezeway.registry", "breezeway.replicas", "bentoml"],
-    "canary": ["breezeway.canary", "breezeway.replicas", "scipy.special"],
-    "drift": ["breezeway.nightly", "mlflow", "evidently.presets"],
-    "backtest": ["breezeway.backtest", "breezeway.model", "breezeway.pictures", "mlflow"],
-}
-"""Step → what its work imports."""
-
-SEARCHED = (
-    *("bentoml", "duckdb", "evidently", "evidently.presets", "httpx", "matplotlib.figure"),
-    *("mlflow", "mlflow.xgboost", "numpy", "optuna", "orjson", "pyarrow.compute"),
-    *("pyarrow.dataset", "pyarrow.parquet", "pydantic_settings", "pymysql", "ray.tune"),
-    *("scipy.special", "sqlalchemy", "sqlglot", "yaml"),
-)
-"""Libraries that are looked for among what a step has imported."""
-
-
-def nothing() -> Callable[[], None]:
-    return lambda: None
-
-
-def imports(modules: list[str]) -> Callable[[], Any]:
-    """Import modules in this process; which libraries came with them."""
-
-    def work() -> list[str]:
-        for module in modules:
-            importlib.import_module(module)
-        return [library for library in SEARCHED if library in sys.modules]
-
-    return work
+STEPS = ["preprocess", "labels", "tune", "train", "test", "deploy", "canary", "drift", "backtest"]
 
 
 def parses(paths: list[str]) -> Callable[[], Any]:
@@ -110,7 +76,7 @@ def _process_seconds(command: list[str]) -> float:
 def _starts() -> dict[str, float]:
     """Step → CPU seconds of the process that prints its help; `python -c pass` among them."""
     commands = {"python -c pass": ["-c", "pass"]}
-    commands |= {step: ["-m", f"breezeway.steps.{step}", "--help"] for step in WORK}
+    commands |= {step: ["-m", f"breezeway.steps.{step}", "--help"] for step in STEPS}
     found: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(ROUNDS + 1):
         for name, command in commands.items():
@@ -120,17 +86,9 @@ def _starts() -> dict[str, float]:
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def _work() -> dict[str, dict[str, Any]]:
-    """Step → CPU seconds of all that its work imports, and the libraries among it; once each."""
-    found = {}
-    for step, modules in WORK.items():
-        cost = frame.measure(imports, modules=[f"breezeway.steps.{step}", *modules])
-        found[step] = {"cpu": cost.cpu, "libraries": cost.value}
-    return found
-
-
 def _parses() -> dict[str, float]:
     """DAG file → CPU seconds of a parse beyond what Airflow itself imports for it."""
+    before = os.environ.copy()
     with TemporaryDirectory(prefix="breezeway-bench-") as home:
         os.environ |= {
             "AIRFLOW_HOME": home,
@@ -138,25 +96,20 @@ def _parses() -> dict[str, float]:
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(frame.ROOT / "plugins"),
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         }
-        paths = [str(path) for path in sorted((frame.ROOT / "dags").glob("*.py"))]
-        return frame.measure(parses, paths=paths).value
+        try:
+            paths = [str(path) for path in sorted((frame.ROOT / "dags").glob("*.py"))]
+            return frame.measure(parses, paths=paths).value
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def run() -> None:
     began = time.monotonic()
-    starts, work, parsed = _starts(), _work(), _parses()
+    starts, parsed = _starts(), _parses()
     empty = starts.pop("python -c pass")
-    lines = [
-        [
-            step,
-            f"{starts[step]:.2f}",
-            f"{work[step]['cpu']:.2f}",
-            ", ".join(work[step]["libraries"]),
-        ]
-        for step in WORK
-    ]
-    header = ["CPU-s of a step", "until its arguments are read", "all its imports", "among them"]
-    print(frame.table(header, lines))
+    lines = [[step, f"{seconds:.2f}"] for step, seconds in starts.items()]
+    print(frame.table(["CPU-s of a step", "until its arguments are read"], lines))
     print(frame.table(["DAG file", "CPU-s"], [[k, f"{v:.2f}"] for k, v in parsed.items()]))
     slowest, longest = max(starts, key=starts.get), max(parsed, key=parsed.get)
     parts = [
@@ -184,7 +137,7 @@ def run() -> None:
             False,
         ),
     ]
-    result = {"rounds": ROUNDS, "python": empty, "starts": starts, "work": work, "parses": parsed}
+    result = {"rounds": ROUNDS, "python": empty, "starts": starts, "parses": parsed}
     packages = ["apache-airflow", "mlflow", "pydantic-settings", "ray", "xgboost-cpu"]
     result |= {"seconds": time.monotonic() - began, "parts": parts}
     frame.write("start", result, targets, packages)
