@@ -226,12 +226,15 @@ def test_the_fast_way_is_taken_for_good_rows(pairs, monkeypatch):
 
 
 def test_what_is_wrong_with_a_row_does_not_keep_its_block():
-    _, values, violations = PARSERS["json"].parse(pa.array([BASE, None, "{"]))
-    column = weakref.ref(values["a"])
+    wrong = [None, "{", "[]", "{}", BASE.replace("7", "7.5"), BASE.replace("[3]", "[true]")]
+    wrong += [BASE.replace('"x"', "1"), BASE.replace("7", "null")]
+    gc.collect()
     gc.disable()
     try:
+        _, values, violations = PARSERS["json"].parse(pa.array([BASE, *wrong]))
+        column = weakref.ref(values["a"])
         del values
-        assert len(violations) == 2 and column() is None
+        assert len(violations) == len(wrong) and column() is None
     finally:
         gc.enable()
 

@@ -57,8 +57,9 @@ class Violation(DataError):
         self.reason = reason
 
     def to_keep(self) -> Self:
-        """The same, as if it had not been raised: a traceback holds all variables of its frames."""
-        return type(self)(self.field, self.reason, str(self))
+        """This, as if it had not been raised: tracebacks hold all variables of their frames."""
+        self.__context__ = None
+        return self.with_traceback(None)
 
 
 class _Section(BaseModel):
