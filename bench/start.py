@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import frame
 
-ROUNDS = 5
+ROUNDS = 3
 STEP_SECONDS = 1.0
 PARSE_SECONDS = 0.3
 
