@@ -149,7 +149,7 @@ def _trial(result: tune.Result) -> Trial:
 
 
 class _LaggingSearch(OptunaSearch):
-    """Optuna's TPE, which suggests a trial by what all but the last `lag` before it showed.
+    """Optuna's TPE, which suggests trial n by what trials 0 to n - `lag` showed.
 
     So the next trial is there as soon as one ends, unless one has taken as long as several others.
     It is more than time that is won: Tune takes a worker without a next trial down, and
@@ -204,8 +204,8 @@ class _MedianRule(tune.Stopper):
     """Stops a trial whose best is below the median of the bests of earlier trials by then.
 
     The usual median rule (Golovin et al., "Google Vizier: A Service for Black-Box
-    Optimization", 2017, section 3.2.1) compares with whatever has completed; all trials but the
-    last `lag` before this one have completed whatever the timing.
+    Optimization", 2017, section 3.2.1) compares with whatever has completed; trials 0 to
+    n - `lag` have completed before trial n begins, whatever the timing.
     """
 
     def __init__(self, lag: int):
