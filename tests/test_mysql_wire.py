@@ -1,6 +1,7 @@
 """Rows off the wire are what PyMySQL makes of them, wherever the network cuts them."""
 
 import hypothesis.strategies as st
+import numpy as np
 import pymysql
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -72,3 +73,44 @@ def test_a_row_of_16_mib_is_refused(server):
         cursor.execute("INSERT INTO wire.rows (a) VALUES (REPEAT('x', 16777216))")
     with pytest.raises(pymysql.DataError, match="16 MiB"):
         read(server, {0})
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=20),
+            st.binary(min_size=250, max_size=260),
+            st.sampled_from([b"", b"\0" * 300, b"\0\0\0\1\0\0\0\2", b"x" * 65_536, b"x" * 70_000]),
+        ),
+        max_size=300,
+    ),
+    st.integers(0, 255),
+    st.integers(0, 30),
+)
+@example([b"x" * 200] * 600, 250, 0)
+@example([b"", b"x", b"x" * 65_536], 0, 0)
+@example([b"x", b"x" * 65_536] * 2, 0, 5)
+def test_packets_are_found_at_once_where_they_are_one_by_one(bodies, first, missing):
+    stream = b"".join(
+        len(body).to_bytes(3, "little") + bytes([(first + number) % 256]) + body
+        for number, body in enumerate(bodies)
+    )
+    octets = np.frombuffer(stream[: max(0, len(stream) - missing)], np.uint8)
+    starts, end = mysql_wire._find_packets(octets)
+    expected, expected_end = mysql_wire._follow_packets(octets.data, 0)
+    assert starts.tolist() == expected.tolist()
+    assert end == expected_end
+
+
+def test_an_error_after_many_rows_is_raised(server):
+    connection = server.root()
+    wrong = "(SELECT 1 UNION SELECT 2)"
+    query = f"SELECT IF(seq < 50000, REPEAT('x', 200), {wrong}) FROM wire.seq_1_to_60000"
+    mysql_wire.execute(connection, query)
+    rows = 0
+    with pytest.raises(pymysql.OperationalError, match="more than 1 row"):
+        for block in mysql_wire.blocks(connection, 1, {0}):
+            rows += len(block[0])
+    assert rows > 40_000
+    connection.close()

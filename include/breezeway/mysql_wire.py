@@ -5,6 +5,7 @@ few thousand rows are taken off the socket as they stand and cut column by colum
 in a block is held: while the caller is busy, the server waits.
 """
 
+import re
 from collections.abc import Iterator
 from struct import Struct
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pymysql
 from pymysql.constants import CR
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 """Bytes of rows that are cut at once: large enough that numpy's calls cost nothing a row."""
 
 READ_BYTES = 1 << 18
@@ -21,7 +22,11 @@ READ_BYTES = 1 << 18
 LARGEST_ROW = 0xFFFFFF
 """A longer packet comes in pieces, which no reading is worth."""
 
+LONGEST_END = 1 << 10
+"""Bytes of the packet that ends the rows; an error's message has 512 at most."""
+
 _header = Struct("<I").unpack_from
+_first_octet = re.compile(rb"[\xfe\xff]")
 
 
 class Column:
@@ -52,7 +57,7 @@ def execute(connection: pymysql.Connection, query: str) -> list[Column]:
 def blocks(
     connection: pymysql.Connection, width: int, wanted: set[int]
 ) -> Iterator[dict[int, pa.BinaryArray]]:
-    """The rows of the query that `execute` ran, about a MiB at a time.
+    """The rows of the query that `execute` ran, about two MiB at a time.
 
     Args:
         connection: the one that was given to `execute`.
@@ -65,74 +70,105 @@ def blocks(
     Raises:
         pymysql.MySQLError: the server fails in the midst, or goes away.
     """
-    source = connection._rfile
-    buffer = bytearray()
-    starts: list[int] = []
-    end = 0  # of the whole rows in the buffer
+    # What PyMySQL has read ahead; from here on the socket is read without it.
+    ahead = np.frombuffer(connection._rfile.peek(), np.uint8)
+    octets = np.concatenate([ahead, np.empty(BLOCK_BYTES, np.uint8)])
+    filled = len(ahead)
     while True:
-        received = source.read1(READ_BYTES)
+        is_full = len(octets) - filled < READ_BYTES
+        if is_full or _may_end(octets.data[:filled]):
+            starts, end = _find_packets(octets[:filled])
+            finished = bool(len(starts)) and _is_final(octets.data[starts[-1] : end])
+            if finished:
+                starts = starts[:-1]
+            if len(starts):
+                yield _cut(octets, starts, width, wanted)
+                octets[: filled - end] = octets[end:filled]
+                filled -= end
+            elif is_full:  # a row that is longer than all this
+                octets = np.concatenate([octets, np.empty_like(octets)])
+            if finished:
+                return
+        received = connection._rfile.raw.readinto(octets.data[filled:])
         if not received:
             raise pymysql.OperationalError(
                 CR.CR_SERVER_LOST, "the server closed the connection in the middle of the rows"
             )
-        buffer += received
-        end = _find_packets(buffer, end, starts)
-        finished = bool(starts) and _is_final(buffer, starts[-1], end)
-        if finished:
-            starts.pop()
-        if starts and (finished or end >= BLOCK_BYTES):
-            with memoryview(buffer) as whole:
-                block = bytes(whole[:end])
-            del buffer[:end]
-            yield _cut(block, np.array(starts, dtype=np.int64), width, wanted)
-            starts = []
-            end = 0
-        if finished:
-            return
+        filled += received
 
 
-def _find_packets(buffer: bytearray, position: int, starts: list[int]) -> int:
-    """Add to `starts` the whole packets from `position` on; give where the last one ends.
+def _may_end(received: memoryview) -> bool:
+    """Whether a packet may end here that begins as only the last one does.
 
-    A packet is three bytes of length, one of sequence, and its body.
+    To wait for more after the last one would be to wait for ever. What it begins with is no
+    UTF-8, so there is little to look at.
     """
-    last = len(buffer) - 4
-    while position <= last:
-        length = _header(buffer, position)[0] & 0xFFFFFF
-        if length == LARGEST_ROW:
-            raise pymysql.DataError(0, "a row of 16 MiB or more")
-        following = position + 4 + length
-        if following > last + 4:
-            break
-        starts.append(position)
-        position = following
-    return position
+    tail = bytes(received[-LONGEST_END:])
+    return any(
+        int.from_bytes(tail[mark.start() - 4 : mark.start() - 1], "little")
+        == len(tail) - mark.start()
+        for mark in _first_octet.finditer(tail, 4)
+    )
 
 
-def _is_final(buffer: bytearray, start: int, end: int) -> bool:
+def _is_final(packet: memoryview) -> bool:
     """Whether a packet ends the rows; nothing follows it, so only the last one can.
 
     Raises:
         pymysql.MySQLError: it tells of an error.
     """
-    first = buffer[start + 4]
-    if first == 0xFF:
-        pymysql.err.raise_mysql_exception(bytes(buffer[start + 4 : end]))
-    return first == 0xFE and end - start - 4 < 9  # a row that begins so is longer
+    if packet[4] == 0xFF:
+        pymysql.err.raise_mysql_exception(bytes(packet[4:]))
+    return packet[4] == 0xFE and len(packet) - 4 < 9  # a row that begins so is longer
+
+
+def _find_packets(octets: np.ndarray) -> tuple[np.ndarray, int]:
+    """Where the whole packets begin, the first at 0, and where the last one ends.
+
+    A packet is three bytes of length, one of sequence, and its body. The third is 0, and text has
+    no other 0, so that those are looked for first: one packet after the other takes twice as
+    long. What is found is taken as far as it is a chain.
+    """
+    starts = np.flatnonzero(octets[2:-1] == 0)
+    ends = starts + 4 + (octets[starts] | octets[starts + 1].astype(np.int64) << 8)
+    following = np.minimum(ends, len(octets) - 4)
+    is_packet = octets[following + 2] == 0
+    is_packet &= octets[following + 3] == octets[starts + 3] + np.uint8(1)
+    is_packet |= following < ends
+    is_packet &= ends <= len(octets)
+    starts, ends = starts[is_packet], ends[is_packet]
+    expected = np.append(0, ends)
+    links = int(np.argmin(np.append(starts == expected[:-1], False)))
+    rest, end = _follow_packets(octets.data, int(expected[links]))
+    return np.append(starts[:links], rest), end
+
+
+def _follow_packets(octets: memoryview, position: int) -> tuple[np.ndarray, int]:
+    """As `_find_packets`, from a position on, whatever the packets hold."""
+    starts = []
+    while position + 4 <= len(octets):
+        length = _header(octets, position)[0] & 0xFFFFFF
+        if length == LARGEST_ROW:
+            raise pymysql.DataError(0, "a row of 16 MiB or more")
+        following = position + 4 + length
+        if following > len(octets):
+            break
+        starts.append(position)
+        position = following
+    return np.array(starts, np.int64), position
 
 
 def _cut(
-    block: bytes, starts: np.ndarray, width: int, wanted: set[int]
+    octets: np.ndarray, starts: np.ndarray, width: int, wanted: set[int]
 ) -> dict[int, pa.BinaryArray]:
     """Cut rows into columns.
 
     Args:
-        block: whole packets, one a row.
+        octets: uint8, whole packets among them, one a row.
         starts: (rows,), where each packet begins.
         width: columns of a row.
         wanted: those to give.
     """
-    octets = np.frombuffer(block, np.uint8)
     position = starts + 4
     columns = {}
     for column in range(width):
@@ -151,11 +187,11 @@ def _cut(
             begin[long] += np.where(is_three, 3, 2)
         position = begin + length
         if column in wanted:
-            columns[column] = _gather(block, begin, position, null)
+            columns[column] = _gather(octets, begin, position, null)
     return columns
 
 
-def _gather(block: bytes, begin: np.ndarray, end: np.ndarray, null: np.ndarray) -> pa.BinaryArray:
+def _gather(octets: np.ndarray, begin: np.ndarray, end: np.ndarray, null: np.ndarray) -> pa.BinaryArray:
     """The slices [begin, end) of a block as one array; Arrow copies them in C.
 
     Every other element of an array over the whole block is a slice that is wanted.
@@ -165,7 +201,7 @@ def _gather(block: bytes, begin: np.ndarray, end: np.ndarray, null: np.ndarray) 
     offsets[0::2] = begin
     offsets[1::2] = end
     everything = pa.Array.from_buffers(
-        pa.binary(), 2 * rows - 1, [None, pa.py_buffer(offsets), pa.py_buffer(block)]
+        pa.binary(), 2 * rows - 1, [None, pa.py_buffer(offsets), pa.py_buffer(octets)]
     )
     valid = pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
     wanted = pa.py_buffer(np.arange(0, 2 * rows, 2, dtype=np.int32))
