@@ -191,7 +191,9 @@ def _cut(
     return columns
 
 
-def _gather(octets: np.ndarray, begin: np.ndarray, end: np.ndarray, null: np.ndarray) -> pa.BinaryArray:
+def _gather(
+    octets: np.ndarray, begin: np.ndarray, end: np.ndarray, null: np.ndarray
+) -> pa.BinaryArray:
     """The slices [begin, end) of a block as one array; Arrow copies them in C.
 
     Every other element of an array over the whole block is a slice that is wanted.
