@@ -81,9 +81,11 @@ class PayloadParser:
             sure &= self._passes(field, extracted[name])
         slow: dict[int, dict[str, Any]] = {}
         violations: dict[int, Violation] = {}
-        for row in np.flatnonzero(~sure).tolist():
+        unsure = np.flatnonzero(~sure)
+        texts = payloads.take(pa.array(unsure)).to_pylist()
+        for row, text in zip(unsure.tolist(), texts, strict=True):
             try:
-                slow[row] = self._contract.parse(payloads[row].as_py())
+                slow[row] = self._contract.parse(text)
             except Violation as violation:
                 violations[row] = violation.to_keep()
         good = sure.copy()
@@ -336,17 +338,24 @@ class PayloadParser:
         good: np.ndarray,
         slow: Mapping[int, Mapping[str, Any]],
     ) -> Vectors:
-        taken = extracted.filter(pa.array(sure))
-        lengths = np.zeros(len(good), np.int64)
-        lengths[sure] = pc.list_value_length(taken).to_numpy()
-        for row, reading in slow.items():
-            lengths[row] = len(reading[name])
-        starts = np.cumsum(lengths) - lengths
-        values = np.empty(int(lengths.sum()))
-        values[np.repeat(sure, lengths)] = taken.flatten().to_numpy(zero_copy_only=False)
-        for row, reading in slow.items():
-            values[starts[row] : starts[row] + lengths[row]] = reading[name]
-        return Vectors(values, starts[good])
+        lengths = pc.list_value_length(extracted).fill_null(0).to_numpy().astype(np.int64)
+        elements = extracted.flatten().to_numpy(zero_copy_only=False)
+        ends = np.cumsum(lengths)
+        others = np.flatnonzero(~sure)
+        others_end = ends[others]
+        others_begin = others_end - lengths[others]
+        pieces, position = [], 0
+        for row, begin, end in zip(
+            others.tolist(), others_begin.tolist(), others_end.tolist(), strict=True
+        ):
+            pieces.append(elements[position:begin])
+            position = end
+            if row in slow:
+                pieces.append(slow[row][name])
+                lengths[row] = len(slow[row][name])
+        values = np.concatenate([*pieces, elements[position:]])
+        lengths = lengths[good]
+        return Vectors(values, np.cumsum(lengths) - lengths)
 
 
 def _quoted(text: str) -> str:

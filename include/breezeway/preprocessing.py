@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ processes, each with its own start; more take more memory, 20 bytes a row."""
 BLOCK_ROWS = 65_536
 EXAMPLES = 16
 PROFILE_ROWS = 50_000
-"""Rows that the reference profile's quantiles are taken from."""
+"""Rows, or up to twice as many, that the reference profile is taken from."""
 
 QUARANTINE_SCHEMA = pa.schema(
     [*RAW_SCHEMA, ("reason", pa.string()), ("field", pa.string()), ("message", pa.string())]
@@ -46,13 +46,15 @@ QUARANTINE_SCHEMA = pa.schema(
 class Part:
     """One part of a dataset to make: the devices from `first` to `last`, in order of name.
 
-    The first part also has the readings without a device.
+    The first part also has the readings without a device. Every `sample_step`-th row is for the
+    reference profile.
     """
 
     number: int
     first: str | None
     last: str | None
     example_devices: frozenset[str]
+    sample_step: int
 
 
 @dataclasses.dataclass
@@ -67,6 +69,7 @@ class PartResult:
     field_totals: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     """By field: values, nulls, sum."""
     examples: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    sample: pa.Table | None = None
 
 
 def plan_parts(staged: Path) -> list[Part]:
@@ -74,6 +77,7 @@ def plan_parts(staged: Path) -> list[Part]:
     devices = list(device_counts(staged).items())
     step = max(1, -(-len(devices) // EXAMPLES))
     examples = frozenset(name for name, _ in devices[::step])
+    sample_step = max(1, sum(count for _, count in devices) // PROFILE_ROWS)
     groups: list[list[str]] = [[]]
     rows = 0
     for name, count in devices:
@@ -88,6 +92,7 @@ def plan_parts(staged: Path) -> list[Part]:
             group[0] if group else None,
             group[-1] if group else None,
             examples.intersection(group),
+            sample_step,
         )
         for number, group in enumerate(groups)
     ]
@@ -144,11 +149,10 @@ class _Digest:
             null = column.is_null().to_numpy(zero_copy_only=False)
             self._columns[name].update(np.packbits(null, bitorder="little").tobytes())
             if pa.types.is_string(column.type):
-                lengths = pc.binary_length(column).fill_null(0)
-                self._columns[name].update(lengths.to_numpy(zero_copy_only=False).tobytes())
-                text = column.fill_null("")
+                text = column.fill_null("") if column.null_count else column
                 _, offsets, data = text.buffers()
                 bounds = np.frombuffer(offsets, np.int32)[text.offset :][: len(text) + 1]
+                self._columns[name].update(np.diff(bounds))
                 self._columns[name].update(memoryview(data or b"")[bounds[0] : bounds[-1]])
             else:
                 numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -213,6 +217,7 @@ class _PartMaker:
         self._features_file = into / "features" / name
         self._quarantine_file = into / "quarantine" / name
         self._quarantine: pq.ParquetWriter | None = None
+        self._samples = [self._schema.empty_table()]
 
     def run(self, staged: Path) -> PartResult:
         self._features_file.parent.mkdir(parents=True, exist_ok=True)
@@ -231,11 +236,18 @@ class _PartMaker:
                 digest.update(counted)
                 self._result.lead_in += int(lead_in.sum())
                 self._result.rows_in += len(counted)
-                writer.write_table(self._block_features(block, lead_in))
+                rows_before = self._result.rows
+                features = self._block_features(block, lead_in)
+                writer.write_table(features)
+                sampled = np.arange(
+                    -rows_before % part.sample_step, len(features), part.sample_step
+                )
+                self._samples.append(features.take(pa.array(sampled)))
         if self._quarantine:
             self._quarantine.close()
         result = self._result
         result.digest = digest.hexdigest()
+        result.sample = pa.concat_tables(self._samples).combine_chunks()
         result.examples = [self._examples[key] for key in sorted(self._examples)]
         if result.rows_in != result.rows + result.reasons.total():
             raise AssertionError(
@@ -253,31 +265,35 @@ class _PartMaker:
 
     def _block_features(self, block: pa.Table, lead_in: np.ndarray) -> pa.Table:
         good, values, violations = self._parser.parse(block["payload"].combine_chunks())
-        wrong_row = self._check_row_keys(block)
+        encoded = block["device"].combine_chunks().dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        codes = encoded.indices.fill_null(-1).to_numpy()
         keep = np.ones(int(good.sum()), bool)
         positions = np.flatnonzero(good)
-        for row, violation in wrong_row.items():
+        for row, violation in self._check_row_keys(block, codes, names).items():
             violations[row] = violation
             if good[row]:
                 keep[np.searchsorted(positions, row)] = False
         rows = positions[keep]
-        devices, times = self._keys(block, rows)
-        new = self._not_repeated(devices, times)
+        times = block["time"].combine_chunks().cast(pa.int64()).fill_null(0).to_numpy()[rows]
+        new = self._not_repeated(codes[rows], names, times)
         for row in rows[~new].tolist():
             violations[row] = Violation(
                 "time", "duplicate_time", "time: the device has another reading of that time"
             )
         keep[keep] = new
-        rows, devices, times = rows[new], devices[new], times[new]
+        rows, times = rows[new], times[new]
         values = _select(values, keep)
         counted = ~lead_in[rows]
         self._add_totals(values, times, counted)
         self._write_quarantine(block, {r: v for r, v in violations.items() if not lead_in[r]})
-        features = self._features(block, rows, devices, times, values, lead_in)
+        features = self._features(block, rows, codes[rows], names, times, values, lead_in)
         return features if counted.all() else features.filter(pa.array(counted))
 
-    def _check_row_keys(self, block: pa.Table) -> dict[int, Violation]:
-        """What is wrong with device, time and label of each row."""
+    def _check_row_keys(
+        self, block: pa.Table, codes: np.ndarray, names: list[str]
+    ) -> dict[int, Violation]:
+        """What is wrong with device (its place in `names`), time and label of each row."""
         violations: dict[int, Violation] = {}
         label = block["label"].combine_chunks()
         allowed = pc.is_in(label, value_set=pa.array([0, 1, None], pa.int64()))
@@ -285,12 +301,10 @@ class _PartMaker:
             violations[row] = Violation(
                 "label", "wrong_type", f"label: {label[row]}, expected 0, 1 or null"
             )
-        device = block["device"].combine_chunks().dictionary_encode()
-        for code, name in enumerate(device.dictionary.to_pylist()):
+        for code, name in enumerate(names):
             violation = self._device_violation(name)
             if violation:
-                same = pc.equal(device.indices, code).fill_null(False)
-                for row in np.flatnonzero(same.to_numpy(zero_copy_only=False)).tolist():
+                for row in np.flatnonzero(codes == code).tolist():
                     violations[row] = violation
         for name in ("time", "device"):
             null = block[name].combine_chunks().is_null().to_numpy(zero_copy_only=False)
@@ -307,18 +321,12 @@ class _PartMaker:
                 self._known_devices[name] = violation.to_keep()
         return self._known_devices[name]
 
-    @staticmethod
-    def _keys(block: pa.Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        taken = block.select(["device", "time"]).take(pa.array(rows))
-        devices = taken["device"].to_numpy()
-        return devices, taken["time"].cast(pa.int64()).to_numpy()
-
-    def _not_repeated(self, devices: np.ndarray, times: np.ndarray) -> np.ndarray:
-        new = np.ones(len(devices), bool)
-        if len(devices):
-            new[1:] = (devices[1:] != devices[:-1]) | (times[1:] != times[:-1])
-            new[0] = (devices[0], int(times[0])) != self._last_key
-            self._last_key = (devices[-1], int(times[-1]))
+    def _not_repeated(self, codes: np.ndarray, names: list[str], times: np.ndarray) -> np.ndarray:
+        new = np.ones(len(codes), bool)
+        if len(codes):
+            new[1:] = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
+            new[0] = (names[codes[0]], int(times[0])) != self._last_key
+            self._last_key = (names[codes[-1]], int(times[-1]))
         return new
 
     def _add_totals(self, values: dict[str, Any], times: np.ndarray, counted: np.ndarray) -> None:
@@ -361,15 +369,16 @@ class _PartMaker:
         self,
         block: pa.Table,
         rows: np.ndarray,
-        devices: np.ndarray,
+        codes: np.ndarray,
+        all_names: list[str],
         times: np.ndarray,
         values: dict[str, Any],
         lead_in: np.ndarray,
     ) -> pa.Table:
         if not len(rows):
             return self._schema.empty_table()
-        starts = np.flatnonzero(np.append(True, devices[1:] != devices[:-1]))
-        names = devices[starts].tolist()
+        starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+        names = [all_names[code] for code in codes[starts].tolist()]
         features = self._history.features(names, starts, values)
         if self._intervals:
             pieces = zip(names, np.split(times, starts[1:]), strict=True)
@@ -382,7 +391,7 @@ class _PartMaker:
                 self._remember_examples(block, rows[start:end], name, label, features, start, end)
         self._last_device = names[-1]
         utc = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
-        columns = [pa.array(devices, pa.string()), utc]
+        columns = [block["device"].take(pa.array(rows)).combine_chunks(), utc]
         columns += [pa.array(features[:, k]) for k in range(features.shape[1])]
         return pa.Table.from_arrays([*columns, label], schema=self._schema)
 
@@ -474,7 +483,7 @@ def make_dataset(
         raise DataError(sentence)
     examples = [example for result in results for example in result.examples]
     _write_json(folder / "examples.json", examples)
-    _write_json(folder / "reference.json", _profile(folder, contract, manifest["rows"]))
+    _write_json(folder / "reference.json", _profile(results, contract))
     return manifest
 
 
@@ -592,17 +601,9 @@ def broken_expectations(
             )
 
 
-def _profile(folder: Path, contract: Contract, rows: int) -> dict[str, Any]:
+def _profile(results: list[PartResult], contract: Contract) -> dict[str, Any]:
     """What features look like: the reference that later readings are compared with."""
-    step = max(1, rows // PROFILE_ROWS)
-    pieces: deque[pa.Table] = deque()
-    seen = 0
-    for file in sorted((folder / "features").iterdir()):
-        for batch in pq.ParquetFile(file).iter_batches(BLOCK_ROWS):
-            wanted = np.arange(-seen % step, len(batch), step)
-            pieces.append(pa.Table.from_batches([batch.take(pa.array(wanted))]))
-            seen += len(batch)
-    sample = pa.concat_tables(pieces)
+    sample = pa.concat_tables(result.sample for result in results)
     levels = np.linspace(0, 1, 21)
     features = {}
     for name in contract.feature_names:
@@ -614,6 +615,7 @@ def _profile(folder: Path, contract: Contract, rows: int) -> dict[str, Any]:
             "std": float(there.std()) if len(there) else None,
             "quantiles": np.quantile(there, levels).tolist() if len(there) else None,
         }
+    rows = sum(result.rows for result in results)
     return {"rows": rows, "sampled_rows": len(sample), "features": features}
 
 

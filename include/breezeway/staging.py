@@ -7,6 +7,7 @@ ONLY=preprocess`).
 """
 
 import functools
+import itertools
 import json
 import mmap
 from collections import Counter
@@ -99,18 +100,20 @@ def sorted_blocks(
 
     def gather(wanted: np.ndarray) -> pa.Table:
         of_run = np.searchsorted(begins, wanted, side="right") - 1
-        pieces, places = [], []
-        for number in in_turn(np.unique(of_run).tolist()):
-            here = np.flatnonzero(of_run == number)
-            positions = wanted[here] - begins[number]
-            if (np.diff(positions) == 1).all():  # as of a block: what is sorted stands together
-                piece = _copy(runs[number].slice(int(positions[0]), len(positions)))
-            else:
-                piece = _take(runs[number], positions)
-            pieces.append(piece)
-            places.append(here)
-        together = pa.concat_tables(pieces).combine_chunks()
-        return _take(together, np.argsort(np.concatenate(places))) if len(places) > 1 else together
+        groups, places = [], []
+        for numbers in itertools.batched(np.unique(of_run).tolist(), RUNS_IN_MEMORY):
+            pieces = []
+            for number in numbers:
+                here = np.flatnonzero(of_run == number)
+                positions = wanted[here] - begins[number]
+                if (np.diff(positions) == 1).all():  # as of a block: they stand together
+                    pieces.append(runs[number].slice(int(positions[0]), len(positions)))
+                else:
+                    pieces.append(_take(runs[number], positions))
+                places.append(here)
+            groups.append(pa.concat_tables(pieces).combine_chunks())
+            mapped.madvise(mmap.MADV_DONTNEED)
+        return _take(pa.concat_tables(groups), np.argsort(np.concatenate(places)))
 
     codes, _ = _codes(run["device"].combine_chunks() for run in in_turn(runs))
     times = np.concatenate([_times(run).copy() for run in in_turn(runs)])
@@ -131,10 +134,6 @@ def _wanted(run: pa.RecordBatch, first: str | None, last: str | None, nameless: 
     if nameless:
         begin = 0
     return pa.Table.from_batches([run.slice(begin, end - begin)])
-
-
-def _copy(table: pa.Table) -> pa.Table:
-    return pa.concat_tables([table, table.slice(0, 0)]).combine_chunks()
 
 
 def _take(table: pa.Table, rows: np.ndarray) -> pa.Table:
@@ -159,9 +158,10 @@ def _codes(columns: Iterable[pa.StringArray]) -> tuple[np.ndarray, list[str]]:
     encoded = [column.dictionary_encode() for column in columns]
     names = sorted({name for one in encoded for name in one.dictionary.to_pylist()})
     place = {name: code for code, name in enumerate(names)}
+    small = np.int16 if len(names) < 1 << 15 else np.int32  # NumPy sorts 16 bits faster
     codes = []
     for one in encoded:
-        places = np.array([*(place[name] for name in one.dictionary.to_pylist()), -1], np.int32)
+        places = np.array([*(place[name] for name in one.dictionary.to_pylist()), -1], small)
         codes.append(places[one.indices.fill_null(len(places) - 1).to_numpy()])
     return np.concatenate(codes), names
 
