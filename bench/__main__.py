@@ -1,9 +1,12 @@
 """Run the benches of the pipeline, or those that are named: `python -m bench [publish drift …]`."""
 
+import os
 import sys
 import time
 
 from bench import cluster, drift, page, preprocess, publish, serving, start, training, tune
+from bench.frame import ROOT
+from breezeway.settings import quiet_environment
 
 PIPELINE = {
     "preprocess": preprocess.run,
@@ -21,6 +24,7 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         sys.exit(f"There is no bench {unknown[0]!r}; there are: {', '.join(BENCHES)}.")
+    os.environ |= quiet_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'include'}"}
     began = time.monotonic()
     for name in names or PIPELINE:
         print(f"\n== {name}\n", flush=True)
@@ -29,4 +33,5 @@ def main(names: list[str]) -> None:
     print(f"\n{(time.monotonic() - began) / 60:.0f} minutes; docs/performance.md, bench/results")
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":  # and not in the processes that are forked
+    main(sys.argv[1:])

@@ -1,10 +1,10 @@
 """What every bench needs: costs, the machine, figures as JSON, a table, targets that speak."""
 
 import json
+import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from breezeway.settings import quiet_environment
+from bench import measured
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -29,6 +29,10 @@ ROUNDS = 5
 WATCH_SECONDS = 0.2
 WATCH_SHARE = 0.02
 """Of the time, what a look at memory may take: it is counted page by page."""
+
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["bench.contenders", "pandas", "pyarrow.parquet"])
 
 
 class Target(NamedTuple):
@@ -65,43 +69,40 @@ class Cost(NamedTuple):
         wall: seconds.
         peak_mib: the most memory that was held at a time, beyond what was held at the start.
         value: what the work gave.
+        processes: CPU seconds of each kind of process that it started, its preparation included.
     """
 
     cpu: float
     wall: float
     peak_mib: float
     value: Any
+    processes: dict[str, float]
 
 
 def measure(work: Callable[..., Callable[[], Any]], **arguments: Any) -> Cost:
-    """Run work in a fresh interpreter.
+    """Run work in a process of its own.
 
     Args:
-        work: a function of a module of this package; given the arguments (as JSON carries them)
-            it prepares, imports included, and returns what is to be measured: a function
-            without arguments. What that returns must be JSON, too.
+        work: a function of a module of this package; given the arguments it prepares, imports
+            included, and returns what is to be measured: a function without arguments.
     """
-    place = f"{work.__module__}:{work.__qualname__}"
-    environment = os.environ | quiet_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'include'}"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.measured", place, json.dumps(arguments)],
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        cwd=ROOT,
-        env=environment,
-    ) as process:
-        watch = _Watch(process.pid)
-        watch.start()
-        # Its last line; what the work itself prints comes before.
-        lines = process.stdout.read().splitlines()
-    if process.returncode:
-        raise RuntimeError(f"{place} failed with {process.returncode}")
-    found = json.loads(lines[-1])
+    receiver, sender = _processes.Pipe(duplex=False)
+    process = _processes.Process(target=measured.run, args=(sender, work, arguments))
+    process.start()
+    sender.close()
+    watch = _Watch(process.pid)
+    watch.start()
+    try:
+        found = receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"{work.__name__} failed with {process.exitcode}") from None
+    process.join()
     peak = max(found["peak_mib"], watch.peak_mib - found["held_mib"])
     # Processes that nobody waited for, such as Ray's, are missing in what the system says.
     children = max(found["children_cpu"], watch.children_cpu - found["children_before"])
     cpu = found["own_cpu"] + children
-    return Cost(cpu, found["wall"], peak, found["value"])
+    return Cost(cpu, found["wall"], peak, found["value"], watch.processes)
 
 
 class _Watch(Thread):
@@ -114,11 +115,20 @@ class _Watch(Thread):
         super().__init__(daemon=True)
         self._pid = pid
         self._seconds: dict[psutil.Process, float] = {}
+        self._kinds: dict[psutil.Process, str] = {}
         self.peak_mib = 0.0
 
     @property
     def children_cpu(self) -> float:
         return sum(self._seconds.values())
+
+    @property
+    def processes(self) -> dict[str, float]:
+        kinds: dict[str, float] = {}
+        for process, seconds in self._seconds.items():
+            kind = self._kinds[process]
+            kinds[kind] = kinds.get(kind, 0.0) + seconds
+        return kinds
 
     def run(self) -> None:
         memory_at = 0.0
@@ -132,12 +142,20 @@ class _Watch(Thread):
                 with suppress(psutil.Error):
                     used = process.cpu_times()
                     self._seconds[process] = used.user + used.system
+                    self._kinds[process] = _kind(process)
             if children and time.monotonic() >= memory_at:
                 began = time.thread_time()
                 held = sum(map(_proportional_mib, [top, *children]))
                 self.peak_mib = max(self.peak_mib, held)
                 memory_at = time.monotonic() + (time.thread_time() - began) / WATCH_SHARE
             time.sleep(WATCH_SECONDS)
+
+
+def _kind(process: psutil.Process) -> str:
+    """What a process is: its program, or the script or module that Python runs."""
+    words = [word for word in process.cmdline() if not word.startswith("-")]
+    script = words[1:2] if words and Path(words[0]).name.startswith("python") else []
+    return Path((script or words or [process.name()])[0]).name
 
 
 def _proportional_mib(process: psutil.Process) -> float:
@@ -160,10 +178,8 @@ def alternate(
 
 
 def medians(costs: Sequence[Cost]) -> Cost:
-    """The median of each figure; the value is the first run's."""
-    return Cost(
-        *(statistics.median(cost[k] for cost in costs) for k in range(3)), value=costs[0].value
-    )
+    """The median of each figure; what is no figure is the first run's."""
+    return Cost(*(statistics.median(cost[k] for cost in costs) for k in range(3)), *costs[0][3:])
 
 
 def machine(packages: Sequence[str]) -> dict[str, Any]:

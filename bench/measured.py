@@ -1,19 +1,19 @@
-"""One piece of work in this process, measured: `python -m bench.measured module:function '{…}'`.
+"""One piece of work in a process of its own, measured from within.
 
-Prints, last, one line of JSON: its CPU seconds and those of every process it waited for, also of
-those that outlived their parents; its wall seconds; its memory.
+A process is forked from one that has imported what most contenders need, and nothing else: to
+start an interpreter for each of a hundred runs would take longer than much of what they do.
 """
 
 import ctypes
 import gc
-import importlib
-import json
 import os
 import re
 import resource
-import sys
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -22,30 +22,33 @@ SUBREAPER = 36
 END_SECONDS = 20
 
 
-def main(place: str, arguments: str) -> None:
-    module, _, name = place.partition(":")
+def run(result: Connection, work: Callable[..., Callable[[], Any]], arguments: dict) -> None:
+    """Prepare and do the work; send its CPU seconds and those of every process it waited for, also
+    of those that outlived their parents; its wall seconds; its memory; what it gave."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    work = getattr(importlib.import_module(module), name)(**json.loads(arguments))
+    prepared = work(**arguments)
     gc.collect()
-    held = _mib("VmRSS")
+    held, shared = _mib("VmRSS"), psutil.Process().memory_full_info().pss / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     running = sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children(recursive=True))
     own, children, began = *_cpu_seconds(), time.monotonic()
-    value = work()
+    value = prepared()
     wall = time.monotonic() - began
     peak = _mib("VmHWM") - held
     _wait_for_children()
     own_now, children_now = _cpu_seconds()
-    found = {
-        "own_cpu": own_now - own,
-        "children_cpu": children_now - children,
-        "children_before": children + running,
-        "wall": wall,
-        "peak_mib": peak,
-        "held_mib": held,
-        "value": value,
-    }
-    print(json.dumps(found), flush=True)
+    result.send(
+        {
+            "own_cpu": own_now - own,
+            "children_cpu": children_now - children,
+            "children_before": children + running,
+            "wall": wall,
+            "peak_mib": peak,
+            "held_mib": shared,
+            "value": value,
+        }
+    )
 
 
 def _cpu_seconds() -> tuple[float, float]:
@@ -71,6 +74,3 @@ def _wait_for_children() -> None:
         if time.monotonic() > deadline:
             for process in psutil.Process().children(recursive=True):
                 process.kill()
-
-
-main(*sys.argv[1:])

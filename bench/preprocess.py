@@ -17,11 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench import contenders, readings, store
-from bench.frame import ROOT, Cost, Target, alternate, measure, medians, table, write
+from bench.frame import ROOT, ROUNDS, Cost, Target, alternate, measure, medians, table, write
 from breezeway.pictures import BLUE, GREY, INK, STYLE
 
-ROUNDS = 3
-"""CPU time hardly differs between rounds, and each begins with a process for each contender."""
 FORMS = ("json", "delimited")
 MILLION = 1_000_000
 PEER_ROWS = 5_000

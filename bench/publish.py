@@ -112,7 +112,7 @@ def _floors(costs: Sequence[frame.Cost]) -> tuple[frame.Cost, frame.Cost]:
     for steps in (["copy", "md5"], ["copy", "md5", "verify"]):
         sums = [[sum(cost.value[step][k] for step in steps) for k in (0, 1)] for cost in costs]
         cpu, wall = map(statistics.median, zip(*sums, strict=True))
-        found.append(frame.Cost(cpu, wall, 0.0, None))
+        found.append(frame.Cost(cpu, wall, 0.0, None, {}))
     return found[0], found[1]
 
 
