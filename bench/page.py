@@ -78,6 +78,10 @@ def _section(name: str, result: dict[str, Any]) -> str:
         lines += ["", f"Where the time of `{part}` goes, CPU µs a row under a profiler:", ""]
         lines += ["| function | itself | with what it calls |", "|---|---:|---:|"]
         lines += [f"| `{called}` | {own:.2f} | {all_:.2f} |" for called, own, all_ in functions]
+    if processes := result.get("processes"):
+        lines += ["", "CPU-s of its processes, their start included:", ""]
+        lines += ["| process | CPU-s |", "|---|---:|"]
+        lines += [f"| `{kind}` | {seconds:.1f} |" for kind, seconds in processes.items()]
     picture = f"{name}-bench.png"
     if (PAGE.parent / picture).exists():
         lines += ["", f"![{name}]({picture})"]

@@ -23,7 +23,6 @@ from bench import frame
 
 SIZES = {"1 GB in 16 files": (16, 62_500_000), "1 MB in 4 files": (4, 250_000)}
 LARGE = "1 GB in 16 files"
-ROUNDS = 3
 DVC_CONFIG = """\
 [core]
     remote = storage
@@ -131,7 +130,7 @@ def run() -> None:
                 work.__name__: functools.partial(_aside, work, source)
                 for work in (breezeway, dvc_and_git, copy_and_hash)
             }
-            costs = frame.alternate(contenders, ROUNDS)
+            costs = frame.alternate(contenders)
         hashes = {cost.value for name in ("breezeway", "dvc_and_git") for cost in costs[name]}
         if len(hashes) > 1:
             raise AssertionError(f"DVC gives another hash than breezeway: {hashes}")
@@ -185,7 +184,7 @@ def run() -> None:
             ]
     header = ["", "CPU s", "wall s", "peak MiB", "of cp + md5", "of that + md5 of the copy"]
     print(frame.table(header, lines))
-    note = f"Medians of {ROUNDS} interleaved rounds."
+    note = f"Medians of {frame.ROUNDS} interleaved rounds."
     print(note)
     result = {"note": note, "about": __doc__, "sizes": sizes, "parts": parts}
     frame.write("publish", result, targets, ["dvc", "dvc-data"])

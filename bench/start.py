@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 
 from bench import frame
 
-ROUNDS = 3
 STEP_SECONDS = 1.0
 PARSE_SECONDS = 0.3
 
@@ -34,7 +33,7 @@ def parse_in_forks(paths: list[str]) -> dict[str, float]:
     with get_context("fork").Pool(1, maxtasksperchild=1) as fork:
         for path in paths:
             modules, _ = fork.apply(_parse, (path, []))
-            times = [fork.apply(_parse, (path, modules))[1] for _ in range(ROUNDS)]
+            times = [fork.apply(_parse, (path, modules))[1] for _ in range(frame.ROUNDS)]
             found[Path(path).name] = statistics.median(times)
     return found
 
@@ -74,7 +73,7 @@ def _starts() -> dict[str, float]:
     commands = {"python -c pass": ["-c", "pass"]}
     commands |= {step: ["-m", f"breezeway.steps.{step}", "--help"] for step in STEPS}
     found: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(ROUNDS + 1):
+    for number in range(frame.ROUNDS + 1):
         for name, command in commands.items():
             seconds = _process_seconds(command)
             if number:  # the first has read the files
@@ -136,7 +135,7 @@ def run() -> None:
             False,
         ),
     ]
-    result = {"rounds": ROUNDS, "python": empty, "starts": starts, "parses": parsed}
+    result = {"rounds": frame.ROUNDS, "python": empty, "starts": starts, "parses": parsed}
     packages = ["apache-airflow", "mlflow", "pydantic-settings", "ray", "xgboost-cpu"]
     result |= {"seconds": time.monotonic() - began, "parts": parts}
     frame.write("start", result, targets, packages)
