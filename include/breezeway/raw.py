@@ -427,7 +427,7 @@ class RawStore:
         return [(_one_time(str(time), "time"), payload, value) for time, payload, value in rows]
 
     def stream(
-        self, query: str, chunk_rows: int = 65_536, label: str | None = None
+        self, query: str, chunk_rows: int = 32_768, label: str | None = None
     ) -> Iterator[pa.Table]:
         """Read what one SELECT gives, chunk by chunk, in the order in which it comes.
 
