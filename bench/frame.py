@@ -120,12 +120,12 @@ class _Watch(Thread):
 
     @property
     def children_cpu(self) -> float:
-        return sum(self._seconds.values())
+        return sum(list(self._seconds.values()))
 
     @property
     def processes(self) -> dict[str, float]:
         kinds: dict[str, float] = {}
-        for process, seconds in self._seconds.items():
+        for process, seconds in list(self._seconds.items()):
             kind = self._kinds[process]
             kinds[kind] = kinds.get(kind, 0.0) + seconds
         return kinds
@@ -140,9 +140,10 @@ class _Watch(Thread):
                 return
             for process in children:
                 with suppress(psutil.Error):
+                    if process not in self._kinds:
+                        self._kinds[process] = _kind(process)
                     used = process.cpu_times()
                     self._seconds[process] = used.user + used.system
-                    self._kinds[process] = _kind(process)
             if children and time.monotonic() >= memory_at:
                 began = time.thread_time()
                 held = sum(map(_proportional_mib, [top, *children]))
