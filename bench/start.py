@@ -73,11 +73,9 @@ def _starts() -> dict[str, float]:
     commands = {"python -c pass": ["-c", "pass"]}
     commands |= {step: ["-m", f"breezeway.steps.{step}", "--help"] for step in STEPS}
     found: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(frame.ROUNDS + 1):
+    for _ in range(frame.ROUNDS):
         for name, command in commands.items():
-            seconds = _process_seconds(command)
-            if number:  # the first has read the files
-                found[name].append(seconds)
+            found[name].append(_process_seconds(command))
     return {name: statistics.median(values) for name, values in found.items()}
 
 
