@@ -296,7 +296,7 @@ def _targets(costs: dict[str, Costs]) -> list[Target]:
             1.3,
             whole["ours"]["cpu_us"] / _sum_of_floors(whole),
             False,
-            "the rest is writing the readings to disk in sorted runs and merging these, some 1.8 µs, "
+            "the rest is writing readings to disk in sorted runs and merging these, some 1.8 µs, "
             "Parquet, 0.3, and publishing; from 1 M to 10 M rows a row takes "
             f"{slope:.3g} µs, {slope / _sum_of_floors(whole):.3g} times the floors",
         ),
