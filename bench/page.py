@@ -17,11 +17,11 @@ HEAD = """\
 installs what it needs and measures the parts of the pipeline, or what is named: each beside what
 one would take instead and beside the least that any program could do (the floor). Contenders take
 turns, so that what else the machine does meets all of them; figures are medians of five rounds, but
-what takes long runs once: `training`, `tune`, 10 million rows, the plain way, Ray tasks. CPU is that
-of all processes, memory what was held at a time beyond the start; imports are counted by `start`
-and nowhere else. All figures of the last run, and on what it ran, are in `bench/results`, one file
-a bench; a run tells how it differs from the one before, and refuses to compare itself with another
-machine's.
+what takes long runs once: `training`, `tune`, 10 million rows, the plain way, Ray tasks. CPU is
+that of all processes, memory what was held at a time beyond the start; imports are counted by
+`start` and nowhere else. All figures of the last run, and on what it ran, are in `bench/results`,
+one file a bench; a run tells how it differs from the one before, and refuses to compare itself with
+another machine's.
 """
 
 
