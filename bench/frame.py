@@ -87,7 +87,9 @@ def measure(work: Callable[..., Callable[[], Any]], **arguments: Any) -> Cost:
             included, and returns what is to be measured: a function without arguments.
     """
     receiver, sender = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=measured.run, args=(sender, work, arguments))
+    # What it is forked from has the environment of when it began, not today's.
+    arguments_of_run = (sender, dict(os.environ), work, arguments)
+    process = _processes.Process(target=measured.run, args=arguments_of_run)
     process.start()
     sender.close()
     watch = _Watch(process.pid)

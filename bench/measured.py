@@ -23,9 +23,19 @@ END_SECONDS = 3
 """For processes that end by themselves; Ray's, which nobody shut down, do not."""
 
 
-def run(result: Connection, work: Callable[..., Callable[[], Any]], arguments: dict) -> None:
-    """Prepare and do the work; send its CPU seconds and those of every process it waited for, also
-    of those that outlived their parents; its wall seconds; its memory; what it gave."""
+def run(
+    result: Connection,
+    environment: dict[str, str],
+    work: Callable[..., Callable[[], Any]],
+    arguments: dict[str, Any],
+) -> None:
+    """Prepare and do the work in an environment.
+
+    Sends its CPU seconds and those of every process it waited for, also of those that outlived
+    their parents; its wall seconds; its memory; what it gave.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     prepared = work(**arguments)
