@@ -1,0 +1,1 @@
+"""Dataset versions in git and DVC."""

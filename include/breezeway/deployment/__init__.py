@@ -1,0 +1,1 @@
+"""What is in service: the deployment pointer and those who follow it."""

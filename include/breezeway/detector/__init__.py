@@ -1,0 +1,1 @@
+"""A detector: fit, score, choose a threshold, judge."""

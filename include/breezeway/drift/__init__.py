@@ -1,0 +1,1 @@
+"""Whether something has changed: statistics over hours, and nothing else."""

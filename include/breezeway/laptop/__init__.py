@@ -1,0 +1,1 @@
+"""The embedded platform: every server in one folder, without root or Docker."""

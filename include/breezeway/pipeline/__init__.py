@@ -1,0 +1,1 @@
+"""What each step does, without its command line."""

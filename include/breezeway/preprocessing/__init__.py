@@ -1,0 +1,1 @@
+"""From raw readings to features, out of core."""

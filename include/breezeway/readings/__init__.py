@@ -1,0 +1,1 @@
+"""Where raw readings and labels lie, and how they are read."""
