@@ -6,7 +6,7 @@ import time
 
 from bench import cluster, drift, page, preprocess, publish, serving, start, training, tune
 from bench.frame import ROOT
-from breezeway.settings import quiet_environment
+from breezeway.core.settings import quiet_environment
 
 PIPELINE = {
     "preprocess": preprocess.run,

@@ -44,7 +44,7 @@ def chunks(rows: int) -> Iterator[pa.Table]:
 
 def dataset(source: str) -> Callable[[], str]:
     """Readings to features, on the cluster of `RAY_ADDRESS` or without one; the files' hash."""
-    from breezeway import preprocessing
+    from breezeway.preprocessing import dataset as preprocessing
 
     preprocessing.PART_ROWS = ROWS // PARTS
     contract = readings.contract("json")
@@ -65,7 +65,7 @@ def dataset(source: str) -> Callable[[], str]:
 
 def staging(folder: str) -> Callable[[], int]:
     """Readings to what parts are made of; bytes a row."""
-    from breezeway import staging
+    from breezeway.preprocessing import staging
 
     tables = list(chunks(STAGED_ROWS))
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,7 +81,7 @@ def staging(folder: str) -> Callable[[], int]:
 
 def first_part(folder: str, part_rows: int) -> Callable[[], int]:
     """The first part of what is staged, by one thread; its rows."""
-    from breezeway import preprocessing
+    from breezeway.preprocessing import dataset as preprocessing
 
     preprocessing.PART_ROWS = part_rows
     contract = readings.contract("json")
@@ -156,7 +156,7 @@ def _part_sizes(folder: Path) -> tuple[frame.Cost, dict[int, frame.Cost]]:
 
 
 def run() -> None:
-    from breezeway.preprocessing import PART_ROWS
+    from breezeway.preprocessing.dataset import PART_ROWS
 
     with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
         source = Path(folder) / "readings.arrow"

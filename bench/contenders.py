@@ -35,8 +35,8 @@ def _distinct(path: str) -> pa.StringArray:
 
 
 def parse_ours(path: str, form: str, rows: int) -> Callable[[], list[int]]:
-    from breezeway.columnar import PayloadParser
-    from breezeway.features import History
+    from breezeway.contract.features import History
+    from breezeway.preprocessing.payloads import PayloadParser
 
     contract, payloads = readings.contract(form), _distinct(path)
     parser, history = PayloadParser(contract), History(contract)
@@ -186,8 +186,8 @@ def _columns(rows: int) -> tuple[dict[str, np.ndarray], int]:
 
 
 def rolling_ours(rows: int) -> Callable[[], int]:
-    from breezeway.contract import Contract
-    from breezeway.features import History
+    from breezeway.contract.contract import Contract
+    from breezeway.contract.features import History
 
     columns, each = _columns(rows)
     history = History(Contract.from_text(ROLLING_CONTRACT, "bench"))
@@ -298,7 +298,7 @@ def rolling_floor(rows: int) -> Callable[[], int]:
 
 
 def read_ours(url: str, query: str) -> Callable[[], int]:
-    from breezeway.raw import RawStore
+    from breezeway.readings.store import RawStore
 
     def rows(query: str) -> int:
         return sum(len(chunk) for chunk in RawStore(url).stream(query))
@@ -347,10 +347,10 @@ def read_by_c_client(url: str, query: str) -> Callable[[], None]:
 
 def whole_ours(url: str, query: str, folder: str) -> Callable[[], list[int]]:
     """MariaDB to a dataset under a git tag, its bytes in a remote."""
-    from breezeway.datasets import publish
-    from breezeway.preprocessing import make_dataset
-    from breezeway.raw import RawStore
-    from breezeway.settings import Settings
+    from breezeway.core.settings import Settings
+    from breezeway.datasets.versions import publish
+    from breezeway.preprocessing.dataset import make_dataset
+    from breezeway.readings.store import RawStore
 
     settings = Settings(home=Path(folder) / "home", raw_url=url)
     contract = readings.contract("json")

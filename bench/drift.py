@@ -22,10 +22,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench import frame
-from breezeway import drift
-from breezeway.contract import Drift
-from breezeway.pictures import BLUE, GREY, INK, PALE, STYLE
-from breezeway.preprocessing import BLOCK_ROWS
+from breezeway.contract.contract import Drift
+from breezeway.detector.plots import BLUE, GREY, INK, PALE, STYLE
+from breezeway.drift import decision
+from breezeway.preprocessing.dataset import BLOCK_ROWS
 
 DEVICES, SENSORS = 20, 8
 A_DAY = 144  # readings of a device
@@ -34,7 +34,7 @@ QUIET_PLANTS, INJECTED_PLANTS = 6, 6
 FIRST_DAY = 20_454  # a Thursday
 SENSOR_NAMES = [f"sensor_{number}" for number in range(SENSORS)]
 RULE = Drift()
-RATE = RULE.false_alarms_per_month / drift.MONTH_DAYS
+RATE = RULE.false_alarms_per_month / decision.MONTH_DAYS
 EVIDENTLY_EVERY = 6
 """Its nights are so slow that only each sixth is judged by it."""
 
@@ -88,7 +88,7 @@ def plant(seed: int, days: int) -> np.ndarray:
 
 def table(values: np.ndarray, first_day: int) -> pa.Table:
     devices, readings, sensors = values.shape
-    moment = (FIRST_DAY + first_day) * drift.DAY + np.arange(readings) * (drift.DAY // A_DAY)
+    moment = (FIRST_DAY + first_day) * decision.DAY + np.arange(readings) * (decision.DAY // A_DAY)
     names = pa.array([f"device-{number:02}" for number in range(devices)])
     owner = pa.DictionaryArray.from_arrays(np.repeat(np.arange(devices), readings), names)
     columns = {
@@ -100,15 +100,15 @@ def table(values: np.ndarray, first_day: int) -> pa.Table:
     return pa.table(columns)
 
 
-def _hours(values: np.ndarray, first_day: int) -> drift.Hours:
-    return drift.Hours(table(values, first_day).to_reader(), SENSOR_NAMES)
+def _hours(values: np.ndarray, first_day: int) -> decision.Hours:
+    return decision.Hours(table(values, first_day).to_reader(), SENSOR_NAMES)
 
 
-def _nights(reference: drift.Hours, current: drift.Hours) -> tuple[list, list]:
+def _nights(reference: decision.Hours, current: decision.Hours) -> tuple[list, list]:
     """Findings and confirmed findings, night by night."""
-    found = drift.find_drift(reference, current, false_discovery_rate=RATE, nights=RULE.nights)
+    found = decision.find_drift(reference, current, false_discovery_rate=RATE, nights=RULE.nights)
     woken = [
-        drift.confirmed(found[max(0, night - RULE.nights) : night + 1], RULE.confirmations)
+        decision.confirmed(found[max(0, night - RULE.nights) : night + 1], RULE.confirmations)
         for night in range(len(found))
     ]
     return found, woken
@@ -152,7 +152,7 @@ def quiet() -> dict[str, Any]:
         reference = _hours(values[:, :cut], 0)
         found, woken = _nights(reference, _hours(values[:, cut:], REFERENCE_DAYS))
         spent = time.process_time() - started
-        replayed = drift.replay(reference, false_discovery_rate=RATE, nights=RULE.nights)
+        replayed = decision.replay(reference, false_discovery_rate=RATE, nights=RULE.nights)
         plants.append(
             {
                 "nights": len(found),
@@ -173,7 +173,7 @@ def quiet() -> dict[str, Any]:
                 peer["with_half_the_columns"] += len(columns) >= SENSORS / 2
             peer["cpu_seconds_a_night"] = (time.process_time() - started) / peer["nights"]
     nights = sum(part["nights"] for part in plants)
-    months = nights / drift.MONTH_DAYS
+    months = nights / decision.MONTH_DAYS
     return {
         "devices": DEVICES,
         "sensors": SENSORS,
@@ -266,13 +266,13 @@ def injected() -> list[dict[str, Any]]:
 
 
 def _until_found(
-    reference: drift.Hours, current: drift.Hours, kind: str, sensor: int
+    reference: decision.Hours, current: decision.Hours, kind: str, sensor: int
 ) -> int | None:
     """1 is the first night; None within none of them."""
     name = SENSOR_NAMES[sensor]
     if kind == "stuck":  # a fault of the sensor, which needs no second night
         for night, unit in enumerate(current.units.tolist(), start=1):
-            faults = drift.sensor_faults(reference, current, unit)
+            faults = decision.sensor_faults(reference, current, unit)
             if any(fault.fault == "stuck" and name in fault.columns for fault in faults):
                 return night
         return None
@@ -291,14 +291,14 @@ def _large(rows: int, moved: bool, seed: int) -> pa.Table:
     rng = np.random.default_rng(seed)
     a_device = rows // SIZE_DEVICES
     first = FIRST_DAY + (SIZE_DAYS if moved else 0)
-    moment = first * drift.DAY + np.arange(a_device) * (SIZE_DAYS * drift.DAY // a_device)
+    moment = first * decision.DAY + np.arange(a_device) * (SIZE_DAYS * decision.DAY // a_device)
     names = pa.array([f"device-{number:02}" for number in range(SIZE_DEVICES)])
     owner = pa.DictionaryArray.from_arrays(np.repeat(np.arange(SIZE_DEVICES), a_device), names)
     columns = {
         "device": owner.cast(pa.string()),
         "time": pa.array(np.tile(moment, SIZE_DEVICES)).cast(pa.timestamp("us", "UTC")),
     }
-    day = (moment // drift.DAY - first).astype(int)
+    day = (moment // decision.DAY - first).astype(int)
     for column in range(SIZE_COLUMNS):
         # Each device has days of its own: what makes neighbouring rows alike.
         days = rng.normal(0, 0.2, (SIZE_DEVICES, SIZE_DAYS))[:, day].ravel()
@@ -309,8 +309,8 @@ def _large(rows: int, moved: bool, seed: int) -> pa.Table:
 
 def _ours(reference: pa.RecordBatchReader, current: pa.RecordBatchReader) -> set[str]:
     names = [f"x{column}" for column in range(SIZE_COLUMNS)]
-    old, new = drift.Hours(reference, names), drift.Hours(current, names)
-    (found,) = drift.find_drift(old, new, false_discovery_rate=RATE)
+    old, new = decision.Hours(reference, names), decision.Hours(current, names)
+    (found,) = decision.find_drift(old, new, false_discovery_rate=RATE)
     return {finding.column for finding in found}
 
 
@@ -367,7 +367,7 @@ def _repeated(file: Path, times: int) -> pa.RecordBatchReader:
 
     def batches() -> Iterator[pa.RecordBatch]:
         for number in range(times):
-            for batch in ds.dataset(file).to_batches(**drift.FEW_BATCHES):
+            for batch in ds.dataset(file).to_batches(**decision.FEW_BATCHES):
                 moment = batch["time"].cast(pa.int64()).to_numpy() + 1000 * number
                 later = pa.array(moment).cast(pa.timestamp("us", "UTC"))
                 yield batch.set_column(1, "time", later)

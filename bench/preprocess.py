@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from bench import contenders, readings, store
 from bench.frame import ROOT, ROUNDS, Cost, Target, alternate, measure, medians, table, write
-from breezeway.pictures import BLUE, GREY, INK, STYLE
+from breezeway.detector.plots import BLUE, GREY, INK, STYLE
 
 FORMS = ("json", "delimited")
 MILLION = 1_000_000

@@ -36,10 +36,10 @@ WANTED = 1.5
 
 
 def breezeway(source: str, scratch: str) -> Callable[[], str]:
-    from breezeway import datasets
-    from breezeway.settings import Settings
+    from breezeway.core.settings import Settings
+    from breezeway.datasets import versions
 
-    return lambda: datasets.publish(Settings(home=Path(scratch)), Path(source), "v1").hash
+    return lambda: versions.publish(Settings(home=Path(scratch)), Path(source), "v1").hash
 
 
 def dvc_and_git(source: str, scratch: str) -> Callable[[], str]:

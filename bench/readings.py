@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from breezeway.contract import Contract
+from breezeway.contract.contract import Contract
 
 DEVICES = 200
 DISTINCT = 50_000

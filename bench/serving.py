@@ -41,12 +41,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from bench.frame import ROOT, ROUNDS, Target, table, write
-from breezeway.contract import Contract, load_contract
-from breezeway.deployments import DeploymentStore
-from breezeway.features import window_features
-from breezeway.pictures import BLUE, GREY, INK, PALE, STYLE
-from breezeway.settings import Settings, quiet_environment
-from breezeway.simulate import simulate
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.contract.features import window_features
+from breezeway.core.settings import Settings, quiet_environment
+from breezeway.deployment.store import DeploymentStore
+from breezeway.detector.plots import BLUE, GREY, INK, PALE, STYLE
+from breezeway.readings.simulate import simulate
 from tests.fixtures.mlflow import DIE_WITH_PARENT
 from tests.fixtures.models import write_model
 from tests.fixtures.serving import add_deployment, new_port
@@ -235,7 +235,7 @@ def make_contenders(folder: Path) -> list[Contender]:
     mlflow.xgboost.save_model(booster, folder / "mlflow", model_format="ubj")
     store.point(add_deployment(store, "bench", 1, model))
 
-    plant = ROOT / "include" / "sensors.toml"
+    plant = Settings.shipped_sensors / "plant.toml"
     window = plant_readings(30)
     make_model(folder / "plant", load_contract(plant), plant.read_text(), window)
     store.point(add_deployment(store, "plant", 1, folder / "plant"))

@@ -23,11 +23,12 @@ from typing import Any
 import httpx
 
 from bench import frame
-from breezeway import demo, simulate
-from breezeway.contract import load_contract
-from breezeway.launcher import Platform
-from breezeway.processes import marked
-from breezeway.settings import Settings, quiet_environment
+from breezeway.contract.contract import load_contract
+from breezeway.core.settings import Settings, quiet_environment
+from breezeway.laptop import demo
+from breezeway.laptop.platform import Platform
+from breezeway.laptop.processes import marked
+from breezeway.readings import simulate
 
 ROUNDS = 1
 """It takes a minute and a half."""
@@ -132,7 +133,7 @@ class Training:
 def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="breezeway-bench-") as folder:
         settings = Settings(
-            home=Path(folder) / "home", sensors=frame.ROOT / "include" / "sensors.toml"
+            home=Path(folder) / "home", sensors=Settings.shipped_sensors / "plant.toml"
         )
         parser = argparse.ArgumentParser()
         simulate.add_arguments(parser)

@@ -75,8 +75,8 @@ def our_table(folder: str) -> tuple[Any, Any]:
     """The table that `train` and `tune` have of all rows; the contract."""
     import pyarrow as pa
 
-    from breezeway import model
-    from breezeway.contract import Contract
+    from breezeway.contract.contract import Contract
+    from breezeway.detector import model
 
     contract = Contract.from_text(CONTRACT, "bench")
     rows = np.load(Path(folder) / "rows.npz")
@@ -93,8 +93,8 @@ def our_table(folder: str) -> tuple[Any, Any]:
 
 
 def ours(folder: str, count: int = TRIALS) -> Callable[[], Any]:
-    from breezeway import tuning
-    from breezeway.settings import Settings
+    from breezeway.core.settings import Settings
+    from breezeway.detector import tuning
 
     table, contract = our_table(folder)
 
@@ -110,9 +110,9 @@ def ours(folder: str, count: int = TRIALS) -> Callable[[], Any]:
 
 def rounds_alone(folder: str, trials: list[dict[str, Any]]) -> Callable[[], Any]:
     """The same boosting rounds: as many at once, one thread each, one matrix a fold for all."""
-    from breezeway.boosting import booster_params, matrix, xgb
-    from breezeway.model import split
-    from breezeway.trials import ROUNDS_A_STEP
+    from breezeway.detector.boosting import booster_params, matrix, xgb
+    from breezeway.detector.model import split
+    from breezeway.detector.trials import ROUNDS_A_STEP
 
     table, contract = our_table(folder)
     folds = [
@@ -285,7 +285,7 @@ def _judge(folder: Path, found: dict[str, dict[str, Any]]) -> dict[str, dict[str
     Returns:
         `average_precision`, and by how much ours is better: `estimate`, `low` and `high` of 95 %.
     """
-    from breezeway import model, scorecard
+    from breezeway.detector import model, scorecard
 
     table, contract = our_table(str(folder))
     features, label = rows_of(str(folder), known=False)

@@ -23,7 +23,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.registry import PromoteChallenger
 from breezeway_airflow.retry import RETRIES

@@ -26,7 +26,7 @@ from airflow.sdk import (
     task,
 )
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.dvc import PublishDay
 from breezeway_airflow.retry import RETRIES
@@ -73,7 +73,7 @@ with DAG(
         Returns:
             Day → what it was made of.
         """
-        from breezeway import history
+        from breezeway.datasets import history
 
         made = date.fromisoformat(day)
         if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
 from breezeway_airflow.retry import RETRIES

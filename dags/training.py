@@ -35,7 +35,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, chain, get_current_context, task
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.approval import ApprovePromotion
 from breezeway_airflow.branch import StepBranch

@@ -8,12 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from breezeway import backtest, days, history, scorecard, tracking
-from breezeway.contract import Contract, load_contract
-from breezeway.errors import DataError, UsageError
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import history
+from breezeway.detector import scorecard
+from breezeway.pipeline import backtest
+from breezeway.preprocessing import days
+from breezeway.readings.store import RawStore
 from breezeway.steps import backtest as step
+from breezeway.tracking import mlflow_client
 from tests.fixtures.plant import CONTRACT
 
 FIRST = date(2026, 3, 1)
@@ -195,7 +199,7 @@ def test_the_step_keeps_table_and_picture_and_the_plan_learns_its_speed(home, ml
 
     later, earlier = run(DATES[1]), run(DATES[0])
     assert (later["dates"], earlier["dates"]) == (1, 2)
-    client = tracking.client(settings)
+    client = mlflow_client.client(settings)
 
     def kept(run_id: str, name: str) -> bytes:
         return Path(client.download_artifacts(run_id, name)).read_bytes()

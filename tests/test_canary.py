@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from breezeway import canary
-from breezeway.contract import Canary
+from breezeway.contract.contract import Canary
+from breezeway.deployment import canary_rule
 
 LATENCY = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1]
 SCORE = [round(0.05 * i, 2) for i in range(1, 20)]
@@ -72,7 +72,7 @@ def histogram(bounds: list[float], values: np.ndarray) -> dict:
 
 def trial(
     seed: int, mode: str = "canary", rule: Canary = RULE, each: int = 1000, **worse: float
-) -> tuple[canary.Verdict, int]:
+) -> tuple[canary_rule.Verdict, int]:
     """A whole trial, 10 % of it a canary's: the verdict and after which look it fell."""
     generator = np.random.default_rng(seed)
     champion = challenger = None
@@ -80,14 +80,16 @@ def trial(
         requests = generator.poisson(each * (1 if mode == "shadow" else 0.1))
         champion = added(champion, counted(generator, generator.poisson(each * 0.9)))
         challenger = added(challenger, counted(generator, requests, **worse))
-        verdict = canary.judge(rule, champion, challenger, mode, looks=LOOKS, last=look == LOOKS)
+        verdict = canary_rule.judge(
+            rule, champion, challenger, mode, looks=LOOKS, last=look == LOOKS
+        )
         if verdict.decision != "wait":
             return verdict, look
     raise AssertionError("the last look decides")
 
 
 def added(before: dict | None, now: dict) -> dict:
-    return canary.total([before, now]) if before else now
+    return canary_rule.total([before, now]) if before else now
 
 
 @pytest.mark.parametrize("mode", ["canary", "shadow"])
@@ -136,20 +138,20 @@ def test_a_challenger_of_which_little_was_seen_is_not_promoted():
 def test_nothing_counted_is_no_reason_but_at_the_end():
     nothing = counted(np.random.default_rng(0), 0)
     for mode in ("canary", "shadow", "bandit"):
-        look = canary.judge(RULE, nothing, nothing, mode, looks=LOOKS, last=False)
+        look = canary_rule.judge(RULE, nothing, nothing, mode, looks=LOOKS, last=False)
         assert look.decision == "wait"
-        look = canary.judge(RULE, nothing, nothing, mode, looks=LOOKS, last=True)
+        look = canary_rule.judge(RULE, nothing, nothing, mode, looks=LOOKS, last=True)
         assert look.decision == "roll back"
 
 
 def test_what_several_servers_counted_is_summed():
     generator = np.random.default_rng(3)
     parts = [counted(generator, 100), counted(generator, 50), counted(generator, 1)]
-    total = canary.total(parts)
+    total = canary_rule.total(parts)
     assert total["predictions"] == sum(part["predictions"] for part in parts)
     assert sum(total["latency"]["counts"]) == total["predictions"]
     assert total["latency"]["bounds"] == LATENCY
-    assert canary.total(parts[:1]) == parts[0]
+    assert canary_rule.total(parts[:1]) == parts[0]
 
 
 @pytest.mark.parametrize("pair", [((8, 10), (4, 10)), ((0, 0), (0, 0)), ((95, 100), (9000, 9500))])
@@ -158,13 +160,13 @@ def test_posterior_probability_equals_a_simulation(pair, margin):
     generator = np.random.default_rng(1)
     drawn = [generator.beta(k + 1, n - k + 1, 400_000) for k, n in pair]
     expected = (drawn[1] < drawn[0] - margin).mean()
-    assert canary.probability_lower(*pair, margin) == pytest.approx(expected, abs=0.004)
+    assert canary_rule.probability_lower(*pair, margin) == pytest.approx(expected, abs=0.004)
 
 
 def test_share_interval_is_that_of_clopper_and_pearson():
     for count, of in [(0, 10), (3, 10), (10, 10), (7, 5000)]:
         exact = scipy_stats.binomtest(count, of).proportion_ci(0.9, "exact")
-        assert canary.share_interval(count, of, 0.05) == pytest.approx((exact.low, exact.high))
+        assert canary_rule.share_interval(count, of, 0.05) == pytest.approx((exact.low, exact.high))
 
 
 def labels(right: int, wrong: int) -> dict[str, int]:
@@ -172,11 +174,11 @@ def labels(right: int, wrong: int) -> dict[str, int]:
 
 
 def test_a_bandit_moves_no_share_before_labels_and_never_all():
-    assert canary.thompson_share(labels(0, 0), labels(0, 0)) is None
-    assert canary.thompson_share(labels(50, 50), labels(9, 0)) is None
-    assert canary.thompson_share(labels(10, 10), labels(10, 10)) == pytest.approx(0.5)
-    assert canary.thompson_share(labels(0, 500), labels(500, 0)) == 0.99
-    assert canary.thompson_share(labels(500, 0), labels(0, 500)) == 0.01
+    assert canary_rule.thompson_share(labels(0, 0), labels(0, 0)) is None
+    assert canary_rule.thompson_share(labels(50, 50), labels(9, 0)) is None
+    assert canary_rule.thompson_share(labels(10, 10), labels(10, 10)) == pytest.approx(0.5)
+    assert canary_rule.thompson_share(labels(0, 500), labels(500, 0)) == 0.99
+    assert canary_rule.thompson_share(labels(500, 0), labels(0, 500)) == 0.01
 
 
 @pytest.mark.parametrize(("champion", "challenger"), [(0.6, 0.9), (0.9, 0.6)])
@@ -190,8 +192,8 @@ def test_a_bandit_goes_to_the_better(champion, challenger):
             second = int(generator.binomial(30, share))
             for place, (n, right) in enumerate([(30 - second, champion), (second, challenger)]):
                 hits = int(generator.binomial(n, right))
-                given[place] = canary.total([given[place], labels(hits, n - hits)])
-            share = canary.thompson_share(*given) or share
+                given[place] = canary_rule.total([given[place], labels(hits, n - hits)])
+            share = canary_rule.thompson_share(*given) or share
         ends.append(share)
     better = np.array(ends) if challenger > champion else 1 - np.array(ends)
     assert np.median(better) > 0.95
@@ -203,5 +205,5 @@ def test_a_bandit_promotes_by_labels():
     champion = counted(generator, 5000, precision=0.7)
     for precision, decision in [(0.9, "promote"), (0.65, "roll back")]:
         challenger = counted(generator, 5000, precision=precision)
-        verdict = canary.judge(RULE, champion, challenger, "bandit", looks=1, last=True)
+        verdict = canary_rule.judge(RULE, champion, challenger, "bandit", looks=1, last=True)
         assert verdict.decision == decision, verdict.reason

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 from tests.fixtures.chart import CHART, HELM, ROOT, helm
 
 STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary", "drift", "backtest", "labels")
@@ -194,9 +194,9 @@ def test_the_name_that_deploy_asks_resolves_to_all_replicas(chart: Path):
 
 
 def test_a_contract_of_ones_own(chart: Path):
-    manifests = template(chart, f"--set-file=sensors={ROOT / 'include/sensors.toml'}")
+    manifests = template(chart, f"--set-file=sensors={Settings.shipped_sensors / 'plant.toml'}")
     text = one(manifests, "ConfigMap", "breezeway-sensors")["data"]["sensors.toml"]
-    assert text.strip() == (ROOT / "include" / "sensors.toml").read_text().strip()
+    assert text.strip() == (Settings.shipped_sensors / "plant.toml").read_text().strip()
     settings = one(manifests, "ConfigMap", "breezeway-settings")["data"]
     assert settings["BREEZEWAY_SENSORS"] == "/etc/breezeway/sensors.toml"
     for pod in pod_templates(manifests).values():

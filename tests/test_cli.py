@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from breezeway import cli
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 
 
 def breezeway(*words: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
-from breezeway import columnar
-from breezeway.columnar import PayloadParser
-from breezeway.contract import Contract, Violation
+from breezeway.contract.contract import Contract, Violation
+from breezeway.preprocessing import payloads as payloads_module
+from breezeway.preprocessing.payloads import PayloadParser
 
 ARABIC_ONE = "\N{ARABIC-INDIC DIGIT ONE}"
 
@@ -210,7 +210,7 @@ def test_the_fast_way_is_taken_for_good_rows(pairs, monkeypatch):
         raise AssertionError(f"the slow way was taken for {payload!r}")
 
     monkeypatch.setattr(Contract, "parse", refuse)
-    monkeypatch.setattr(columnar, "FINGERPRINT_PAIRS", pairs)
+    monkeypatch.setattr(payloads_module, "FINGERPRINT_PAIRS", pairs)
     rows = [
         BASE,
         BASE.replace("1.5", "null").replace('"x"', "null"),

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from breezeway.contract import Contract, Violation, load_contract
-from breezeway.errors import DataError
+from breezeway.contract.contract import Contract, Violation, load_contract
+from breezeway.core.errors import DataError
+from breezeway.core.settings import Settings
 
 INCLUDE = Path(__file__).parents[1] / "include"
-PLANT = (INCLUDE / "sensors.toml").read_text(encoding="utf-8")
+PLANT = (Settings.shipped_sensors / "plant.toml").read_text(encoding="utf-8")
 
 GOOD = (
     '{"env":{"temperature":60.5,"pressure":null},"rotational_speed":1500,'
@@ -22,9 +23,9 @@ def contract() -> Contract:
     return Contract.from_text(PLANT, "sensors.toml")
 
 
-@pytest.mark.parametrize("file", ["sensors.toml", "sensors/skab.toml", "sensors/ai4i.toml"])
+@pytest.mark.parametrize("file", ["plant.toml", "skab.toml", "ai4i.toml"])
 def test_shipped_contracts_are_valid(file):
-    contract = load_contract(INCLUDE / file)
+    contract = load_contract(Settings.shipped_sensors / file)
     assert contract.feature_names
 
 

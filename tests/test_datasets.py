@@ -16,11 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from breezeway import datasets, objects
-from breezeway.errors import BreezewayError, DataError, ServiceUnavailable, TryAgain, UsageError
-from breezeway.objects import object_path
-from breezeway.settings import Settings
-from breezeway.workspace import Workspace, exclusive
+from breezeway.core.errors import (
+    BreezewayError,
+    DataError,
+    ServiceUnavailable,
+    TryAgain,
+    UsageError,
+)
+from breezeway.core.settings import Settings
+from breezeway.datasets import dvc_objects, versions
+from breezeway.datasets.dvc_objects import object_path
+from breezeway.datasets.workspace import Workspace, exclusive
 from tests.fixtures.mlflow import DIE_WITH_PARENT
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -62,7 +68,7 @@ def log(settings: Settings, *arguments: str) -> list[str]:
 @pytest.fixture(scope="session")
 def published_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("published") / "a home"
-    datasets.publish(Settings(home=home), make_folder(home / "source"), "v1", "First")
+    versions.publish(Settings(home=home), make_folder(home / "source"), "v1", "First")
     return home
 
 
@@ -121,11 +127,11 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_opens_what_was_published(published: Settings) -> None:
-    version = datasets.open_dataset(published, "v1")
+    version = versions.open_dataset(published, "v1")
 
     source = published.root / "source"
-    assert datasets.file_hashes(version.folder) == datasets.file_hashes(source)
-    assert version.hash == datasets.folder_hash(datasets.file_hashes(source))
+    assert versions.file_hashes(version.folder) == versions.file_hashes(source)
+    assert version.hash == versions.folder_hash(versions.file_hashes(source))
     assert version.manifest == json.loads((source / "manifest.json").read_text())
     assert (version.tag, version.message, version.params_tag) == ("v1", "First", None)
     assert os.listdir(published.work) == []
@@ -142,7 +148,7 @@ def test_anyone_can_read_it_with_git_and_dvc_alone(published: Settings, tmp_path
         subprocess.run(
             [sys.executable, "-m", "dvc", *arguments], cwd=clone, env=environment, check=True
         )
-    assert datasets.file_hashes(clone / "data") == datasets.file_hashes(published.root / "source")
+    assert versions.file_hashes(clone / "data") == versions.file_hashes(published.root / "source")
 
 
 def test_dvc_itself_would_write_the_same(empty: Settings, tmp_path: Path) -> None:
@@ -151,7 +157,7 @@ def test_dvc_itself_would_write_the_same(empty: Settings, tmp_path: Path) -> Non
     (folder / "é ü" / "*.txt").write_text("odd")
     (folder / "again.parquet").write_bytes((folder / PART).read_bytes())
     (folder / "empty").touch()
-    datasets.publish(empty, folder, "v1")
+    versions.publish(empty, folder, "v1")
 
     environment = {**os.environ, "DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
     (tmp_path / "dvc").mkdir()
@@ -162,9 +168,9 @@ def test_dvc_itself_would_write_the_same(empty: Settings, tmp_path: Path) -> Non
 
     command = ["git", "--git-dir", empty.repository_address, "show", "v1:data.dvc"]
     assert subprocess.check_output(command) == (tmp_path / "dvc" / "data.dvc").read_bytes()
-    theirs = datasets.file_hashes(tmp_path / "dvc" / ".dvc" / "cache" / "files")
-    assert datasets.file_hashes(empty.dvc_cache / "files") == theirs
-    assert datasets.file_hashes(Path(empty.remote_address)) == {
+    theirs = versions.file_hashes(tmp_path / "dvc" / ".dvc" / "cache" / "files")
+    assert versions.file_hashes(empty.dvc_cache / "files") == theirs
+    assert versions.file_hashes(Path(empty.remote_address)) == {
         f"files/{name}": hash for name, hash in theirs.items()
     }
     modes = {path.stat().st_mode & 0o777 for path in files_of(empty.dvc_cache)}
@@ -178,40 +184,40 @@ def test_an_s3_remote(
     with monkeypatch.context() as environment:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         with pytest.raises(ServiceUnavailable, match="takes no data"):
-            datasets.publish(settings, make_folder(tmp_path / "folder"), "v1")
-    assert not datasets.tag_exists(settings, "v1")
+            versions.publish(settings, make_folder(tmp_path / "folder"), "v1")
+    assert not versions.tag_exists(settings, "v1")
 
-    datasets.publish(settings, tmp_path / "folder", "v1")
+    versions.publish(settings, tmp_path / "folder", "v1")
     forget(settings)
-    opened = datasets.open_dataset(settings, "v1")
-    assert datasets.file_hashes(opened.folder) == datasets.file_hashes(tmp_path / "folder")
+    opened = versions.open_dataset(settings, "v1")
+    assert versions.file_hashes(opened.folder) == versions.file_hashes(tmp_path / "folder")
 
 
 def test_the_folder_stays_as_it_was(empty: Settings, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "folder")
     before = {path: (path.stat()[:7], path.stat().st_mtime_ns) for path in files_of(folder)}
-    datasets.publish(empty, folder, "v1")
+    versions.publish(empty, folder, "v1")
     assert before == {path: (path.stat()[:7], path.stat().st_mtime_ns) for path in files_of(folder)}
     (folder / PART).write_bytes(b"other")
-    assert datasets.open_dataset(empty, "v1").folder.joinpath(PART).stat().st_size == 50_000
+    assert versions.open_dataset(empty, "v1").folder.joinpath(PART).stat().st_size == 50_000
 
 
 def test_versions_share_their_files(empty: Settings, tmp_path: Path) -> None:
     for seed in (1, 2):
-        datasets.publish(empty, make_folder(tmp_path / str(seed), seed), f"v{seed}")
-    first, second = (datasets.open_dataset(empty, tag).folder for tag in ("v1", "v2"))
+        versions.publish(empty, make_folder(tmp_path / str(seed), seed), f"v{seed}")
+    first, second = (versions.open_dataset(empty, tag).folder for tag in ("v1", "v2"))
     assert (first / PART).samefile(second / PART)
 
 
 def test_same_content_under_the_same_tag_does_nothing(published: Settings) -> None:
-    before = datasets.find_version(published, "v1")
-    assert datasets.publish(published, published.root / "source", "v1") == before
+    before = versions.find_version(published, "v1")
+    assert versions.publish(published, published.root / "source", "v1") == before
     assert log(published, "main") == ["First"]
 
 
 def test_other_content_under_the_same_tag_is_refused(published: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'v1' stands for other data already \(10 rows"):
-        datasets.publish(published, make_folder(tmp_path / "other", seed=2), "v1")
+        versions.publish(published, make_folder(tmp_path / "other", seed=2), "v1")
     assert log(published, "main") == ["First"]
 
 
@@ -229,24 +235,24 @@ def test_git_itself_refuses_to_move_or_delete(published: Settings, tmp_path: Pat
 @pytest.mark.parametrize("tag", ["", "-x", "a b", "a/b", "a..b", "x.lock", "v1-params-1", "é"])
 def test_illegal_tag(empty: Settings, tmp_path: Path, tag: str) -> None:
     with pytest.raises(UsageError, match="is no dataset tag"):
-        datasets.publish(empty, make_folder(tmp_path / "folder"), tag)
+        versions.publish(empty, make_folder(tmp_path / "folder"), tag)
 
 
 def test_nothing_to_publish(empty: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no file"):
-        datasets.publish(empty, tmp_path / "absent", "v1")
+        versions.publish(empty, tmp_path / "absent", "v1")
 
 
 def test_unknown_tag_names_the_nearest(published: Settings) -> None:
     with pytest.raises(UsageError, match="no dataset tag 'v2'; there are, for example: v1"):
-        datasets.open_dataset(published, "v2")
+        versions.open_dataset(published, "v2")
 
 
 def test_before_anything_is_published(empty: Settings) -> None:
-    assert datasets.versions(empty) == []
-    assert not datasets.tag_exists(empty, "v1")
+    assert versions.list_versions(empty) == []
+    assert not versions.tag_exists(empty, "v1")
     with pytest.raises(UsageError, match="nothing has been published yet"):
-        datasets.open_dataset(empty, "v1")
+        versions.open_dataset(empty, "v1")
 
 
 def test_looking_is_fast_and_light(published: Settings) -> None:
@@ -259,7 +265,7 @@ def test_looking_is_fast_and_light(published: Settings) -> None:
     environment = {
         **os.environ,
         "BREEZEWAY_HOME": str(published.root),
-        "PYTHONPATH": str(Path(datasets.__file__).parents[1]),
+        "PYTHONPATH": str(Path(versions.__file__).parents[2]),
     }
     output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert output.strip() == "[]"
@@ -269,35 +275,35 @@ def test_looking_is_fast_and_light(published: Settings) -> None:
 
 
 def test_flipped_byte_in_the_remote(published: Settings) -> None:
-    files = datasets.file_hashes(published.root / "source")
+    files = versions.file_hashes(published.root / "source")
     forget(published)
     flip_byte(object_path(Path(published.remote_address), files[PART]))
     with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
-        datasets.open_dataset(published, "v1")
+        versions.open_dataset(published, "v1")
     assert not (published.root / "datasets").exists()
 
 
 def test_flipped_byte_in_the_cache_is_repaired_from_the_remote(published: Settings) -> None:
-    home = datasets.open_dataset(published, "v1").folder
-    files = datasets.file_hashes(home)
+    home = versions.open_dataset(published, "v1").folder
+    files = versions.file_hashes(home)
     (home / "stray").touch()
     flip_byte(home / PART)
     flip_byte(object_path(published.dvc_cache, files[PART]))
-    assert datasets.file_hashes(home) != files
+    assert versions.file_hashes(home) != files
 
-    assert datasets.file_hashes(datasets.open_dataset(published, "v1").folder) == files
+    assert versions.file_hashes(versions.open_dataset(published, "v1").folder) == files
 
 
 def test_flipped_byte_in_the_cache_is_not_published(published: Settings, tmp_path: Path) -> None:
     other = make_folder(tmp_path / "other", seed=2)
-    part = datasets.file_hashes(other)[PART]
+    part = versions.file_hashes(other)[PART]
     flip_byte(object_path(published.dvc_cache, part))
     flip_byte(object_path(Path(published.remote_address), part))
 
-    datasets.publish(published, other, "v2")
+    versions.publish(published, other, "v2")
     forget(published)
-    folder = datasets.open_dataset(published, "v2").folder
-    assert datasets.file_hashes(folder) == datasets.file_hashes(other)
+    folder = versions.open_dataset(published, "v2").folder
+    assert versions.file_hashes(folder) == versions.file_hashes(other)
 
 
 @pytest.mark.parametrize("change", ["other bytes", "one more", "one less"])
@@ -305,7 +311,7 @@ def test_a_folder_that_changes_meanwhile_is_refused(
     empty: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     folder = make_folder(tmp_path / "folder")
-    keep = objects._keep
+    keep = dvc_objects._keep
 
     def keep_too_late(*arguments: object) -> None:
         if change == "other bytes":
@@ -316,10 +322,10 @@ def test_a_folder_that_changes_meanwhile_is_refused(
             (folder / PART).unlink(missing_ok=True)
         keep(*arguments)
 
-    monkeypatch.setattr(objects, "_keep", keep_too_late)
+    monkeypatch.setattr(dvc_objects, "_keep", keep_too_late)
     with pytest.raises(DataError, match="while it was being published"):
-        datasets.publish(empty, folder, "v1")
-    assert datasets.versions(empty) == []
+        versions.publish(empty, folder, "v1")
+    assert versions.list_versions(empty) == []
     assert os.listdir(empty.work) == []
 
 
@@ -327,20 +333,20 @@ def test_a_remote_that_keeps_other_bytes_is_found(
     empty: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_folder(tmp_path / "folder")
-    copy = objects._copy
+    copy = dvc_objects._copy
 
-    def copy_badly(source: Path, copies: list[Path]) -> objects.Content:
+    def copy_badly(source: Path, copies: list[Path]) -> dvc_objects.Content:
         content = copy(source, copies)
         flip_byte(copies[-1])
         return content
 
     with monkeypatch.context() as bad:
-        bad.setattr(objects, "_copy", copy_badly)
+        bad.setattr(dvc_objects, "_copy", copy_badly)
         with pytest.raises(ServiceUnavailable, match=r"dvc-remote/.* does not hold what was writt"):
-            datasets.publish(empty, folder, "v1")
-    assert datasets.versions(empty) == []
+            versions.publish(empty, folder, "v1")
+    assert versions.list_versions(empty) == []
     assert files_of(Path(empty.remote_address)) == []
-    datasets.publish(empty, folder, "v1")
+    versions.publish(empty, folder, "v1")
 
 
 # Stores that are away
@@ -353,9 +359,9 @@ def test_repository_away(empty: Settings, tmp_path: Path) -> None:
         for address in (url, str(tmp_path / "unmounted" / "datasets.git")):
             settings = empty.model_copy(update={"dataset_repository": address})
             calls: list[Callable[[], object]] = [
-                lambda s=settings: datasets.tag_exists(s, "v1"),
-                lambda s=settings: datasets.open_dataset(s, "v1"),
-                lambda s=settings: datasets.publish(s, Path(__file__).parent / "fixtures", "v1"),
+                lambda s=settings: versions.tag_exists(s, "v1"),
+                lambda s=settings: versions.open_dataset(s, "v1"),
+                lambda s=settings: versions.publish(s, Path(__file__).parent / "fixtures", "v1"),
             ]
             for call in calls:
                 with pytest.raises(ServiceUnavailable, match="The dataset repository"):
@@ -366,12 +372,12 @@ def test_remote_away(published: Settings, tmp_path: Path) -> None:
     forget(published)
     Path(published.remote_address).rename(tmp_path / "away")
     with pytest.raises(ServiceUnavailable, match=r"The dataset remote .* is not there"):
-        datasets.open_dataset(published, "v1")
+        versions.open_dataset(published, "v1")
 
     unmounted = published.model_copy(update={"dataset_remote": str(tmp_path / "no" / "remote")})
     with pytest.raises(ServiceUnavailable, match=r"The dataset remote .* is not there"):
-        datasets.publish(unmounted, make_folder(tmp_path / "other", seed=2), "v2")
-    assert not datasets.tag_exists(published, "v2")
+        versions.publish(unmounted, make_folder(tmp_path / "other", seed=2), "v2")
+    assert not versions.tag_exists(published, "v2")
 
 
 @pytest.fixture
@@ -398,25 +404,25 @@ def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
 
     for settings in (here, remote):
         with pytest.raises(ServiceUnavailable, match=r"[Nn]o space is left"):
-            datasets.publish(settings, source, "v1")
-        assert datasets.versions(settings) == []
+            versions.publish(settings, source, "v1")
+        assert versions.list_versions(settings) == []
 
     ballast.unlink()
     shutil.rmtree(here.root)
-    datasets.publish(remote, source, "v1")
+    versions.publish(remote, source, "v1")
     forget(remote)
-    assert datasets.open_dataset(remote, "v1").tag == "v1"
+    assert versions.open_dataset(remote, "v1").tag == "v1"
 
 
 # More than one at a time
 
 
 def publish_in_process(settings: Settings, folder: Path, tag: str) -> str:
-    return datasets.publish(settings, folder, tag).commit
+    return versions.publish(settings, folder, tag).commit
 
 
 def open_in_process(settings: Settings, tag: str) -> dict[str, str]:
-    return datasets.file_hashes(datasets.open_dataset(settings, tag).folder)
+    return versions.file_hashes(versions.open_dataset(settings, tag).folder)
 
 
 def test_two_publish_at_once_and_both_succeed(empty: Settings, tmp_path: Path) -> None:
@@ -429,14 +435,14 @@ def test_two_publish_at_once_and_both_succeed(empty: Settings, tmp_path: Path) -
         commits = [job.result() for job in jobs]
     assert commits[0] == commits[2] != commits[1]
     assert sorted(log(empty, "main")) == ["Dataset v1", "Dataset v2"]
-    assert [entry.tag for entry in datasets.versions(empty)] == ["v1", "v2"]
+    assert [entry.tag for entry in versions.list_versions(empty)] == ["v1", "v2"]
 
 
 def test_several_open_at_once_on_a_new_machine(published: Settings) -> None:
     forget(published)
     with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
         opened = list(pool.map(open_in_process, [published] * 3, ["v1"] * 3))
-    assert opened == [datasets.file_hashes(published.root / "source")] * 3
+    assert opened == [versions.file_hashes(published.root / "source")] * 3
 
 
 def test_a_publisher_on_another_host_was_faster(
@@ -451,15 +457,15 @@ def test_a_publisher_on_another_host_was_faster(
 
     def push_after_the_other(space: Workspace, *names: str) -> bool:
         monkeypatch.setattr(Workspace, "push", push)
-        datasets.publish(elsewhere, make_folder(tmp_path / "other", seed=2), "v2")
+        versions.publish(elsewhere, make_folder(tmp_path / "other", seed=2), "v2")
         return push(space, *names)
 
     monkeypatch.setattr(Workspace, "push", push_after_the_other)
-    datasets.publish(published, make_folder(tmp_path / "mine", seed=3), "v3")
+    versions.publish(published, make_folder(tmp_path / "mine", seed=3), "v3")
 
     assert log(published, "main") == ["Dataset v3", "Dataset v2", "First"]
-    assert datasets.find_version(published, "v3").manifest["rows"] == 30
-    assert datasets.find_version(published, "v2").manifest["rows"] == 20
+    assert versions.find_version(published, "v3").manifest["rows"] == 30
+    assert versions.find_version(published, "v2").manifest["rows"] == 20
 
 
 def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) -> None:
@@ -470,7 +476,7 @@ def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) 
         "with exclusive(Settings(home=Path(sys.argv[1])), 'datasets'):\n"
         "    print(flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(datasets.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(versions.__file__).parents[2])}
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(published.root)],
         env=environment,
@@ -479,7 +485,7 @@ def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) 
     try:
         holder.stdout.readline()
         with pytest.raises(TryAgain, match=r"held 'datasets' for 0\.2 s"):
-            datasets.publish(impatient, published.root / "source", "v1")
+            versions.publish(impatient, published.root / "source", "v1")
     finally:
         holder.kill()
         holder.wait()
@@ -511,7 +517,7 @@ def test_killed_while_publishing_then_run_again(
     empty: Settings, tmp_path: Path, point: Callable[[Settings, Path], bool]
 ) -> None:
     folder = make_folder(tmp_path / "folder", part_bytes=20_000_000)
-    content = datasets.folder_hash(datasets.file_hashes(folder))
+    content = versions.folder_hash(versions.file_hashes(folder))
     listing = object_path(Path(), content)
     code = (
         "import sys; from pathlib import Path; from breezeway import datasets\n"
@@ -520,7 +526,7 @@ def test_killed_while_publishing_then_run_again(
     )
     publisher = subprocess.Popen(
         [sys.executable, "-c", code, str(empty.root), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(Path(datasets.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(versions.__file__).parents[2])},
         start_new_session=True,
     )
     while not point(empty, listing) and publisher.poll() is None:
@@ -533,8 +539,8 @@ def test_killed_while_publishing_then_run_again(
     for aside in left:
         os.utime(aside, (0, 0))  # days ago
 
-    datasets.publish(empty, folder, "v1")
-    opened = datasets.open_dataset(empty, "v1")
+    versions.publish(empty, folder, "v1")
+    opened = versions.open_dataset(empty, "v1")
     assert opened.hash == content
     assert log(empty, "main") == ["Dataset v1"]
     assert list(empty.work.iterdir()) == []
@@ -546,7 +552,7 @@ def test_killed_while_git_moved_a_ref(published: Settings, tmp_path: Path) -> No
     lock.touch()
     os.utime(lock, (time.time() - 3600,) * 2)
     (published.root / "params.json").write_text("{}")
-    datasets.publish(published, make_folder(tmp_path / "other", seed=2), "v2")
+    versions.publish(published, make_folder(tmp_path / "other", seed=2), "v2")
     assert not lock.exists()
 
 
@@ -562,32 +568,32 @@ def write_params(folder: Path, depth: int) -> Path:
 
 
 def test_parameters_are_a_commit_on_their_data(published: Settings, tmp_path: Path) -> None:
-    first = datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
-    second = datasets.publish_params(published, write_params(tmp_path / "w", 4), "v1")
-    again = datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+    first = versions.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+    second = versions.publish_params(published, write_params(tmp_path / "w", 4), "v1")
+    again = versions.publish_params(published, write_params(tmp_path / "w", 3), "v1")
 
     assert (first.params_tag, second.params_tag) == ("v1-params-1", "v1-params-2")
     assert again == first
-    assert first.tag == "v1" and first.commit == datasets.find_version(published, "v1").commit
+    assert first.tag == "v1" and first.commit == versions.find_version(published, "v1").commit
     assert log(published, "v1-params-2") == ["Parameters v1-params-2", "First"]
     assert log(published, "main") == ["First"]
     command = ["git", "--git-dir", published.repository_address, "ls-tree", "--name-only"]
     names = subprocess.check_output([*command, "v1-params-1"], text=True).split()
     assert {"params.json", "tuning.png", "data.dvc"} <= set(names) and "notes.txt" not in names
 
-    assert datasets.open_dataset(published, "v1").params == {"params": {"max_depth": 4}}
-    older = datasets.open_dataset(published, "v1-params-1")
+    assert versions.open_dataset(published, "v1").params == {"params": {"max_depth": 4}}
+    older = versions.open_dataset(published, "v1-params-1")
     assert older.params == {"params": {"max_depth": 3}} and older.tag == "v1"
     assert older.params_commit == first.params_commit
-    assert datasets.tag_exists(published, "v1-params-2")
-    [entry] = datasets.versions(published)
+    assert versions.tag_exists(published, "v1-params-2")
+    [entry] = versions.list_versions(published)
     assert entry.params_tags == ("v1-params-1", "v1-params-2")
 
 
 def test_two_publish_parameters_at_once(published: Settings, tmp_path: Path) -> None:
     folders = [write_params(tmp_path / str(depth), depth) for depth in (3, 4, 3)]
     with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
-        found = list(pool.map(datasets.publish_params, [published] * 3, folders, ["v1"] * 3))
+        found = list(pool.map(versions.publish_params, [published] * 3, folders, ["v1"] * 3))
     assert found[0].params_tag == found[2].params_tag != found[1].params_tag
     assert [version.params["params"]["max_depth"] for version in found] == [3, 4, 3]
 
@@ -607,16 +613,16 @@ def test_parameters_refused(
     if content is not None:
         (tmp_path / "params.json").write_text(content)
     with pytest.raises(error):
-        datasets.publish_params(published, tmp_path, tag)
+        versions.publish_params(published, tmp_path, tag)
 
 
 def test_the_tenth_parameters_follow_the_ninth(published: Settings, tmp_path: Path) -> None:
     for number in (9, 10):
         command = ["git", "--git-dir", published.repository_address, "tag"]
         subprocess.run([*command, f"v1-params-{number}", "v1"], check=True)
-    version = datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+    version = versions.publish_params(published, write_params(tmp_path / "w", 3), "v1")
     assert version.params_tag == "v1-params-11"
-    assert datasets.find_version(published, "v1").params_tag == "v1-params-11"
+    assert versions.find_version(published, "v1").params_tag == "v1-params-11"
 
 
 def test_by_no_ones_configuration_but_ours(
@@ -633,13 +639,13 @@ def test_by_no_ones_configuration_but_ours(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GIT_DIR", str(tmp_path))
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Someone")
-    datasets.publish_params(published, write_params(tmp_path / "w", 3), "v1")
+    versions.publish_params(published, write_params(tmp_path / "w", 3), "v1")
     monkeypatch.delenv("GIT_DIR")
     assert log(published, "-1", "--format=%an %ae", "v1-params-1") == [
         "Breezeway breezeway@localhost"
     ]
     monkeypatch.delenv("HOME")
-    assert datasets.publish_params(published, write_params(tmp_path / "w", 4), "v1").params_tag
+    assert versions.publish_params(published, write_params(tmp_path / "w", 4), "v1").params_tag
 
 
 def test_a_tag_that_is_no_version(published: Settings, tmp_path: Path) -> None:
@@ -654,4 +660,4 @@ def test_a_tag_that_is_no_version(published: Settings, tmp_path: Path) -> None:
     ):
         subprocess.run(command, check=True)
     with pytest.raises(DataError, match="'by-hand' is not that of a dataset version"):
-        datasets.open_dataset(published, "by-hand")
+        versions.open_dataset(published, "by-hand")

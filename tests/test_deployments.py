@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from breezeway import deployments
-from breezeway.deployments import Challenger, Deployment, DeploymentStore, Pointer
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
+from breezeway.deployment import store as store_module
+from breezeway.deployment.store import Challenger, Deployment, DeploymentStore, Pointer
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_old_deployments_go_but_not_those_that_the_pointer_names(store, content)
     store.point(pointers[-1].model_copy(update={"previous": first}))
     store.prune("pump")
     left = {path.parent.name for path in store.folder.glob("pump/*/deployment.json")}
-    kept = range(9 - deployments.KEPT_DEPLOYMENTS, 9)
+    kept = range(9 - store_module.KEPT_DEPLOYMENTS, 9)
     assert left == {"1-abc", *(f"{number}-abc" for number in kept)}
 
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_kept_leaves_what_was(store, content, tmp_path, monkeypat
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(deployments.shutil, "copytree", full)
+    monkeypatch.setattr(store_module.shutil, "copytree", full)
     with pytest.raises(OSError, match="No space left"):
         copy.keep(store, store.add(content, record(2)))
     assert copy.pointer("pump") == first

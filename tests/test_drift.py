@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from breezeway import drift
+from breezeway.drift import decision
 
 DEVICES = [f"press-{number}" for number in range(8)]
 
@@ -15,7 +15,7 @@ def plant(days: int, seed: int, change=lambda device, value: value, first_day: i
     parts = []
     for number, device in enumerate(DEVICES):
         for day in range(first_day, first_day + days):
-            time = np.arange(144) * 600_000_000 + day * drift.DAY
+            time = np.arange(144) * 600_000_000 + day * decision.DAY
             wander = np.cumsum(generator.normal(0, 0.3, 144))  # neighbours are alike
             value = change(device, number + generator.normal(0, 0.5) + wander)
             stamps = pa.array(time).cast(pa.timestamp("us", "UTC"))
@@ -26,9 +26,11 @@ def plant(days: int, seed: int, change=lambda device, value: value, first_day: i
 def found(current: pa.Table, reference: pa.Table | None = None, by_device: bool = False) -> set:
     reference = reference or plant(14, seed=0)
     time = reference["time"].cast(pa.int64()).to_numpy()
-    unit = drift.unit_length(int(time.min()), int(time.max()))
-    old, new = (drift.Hours(table.to_reader(), ["value"], unit) for table in (reference, current))
-    (findings,) = drift.find_drift(old, new, false_discovery_rate=0.02, by_device=by_device)
+    unit = decision.unit_length(int(time.min()), int(time.max()))
+    old, new = (
+        decision.Hours(table.to_reader(), ["value"], unit) for table in (reference, current)
+    )
+    (findings,) = decision.find_drift(old, new, false_discovery_rate=0.02, by_device=by_device)
     return {(finding.device, finding.change) for finding in findings}
 
 
@@ -92,7 +94,7 @@ def test_too_short_a_reference_finds_nothing():
 
 
 def test_a_finding_reads_as_a_sentence():
-    finding = drift.Finding("oil", "press-3", "level", 1.5, 1e-6)
+    finding = decision.Finding("oil", "press-3", "level", 1.5, 1e-6)
     assert str(finding) == "oil of press-3 is +1.50 standard deviations from its level (p = 1e-06)"
 
 
@@ -110,9 +112,9 @@ def season(days: int, seed: int, first_day: int = 0, devices: int = 6) -> np.nda
     return level + course + own + generator.normal(0, 0.5, (devices, len(moment)))
 
 
-def hours(values: np.ndarray, first_day: int = 0) -> drift.Hours:
+def hours(values: np.ndarray, first_day: int = 0) -> decision.Hours:
     devices, readings = values.shape
-    time = first_day * drift.DAY + np.arange(readings) * (drift.DAY // 48)
+    time = first_day * decision.DAY + np.arange(readings) * (decision.DAY // 48)
     table = pa.table(
         {
             "device": np.repeat([f"press-{number}" for number in range(devices)], readings),
@@ -120,21 +122,21 @@ def hours(values: np.ndarray, first_day: int = 0) -> drift.Hours:
             "value": values.ravel(),
         }
     )
-    return drift.Hours(table.to_reader(max_chunksize=1000), ["value"])
+    return decision.Hours(table.to_reader(max_chunksize=1000), ["value"])
 
 
 REFERENCE_DAYS = 28
-RATE = 0.5 / drift.MONTH_DAYS
+RATE = 0.5 / decision.MONTH_DAYS
 
 
 @pytest.fixture(scope="module")
-def weeks() -> drift.Hours:
+def weeks() -> decision.Hours:
     return hours(season(REFERENCE_DAYS, seed=0))
 
 
-def nights_of(weeks: drift.Hours, values: np.ndarray, **options) -> list[list[drift.Finding]]:
+def nights_of(weeks: decision.Hours, values: np.ndarray, **options) -> list[list[decision.Finding]]:
     new = hours(values, REFERENCE_DAYS)
-    return drift.find_drift(weeks, new, false_discovery_rate=RATE, nights=3, **options)
+    return decision.find_drift(weeks, new, false_discovery_rate=RATE, nights=3, **options)
 
 
 def new_days(days: int, seed: int = 1) -> np.ndarray:
@@ -146,7 +148,7 @@ def test_weekends_and_nights_are_no_drift(weeks):
     found = nights_of(weeks, new_days(28))
     assert len(found) == 28
     assert sum(map(bool, found)) <= 1
-    replayed = drift.replay(weeks, false_discovery_rate=RATE, nights=3)
+    replayed = decision.replay(weeks, false_discovery_rate=RATE, nights=3)
     assert len(replayed) == REFERENCE_DAYS
     assert sum(map(bool, replayed)) <= 1
 
@@ -185,7 +187,7 @@ def test_columns_of_a_device_at_fault_are_left_out(weeks):
     values = new_days(2)
     values[0] = 5.0
     assert {f.device for night in nights_of(weeks, values) for f in night} == {"press-0"}
-    faults = drift.sensor_faults(weeks, hours(values, REFERENCE_DAYS), REFERENCE_DAYS + 1)
+    faults = decision.sensor_faults(weeks, hours(values, REFERENCE_DAYS), REFERENCE_DAYS + 1)
     assert [(fault.device, fault.fault, fault.columns) for fault in faults] == []
     without = {("press-0", "value")}
     assert nights_of(weeks, values, without=without) == [[], []]
@@ -193,14 +195,14 @@ def test_columns_of_a_device_at_fault_are_left_out(weeks):
 
 def test_findings_are_confirmed_by_column_and_device():
     def finding(column, device, change="level"):
-        return drift.Finding(column, device, change, 1.0, 1e-6)
+        return decision.Finding(column, device, change, 1.0, 1e-6)
 
     before = [[finding("oil", "a")], [], [finding("oil", "a"), finding("oil", None)]]
     tonight = [finding("oil", "a", "spread"), finding("oil", None), finding("gas", "a")]
-    assert drift.confirmed([*before, tonight], 0) == tonight
-    assert drift.confirmed([*before, tonight], 1) == tonight[:2]
-    assert drift.confirmed([*before, tonight], 2) == tonight[:1]
-    assert drift.confirmed([*before, []], 0) == []
+    assert decision.confirmed([*before, tonight], 0) == tonight
+    assert decision.confirmed([*before, tonight], 1) == tonight[:2]
+    assert decision.confirmed([*before, tonight], 2) == tonight[:1]
+    assert decision.confirmed([*before, []], 0) == []
 
 
 def test_any_batch_size_and_what_is_not_finite():
@@ -209,7 +211,7 @@ def test_any_batch_size_and_what_is_not_finite():
     value = 1e9 + generator.normal(size=480)
     value[::7] = np.nan
     value[5] = np.inf
-    time = np.arange(480) * (drift.DAY // 48)
+    time = np.arange(480) * (decision.DAY // 48)
     table = pa.table(
         {
             "device": ["a"] * 480,
@@ -217,7 +219,7 @@ def test_any_batch_size_and_what_is_not_finite():
             "value": value,
         }
     )
-    cubes = [drift.Hours(table.to_reader(n), ["value"]).cube("value") for n in (7, 480)]
+    cubes = [decision.Hours(table.to_reader(n), ["value"]).cube("value") for n in (7, 480)]
     finite = np.where(np.isfinite(value), value, np.nan).reshape(1, 10, 24, 2)
     for cube in cubes:
         np.testing.assert_allclose(cube.level, np.nanmean(finite, axis=3))

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from breezeway import drift_report
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
+from breezeway.drift import report
 
 
 def rows(count: int, seed: int, shift: float = 0.0) -> pa.Table:
@@ -22,7 +22,7 @@ def rows(count: int, seed: int, shift: float = 0.0) -> pa.Table:
 
 
 def test_the_report_shows_the_columns_that_can_be_compared(tmp_path):
-    drift_report.report_drift(
+    report.report_drift(
         rows(2000, 1), rows(2000, 2, shift=1.0), ["calm", "moved", "absent"], tmp_path
     )
     metrics = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))["metrics"]
@@ -33,22 +33,22 @@ def test_the_report_shows_the_columns_that_can_be_compared(tmp_path):
 
 def test_nothing_to_compare(tmp_path):
     with pytest.raises(DataError, match="nothing to compare"):
-        drift_report.report_drift(rows(10, 1), rows(10, 2), ["absent"], tmp_path)
+        report.report_drift(rows(10, 1), rows(10, 2), ["absent"], tmp_path)
 
 
 def test_classification_report(tmp_path):
     generator = np.random.default_rng(0)
     label = (generator.random(500) < 0.2).astype(np.int8)
     score = np.clip(label * 0.4 + generator.random(500) * 0.6, 0, 1)
-    drift_report.report_classification(label, score, 0.5, tmp_path)
+    report.report_classification(label, score, 0.5, tmp_path)
     assert (tmp_path / "classification.html").stat().st_size > 100_000
     assert "Precision" in (tmp_path / "classification.json").read_text(encoding="utf-8")
 
 
 def test_a_sample_is_the_same_each_time():
     table = rows(20_000, 1).select(["calm", "moved"])
-    taken = drift_report.sample(table.to_batches(777), len(table))
-    assert taken.equals(drift_report.sample(table.to_batches(), len(table)))
-    assert len(taken) == drift_report.SAMPLE_ROWS
+    taken = report.sample(table.to_batches(777), len(table))
+    assert taken.equals(report.sample(table.to_batches(), len(table)))
+    assert len(taken) == report.SAMPLE_ROWS
     few = table.slice(0, 7)
-    assert drift_report.sample(few.to_batches(), len(few)).equals(few)
+    assert report.sample(few.to_batches(), len(few)).equals(few)

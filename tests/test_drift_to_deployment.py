@@ -4,18 +4,19 @@ retraining → a person's approval → promotion → deployment."""
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import pytest
 
-from breezeway import demo, registry, simulate
-from breezeway.contract import load_contract
-from breezeway.launcher import Platform
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import load_contract
+from breezeway.core.settings import Settings
+from breezeway.laptop import demo
+from breezeway.laptop.platform import Platform
+from breezeway.readings import simulate
+from breezeway.readings.store import RawStore
+from breezeway.tracking import champions
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -37,7 +38,7 @@ CHANGES = {
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform with a contract of its own, which the DAGs are made of."""
     home = tmp_path_factory.mktemp("drift") / "home"
-    text = (Path(__file__).parents[1] / "include" / "sensors.toml").read_text()
+    text = (Settings.shipped_sensors / "plant.toml").read_text()
     for line, instead in CHANGES.items():
         assert line in text
         text = text.replace(line, instead)
@@ -142,7 +143,7 @@ def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform)
         first, _ = demo.trigger(client, contract, steps=steps)
         airflow.approve(first)
         assert airflow.finish("training", first)["deploy"] == "success"
-        assert registry.champion(settings, "plant") == "1"
+        assert champions.champion(settings, "plant") == "1"
 
         fill(settings, len(DRIFTED), until=f"{TODAY}", drift=30.0)
         confirmed, states = airflow.check_night(DRIFTED[1])  # by the night before
@@ -170,8 +171,8 @@ def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform)
         assert airflow.retrainings() == [retraining]
         assert len(airflow.events()) == 1
 
-    assert registry.champion(settings, "plant") == "2"
-    kept = registry.tags(registry.find_version(settings, "plant", "2"))
+    assert champions.champion(settings, "plant") == "2"
+    kept = champions.tags(champions.find_version(settings, "plant", "2"))
     assert kept["breezeway.approved_by"] == "admin"
     answer = demo.predict(platform.url("serving"), "plant", contract, settings)
     assert answer["model_version"] == "2"

@@ -9,9 +9,9 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 
-from breezeway.contract import Contract
-from breezeway.expressions import VECTOR_FUNCTIONS, Expression, Vectors
-from breezeway.features import STATISTICS, History, rolling_statistics, window_features
+from breezeway.contract.contract import Contract
+from breezeway.contract.expressions import VECTOR_FUNCTIONS, Expression, Vectors
+from breezeway.contract.features import STATISTICS, History, rolling_statistics, window_features
 
 
 def contract(window: int) -> Contract:

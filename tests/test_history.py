@@ -7,12 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from breezeway import cli, datasets, days, history
-from breezeway.contract import Contract, load_contract
-from breezeway.errors import UsageError
-from breezeway.preprocessing import make_dataset
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway import cli
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import history, versions
+from breezeway.preprocessing import days
+from breezeway.preprocessing.dataset import make_dataset
+from breezeway.readings.store import RawStore
 from tests.fixtures.plant import CONTRACT
 
 FIRST = date(2026, 3, 1)
@@ -193,7 +195,7 @@ def test_a_range_has_the_same_content_in_whatever_order_its_days_were_made(home,
     publish(other, *made)
     assert history.compose(other, FIRST, made[-1]).hash == whole.hash
 
-    opened = datasets.open_dataset(home, whole.tag)
+    opened = versions.open_dataset(home, whole.tag)
     assert len(table([opened.folder])) == whole.manifest["rows"]
     recorded = json.loads((opened.folder / "examples.json").read_text())
     assert {example["device"] for example in recorded} == {"mill-0", "mill-1", "mill-2"}

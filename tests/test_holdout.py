@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from breezeway import scorecard
-from breezeway.contract import Contract
-from breezeway.errors import DataError
-from breezeway.holdout import TrainingScope, training_scope
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError
+from breezeway.detector import scorecard
+from breezeway.detector.holdout import TrainingScope, training_scope
 from tests.fixtures.plant import CONTRACT
 
 START = np.datetime64("2026-01-01", "us")

@@ -11,13 +11,16 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-from breezeway import datasets, label_queue, labels, registry, simulate, tracking
-from breezeway.errors import DataError, UsageError
-from breezeway.model import load
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.detector.model import load
+from breezeway.pipeline import label_queue
+from breezeway.readings import labels, simulate
+from breezeway.readings.store import RawStore
 from breezeway.steps import labels as step
 from breezeway.steps import preprocess, train
+from breezeway.tracking import champions, mlflow_client
 
 MODEL = "worth"
 EVERYTHING = "SELECT device, time, payload FROM readings"
@@ -41,8 +44,8 @@ def publish(settings: Settings, tag: str, query: str) -> Path:
     parser = argparse.ArgumentParser()
     preprocess.add_arguments(parser)
     made = preprocess.run(parser.parse_args([f"--query={query}", f"--tag={tag}"]), settings)
-    datasets.publish(settings, Path(made["folder"]), tag)
-    return datasets.open_dataset(settings, tag).folder
+    versions.publish(settings, Path(made["folder"]), tag)
+    return versions.open_dataset(settings, tag).folder
 
 
 def train_one(settings: Settings, tag: str) -> dict:
@@ -69,8 +72,8 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
     publish(settings, "part", f"{EVERYTHING} WHERE time < '2026-04-29'")
     for tag in ("whole", "part"):
         train_one(settings, tag)
-    version = {"name": MODEL, "alias": registry.CHAMPION, "version": "1"}
-    registry.post(settings, "registered-models/alias", **version)
+    version = {"name": MODEL, "alias": champions.CHAMPION, "version": "1"}
+    champions.post(settings, "registered-models/alias", **version)
     return settings
 
 
@@ -110,12 +113,12 @@ def test_what_is_picked_fits_its_reason(settings, items):
 
 
 def test_a_drifted_device_has_its_turn(settings, tmp_path):
-    client = tracking.client(settings)
+    client = mlflow_client.client(settings)
     run = client.create_run("0").info.run_id
     found = {"confirmed": [], "nights": [{"found": [{"column": "power", "device": "machine-02"}]}]}
     client.log_dict(run, found, "findings.json")
     reports = {"findings.json": "Findings"}
-    for tag in tracking.report_tags(settings, "drift", f"{MODEL}/1", reports).items():
+    for tag in mlflow_client.report_tags(settings, "drift", f"{MODEL}/1", reports).items():
         client.set_tag(run, *tag)
     named = [
         i for i in queue(settings, tmp_path, query=LAST_DAY) if i["reason"] == label_queue.DRIFTED
@@ -150,7 +153,7 @@ def test_the_tasks_of_label_studio(settings, tmp_path):
 
 
 def test_labels_come_back_and_the_next_training_uses_them(settings, items, tmp_path):
-    before = datasets.open_dataset(settings, "whole").folder
+    before = versions.open_dataset(settings, "whole").folder
     store = RawStore(settings.raw_address)
     there = len(store.labels())
     answered = [{**item, "label": ""} for item in items]
@@ -286,7 +289,7 @@ def test_a_file_that_is_not_there(settings, tmp_path):
 
 
 def test_labels_that_are_a_column_cannot_be_imported(settings, tmp_path):
-    sensors = Path(__file__).parents[1] / "include" / "sensors" / "skab.toml"
+    sensors = Settings.shipped_sensors / "skab.toml"
     other = Settings(home=settings.home, mlflow_url=settings.mlflow_url, sensors=sensors)
     file = tmp_path / "labels.csv"
     file.write_text(f"device,start,end,label\n{GOOD}\n")

@@ -18,12 +18,13 @@ import psycopg2
 import pytest
 from filelock import FileLock
 
-from breezeway import launcher, postgres
-from breezeway.errors import UsageError
-from breezeway.launcher import Platform
-from breezeway.processes import Port, mark, marked, owner, sweep
-from breezeway.settings import Settings
-from breezeway.supervision import Program, Supervisor
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.laptop import platform as platform_module
+from breezeway.laptop import postgres
+from breezeway.laptop.platform import Platform
+from breezeway.laptop.processes import Port, mark, marked, owner, sweep
+from breezeway.laptop.supervisor import Program, Supervisor
 
 LOOPBACK = "127.0.0.1"
 
@@ -155,8 +156,8 @@ def test_what_dies_is_started_again_and_reported(tmp_path: Path) -> None:
 
 def test_keys_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
-    keys = launcher._keys(file)
-    assert launcher._keys(file) == keys
+    keys = platform_module._keys(file)
+    assert platform_module._keys(file) == keys
     assert len(set(keys.values())) == 5
     assert mode(file) == 0o600
 

@@ -7,10 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from breezeway import datasets, lineage, registry
-from breezeway.deployments import Deployment, DeploymentStore
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.settings import Settings
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.deployment.store import Deployment, DeploymentStore
+from breezeway.pipeline import lineage
+from breezeway.tracking import champions
 
 MANIFEST = {
     "query": "SELECT device, time, payload\n  FROM readings",
@@ -32,18 +34,18 @@ def settings(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Se
 
 
 @pytest.fixture(scope="module")
-def data(settings: Settings) -> datasets.DatasetVersion:
+def data(settings: Settings) -> versions.DatasetVersion:
     """A version of the data, tuned once."""
     folder = settings.root / "source"
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps(MANIFEST))
     tag = f"v-{uuid4().hex[:8]}"
-    datasets.publish(settings, folder, tag, "Airflow run training/r1")
+    versions.publish(settings, folder, tag, "Airflow run training/r1")
     (settings.root / "params.json").write_text('{"rounds": 7}')
-    return datasets.publish_params(settings, settings.root, tag)
+    return versions.publish_params(settings, settings.root, tag)
 
 
-def register(settings: Settings, data: datasets.DatasetVersion, **changed: str) -> str:
+def register(settings: Settings, data: versions.DatasetVersion, **changed: str) -> str:
     """Register a champion trained on the data, with the keys that training writes."""
     name = f"pump-{uuid4().hex[:8]}"
     keys = {
@@ -55,12 +57,12 @@ def register(settings: Settings, data: datasets.DatasetVersion, **changed: str) 
         "code": "c0de",
         **changed,
     }
-    created = registry.post(
+    created = champions.post(
         settings, "runs/create", experiment_id="0", run_name="nightly", tags=as_tags(keys)
     )
     run = created["run"]["info"]
-    registry.post(settings, "registered-models/create", name=name)
-    registry.post(
+    champions.post(settings, "registered-models/create", name=name)
+    champions.post(
         settings,
         "model-versions/create",
         name=name,
@@ -68,7 +70,7 @@ def register(settings: Settings, data: datasets.DatasetVersion, **changed: str) 
         source=f"{run['artifact_uri']}/model",
         tags=as_tags({**keys, "run_id": run["run_id"]}),
     )
-    registry.promote(settings, name, "1", None, "above chance")
+    champions.promote(settings, name, "1", None, "above chance")
     return name
 
 
@@ -93,7 +95,7 @@ def deploy(settings: Settings, name: str) -> None:
 
 
 def test_from_a_prediction_to_the_rows(
-    settings: Settings, data: datasets.DatasetVersion, capsys: pytest.CaptureFixture[str]
+    settings: Settings, data: versions.DatasetVersion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = register(settings, data)
     deploy(settings, name)
@@ -119,7 +121,7 @@ def test_from_a_prediction_to_the_rows(
 
 
 def test_by_alias_and_as_json(
-    settings: Settings, data: datasets.DatasetVersion, capsys: pytest.CaptureFixture[str]
+    settings: Settings, data: versions.DatasetVersion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = register(settings, data)
     lineage.run(Namespace(what=f"{name}/champion", json=True), settings)
@@ -128,7 +130,7 @@ def test_by_alias_and_as_json(
 
 
 def test_from_a_dataset_to_what_it_serves(
-    settings: Settings, data: datasets.DatasetVersion
+    settings: Settings, data: versions.DatasetVersion
 ) -> None:
     names = sorted(register(settings, data) for _ in range(2))
     deploy(settings, names[0])
@@ -147,7 +149,7 @@ def test_from_a_dataset_to_what_it_serves(
 
 
 def test_stores_that_contradict_each_other(
-    settings: Settings, data: datasets.DatasetVersion
+    settings: Settings, data: versions.DatasetVersion
 ) -> None:
     name = register(settings, data, data_hash="other.dir")
     found = lineage.trace(settings, f"{name}/1")
@@ -156,7 +158,7 @@ def test_stores_that_contradict_each_other(
     assert lineage.render(found).endswith(f"! {problem}")
 
 
-def test_one_store_away(settings: Settings, data: datasets.DatasetVersion, tmp_path: Path) -> None:
+def test_one_store_away(settings: Settings, data: versions.DatasetVersion, tmp_path: Path) -> None:
     name = register(settings, data)
     no_git = settings.model_copy(update={"dataset_repository": str(tmp_path / "no" / "git")})
     found = lineage.trace(no_git, f"{name}/1")
@@ -173,13 +175,13 @@ def test_one_store_away(settings: Settings, data: datasets.DatasetVersion, tmp_p
         lineage.trace(no_mlflow, f"{name}/1")
 
 
-def test_a_dataset_that_is_gone(settings: Settings, data: datasets.DatasetVersion) -> None:
+def test_a_dataset_that_is_gone(settings: Settings, data: versions.DatasetVersion) -> None:
     name = register(settings, data, params_tag="", data_tag="v0")
     found = lineage.trace(settings, f"{name}/1")
     assert found["data"]["tag"] == "v0" and "no dataset tag 'v0'" in found["problems"][0]
 
 
 @pytest.mark.parametrize("what", ["nothing", "pump.1.0123456789abcdef", "pump/1", "pump/champion"])
-def test_unknown(settings: Settings, data: datasets.DatasetVersion, what: str) -> None:
+def test_unknown(settings: Settings, data: versions.DatasetVersion, what: str) -> None:
     with pytest.raises(UsageError, match=r"nothing|pump"):
         lineage.trace(settings, what)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from breezeway import loaders
-from breezeway.contract import load_contract
-from breezeway.errors import DataError, UsageError
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import load_contract
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.settings import Settings
+from breezeway.readings import loaders
+from breezeway.readings.store import RawStore
 
 ROOT = Path(__file__).parents[1]
-SENSORS = ROOT / "include" / "sensors"
+SENSORS = Settings.shipped_sensors
 
 
 @pytest.fixture(scope="session")

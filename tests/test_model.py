@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost as xgb
 
-from breezeway import model, scorecard
-from breezeway.contract import Contract, load_contract
-from breezeway.errors import DataError, InternalError
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.errors import DataError, InternalError
+from breezeway.detector import model, scorecard
 from tests.fixtures.plant import CONTRACT, make_plant
 
 ROUNDS = 20

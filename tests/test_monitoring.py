@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from breezeway.deployments import Challenger
+from breezeway.deployment.store import Challenger
 from tests.fixtures.chart import CHART, helm
 from tests.fixtures.prometheus import (
     MONITORING,

@@ -6,7 +6,7 @@ import pymysql
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from breezeway import mysql_wire
+from breezeway.readings import mysql_wire
 
 hostile = st.one_of(
     st.none(),

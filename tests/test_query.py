@@ -1,7 +1,7 @@
 import pytest
 
-from breezeway.errors import UsageError
-from breezeway.query import check_query
+from breezeway.core.errors import UsageError
+from breezeway.readings.query import check_query
 
 MYSQL = "mysql+pymysql://u:p@h/d"
 SQLITE = "sqlite:///x.db"

@@ -9,8 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from breezeway import raw
-from breezeway.errors import (
+from breezeway.core.errors import (
     BreezewayError,
     DataError,
     InternalError,
@@ -18,7 +17,8 @@ from breezeway.errors import (
     TryAgain,
     UsageError,
 )
-from breezeway.raw import LABELS, READINGS, RawStore
+from breezeway.readings import store as store_module
+from breezeway.readings.store import LABELS, READINGS, REVIEWS, RawStore
 from tests.fixtures.mariadb import PASSWORD
 
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -262,7 +262,7 @@ def test_a_reader_keeps_no_writer_waiting(store):
 
 
 def test_a_sqlite_writer_that_blocks_for_long_is_a_race_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(raw, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(store_module, "_BUSY_SECONDS", 0.1)
     store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
     store.create()
     with sqlite3.connect(tmp_path / "raw.db") as other:
@@ -389,7 +389,7 @@ def test_a_labels_table_that_is_not_there_is_named(store):
 )
 def test_the_engine_itself_refuses_to_write(store, monkeypatch, statement):
     store.append(readings())
-    monkeypatch.setattr(raw, "check_query", lambda query, _: query)
+    monkeypatch.setattr(store_module, "check_query", lambda query, _: query)
     with pytest.raises(UsageError, match=r"(?i)read.only|not authorized"):
         everything(store, statement)
     monkeypatch.undo()
@@ -400,7 +400,7 @@ def test_the_engine_itself_refuses_to_write(store, monkeypatch, statement):
 def test_sqlite_is_told_to_do_nothing_but_select(tmp_path, monkeypatch, statement):
     store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
     store.create()
-    monkeypatch.setattr(raw, "check_query", lambda query, _: query)
+    monkeypatch.setattr(store_module, "check_query", lambda query, _: query)
     with pytest.raises(UsageError, match="not authorized"):
         everything(store, statement.format(tmp_path / "other.db"))
     assert not (tmp_path / "other.db").exists()
@@ -629,7 +629,7 @@ def reviews(*stretches: tuple[str, int, int, bool], by: str = "ann") -> pa.Table
         }
         for device, first, last, fault in stretches
     ]
-    return pa.Table.from_pylist(said, raw.REVIEWS)
+    return pa.Table.from_pylist(said, REVIEWS)
 
 
 def test_reviews_are_kept_once_and_their_faults_become_labels(store):

@@ -15,11 +15,11 @@ from uuid import uuid4
 
 import pytest
 
-from breezeway import registry
-from breezeway.errors import DataError, ServiceUnavailable, TryAgain, UsageError
-from breezeway.registry import Decision
-from breezeway.settings import Settings
-from breezeway.workspace import exclusive
+from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets.workspace import exclusive
+from breezeway.tracking import champions
+from breezeway.tracking.champions import Decision
 
 GATE = SimpleNamespace(max_loss=0.02)
 
@@ -49,7 +49,7 @@ def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> d
     ],
 )
 def test_the_gate(found: dict[str, Any], promotes: bool, reason: str) -> None:
-    decision = registry.decide(GATE, found)
+    decision = champions.decide(GATE, found)
     assert decision.promote is promotes
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(decision.reason)
@@ -60,7 +60,7 @@ def test_evidence_that_is_not_whole(missing: str) -> None:
     found = evidence()
     del found[missing]
     with pytest.raises(DataError, match=missing):
-        registry.decide(GATE, found)
+        champions.decide(GATE, found)
 
 
 @pytest.fixture
@@ -72,44 +72,44 @@ def settings(mlflow_server: str, tmp_path: Path) -> Settings:
 def model(settings: Settings) -> str:
     """A model with three versions."""
     name = f"pump {uuid4()}"
-    registry.post(settings, "registered-models/create", name=name)
-    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    champions.post(settings, "registered-models/create", name=name)
+    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
     for _ in range(3):
-        registry.post(settings, "model-versions/create", name=name, **source)
+        champions.post(settings, "model-versions/create", name=name, **source)
     return name
 
 
 def version_tags(settings: Settings, model: str, version: str) -> dict[str, str]:
-    found = registry.tags(registry.find_version(settings, model, version))
+    found = champions.tags(champions.find_version(settings, model, version))
     return {key.removeprefix("breezeway."): value for key, value in found.items()}
 
 
 def test_promotion_keeps_its_reason(settings: Settings, model: str) -> None:
-    assert registry.promote(settings, model, "1", None, "first") == Decision(True, "first")
-    assert registry.promote(settings, model, "2", "1", "better") == Decision(True, "better")
+    assert champions.promote(settings, model, "1", None, "first") == Decision(True, "first")
+    assert champions.promote(settings, model, "2", "1", "better") == Decision(True, "better")
 
-    assert registry.champion(settings, model) == "2"
+    assert champions.champion(settings, model) == "2"
     kept = version_tags(settings, model, "2")
     assert kept.pop("decided_at").endswith("+00:00")
     assert kept == {"decision": "promoted", "reason": "better", "champion_before": "1"}
 
 
 def test_promotion_twice(settings: Settings, model: str) -> None:
-    registry.promote(settings, model, "1", None, "first")
+    champions.promote(settings, model, "1", None, "first")
     for _ in range(2):
-        assert registry.promote(settings, model, "2", "1", "better").promote
-    assert registry.rollback(settings, model, reason="bad") == "1"
+        assert champions.promote(settings, model, "2", "1", "better").promote
+    assert champions.rollback(settings, model, reason="bad") == "1"
 
 
 def test_champion_changed_since_the_test(settings: Settings, model: str) -> None:
-    registry.promote(settings, model, "1", None, "first")
-    registry.promote(settings, model, "2", "1", "better")
-    late = registry.promote(settings, model, "3", "1", "better too")
+    champions.promote(settings, model, "1", None, "first")
+    champions.promote(settings, model, "2", "1", "better")
+    late = champions.promote(settings, model, "3", "1", "better too")
 
     assert not late.promote
     assert "version 1 was the champion; now version 2 is. Test it again." in late.reason
-    assert registry.champion(settings, model) == "2"
+    assert champions.champion(settings, model) == "2"
     assert version_tags(settings, model, "3")["decision"] == "refused"
     assert version_tags(settings, model, "3")["reason"] == late.reason
 
@@ -117,31 +117,31 @@ def test_champion_changed_since_the_test(settings: Settings, model: str) -> None
 def test_two_promotions_at_once_have_one_winner(settings: Settings, model: str) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [
-            pool.submit(registry.promote, settings, model, version, None, f"{version} is good")
+            pool.submit(champions.promote, settings, model, version, None, f"{version} is good")
             for version in ("1", "2")
         ]
         won = [job.result().promote for job in jobs]
     assert sorted(won) == [False, True]
-    assert registry.champion(settings, model) == str(won.index(True) + 1)
+    assert champions.champion(settings, model) == str(won.index(True) + 1)
 
 
 def test_a_promotion_that_waits_too_long_tries_again_later(settings: Settings, model: str) -> None:
     impatient = settings.model_copy(update={"lock_wait_seconds": 0.2})
     promote = (impatient, model, "1", None, "first")
-    lock = registry._lock(model)
+    lock = champions._lock(model)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         with exclusive(settings, lock), pytest.raises(TryAgain, match="champion-pump"):
-            pool.submit(registry.promote, *promote).result()
-        assert pool.submit(registry.promote, *promote).result().promote
+            pool.submit(champions.promote, *promote).result()
+        assert pool.submit(champions.promote, *promote).result().promote
 
 
 def test_gate_by_the_evidence_of_the_test(settings: Settings, model: str) -> None:
     def gate(version: str, found: str) -> Decision:
-        registry._tag(settings, model, version, evidence=found)
-        return registry.pass_gate(settings, model, version, GATE)
+        champions._tag(settings, model, version, evidence=found)
+        return champions.pass_gate(settings, model, version, GATE)
 
     with pytest.raises(UsageError, match="has not been tested"):
-        registry.pass_gate(settings, model, "1", GATE)
+        champions.pass_gate(settings, model, "1", GATE)
     with pytest.raises(DataError, match=r"breezeway\.evidence"):
         gate("1", "{")
     assert gate("1", json.dumps(evidence())).promote
@@ -151,49 +151,49 @@ def test_gate_by_the_evidence_of_the_test(settings: Settings, model: str) -> Non
     assert version_tags(settings, model, "2")["decision"] == "refused"
     assert gate("2", json.dumps(evidence("1"))).promote
     assert not gate("3", json.dumps(evidence("1"))).promote
-    assert registry.champion(settings, model) == "2"
+    assert champions.champion(settings, model) == "2"
 
 
 def test_rollback_goes_one_step_back_each_time(settings: Settings, model: str) -> None:
     for version, before in (("1", None), ("2", "1"), ("1", "2"), ("3", "1")):
-        assert registry.promote(settings, model, version, before, "better").promote
-    found = [registry.rollback(settings, model, reason="alarms at night") for _ in range(3)]
+        assert champions.promote(settings, model, version, before, "better").promote
+    found = [champions.rollback(settings, model, reason="alarms at night") for _ in range(3)]
     assert found == ["1", "2", "1"]
-    assert registry.champion(settings, model) == "1"
+    assert champions.champion(settings, model) == "1"
     assert version_tags(settings, model, "3")["decision"] == "rolled back"
     assert version_tags(settings, model, "3")["reason"] == "alarms at night"
     with pytest.raises(UsageError, match="1 is the first champion"):
-        registry.rollback(settings, model, reason="further")
+        champions.rollback(settings, model, reason="further")
 
 
 def test_rollback_to_a_version(settings: Settings, model: str) -> None:
     with pytest.raises(UsageError, match="has no champion"):
-        registry.rollback(settings, model, reason="bad")
-    registry.promote(settings, model, "1", None, "first")
-    registry.promote(settings, model, "2", "1", "better")
+        champions.rollback(settings, model, reason="bad")
+    champions.promote(settings, model, "1", None, "first")
+    champions.promote(settings, model, "2", "1", "better")
     with pytest.raises(UsageError, match=r"Version 3 .* was no champion"):
-        registry.rollback(settings, model, "3", reason="bad")
+        champions.rollback(settings, model, "3", reason="bad")
     for _ in range(2):
-        assert registry.rollback(settings, model, "1", reason="bad") == "1"
-    assert registry.promote(settings, model, "3", "1", "fixed").promote
-    assert registry.rollback(settings, model, reason="bad") == "1"
+        assert champions.rollback(settings, model, "1", reason="bad") == "1"
+    assert champions.promote(settings, model, "3", "1", "fixed").promote
+    assert champions.rollback(settings, model, reason="bad") == "1"
 
 
 def test_rollback_from_a_version_twice_is_one_step(settings: Settings, model: str) -> None:
     for version, before in (("1", None), ("2", "1"), ("3", "2")):
-        registry.promote(settings, model, version, before, "better")
+        champions.promote(settings, model, version, before, "better")
     for _ in range(2):
-        assert registry.rollback(settings, model, reason="bad", from_version="3") == "2"
+        assert champions.rollback(settings, model, reason="bad", from_version="3") == "2"
     with pytest.raises(UsageError, match="is 2, not 1"):
-        registry.rollback(settings, model, reason="bad", from_version="1")
+        champions.rollback(settings, model, reason="bad", from_version="1")
 
 
 def test_champion_set_by_hand_is_on_the_way_back(settings: Settings, model: str) -> None:
-    registry.promote(settings, model, "1", None, "first")
-    registry._set_champion(settings, model, "2")
-    registry.promote(settings, model, "3", "2", "better")
-    assert registry.rollback(settings, model, reason="bad") == "2"
-    assert registry.rollback(settings, model, reason="bad") == "1"
+    champions.promote(settings, model, "1", None, "first")
+    champions._set_champion(settings, model, "2")
+    champions.promote(settings, model, "3", "2", "better")
+    assert champions.rollback(settings, model, reason="bad") == "2"
+    assert champions.rollback(settings, model, reason="bad") == "1"
 
 
 def killed_at(settings: Settings, call: str, number: int) -> None:
@@ -213,20 +213,20 @@ registry.post = post
 settings = Settings(home=Path({str(settings.home)!r}), mlflow_url={settings.mlflow_url!r})
 {call}
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(champions.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], env=environment, check=False)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_killed_while_promoting_then_run_again(settings: Settings, model: str, number: int) -> None:
-    registry.promote(settings, model, "1", None, "first")
+    champions.promote(settings, model, "1", None, "first")
     killed_at(settings, f"registry.promote(settings, {model!r}, '2', '1', 'better')", number)
     assert version_tags(settings, model, "2").get("decision") is None
 
-    assert registry.promote(settings, model, "2", "1", "better").promote
+    assert champions.promote(settings, model, "2", "1", "better").promote
     assert version_tags(settings, model, "2")["decision"] == "promoted"
-    assert registry.promote(settings, model, "3", "2", "better").promote
-    assert [registry.rollback(settings, model, reason="bad") for _ in range(2)] == ["2", "1"]
+    assert champions.promote(settings, model, "3", "2", "better").promote
+    assert [champions.rollback(settings, model, reason="bad") for _ in range(2)] == ["2", "1"]
 
 
 @pytest.mark.parametrize("number", [1, 3, 5, 6])
@@ -234,32 +234,32 @@ def test_killed_while_rolling_back_then_run_again(
     settings: Settings, model: str, number: int
 ) -> None:
     for version, before in (("1", None), ("2", "1"), ("3", "2")):
-        registry.promote(settings, model, version, before, "better")
+        champions.promote(settings, model, version, before, "better")
     call = f"registry.rollback(settings, {model!r}, reason='bad', from_version='3')"
     killed_at(settings, call, number)
-    assert registry.rollback(settings, model, reason="bad", from_version="3") == "2"
-    assert registry.rollback(settings, model, reason="worse") == "1"
+    assert champions.rollback(settings, model, reason="bad", from_version="3") == "2"
+    assert champions.rollback(settings, model, reason="worse") == "1"
 
 
 def test_names(settings: Settings, model: str) -> None:
-    registry.promote(settings, model, "2", None, "first")
-    assert registry.resolve_version(settings, model, "champion") == "2"
-    assert registry.resolve_version(settings, model, "3") == "3"
-    assert registry.model_exists(settings, model)
-    assert not registry.model_exists(settings, "no such")
-    assert registry.champion(settings, "no such") is None
+    champions.promote(settings, model, "2", None, "first")
+    assert champions.resolve_version(settings, model, "champion") == "2"
+    assert champions.resolve_version(settings, model, "3") == "3"
+    assert champions.model_exists(settings, model)
+    assert not champions.model_exists(settings, "no such")
+    assert champions.champion(settings, "no such") is None
 
 
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda s, m: registry.resolve_version(s, "no such", "1"), "no such"),
-        (lambda s, m: registry.resolve_version(s, "no such", "champion"), "no such"),
-        (lambda s, m: registry.resolve_version(s, m, "7"), "7"),
-        (lambda s, m: registry.resolve_version(s, m, "best"), "'best'; its aliases: none"),
-        (lambda s, m: registry.promote(s, m, "7", None, "?"), "7"),
-        (lambda s, m: registry.refuse(s, m, "7", "?"), "7"),
-        (lambda s, m: registry.rollback(s, "no such", reason="?"), "no such"),
+        (lambda s, m: champions.resolve_version(s, "no such", "1"), "no such"),
+        (lambda s, m: champions.resolve_version(s, "no such", "champion"), "no such"),
+        (lambda s, m: champions.resolve_version(s, m, "7"), "7"),
+        (lambda s, m: champions.resolve_version(s, m, "best"), "'best'; its aliases: none"),
+        (lambda s, m: champions.promote(s, m, "7", None, "?"), "7"),
+        (lambda s, m: champions.refuse(s, m, "7", "?"), "7"),
+        (lambda s, m: champions.rollback(s, "no such", reason="?"), "no such"),
     ],
 )
 def test_unknown_names_are_named(settings: Settings, model: str, call: Any, named: str) -> None:
@@ -277,12 +277,12 @@ def test_mlflow_away(tmp_path: Path) -> None:
             away = Settings(home=tmp_path, mlflow_url=url)
             started = time.monotonic()
             with pytest.raises(ServiceUnavailable, match=r"at http://127\.0\.0\.1") as raised:
-                registry.promote(away, "pump", "1", None, "first")
+                champions.promote(away, "pump", "1", None, "first")
             assert time.monotonic() - started < 10
             assert "secret" not in str(raised.value)
 
 
 def test_is_light() -> None:
     code = "import sys; from breezeway import registry; assert 'mlflow' not in sys.modules"
-    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(champions.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

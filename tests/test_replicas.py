@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.replicas import NobodyThere, Replicas
-from breezeway.settings import Settings
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.deployment.replicas import NobodyThere, Replicas
 from tests.fixtures.serving import new_port
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score
 
-from breezeway import scorecard
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
+from breezeway.detector import scorecard
 
 DATA = Path(
     os.environ.get("BREEZEWAY_TEST_DATA", Path(__file__).parents[1].parent / "shared" / "data")

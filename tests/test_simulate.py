@@ -5,22 +5,21 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import date, timedelta
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from breezeway import simulate as simulation
-from breezeway.contract import Violation, load_contract
-from breezeway.errors import UsageError
-from breezeway.raw import READINGS, RawStore
-from breezeway.settings import Settings
-from breezeway.simulate import simulate
+from breezeway.contract.contract import Violation, load_contract
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.readings import simulate as simulation
+from breezeway.readings.simulate import simulate
+from breezeway.readings.store import READINGS, RawStore
 
 DAY = date(2026, 1, 5)  # a Monday
-SENSORS = Path(simulation.__file__).parents[1] / "sensors.toml"
+SENSORS = Settings.shipped_sensors / "plant.toml"
 
 
 @pytest.fixture

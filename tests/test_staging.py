@@ -10,8 +10,8 @@ import hypothesis.strategies as st
 import pyarrow as pa
 from hypothesis import example, given, settings
 
-from breezeway import staging
-from breezeway.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
+from breezeway.preprocessing import staging
+from breezeway.preprocessing.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
 
 names = st.one_of(st.none(), st.sampled_from(["a", "A", "b", "", "é", "z\0", "machine-1"]))
 times = st.one_of(

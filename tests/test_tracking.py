@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from breezeway import tracking
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.settings import Settings
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.tracking import mlflow_client
 
 
 def settings_for(url: str) -> Settings:
@@ -32,43 +32,43 @@ def closed_port():
 
 
 def test_check_passes_when_the_server_is_there(mlflow_server):
-    tracking.check(settings_for(mlflow_server))
+    mlflow_client.check(settings_for(mlflow_server))
 
 
 def test_check_names_the_address_when_nobody_listens(closed_port):
     with pytest.raises(ServiceUnavailable, match=f"127.0.0.1:{closed_port}.*BREEZEWAY_MLFLOW_URL"):
-        tracking.check(settings_for(f"http://127.0.0.1:{closed_port}"))
+        mlflow_client.check(settings_for(f"http://127.0.0.1:{closed_port}"))
 
 
 def test_check_gives_up_on_a_server_that_hangs(silent_port, monkeypatch):
-    monkeypatch.setattr(tracking, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(mlflow_client, "ANSWER_SECONDS", 0.3)
     with pytest.raises(ServiceUnavailable, match="timed out"):
-        tracking.check(settings_for(f"http://127.0.0.1:{silent_port}"))
+        mlflow_client.check(settings_for(f"http://127.0.0.1:{silent_port}"))
 
 
 def test_the_unknown_is_a_usage_error(mlflow_server):
     settings = settings_for(mlflow_server)
-    with pytest.raises(UsageError, match="no-such-model"), tracking.errors(settings):
-        tracking.client(settings).get_model_version("no-such-model", "1")
+    with pytest.raises(UsageError, match="no-such-model"), mlflow_client.errors(settings):
+        mlflow_client.client(settings).get_model_version("no-such-model", "1")
 
 
 def test_a_server_that_went_away_is_unavailable_within_seconds(closed_port, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     settings = settings_for(f"http://127.0.0.1:{closed_port}")
     started = time.monotonic()
-    with pytest.raises(ServiceUnavailable, match=str(closed_port)), tracking.errors(settings):
-        tracking.client(settings).get_model_version("plant", "1")
+    with pytest.raises(ServiceUnavailable, match=str(closed_port)), mlflow_client.errors(settings):
+        mlflow_client.client(settings).get_model_version("plant", "1")
     assert time.monotonic() - started < 10
 
 
 def test_our_own_defects_pass_through():
-    with pytest.raises(ZeroDivisionError), tracking.errors(settings_for("http://127.0.0.1:1")):
+    with pytest.raises(ZeroDivisionError), mlflow_client.errors(settings_for("http://127.0.0.1:1")):
         _ = 1 / 0
 
 
 def test_report_tags_name_step_model_reports_and_the_airflow_run():
     reports = {"drift.html": "Drift", "evidence.json": "Evidence"}
-    tags = tracking.report_tags(Settings(run_id="daily/r1"), "test", "plant/3", reports)
+    tags = mlflow_client.report_tags(Settings(run_id="daily/r1"), "test", "plant/3", reports)
     assert json.loads(tags.pop("breezeway.reports")) == [
         {"path": "drift.html", "title": "Drift"},
         {"path": "evidence.json", "title": "Evidence"},
@@ -81,4 +81,4 @@ def test_report_tags_name_step_model_reports_and_the_airflow_run():
 
 
 def test_outside_airflow_no_run_is_named():
-    assert "breezeway.airflow_run" not in tracking.report_tags(Settings(), "test", "plant", {})
+    assert "breezeway.airflow_run" not in mlflow_client.report_tags(Settings(), "test", "plant", {})

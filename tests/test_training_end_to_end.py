@@ -7,10 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from breezeway import datasets, demo, simulate
-from breezeway.contract import load_contract
-from breezeway.deployments import DeploymentStore
-from breezeway.launcher import Platform
+from breezeway.contract.contract import load_contract
+from breezeway.datasets import versions
+from breezeway.deployment.store import DeploymentStore
+from breezeway.laptop import demo
+from breezeway.laptop.platform import Platform
+from breezeway.readings import simulate
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -63,7 +65,7 @@ def test_no_reading_vanishes(whole_run, readings: int) -> None:
 
 
 def test_the_dataset_is_published_with_its_parameters(platform: Platform, whole_run) -> None:
-    version = datasets.open_dataset(platform.settings, whole_run["conf"]["tag"])
+    version = versions.open_dataset(platform.settings, whole_run["conf"]["tag"])
     assert version.hash == whole_run["results"]["publish_data"]["hash"]
     assert version.params["params"] == whole_run["results"]["tune"]["params"]
 

@@ -13,11 +13,13 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from breezeway import datasets, registry, reports, simulate
-from breezeway.launcher import USER, Platform
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.laptop.platform import USER, Platform
+from breezeway.readings import simulate
+from breezeway.readings.store import RawStore
 from breezeway.steps import preprocess, train
+from breezeway.tracking import champions, reports
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -105,11 +107,11 @@ def night(settings: Settings, client: httpx.Client) -> str:
         settings,
     )
     made = preprocess.run(arguments(preprocess, f"--query={QUERY}", "--tag=web"), settings)
-    datasets.publish(settings, Path(made["folder"]), "web")
+    versions.publish(settings, Path(made["folder"]), "web")
     words = ["--tag=web", "--run-name=web", "--model-name=plant"]
     trained = train.run(arguments(train, *words), settings)
-    champion = {"alias": registry.CHAMPION, "version": trained["model_version"]}
-    registry.post(settings, "registered-models/alias", name="plant", **champion)
+    champion = {"alias": champions.CHAMPION, "version": trained["model_version"]}
+    champions.post(settings, "registered-models/alias", name="plant", **champion)
     return finished(client, "nightly_drift", {"date": NIGHT})
 
 

@@ -1,10 +1,10 @@
 """Our application without BentoML around it."""
 
 from bench.apps import echo
-from breezeway.deployments import DeploymentStore
+from breezeway.core.settings import Settings
+from breezeway.deployment.store import DeploymentStore
 from breezeway.serving.app import App
 from breezeway.serving.service import models, settle
-from breezeway.settings import Settings
 
 settings = Settings.from_environment()
 models.follow(DeploymentStore(settings.deployments), DeploymentStore(settings.deployment_copy))

@@ -9,21 +9,27 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from breezeway.errors import BreezewayError
-from breezeway.settings import Settings, silence_telemetry
-from breezeway.steps.frame import ArgumentParser
+from breezeway.core.errors import BreezewayError
+from breezeway.core.settings import Settings, silence_telemetry
+from breezeway.steps.runner import ArgumentParser
 
 COMMANDS = {
-    "demo": ("breezeway.demo:run", "run the whole pipeline once on a platform of its own"),
-    "up": ("breezeway.demo:run_and_stay", "the same, and keep the platform until Ctrl-C"),
-    "simulate": ("breezeway.simulate:run", "fill the raw store with a simulated plant"),
-    "load-readings": ("breezeway.loaders:run", "fill the raw store from CSV files"),
-    "history": ("breezeway.history:run", "what making a range of days would read and cost"),
-    "label-queue": ("breezeway.label_queue:run", "pick what is most worth labelling"),
-    "import-labels": ("breezeway.labels:run", "bring labels back, with who gave them"),
-    "backtest": ("breezeway.backtest:run", "how models trained as of some dates would have done"),
+    "demo": ("breezeway.laptop.demo:run", "run the whole pipeline once on a platform of its own"),
+    "up": ("breezeway.laptop.demo:run_and_stay", "the same, and keep the platform until Ctrl-C"),
+    "simulate": ("breezeway.readings.simulate:run", "fill the raw store with a simulated plant"),
+    "load-readings": ("breezeway.readings.loaders:run", "fill the raw store from CSV files"),
+    "history": (
+        "breezeway.datasets.history:run",
+        "what making a range of days would read and cost",
+    ),
+    "label-queue": ("breezeway.pipeline.label_queue:run", "pick what is most worth labelling"),
+    "import-labels": ("breezeway.readings.labels:run", "bring labels back, with who gave them"),
+    "backtest": (
+        "breezeway.pipeline.backtest:run",
+        "how models trained as of some dates would have done",
+    ),
     "versions": ("breezeway.cli:versions", "list the dataset versions"),
-    "lineage": ("breezeway.lineage:run", "from a prediction back to its rows, or forward"),
+    "lineage": ("breezeway.pipeline.lineage:run", "from a prediction back to its rows, or forward"),
 }
 """Command → `module:function` that does it, and one line of help. The module is imported only
 for that command; it may take seconds. Its `add_arguments` defines the options."""
@@ -72,9 +78,9 @@ def _run(words: Sequence[str]) -> Any:
 
 def versions(_: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Tags of the data, each with the tags of the parameters tuned for it."""
-    from breezeway import datasets
+    from breezeway.datasets import versions
 
-    return {version.tag: list(version.params_tags) for version in datasets.versions(settings)}
+    return {version.tag: list(version.params_tags) for version in versions.list_versions(settings)}
 
 
 def _beside_a_running_platform(settings: Settings) -> Settings:

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Context
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 
 ANSWER_DAYS = 7
 """After which no answer is a rejection."""
@@ -44,12 +44,12 @@ class ApprovePromotion(ApprovalOperator):
             UsageError: there is no such version, or it has not been tested.
             ServiceUnavailable: MLflow does not answer.
         """
-        from breezeway import registry
-        from breezeway.contract import load_contract
+        from breezeway.contract.contract import load_contract
+        from breezeway.tracking import champions
 
         settings = Settings.from_environment()
-        evidence = registry.read_evidence(settings, self.model_name, self.model_version)
-        decision = registry.decide(load_contract(settings.sensors).gate, evidence)
+        evidence = champions.read_evidence(settings, self.model_name, self.model_version)
+        decision = champions.decide(load_contract(settings.sensors).gate, evidence)
         if not decision.promote:
             self.log.info("Nobody is asked, because the gate refuses it: %s", decision.reason)
             return
@@ -65,13 +65,13 @@ class ApprovePromotion(ApprovalOperator):
         Raises:
             ServiceUnavailable: MLflow does not answer.
         """
-        from breezeway import registry
+        from breezeway.tracking import champions
 
         settings = Settings.from_environment()
         user = event["responded_by_user"]
         if event["chosen_options"] == [self.APPROVE]:
-            registry.keep(settings, self.model_name, self.model_version, approved_by=user["name"])
+            champions.keep(settings, self.model_name, self.model_version, approved_by=user["name"])
         else:
             who = f"{user['name']} rejected it" if user else "Nobody approved it in time"
-            registry.refuse(settings, self.model_name, self.model_version, f"{who}.")
+            champions.refuse(settings, self.model_name, self.model_version, f"{who}.")
         return super().execute_complete(context, event)

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk.observability import stats
 
-from breezeway.errors import BreezewayError, InternalError, TryAgain
+from breezeway.core.errors import BreezewayError, InternalError, TryAgain
 
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) (.*)")
 _LEVELS = logging.getLevelNamesMapping()

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 
 
 def drift_asset(model_name: str) -> Asset:
@@ -78,7 +78,7 @@ class AnnounceDrift(BaseOperator):
         return any((e.source_dag_id, e.source_run_id) == (run.dag_id, run.run_id) for e in events)
 
     def _forget(self, settings: Settings, known: dict[str, str] | None) -> None:
-        from breezeway.contract import load_contract
+        from breezeway.contract.contract import load_contract
 
         if known is None or self.result["verdict"] != "quiet":
             return
@@ -88,9 +88,9 @@ class AnnounceDrift(BaseOperator):
             self.log.info("The drift since %s is over.", known["date"])
 
     def _remember(self, settings: Settings, drift: dict[str, str] | None) -> None:
-        from breezeway import registry
+        from breezeway.tracking import champions
 
-        registry.post(
+        champions.post(
             settings,
             "registered-models/set-tag",
             name=self.result["model_name"],
@@ -101,7 +101,7 @@ class AnnounceDrift(BaseOperator):
 
 def _announced(settings: Settings, model_name: str) -> dict[str, str] | None:
     """The drift that was announced and is not over."""
-    from breezeway import registry
+    from breezeway.tracking import champions
 
-    tags = registry.tags(registry.find_model(settings, model_name))
+    tags = champions.tags(champions.find_model(settings, model_name))
     return json.loads(tags.get("breezeway.drift_announced", "null"))

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.bases.skipmixin import SkipMixin
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 
 
 class PublishDataset(BaseOperator):
@@ -35,9 +35,9 @@ class PublishDataset(BaseOperator):
             TryAgain: another writer held the lock for too long.
             ServiceUnavailable: the repository or the remote does not answer, or is full.
         """
-        from breezeway import datasets
+        from breezeway.datasets import versions
 
-        version = datasets.publish(
+        version = versions.publish(
             Settings.from_environment(), Path(self.folder), self.tag, message=run_name(context)
         )
         self.log.info(
@@ -68,9 +68,9 @@ class PublishParameters(BaseOperator):
         Raises:
             as PublishDataset does.
         """
-        from breezeway import datasets
+        from breezeway.datasets import versions
 
-        version = datasets.publish_params(
+        version = versions.publish_params(
             Settings.from_environment(), Path(self.params_file).parent, self.tag
         )
         self.log.info("Parameters %s are commit %s.", version.params_tag, version.params_commit)
@@ -114,7 +114,7 @@ class PublishDay(BaseOperator, SkipMixin):
         return result
 
     def _publish(self, made: dict[str, Any], message: str) -> dict[str, str]:
-        from breezeway import history
+        from breezeway.datasets import history
 
         day, folder = date.fromisoformat(made["day"]), Path(made["folder"])
         settings = Settings.from_environment()

@@ -6,9 +6,9 @@ import tomllib
 from datetime import UTC, datetime
 from typing import Any
 
-from breezeway.errors import UsageError
-from breezeway.settings import Settings
-from breezeway.steps.frame import tag_name
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import tag_name
 
 STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 TAG_PATTERN = "^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -65,9 +65,9 @@ def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[
     form["tag"] = _tag(form, steps, moment, settings)
     form["run_name"] = form["run_name"] or form["tag"]
     if steps & {"train", "test", "promote", "deploy"}:
-        from breezeway import tracking
+        from breezeway.tracking import mlflow_client
 
-        tracking.check(settings)  # rather heard now than after an hour of preprocessing
+        mlflow_client.check(settings)  # rather heard now than after an hour of preprocessing
     form["model_version"] = _model_version(form, steps, settings)
     return {name: value for name, value in form.items() if name != "steps"}
 
@@ -79,10 +79,10 @@ def check_rollback(params: dict[str, Any], settings: Settings) -> dict[str, str]
         UsageError: a field is wrong or missing; the sentence names it.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway import registry
+    from breezeway.tracking import champions
 
     form = {name: (value or "").strip() for name, value in params.items()}
-    champion = registry.champion(settings, form["model_name"])
+    champion = champions.champion(settings, form["model_name"])
     if champion is None:
         raise UsageError(
             f"Correct the field 'model_name': the model {form['model_name']!r} has no champion."
@@ -99,17 +99,17 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
         UsageError: a field is wrong; the sentence names it.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway import registry
+    from breezeway.tracking import champions
 
     name = params["model_name"]
-    champion = registry.champion(settings, name)
+    champion = champions.champion(settings, name)
     if champion is None:
         raise UsageError(
             f"Correct the field 'model_name': the model {name!r} has no champion to try a "
             "challenger beside."
         )
     try:
-        version = registry.resolve_version(settings, name, params["model_version"].strip())
+        version = champions.resolve_version(settings, name, params["model_version"].strip())
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     if version == champion:
@@ -131,17 +131,17 @@ def check_drift(
         UsageError: the date is wrong; the sentence names the field.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway import registry
+    from breezeway.tracking import champions
 
     day = params["date"] or f"{night.astimezone(UTC):%Y-%m-%d}"
     if day >= f"{datetime.now(UTC):%Y-%m-%d}":
         raise UsageError(f"Correct the field 'date': {day} (UTC) is not over.")
-    champion = registry.champion(settings, model_name)
+    champion = champions.champion(settings, model_name)
     return {"model_name": model_name, "date": day, "champion": champion}
 
 
 def _select(field: str, query: str, settings: Settings) -> str:
-    from breezeway.query import check_query
+    from breezeway.readings.query import check_query
 
     if not query:
         raise UsageError(f"Fill in the field '{field}': one SELECT on the raw readings.")
@@ -166,10 +166,10 @@ def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Sett
             f"Fill in the field 'tag': {' and '.join(needing)} without preprocess needs the tag "
             "of a dataset that exists. Or add preprocess to the steps."
         )
-    from breezeway import datasets
+    from breezeway.datasets import versions
 
     try:
-        version = datasets.find_version(settings, tag)
+        version = versions.find_version(settings, tag)
     except UsageError as error:
         raise UsageError(
             f"Correct the field 'tag': {error} Or add preprocess to the steps, which makes it."
@@ -178,20 +178,20 @@ def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Sett
 
 
 def _check_new_tag(tag: str, query: str, settings: Settings) -> None:
-    from breezeway import datasets
+    from breezeway.datasets import versions
 
     try:
         tag_name(tag)
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"Correct the field 'tag': {error}.") from None
-    if datasets.PARAMS_TAG.fullmatch(tag):
+    if versions.PARAMS_TAG.fullmatch(tag):
         raise UsageError(
             f"Correct the field 'tag': {tag!r} reads as a tag of tuned parameters; a dataset needs "
             "another name."
         )
     # With the same query the run may well be a second attempt, which publishing allows.
-    if datasets.tag_exists(settings, tag):
-        published = datasets.find_version(settings, tag).manifest.get("query")
+    if versions.tag_exists(settings, tag):
+        published = versions.find_version(settings, tag).manifest.get("query")
         if published != query:
             raise UsageError(
                 f"Change the field 'tag': the dataset {tag!r} exists and was made with another "
@@ -219,29 +219,29 @@ def _model_version(form: dict[str, Any], steps: set[str], settings: Settings) ->
 
 def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings) -> str:
     """The number of the version that is tested, promoted or deployed without training."""
-    from breezeway import registry
+    from breezeway.tracking import champions
 
     name, version = form["model_name"], form["model_version"]
-    if not registry.model_exists(settings, name):
+    if not champions.model_exists(settings, name):
         raise UsageError(
             f"Correct the field 'model_name': there is no model {name!r}. Or add train to the "
             "steps."
         )
     if not version and "deploy" in steps and "promote" not in steps:
-        version = registry.CHAMPION  # what passed no gate is not deployed unless it is named
+        version = champions.CHAMPION  # what passed no gate is not deployed unless it is named
     try:
-        version = registry.resolve_version(settings, name, version or _newest(name, settings))
+        version = champions.resolve_version(settings, name, version or _newest(name, settings))
         if "promote" in steps and "test" not in steps:
-            registry.read_evidence(settings, name, version)
+            champions.read_evidence(settings, name, version)
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     return version
 
 
 def _newest(name: str, settings: Settings) -> str:
-    from breezeway import registry
+    from breezeway.tracking import champions
 
-    found = registry.get(
+    found = champions.get(
         settings,
         "model-versions/search",
         filter=f"name = '{name}'",

@@ -25,8 +25,8 @@ from kubernetes.client import ApiException, V1ContainerStateTerminated, V1Pod
 from kubernetes_asyncio.client import ApiException as AsyncApiException
 from kubernetes_asyncio.client import CoreV1Api as AsyncCoreV1Api
 
-from breezeway.errors import ServiceUnavailable, TryAgain, UsageError
-from breezeway.settings import Settings
+from breezeway.core.errors import ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.settings import Settings
 from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 from breezeway_airflow.links import ReportLink
 

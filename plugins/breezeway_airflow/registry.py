@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.bases.skipmixin import SkipMixin
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 
 
 class _Promotion(BaseOperator, SkipMixin):
@@ -60,13 +60,13 @@ class PromoteModel(_Promotion):
             TryAgain: another was promoting for too long.
             ServiceUnavailable: MLflow does not answer.
         """
-        from breezeway import registry
-        from breezeway.contract import load_contract
+        from breezeway.contract.contract import load_contract
+        from breezeway.tracking import champions
 
         settings = Settings.from_environment()
-        version = registry.resolve_version(settings, self.model_name, self.model_version)
+        version = champions.resolve_version(settings, self.model_name, self.model_version)
         gate = load_contract(settings.sensors).gate
-        decision = registry.pass_gate(settings, self.model_name, version, gate)
+        decision = champions.pass_gate(settings, self.model_name, version, gate)
         return self._end(
             context,
             {
@@ -120,11 +120,11 @@ class PromoteChallenger(_Promotion):
             TryAgain: another was promoting for too long.
             ServiceUnavailable: MLflow does not answer.
         """
-        from breezeway import registry
+        from breezeway.tracking import champions
 
-        decision = registry.Decision(False, self.reason)
+        decision = champions.Decision(False, self.reason)
         if self.decision == "promote":
-            decision = registry.promote(
+            decision = champions.promote(
                 Settings.from_environment(),
                 self.model_name,
                 self.model_version,
@@ -183,9 +183,9 @@ class RollbackModel(BaseOperator):
             TryAgain: another was promoting for too long.
             ServiceUnavailable: MLflow does not answer.
         """
-        from breezeway import registry
+        from breezeway.tracking import champions
 
-        version = registry.rollback(
+        version = champions.rollback(
             Settings.from_environment(),
             self.model_name,
             self.to_version or None,

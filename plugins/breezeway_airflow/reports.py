@@ -25,10 +25,10 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment, FileSystemLoader
 
-from breezeway import reports
-from breezeway.errors import BreezewayError, ServiceUnavailable, UsageError
-from breezeway.reports import NotFound, ReportedRun
-from breezeway.settings import Settings
+from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.tracking import reports
+from breezeway.tracking.reports import NotFound, ReportedRun
 
 CHUNK_BYTES = 1 << 16
 

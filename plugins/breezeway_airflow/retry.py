@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from breezeway.errors import BreezewayError
+from breezeway.core.errors import BreezewayError
 
 RETRIES = {
     "retries": 2,

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from kubernetes import client, config
 
-from breezeway.launcher import Platform
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.laptop.platform import Platform
 
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
@@ -112,7 +112,7 @@ class ClusterPlatform(Platform):
     """
 
     def __init__(self, home: Path, namespace: str, variables: dict[str, str]):
-        sensors = ROOT / "include" / "sensors.toml"
+        sensors = Settings.shipped_sensors / "plant.toml"
         super().__init__(Settings(home=home, sensors=sensors), host="0.0.0.0", say=print)
         extra = {"kube_config_path": os.environ["KUBECONFIG"], "namespace": namespace}
         self._variables = {

@@ -4,8 +4,8 @@ import logging
 import os
 import time
 
-from breezeway import errors
-from breezeway.steps.frame import run_step
+from breezeway.core import errors
+from breezeway.steps.runner import run_step
 
 log = logging.getLogger("breezeway")
 

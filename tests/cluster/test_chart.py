@@ -13,8 +13,8 @@ import pytest
 import yaml
 from kubernetes import client
 
-from breezeway.deployments import DeploymentStore
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.deployment.store import DeploymentStore
 from tests.cluster.conftest import PLANTED, image, wait_until
 from tests.fixtures.chart import helm
 from tests.fixtures.serving import add_deployment, examples_of, make_model

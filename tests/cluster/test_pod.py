@@ -11,7 +11,7 @@ import pytest
 import yaml
 from kubernetes.client import CoreV1Api, V1Pod
 
-from breezeway.processes import marked
+from breezeway.laptop.processes import marked
 from tests.cluster.conftest import PLANTED, ClusterPlatform, Runs, image, wait_until
 
 pytestmark = pytest.mark.timeout(400)

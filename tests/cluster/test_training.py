@@ -14,10 +14,12 @@ import pytest
 import yaml
 from kubernetes.client import CoreV1Api
 
-from breezeway import datasets, demo, simulate
-from breezeway.contract import load_contract
-from breezeway.processes import marked
-from breezeway.settings import Settings
+from breezeway.contract.contract import load_contract
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.laptop import demo
+from breezeway.laptop.processes import marked
+from breezeway.readings import simulate
 from tests.cluster.conftest import (
     PLANTED,
     SHARED_REPOSITORIES,
@@ -205,7 +207,7 @@ def test_no_reading_vanishes(whole_run, readings: int) -> None:
 
 
 def test_the_dataset_is_published_with_its_parameters(settings: Settings, whole_run) -> None:
-    version = datasets.open_dataset(settings, whole_run["conf"]["tag"])
+    version = versions.open_dataset(settings, whole_run["conf"]["tag"])
     assert version.hash == whole_run["results"]["publish_data"]["hash"]
     assert version.params["params"] == whole_run["results"]["tune"]["params"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from breezeway.errors import UsageError
+from breezeway.core.errors import UsageError
 from breezeway_airflow import form
 from breezeway_airflow.registry import PromoteChallenger
 from breezeway_airflow.retry import RETRIES
@@ -55,15 +55,15 @@ def run(dag, monkeypatch):
 @pytest.fixture
 def promoted(monkeypatch) -> list[tuple]:
     """What the registry is told; it promotes."""
-    from breezeway import registry
+    from breezeway.tracking import champions
 
     told: list[tuple] = []
 
     def promote(settings, *arguments):
         told.append(arguments)
-        return registry.Decision(True, arguments[-1])
+        return champions.Decision(True, arguments[-1])
 
-    monkeypatch.setattr(registry, "promote", promote)
+    monkeypatch.setattr(champions, "promote", promote)
     return told
 
 

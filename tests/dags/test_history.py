@@ -16,12 +16,13 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from breezeway import datasets, days, history
-from breezeway.contract import load_contract
-from breezeway.launcher import Platform
-from breezeway.processes import marked
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import load_contract
+from breezeway.core.settings import Settings
+from breezeway.datasets import history, versions
+from breezeway.laptop.platform import Platform
+from breezeway.laptop.processes import marked
+from breezeway.preprocessing import days
+from breezeway.readings.store import RawStore
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -155,12 +156,12 @@ def sequential(settings: Settings, folder: Path) -> str:
         of_day = folder / day.isoformat()
         of_day.mkdir(parents=True)
         manifest = days.make_day(settings, contract, day, of_day)
-        hash = datasets.folder_hash(datasets.file_hashes(of_day))
-        made[day] = datasets.DatasetVersion("", "", hash, "", "", manifest, folder=of_day)
+        hash = versions.folder_hash(versions.file_hashes(of_day))
+        made[day] = versions.DatasetVersion("", "", hash, "", "", manifest, folder=of_day)
     whole = folder / "whole"
     whole.mkdir()
     history.lay_out(contract, made, whole)
-    return datasets.folder_hash(datasets.file_hashes(whole))
+    return versions.folder_hash(versions.file_hashes(whole))
 
 
 def test_a_backfill_with_failures_gives_what_a_sequential_run_gives(platform, client, tmp_path):

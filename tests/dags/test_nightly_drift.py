@@ -14,8 +14,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from breezeway import registry
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.tracking import champions
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
@@ -29,7 +29,7 @@ def dag(airflow_database, mlflow_server: str, tmp_path_factory) -> Iterator[DAG]
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-    contract = (ROOT / "include" / "sensors.toml").read_text()
+    contract = (Settings.shipped_sensors / "plant.toml").read_text()
     sensors = tmp_path_factory.mktemp("contract") / "sensors.toml"
     sensors.write_text(contract.replace('name = "plant"', f'name = "{MODEL}"'))
     with pytest.MonkeyPatch.context() as patch:
@@ -86,11 +86,11 @@ def test_without_a_champion_the_run_skips_and_does_not_fail(night) -> None:
 @pytest.fixture(scope="module")
 def champion(dag) -> None:
     settings = Settings.from_environment()
-    registry.post(settings, "registered-models/create", name=MODEL)
-    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    champions.post(settings, "registered-models/create", name=MODEL)
+    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
-    registry.post(settings, "model-versions/create", name=MODEL, **source)
-    registry.promote(settings, MODEL, "1", None, "first")
+    champions.post(settings, "model-versions/create", name=MODEL, **source)
+    champions.promote(settings, MODEL, "1", None, "first")
 
 
 def test_without_drift_there_is_no_event(night, champion) -> None:

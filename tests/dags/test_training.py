@@ -17,6 +17,7 @@ from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy.orm import Session
 
+from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
@@ -240,7 +241,7 @@ def with_contract(dag, tmp_path_factory) -> Callable[[str, str], DAG]:
     def with_contract(line: str, instead: str) -> DAG:
         from airflow.dag_processing.dagbag import DagBag
 
-        text = (ROOT / "include" / "sensors.toml").read_text()
+        text = (Settings.shipped_sensors / "plant.toml").read_text()
         assert line in text
         sensors = tmp_path_factory.mktemp("contract") / "sensors.toml"
         sensors.write_text(text.replace(line, instead))

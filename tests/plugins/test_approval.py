@@ -12,8 +12,8 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
-from breezeway import registry
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.tracking import champions
 from breezeway_airflow.approval import ApprovePromotion
 
 
@@ -25,13 +25,13 @@ def model(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
     settings = Settings.from_environment()
     name = f"pump-{uuid4().hex}"
-    registry.post(settings, "registered-models/create", name=name)
-    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    champions.post(settings, "registered-models/create", name=name)
+    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
-    registry.post(settings, "model-versions/create", name=name, **source)
+    champions.post(settings, "model-versions/create", name=name, **source)
     evidence = {"labelled": True, "champion": None, "average_precision": 0.1}
     evidence["baseline"] = {"always_on": 0.3, "random": 0.3}
-    registry.keep(settings, name, "1", evidence=json.dumps(evidence))
+    champions.keep(settings, name, "1", evidence=json.dumps(evidence))
     return name
 
 
@@ -56,7 +56,7 @@ def answer(model: str, option: str, user: str | None) -> Any:
 
 
 def kept(model: str) -> dict[str, str]:
-    return registry.tags(registry.find_version(Settings.from_environment(), model, "1"))
+    return champions.tags(champions.find_version(Settings.from_environment(), model, "1"))
 
 
 def test_nobody_is_asked_about_what_the_gate_refuses(model: str) -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from breezeway.errors import InternalError, TryAgain
+from breezeway.core.errors import InternalError, TryAgain
 from breezeway_airflow.command import log_record, step_options, step_result
 
 

@@ -12,8 +12,8 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from breezeway import registry
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.tracking import champions
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
 
 Check = Callable[..., dict[str, Any] | None]
@@ -27,7 +27,7 @@ def check(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
     name = f"pump-{uuid4().hex}"
-    registry.post(Settings.from_environment(), "registered-models/create", name=name)
+    champions.post(Settings.from_environment(), "registered-models/create", name=name)
     asset = drift_asset(name)
     events: list[SimpleNamespace] = []
 

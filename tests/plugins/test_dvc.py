@@ -9,9 +9,9 @@ from airflow.sdk import DAG
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
-from breezeway import datasets
-from breezeway.errors import UsageError
-from breezeway.settings import Settings
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
 from breezeway_airflow.dvc import PublishDataset, PublishDay, PublishParameters
 
 CONTEXT = {"dag_run": SimpleNamespace(dag_id="training", run_id="manual__1")}
@@ -33,7 +33,7 @@ def test_data_and_parameters_are_published_once(tmp_path, monkeypatch) -> None:
     assert params.execute(CONTEXT) == params.execute(CONTEXT)
     assert params.execute(CONTEXT)["tag"] == "v1-params-1"
 
-    version = datasets.find_version(Settings.from_environment(), "v1")
+    version = versions.find_version(Settings.from_environment(), "v1")
     assert version.message == "Airflow run training/manual__1"
     assert version.params_tag == "v1-params-1"
 
@@ -81,5 +81,5 @@ def test_a_day_is_published_once_and_says_which_days_to_make_again(tmp_path, mon
     assert again["tag"] == "plant-day-20260301-1"
     assert execute(stale={}) == again
     assert execute(stale={}, rows_in=0, folder="nowhere") == {}
-    version = datasets.find_version(Settings.from_environment(), again["tag"])
+    version = versions.find_version(Settings.from_environment(), again["tag"])
     assert version.message == "Airflow run training/manual__1: 7 rows in 2.5 s"

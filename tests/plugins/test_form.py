@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from breezeway import datasets, registry
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.settings import Settings
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.tracking import champions
 from breezeway_airflow import form
 
 MOMENT = datetime(2026, 11, 21, 12, 7, 40, 123456, tzinfo=UTC)
@@ -26,8 +27,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir(parents=True)
     (source / "manifest.json").write_text(json.dumps({"query": QUERY}))
     (home / "params.json").write_text("{}")
-    datasets.publish(Settings(home=home), source, "v1")
-    datasets.publish_params(Settings(home=home), home, "v1")
+    versions.publish(Settings(home=home), source, "v1")
+    versions.publish_params(Settings(home=home), home, "v1")
     return home
 
 
@@ -41,14 +42,14 @@ def model(home: Path, mlflow_server: str) -> str:
     """Three versions: the first is champion, the second was tested, the third is new."""
     settings = Settings(home=home, mlflow_url=mlflow_server)
     name = f"pump-{uuid4().hex}"
-    registry.post(settings, "registered-models/create", name=name)
-    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    champions.post(settings, "registered-models/create", name=name)
+    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
     for _ in range(3):
-        registry.post(settings, "model-versions/create", name=name, **source)
-    registry.promote(settings, name, "1", None, "the first")
+        champions.post(settings, "model-versions/create", name=name, **source)
+    champions.promote(settings, name, "1", None, "the first")
     evidence = {"key": "breezeway.evidence", "value": "{}"}
-    registry.post(settings, "model-versions/set-tag", name=name, version="2", **evidence)
+    champions.post(settings, "model-versions/set-tag", name=name, version="2", **evidence)
     return name
 
 

@@ -16,7 +16,7 @@ import pytest
 from airflow.sdk.bases.operator import ExecutorSafeguard
 
 import breezeway
-from breezeway.errors import BreezewayError, InternalError, TryAgain
+from breezeway.core.errors import BreezewayError, InternalError, TryAgain
 from breezeway_airflow import process as process_module
 from breezeway_airflow.process import ProcessStep
 from breezeway_airflow.retry import RETRIES

@@ -11,8 +11,8 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
-from breezeway import registry
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.tracking import champions
 from breezeway_airflow.registry import PromoteChallenger, PromoteModel, RollbackModel
 
 
@@ -33,18 +33,18 @@ def model(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
     settings = Settings.from_environment()
     name = f"pump-{uuid4().hex}"
-    registry.post(settings, "registered-models/create", name=name)
-    run = registry.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    champions.post(settings, "registered-models/create", name=name)
+    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     for score in (0.9, 0.1):
         source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
-        made = registry.post(settings, "model-versions/create", name=name, **source)
+        made = champions.post(settings, "model-versions/create", name=name, **source)
         evidence = {
             "labelled": True,
             "champion": None,
             "average_precision": score,
             "baseline": {"always_on": 0.3, "random": 0.3},
         }
-        registry.post(
+        champions.post(
             settings,
             "model-versions/set-tag",
             name=name,
@@ -72,7 +72,7 @@ def test_a_version_that_passes_is_champion_and_again(model) -> None:
         result = promote(model, "1", Instance())
         assert result["promoted"], reason
         assert result["model_version"] == "1"
-    assert registry.champion(Settings.from_environment(), model) == "1"
+    assert champions.champion(Settings.from_environment(), model) == "1"
 
 
 def test_a_refusal_succeeds_and_skips_the_deployment(model) -> None:
@@ -82,7 +82,7 @@ def test_a_refusal_succeeds_and_skips_the_deployment(model) -> None:
     assert skipped.value.tasks == ["deploy"]
     assert instance.return_value["promoted"] is False
     assert "not above" in instance.return_value["reason"]
-    assert registry.champion(Settings.from_environment(), model) is None
+    assert champions.champion(Settings.from_environment(), model) is None
 
 
 def after_trial(model: str, decision: str, instance: Instance) -> dict[str, Any]:
@@ -102,12 +102,12 @@ def after_trial(model: str, decision: str, instance: Instance) -> dict[str, Any]
 
 def test_a_challenger_that_passes_is_champion_with_the_reason(model) -> None:
     settings = Settings.from_environment()
-    registry.promote(settings, model, "1", None, "first")
+    champions.promote(settings, model, "1", None, "first")
     for _ in range(2):
         result = after_trial(model, "promote", Instance())
         assert (result["promoted"], result["reason"]) == (True, "1000 predictions")
-    assert registry.champion(settings, model) == "2"
-    kept = registry.tags(registry.find_version(settings, model, "2"))
+    assert champions.champion(settings, model) == "2"
+    kept = champions.tags(champions.find_version(settings, model, "2"))
     assert kept["breezeway.reason"] == "1000 predictions"
 
 
@@ -115,23 +115,23 @@ def test_a_challenger_that_passes_is_champion_with_the_reason(model) -> None:
 def test_a_challenger_that_lost_or_came_late_is_not_deployed(model, decision) -> None:
     settings = Settings.from_environment()
     if decision == "roll back":
-        registry.promote(settings, model, "1", None, "first")  # else the champion is another now
+        champions.promote(settings, model, "1", None, "first")  # else the champion is another now
     instance = Instance()
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         after_trial(model, decision, instance)
     assert skipped.value.tasks == ["deploy"]
     assert instance.return_value["promoted"] is False
-    assert registry.champion(settings, model) != "2"
+    assert champions.champion(settings, model) != "2"
 
 
 def test_a_second_attempt_of_a_rollback_goes_no_second_step_back(model) -> None:
     settings = Settings.from_environment()
-    registry.promote(settings, model, "1", None, "first")
-    registry.promote(settings, model, "2", "1", "second")
+    champions.promote(settings, model, "1", None, "first")
+    champions.promote(settings, model, "2", "1", "second")
     for _ in range(2):
         task = RollbackModel(
             task_id="rollback", model_name=model, from_version="2", reason="too many alarms"
         )
         result = task.execute({})
         assert (result["model_version"], result["previous"]) == ("1", "2")
-    assert registry.champion(settings, model) == "1"
+    assert champions.champion(settings, model) == "1"

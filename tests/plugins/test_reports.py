@@ -16,8 +16,8 @@ from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleA
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
-from breezeway import registry, tracking
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.tracking import champions, mlflow_client
 from tests.fixtures.mlflow import DIE_WITH_PARENT, serving
 
 RCLONE = str(Path(sys.executable).parent / "rclone")
@@ -86,7 +86,7 @@ def report(
 ) -> str:
     """A finished MLflow run with the files of its reports, and one that is no report."""
     mine = Settings(mlflow_url=settings.mlflow_url, run_id=airflow_run)
-    client = tracking.client(mine)
+    client = mlflow_client.client(mine)
     experiment = client.get_experiment_by_name("reports")
     number = experiment.experiment_id if experiment else client.create_experiment("reports")
     run = client.create_run(number).info.run_id
@@ -98,7 +98,7 @@ def report(
             client.log_artifact(run, str(local), str(folder))
         else:
             client.log_text(run, DRIFT if path.endswith(".html") else "{}", path)
-    for key, value in (tracking.report_tags(mine, "drift", model, reports) | tags).items():
+    for key, value in (mlflow_client.report_tags(mine, "drift", model, reports) | tags).items():
         client.set_tag(run, key, value)
     client.set_terminated(run)
     return run
@@ -203,7 +203,7 @@ def test_no_other_run_is_read(server, viewer, run):
 
 
 def test_a_run_that_is_not_ours_is_not_shown(server, viewer, settings):
-    client = tracking.client(settings)
+    client = mlflow_client.client(settings)
     other = client.create_run("0").info.run_id
     client.log_text(other, DRIFT, "drift.html")
     client.set_tag(other, "breezeway.reports", '[{"path": "drift.html", "title": "theirs"}]')
@@ -251,7 +251,7 @@ def test_a_filter_that_no_name_can_have_is_refused(server, viewer, query):
 
 
 def test_newest_first_page_by_page(server, viewer, settings, monkeypatch):
-    from breezeway import reports
+    from breezeway.tracking import reports
 
     monkeypatch.setattr(reports, "PAGE_RUNS", 2)
     made = [report(settings, f"paged/{n}", "pump/1", {"drift.html": "Drift"}) for n in range(3)]
@@ -274,7 +274,7 @@ def test_reports_of_a_dag_that_a_user_may_not_see(server, viewer, settings):
 
 def test_a_report_that_mlflow_has_lost_is_said_so(server, viewer, settings):
     run = report(settings, None, "plant/3", {"drift.html": "Drift"})
-    registry.post(
+    champions.post(
         settings,
         "runs/set-tag",
         run_id=run,

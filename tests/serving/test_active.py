@@ -2,7 +2,7 @@
 
 import logging
 
-from breezeway.deployments import DeploymentStore
+from breezeway.deployment.store import DeploymentStore
 from breezeway.serving import active
 from tests.fixtures.serving import add_deployment, make_model
 

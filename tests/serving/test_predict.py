@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from breezeway.deployments import Pointer
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
+from breezeway.deployment.store import Pointer
 from breezeway.serving.active import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import LiveModel, Refusal, read_request

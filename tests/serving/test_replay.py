@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost as xgb
 
-from breezeway import loaders
-from breezeway.contract import Contract, load_contract
-from breezeway.model import load_folder
-from breezeway.preprocessing import make_dataset
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.settings import Settings
+from breezeway.detector.model import load_folder
+from breezeway.preprocessing.dataset import make_dataset
+from breezeway.readings import loaders
+from breezeway.readings.store import RawStore
 from tests.fixtures.models import write_model
 from tests.fixtures.serving import add_deployment
 
@@ -72,7 +72,7 @@ def requests(readings: list[dict], window: int) -> Iterator[dict]:
 @pytest.mark.parametrize("name", ["skab", "ai4i"])
 def test_online_scores_are_the_offline_scores(model_server, tmp_path, name):
     readings = load(name, Settings(home=tmp_path))
-    contract = load_contract(ROOT / "include" / "sensors" / f"{name}.toml")
+    contract = load_contract(Settings.shipped_sensors / f"{name}.toml")
     table = preprocess(readings, contract, tmp_path / "dataset")
     features = train(tmp_path / "model", tmp_path / "dataset", table, contract)
     offline = load_folder(tmp_path / "model").score(features)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from breezeway.deployments import DeploymentStore, Pointer
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
+from breezeway.deployment.store import DeploymentStore, Pointer
 from tests.fixtures.serving import ModelServer, add_deployment, examples_of, make_model
 
 CLIENTS = 64

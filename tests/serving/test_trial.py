@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from breezeway.deployments import Challenger, DeploymentStore, Pointer
+from breezeway.deployment.store import Challenger, DeploymentStore, Pointer
 from breezeway.serving.active import ActiveModels, load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import Refusal

@@ -13,10 +13,10 @@ import pytest
 import xgboost as xgb
 from scipy.stats import binom
 
-from breezeway import tracking
-from breezeway.contract import Contract
-from breezeway.features import window_features
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract
+from breezeway.contract.features import window_features
+from breezeway.core.settings import Settings
+from breezeway.tracking import mlflow_client
 from tests.fixtures.deployment import DeploySteps, register
 from tests.fixtures.models import write_model
 from tests.fixtures.serving import CONTRACT, ModelServer, make_readings
@@ -61,7 +61,7 @@ def highest(readings: list[dict[str, str]]) -> float:
 def servers(mlflow_server, tmp_path_factory) -> Iterator[list[ModelServer]]:
     """Two replicas: two servers that follow the same deployment store."""
     # The registry too: another test of this process may have named a server that is gone.
-    tracking.configure(Settings(mlflow_url=mlflow_server))
+    mlflow_client.configure(Settings(mlflow_url=mlflow_server))
     for folder in model_folders(tmp_path_factory.mktemp("press")):
         register(folder, "press")
     mlflow.set_tracking_uri(None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 from tests.fixtures.deployment import DeploySteps
 from tests.fixtures.serving import ModelServer, examples_of, make_readings, new_port
 

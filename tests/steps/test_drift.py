@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from breezeway import datasets, registry, simulate, tracking
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.readings import simulate
+from breezeway.readings.store import RawStore
 from breezeway.steps import drift, preprocess, train
-from breezeway.steps.frame import ArgumentParser
+from breezeway.steps.runner import ArgumentParser
+from breezeway.tracking import champions, mlflow_client
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -36,9 +38,9 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
     settings = Settings(home=home, mlflow_url=mlflow_server)
     with_days(settings, home, days(TRAINED_UNTIL - timedelta(days=24), 24))
     preprocess.run(command(query=QUERY, tag="v1", day=None), settings)
-    datasets.publish(settings, settings.work / "v1" / "dataset", "v1")
+    versions.publish(settings, settings.work / "v1" / "dataset", "v1")
     train.run(command(tag="v1", run_name="first", model_name="nightly"), settings)
-    registry.promote(settings, "nightly", "1", None, "the first")
+    champions.promote(settings, "nightly", "1", None, "the first")
     return settings
 
 
@@ -66,7 +68,7 @@ def check(settings: Settings, day: date = NIGHT) -> dict:
 
 
 def artifact(settings: Settings, run_id: str, name: str, folder) -> str:
-    path = tracking.client(settings).download_artifacts(run_id, name, str(folder))
+    path = mlflow_client.client(settings).download_artifacts(run_id, name, str(folder))
     return open(path, encoding="utf-8").read()
 
 
@@ -85,7 +87,7 @@ def test_a_quiet_night(settings, tmp_path):
     assert (result["drifted"], result["sensor_faults"]) == ([], [])
     assert (result["model_version"], result["rows"]) == ("1", 5 * 288)
     assert len(json.dumps(result)) < 4096
-    run = tracking.client(settings).get_run(result["run_id"])
+    run = mlflow_client.client(settings).get_run(result["run_id"])
     assert run.data.tags["breezeway.airflow_run"] == "nightly/r1"
     assert run.data.tags["breezeway.date"] == "2026-05-04"
     paths = [report["path"] for report in json.loads(run.data.tags["breezeway.reports"])]

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from breezeway import preprocessing
-from breezeway.contract import Contract, load_contract
-from breezeway.features import window_features
-from breezeway.raw import RawStore
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.contract.features import window_features
+from breezeway.core.settings import Settings
+from breezeway.preprocessing import dataset
+from breezeway.readings.store import RawStore
 from tests.fixtures.ray import ray_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -127,26 +128,26 @@ def test_rows_in_are_rows_out_and_quarantined(home):
 
 def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
     """The assertion itself: a parser that loses a row makes the step fail."""
-    contract = load_contract(ROOT / "include" / "sensors.toml")
-    parse = preprocessing.PayloadParser.parse
+    contract = load_contract(Settings.shipped_sensors / "plant.toml")
+    parse = dataset.PayloadParser.parse
 
     def lose_one(self, payloads):
         good, values, violations = parse(self, payloads)
         violations.pop(next(iter(violations)))
         return good, values, violations
 
-    monkeypatch.setattr(preprocessing.PayloadParser, "parse", lose_one)
+    monkeypatch.setattr(dataset.PayloadParser, "parse", lose_one)
     folder = tmp_path / "dataset"
     folder.mkdir()
     table = readings(1, 200, bad_share=0.1).append_column("label", pa.nulls(200, pa.int64()))
     with pytest.raises(AssertionError, match="rows in"):
-        preprocessing.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+        dataset.make_dataset([table], contract, None, "q", folder, 1, 10**9)
 
 
 def test_order_chunks_threads_and_ray_change_no_byte(tmp_path, monkeypatch):
-    monkeypatch.setattr(preprocessing, "PART_ROWS", 5_000)
-    monkeypatch.setattr(preprocessing, "BLOCK_ROWS", 2_048)
-    contract = load_contract(ROOT / "include" / "sensors.toml")
+    monkeypatch.setattr(dataset, "PART_ROWS", 5_000)
+    monkeypatch.setattr(dataset, "BLOCK_ROWS", 2_048)
+    contract = load_contract(Settings.shipped_sensors / "plant.toml")
     table = readings(6, 3000, bad_share=0.05)
     labels = pa.table(
         {
@@ -164,7 +165,7 @@ def test_order_chunks_threads_and_ray_change_no_byte(tmp_path, monkeypatch):
     for way, (chunks, threads) in ways.items():
         folder = tmp_path / way
         folder.mkdir()
-        preprocessing.make_dataset(chunks, contract, labels, "q", folder, threads, 10**9)
+        dataset.make_dataset(chunks, contract, labels, "q", folder, threads, 10**9)
         contents[way] = content(folder)
     assert contents["whole"] == contents["shuffled"]
     features = ds.dataset(tmp_path / "whole" / "features").to_table()
@@ -188,14 +189,14 @@ def test_ray_gives_the_same_bytes(home):
 
 def make_in_parts(folder: Path) -> dict[str, str]:
     """A dataset of eight parts; in a process of its own, for Ray stays as it was imported."""
-    preprocessing.PART_ROWS = 400
-    contract = load_contract(ROOT / "include" / "sensors.toml")
+    dataset.PART_ROWS = 400
+    contract = load_contract(Settings.shipped_sensors / "plant.toml")
     table = readings(8, 400, bad_share=0.05)
     labels = pa.table(
         {"device": ["machine-01"], "start": [START], "end": [START + np.timedelta64(2, "h")]}
     )
     folder.mkdir()
-    preprocessing.make_dataset([table], contract, labels, "q", folder, 2, 10**9)
+    dataset.make_dataset([table], contract, labels, "q", folder, 2, 10**9)
     return content(folder)
 
 
@@ -286,13 +287,13 @@ def test_an_illegal_tag(home, tag):
 
 
 def test_a_label_that_is_neither_0_nor_1_is_quarantined(tmp_path):
-    text = (ROOT / "include" / "sensors.toml").read_text(encoding="utf-8")
+    text = (Settings.shipped_sensors / "plant.toml").read_text(encoding="utf-8")
     contract = Contract.from_text(text.replace('table = "labels"', 'column = "label"'), "x")
     table = readings(1, 40).append_column("label", pa.array([0, 1, None, 2] * 10, pa.int64()))
     folder = tmp_path / "dataset"
     folder.mkdir()
-    with pytest.raises(preprocessing.DataError, match=r"10 of 40 .* \(10 wrong_type\)"):
-        preprocessing.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+    with pytest.raises(dataset.DataError, match=r"10 of 40 .* \(10 wrong_type\)"):
+        dataset.make_dataset([table], contract, None, "q", folder, 1, 10**9)
     quarantined = ds.dataset(folder / "quarantine").to_table()
     assert set(quarantined["field"].to_pylist()) == {"label"}
 
@@ -314,13 +315,13 @@ def test_killed_at_any_point_a_rerun_gives_the_same_bytes(home):
 
 def test_examples_give_their_features_again(tmp_path, monkeypatch):
     """Whole windows, windows cut by a block's end, and devices with fewer readings than one."""
-    monkeypatch.setattr(preprocessing, "BLOCK_ROWS", 64)
-    contract = load_contract(ROOT / "include" / "sensors.toml")
+    monkeypatch.setattr(dataset, "BLOCK_ROWS", 64)
+    contract = load_contract(Settings.shipped_sensors / "plant.toml")
     table = pa.concat_tables([readings(3, 100), readings(5, 7).slice(21)])
     table = table.append_column("label", pa.nulls(len(table), pa.int64()))
     folder = tmp_path / "dataset"
     folder.mkdir()
-    preprocessing.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+    dataset.make_dataset([table], contract, None, "q", folder, 1, 10**9)
     examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     assert {example["device"] for example in examples} == {f"machine-{d:02d}" for d in range(5)}
     for example in examples:

@@ -62,7 +62,7 @@ def test_no_module_loads_what_its_work_does_without(module):
 def test_xgboost_works_and_scikit_learn_can_still_be_imported():
     import numpy as np
 
-    from breezeway.boosting import matrix, xgb
+    from breezeway.detector.boosting import matrix, xgb
 
     learned = matrix(np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1]), list("abcd"), threads=1)
     booster = xgb.train({"nthread": 1}, learned, num_boost_round=1)

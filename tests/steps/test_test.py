@@ -8,13 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from breezeway import datasets, judgement, registry, simulate, tracking
-from breezeway.contract import Contract
-from breezeway.errors import DataError, ServiceUnavailable, UsageError
-from breezeway.model import load
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.detector.model import load
+from breezeway.pipeline import evaluation
+from breezeway.readings import simulate
+from breezeway.readings.store import RawStore
 from breezeway.steps import preprocess, test, train
+from breezeway.tracking import champions, mlflow_client
 
 QUERY = "SELECT device, time, payload FROM readings"
 
@@ -33,7 +36,7 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
         parser.parse_args(["--devices", "3", "--days", "5", "--end", "2026-05-01"]), settings
     )
     made = preprocess.run(command(query=QUERY, tag="v1", day=None), settings)
-    datasets.publish(settings, settings.work / "v1" / "dataset", "v1")
+    versions.publish(settings, settings.work / "v1" / "dataset", "v1")
     assert made["rows"] == 3 * 5 * 1440
     train.run(command(tag="v1", run_name="first", model_name="judged"), settings)
     return settings
@@ -58,7 +61,7 @@ def test_only_unknown_readings_are_judged(settings, first):
 
 
 def test_reports_and_evidence_are_kept(settings, first):
-    client = tracking.client(settings)
+    client = mlflow_client.client(settings)
     kept = {file.path for file in client.list_artifacts(first["run_id"])}
     assert kept == {
         "classification.html",
@@ -70,20 +73,20 @@ def test_reports_and_evidence_are_kept(settings, first):
         "manifest.json",
         "scorecard.json",
     }
-    assert registry.read_evidence(settings, "judged", "1")["rows"] == first["judged"]
+    assert champions.read_evidence(settings, "judged", "1")["rows"] == first["judged"]
     assert not list(settings.work.glob("test-*"))
 
 
 def test_the_champion_is_judged_on_the_same_rows(settings, first):
     gate = load(settings, "judged", "1").contract.gate
-    assert registry.pass_gate(settings, "judged", "1", gate).promote
+    assert champions.pass_gate(settings, "judged", "1", gate).promote
     train.run(command(tag="v1", run_name="second", model_name="judged"), settings)
     found = test.run(command(query=QUERY, model_name="judged", model_version="2"), settings)
     difference = found["evidence"]["difference"]
     assert found["evidence"]["champion"] == "1"
     # the same data and parameters give the same model
     assert difference == {"estimate": 0.0, "low": 0.0, "high": 0.0}
-    assert registry.pass_gate(settings, "judged", "2", gate).promote
+    assert champions.pass_gate(settings, "judged", "2", gate).promote
     again = test.run(command(query=QUERY, model_name="judged", model_version="champion"), settings)
     assert again["model_version"] == "2" and again["evidence"]["champion"] == "2"
 
@@ -92,11 +95,11 @@ def test_a_champion_of_another_contract_reads_the_readings_by_its_own(settings, 
     model = load(settings, "judged", "1")
     text = f"# Of another day.\n{model.contract.text}"
     champion = replace(model, contract=Contract.from_text(text, "sensors.toml"))
-    rows = judgement._features(QUERY, model, settings, tmp_path)
-    truth = rows.filter(pa.array(judgement._unseen(rows, model)))
-    truth = truth.append_column("score", pa.array(judgement._scores(model, truth)))
+    rows = evaluation._features(QUERY, model, settings, tmp_path)
+    truth = rows.filter(pa.array(evaluation._unseen(rows, model)))
+    truth = truth.append_column("score", pa.array(evaluation._scores(model, truth)))
     ours, other = (
-        judgement._beside(QUERY, model, beside, truth, settings, tmp_path)
+        evaluation._beside(QUERY, model, beside, truth, settings, tmp_path)
         for beside in (model, champion)
     )
     assert len(ours) == len(truth) == first["judged"]
@@ -130,7 +133,7 @@ def test_without_labels_there_is_drift_but_nothing_to_promote_on(settings, first
     found = test.run(command(query=quiet, model_name="judged", model_version="1"), settings)
     assert found["judged"] == 60
     assert not found["evidence"]["labelled"] and found["metrics"] is None
-    decision = registry.pass_gate(
+    decision = champions.pass_gate(
         settings, "judged", "1", load(settings, "judged", "1").contract.gate
     )
     assert not decision.promote

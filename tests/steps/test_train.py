@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from breezeway import datasets, model, reports, tracking
-from breezeway.contract import load_contract
-from breezeway.errors import DataError, ServiceUnavailable, UsageError
-from breezeway.settings import Settings
+from breezeway.contract.contract import load_contract
+from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.detector import model
 from breezeway.steps import train
+from breezeway.tracking import mlflow_client, reports
 from tests.fixtures.plant import make_plant
 
 PARAMS = {"max_depth": 3, "learning_rate": 0.2, "min_child_weight": 2.0}
@@ -37,7 +39,7 @@ def settings(plant_home, mlflow_server) -> Settings:
 
 @pytest.fixture(scope="module")
 def client(settings):
-    return tracking.client(settings)
+    return mlflow_client.client(settings)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_files_of_the_run_are_reports(first, settings):
 
 
 def test_dataset_version_is_an_input_of_the_run(first, client, settings):
-    version = datasets.find_version(settings, "v1")
+    version = versions.find_version(settings, "v1")
     (given,) = client.get_run(first["run_id"]).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("v1", version.hash)
     columns = json.loads(given.dataset.schema)["mlflow_colspec"]
@@ -108,7 +110,7 @@ def test_dataset_version_is_an_input_of_the_run(first, client, settings):
 
 
 def test_run_and_version_carry_the_lineage(first, client, settings):
-    version = datasets.find_version(settings, "v1")
+    version = versions.find_version(settings, "v1")
     registered = client.get_model_version("mill", "1")
     expected = {
         "breezeway.data_tag": "v1",
@@ -127,7 +129,7 @@ def test_registered_model_loads_and_scores_its_examples(first, settings):
     loaded = model.load(settings, "mill", "1")
     assert (loaded.name, loaded.version, loaded.data_tag) == ("mill", "1", "v1")
     assert loaded.threshold == first["threshold"]
-    assert loaded.lineage["data_commit"] == datasets.find_version(settings, "v1").commit
+    assert loaded.lineage["data_commit"] == versions.find_version(settings, "v1").commit
     for example in loaded.examples:
         assert len(example["readings"]) == loaded.contract.window
         features = np.array([example["features"]], dtype=float)
@@ -180,8 +182,8 @@ def test_tuned_parameters_are_used(settings, tmp_path, client, plant_dataset):
     (tmp_path / "params.json").write_text(json.dumps({"params": PARAMS, "rounds": 40}))
     home = tmp_path / "home"
     own = settings.model_copy(update={"home": home})
-    datasets.publish(own, plant_dataset, "v1")
-    datasets.publish_params(own, tmp_path, "v1")
+    versions.publish(own, plant_dataset, "v1")
+    versions.publish_params(own, tmp_path, "v1")
     result = train.run(arguments("tuned", name="tuned-mill"), own)
     assert (result["tag"], result["params_tag"]) == ("v1", "v1-params-1")
     run = client.get_run(result["run_id"])
@@ -245,7 +247,7 @@ def test_a_dataset_without_recorded_readings_is_refused(settings, tmp_path, plan
     shutil.copytree(plant_dataset, folder)
     (folder / "examples.json").unlink()
     own = settings.model_copy(update={"home": tmp_path / "home"})
-    datasets.publish(own, folder, "bare")
+    versions.publish(own, folder, "bare")
     with pytest.raises(DataError, match=r"expected examples.json"):
         train.run(arguments("bare", tag="bare"), own)
 
@@ -260,7 +262,7 @@ def test_by_device_every_trained_row_is_judged(tmp_path):
     folder = make_plant(tmp_path / "dataset", by="device", devices=5, readings=500)
     contract = load_contract(folder / "contract.toml")
     table = model.read_table(folder, contract)
-    version = datasets.DatasetVersion("v1", "c", "h", "", "", {}, folder=folder)
+    version = versions.DatasetVersion("v1", "c", "h", "", "", {}, folder=folder)
     trained = train._train(table, contract, version, Settings())
     assert trained.judged.all()
     assert trained.sha256 == hashlib.sha256(trained.content).hexdigest()

@@ -14,13 +14,15 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from breezeway import ray_session, reports, trials, tuning
-from breezeway.contract import load_contract
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.model import DEFAULT_PARAMS, read_table, split
-from breezeway.settings import Settings
+from breezeway.contract.contract import load_contract
+from breezeway.core import ray_session
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.detector import trials, tuning
+from breezeway.detector.model import DEFAULT_PARAMS, read_table, split
 from breezeway.steps import tune
-from breezeway.steps.frame import ArgumentParser
+from breezeway.steps.runner import ArgumentParser
+from breezeway.tracking import reports
 
 COUNT = 4
 ROOT = Path(__file__).parents[2]

@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from breezeway.errors import DataError
-from breezeway.expressions import Expression
+from breezeway.contract.expressions import Expression
+from breezeway.core.errors import DataError
 
 ROLLING_STATISTICS = (
     "last",
@@ -181,7 +181,7 @@ class Gate(_Section):
 
 
 class Canary(_Section):
-    """When a challenger on trial is rolled back; `breezeway.canary` holds the rule.
+    """When a challenger on trial is rolled back; `breezeway.deployment.canary_rule` holds the rule.
 
     Each limit is what a challenger may be worse by than the champion beside it. It is rolled
     back when chance alone does not explain that it is worse by more.
@@ -204,7 +204,7 @@ class Canary(_Section):
 
 
 class Drift(_Section):
-    """What the nightly check may cost in false alarms; `breezeway.drift` holds the rule.
+    """What the nightly check may cost in false alarms; `breezeway.drift.decision` holds the rule.
 
     A change wakes somebody when it is found tonight and was found in `confirmations` of the
     `nights` before.

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from breezeway.contract import Contract
-from breezeway.expressions import Vectors
+from breezeway.contract.contract import Contract
+from breezeway.contract.expressions import Vectors
 
 CHUNK_ROWS = 1 << 15
 """Windows made at once: many, for the calls' sake, and still in the processor's cache."""

@@ -24,7 +24,7 @@ import ray
 from filelock import FileLock, Timeout
 
 import breezeway
-from breezeway.errors import ServiceUnavailable
+from breezeway.core.errors import ServiceUnavailable
 
 OBJECT_STORE_BYTES = 200 << 20
 KNOCK_SECONDS = 5

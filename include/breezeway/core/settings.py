@@ -3,11 +3,12 @@
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from breezeway.errors import UsageError
+from breezeway.core.errors import UsageError
 
 
 class Settings(BaseSettings):
@@ -15,9 +16,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BREEZEWAY_", frozen=True)
 
+    shipped_sensors: ClassVar[Path] = Path(__file__).parents[1] / "sensors"
+    """Folder of the sensor contracts that come with Breezeway."""
+
     home: Path = Path(".breezeway")
     """Folder of everything that the laptop keeps: stores, logs, work in progress."""
-    sensors: Path = Path(__file__).parents[1] / "sensors.toml"
+    sensors: Path = shipped_sensors / "plant.toml"
     """The sensor contract."""
     raw_url: SecretStr | None = None
     """SQLAlchemy address of the raw store (`mysql+pymysql://…` or `sqlite:///…`)."""

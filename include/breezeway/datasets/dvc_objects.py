@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from breezeway.errors import DataError, ServiceUnavailable
+from breezeway.core.errors import DataError, ServiceUnavailable
 
 CHUNK_BYTES = 1 << 18
 READ_ONLY = 0o444

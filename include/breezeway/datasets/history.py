@@ -20,10 +20,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from breezeway import datasets
-from breezeway.contract import Contract, load_contract
-from breezeway.errors import DataError, TryAgain, UsageError
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.errors import DataError, TryAgain, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
 
 LOOK_BACK_DAYS = 28
 """How far back a late reading, or a label, makes a day stale by itself."""
@@ -49,7 +49,7 @@ def published_days(settings: Settings, name: str) -> dict[date, str]:
     """
     form = re.compile(rf"{re.escape(name)}-day-(\d{{8}})-([1-9]\d*)")
     newest: dict[date, tuple[int, str]] = {}
-    for version in datasets.versions(settings):
+    for version in versions.list_versions(settings):
         if match := form.fullmatch(version.tag):
             day, number = date.fromisoformat(match[1]), int(match[2])
             newest[day] = max(newest.get(day, (0, "")), (number, version.tag))
@@ -60,7 +60,7 @@ def fingerprints(settings: Settings, name: str, days: Iterable[date]) -> dict[da
     """What the published ones among some days were made of, as `days.stale_days` takes it."""
     published = published_days(settings, name)
     wanted = [day for day in days if day in published]
-    found = datasets.find_versions(settings, [published[day] for day in wanted])
+    found = versions.find_versions(settings, [published[day] for day in wanted])
     return {
         day: version.manifest["fingerprint"]
         for day, version in zip(wanted, found, strict=True)
@@ -70,7 +70,7 @@ def fingerprints(settings: Settings, name: str, days: Iterable[date]) -> dict[da
 
 def publish_day(
     settings: Settings, folder: Path, day: date, seconds: float, message: str
-) -> datasets.DatasetVersion:
+) -> versions.DatasetVersion:
     """Publish a day's partition, unless its newest revision has the same content.
 
     Args:
@@ -100,22 +100,22 @@ def publish_day(
 
 def _publish_revision(
     settings: Settings, folder: Path, stem: str, message: str
-) -> datasets.DatasetVersion:
-    content = datasets.folder_hash(datasets.file_hashes(folder))
+) -> versions.DatasetVersion:
+    content = versions.folder_hash(versions.file_hashes(folder))
     form = re.compile(rf"{re.escape(stem)}-([1-9]\d*)")
-    for _ in range(datasets.PUSH_ATTEMPTS):
-        tags = [version.tag for version in datasets.versions(settings)]
+    for _ in range(versions.PUSH_ATTEMPTS):
+        tags = [version.tag for version in versions.list_versions(settings)]
         numbers = [int(match[1]) for tag in tags if (match := form.fullmatch(tag))]
         newest = max(numbers, default=0)
         if newest:
-            version = datasets.find_version(settings, f"{stem}-{newest}")
+            version = versions.find_version(settings, f"{stem}-{newest}")
             if version.hash == content:
                 return version
         tag = f"{stem}-{newest + 1}"
         try:
-            return datasets.publish(settings, folder, tag, message)
+            return versions.publish(settings, folder, tag, message)
         except UsageError:
-            if not datasets.tag_exists(settings, tag):
+            if not versions.tag_exists(settings, tag):
                 raise
             # Another took that number meanwhile; the next one, then.
     raise TryAgain(f"Others were publishing revisions of {stem!r} all the time.")
@@ -123,7 +123,7 @@ def _publish_revision(
 
 def open_days(
     settings: Settings, contract: Contract, first: date, last: date
-) -> dict[date, datasets.DatasetVersion]:
+) -> dict[date, versions.DatasetVersion]:
     """The published days of a range, with their files.
 
     Raises:
@@ -136,22 +136,22 @@ def open_days(
     wanted = [day for day in day_range(first, last) if day in published]
     missing = sorted(set(_counts(settings, first, last)) - set(wanted))
     if missing or not wanted:
-        named = ", ".join(map(str, (missing or [first])[: datasets.NAMED]))
-        more = f" and {len(missing) - datasets.NAMED} more" if len(missing) > datasets.NAMED else ""
+        named = ", ".join(map(str, (missing or [first])[: versions.NAMED]))
+        more = f" and {len(missing) - versions.NAMED} more" if len(missing) > versions.NAMED else ""
         raise UsageError(
             f"The days {named}{more} are not made yet: backfill the DAG history with them first."
         )
-    versions = datasets.open_datasets(settings, [published[day] for day in wanted])
-    for version in versions:
+    opened = versions.open_datasets(settings, [published[day] for day in wanted])
+    for version in opened:
         if version.manifest["features"] != contract.feature_names:
             raise DataError(
                 f"{version.tag} has other features than the sensor contract names now: make "
                 "the day again."
             )
-    return dict(zip(wanted, versions, strict=True))
+    return dict(zip(wanted, opened, strict=True))
 
 
-def compose(settings: Settings, first: date, last: date) -> datasets.DatasetVersion:
+def compose(settings: Settings, first: date, last: date) -> versions.DatasetVersion:
     """Publish a range of days as one dataset version, `<contract>-days-<first>-<last>-<n>`.
 
     Its content depends on the days' content alone: not on the order in which they were made,
@@ -169,7 +169,7 @@ def compose(settings: Settings, first: date, last: date) -> datasets.DatasetVers
         return _publish_revision(settings, Path(folder), stem, f"{len(days)} days")
 
 
-def lay_out(contract: Contract, days: Mapping[date, datasets.DatasetVersion], folder: Path) -> None:
+def lay_out(contract: Contract, days: Mapping[date, versions.DatasetVersion], folder: Path) -> None:
     """Fill an empty folder with what days hold together, as `preprocessing` would lay it out."""
     for kind in ("features", "quarantine"):
         for day, version in days.items():
@@ -189,10 +189,10 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _examples(versions: Iterable[datasets.DatasetVersion]) -> list[dict[str, Any]]:
+def _examples(days: Iterable[versions.DatasetVersion]) -> list[dict[str, Any]]:
     """The newest recorded readings of each device, in an event and outside; of some devices."""
     newest: dict[str, list[dict[str, Any]]] = {}
-    for version in versions:
+    for version in days:
         text = (version.folder / "examples.json").read_text(encoding="utf-8")
         of_day: dict[str, list[dict[str, Any]]] = {}
         for example in json.loads(text):
@@ -206,9 +206,9 @@ def _examples(versions: Iterable[datasets.DatasetVersion]) -> list[dict[str, Any
 
 
 def _whole_manifest(
-    contract: Contract, days: Mapping[date, datasets.DatasetVersion]
+    contract: Contract, days: Mapping[date, versions.DatasetVersion]
 ) -> dict[str, Any]:
-    from breezeway.days import range_query
+    from breezeway.preprocessing.days import range_query
 
     manifests = [version.manifest for version in days.values()]
     reasons: dict[str, int] = {}
@@ -246,7 +246,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _counts(settings: Settings, first: date, last: date) -> dict[date, int]:
-    from breezeway.raw import RawStore
+    from breezeway.readings.store import RawStore
 
     return RawStore(settings.raw_address).count_by_day(first, last)
 
@@ -280,7 +280,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:
     """What a backfill of a range would do; nothing is made."""
-    from breezeway.days import stale_days
+    from breezeway.preprocessing.days import stale_days
 
     contract = load_contract(settings.sensors)
     counts = _counts(settings, first, last)
@@ -315,7 +315,7 @@ def estimate(rows: int, rate: float | None) -> dict[str, Any]:
 def _rows_a_second(settings: Settings, tags: list[str]) -> float | None:
     done = [
         (int(match[1]), float(match[2]))
-        for version in datasets.find_versions(settings, tags)
+        for version in versions.find_versions(settings, tags)
         if (match := _DONE.search(version.message))
     ]
     seconds = sum(each for _, each in done)

@@ -21,8 +21,9 @@ from typing import Any
 
 import yaml
 
-from breezeway.errors import DataError, ServiceUnavailable, TryAgain, UsageError
-from breezeway.objects import (
+from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets.dvc_objects import (
     drop_damaged,
     file_hashes,
     file_names,
@@ -32,9 +33,8 @@ from breezeway.objects import (
     listing,
     pointer,
 )
-from breezeway.settings import Settings
-from breezeway.steps.frame import tag_name
-from breezeway.workspace import BRANCH, Workspace, exclusive, open_workspace
+from breezeway.datasets.workspace import BRANCH, Workspace, exclusive, open_workspace
+from breezeway.steps.runner import tag_name
 
 PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]*)")
 PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")
@@ -319,7 +319,7 @@ def tag_exists(settings: Settings, tag: str) -> bool:
         return tag in space.tags()
 
 
-def versions(settings: Settings) -> list[PublishedTag]:
+def list_versions(settings: Settings) -> list[PublishedTag]:
     """All published versions by name: one look at the repository.
 
     Raises:

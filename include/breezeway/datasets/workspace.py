@@ -15,9 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from breezeway import objects
-from breezeway.errors import InternalError, ServiceUnavailable, TryAgain, UsageError
-from breezeway.settings import Settings, quiet_environment
+from breezeway.core.errors import InternalError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.settings import Settings, quiet_environment
+from breezeway.datasets import dvc_objects
 
 BRANCH = "main"
 
@@ -371,7 +371,7 @@ class Workspace:
         (folder / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
         (self.tree / ".gitignore").write_text("/data\n")
 
-    def add_data(self, folder: Path) -> dict[str, objects.Content]:
+    def add_data(self, folder: Path) -> dict[str, dvc_objects.Content]:
         """Copy a folder's files to the cache and to the remote.
 
         Returns:
@@ -387,7 +387,7 @@ class Workspace:
             if self.remote:
                 stores[self.remote] = stack.enter_context(self._aside_in(self.remote))
             try:
-                files = objects.add(folder, stores, self.settings.threads)
+                files = dvc_objects.add(folder, stores, self.settings.threads)
             except OSError as error:
                 if error.errno in FULL or self.remote not in Path(str(error.filename)).parents:
                     raise
@@ -412,10 +412,10 @@ class Workspace:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _push_data(self, files: Mapping[str, objects.Content]) -> None:
+    def _push_data(self, files: Mapping[str, dvc_objects.Content]) -> None:
         """`dvc push`."""
         self.configure_dvc()
-        (self.tree / "data.dvc").write_text(objects.pointer(files, "data"), encoding="utf-8")
+        (self.tree / "data.dvc").write_text(dvc_objects.pointer(files, "data"), encoding="utf-8")
         code, said = self._dvc("push")
         if code:
             raise ServiceUnavailable(f"{self._remote_name} takes no data: {_reason(said)}")

@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from breezeway.contract import Canary
+from breezeway.contract.contract import Canary
 
 SLOW_SHARE = 0.05
 """Above the 95th percentile."""

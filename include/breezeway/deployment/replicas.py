@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from breezeway.errors import DataError, ServiceUnavailable, UsageError
-from breezeway.settings import Settings
+from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
 
 ANSWER_SECONDS = 5.0
 

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 """Of models and deployments: both are folder names, parts of addresses and Bento tags."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from breezeway import scorecard
-from breezeway.contract import Contract
-from breezeway.errors import DataError
-from breezeway.scorecard import Rows
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError
+from breezeway.detector import scorecard
+from breezeway.detector.scorecard import Rows
 
 
 @dataclass(frozen=True)

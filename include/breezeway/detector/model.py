@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from breezeway import scorecard
-from breezeway.boosting import booster_params, matrix, xgb
-from breezeway.contract import Contract
-from breezeway.errors import DataError, InternalError
-from breezeway.holdout import TrainingScope, training_scope
-from breezeway.scorecard import Rows
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError, InternalError
+from breezeway.core.settings import Settings
+from breezeway.detector import scorecard
+from breezeway.detector.boosting import booster_params, matrix, xgb
+from breezeway.detector.holdout import TrainingScope, training_scope
+from breezeway.detector.scorecard import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +63,7 @@ class Table(NamedTuple):
     """Which rows of the dataset these are; the others are kept back to judge the model."""
 
     def frame(self, score: np.ndarray, kept: np.ndarray | slice = slice(None)) -> dict[str, Any]:
-        """Return the columns that `breezeway.scorecard` reads, of the rows in `kept`."""
+        """Return the columns that `breezeway.detector.scorecard` reads, of the rows in `kept`."""
         rows = self.rows
         import pyarrow as pa
 
@@ -518,13 +518,13 @@ def load(settings: Settings, name: str, version: str) -> ScoringModel:
         DataError: its files do not load.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway import registry, tracking
+    from breezeway.tracking import champions, mlflow_client
 
-    number = registry.resolve_version(settings, name, version)
-    tracking.configure(settings)
+    number = champions.resolve_version(settings, name, version)
+    mlflow_client.configure(settings)
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder:
-        with tracking.errors(settings):
+        with mlflow_client.errors(settings):
             path = mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=folder)
         return load_folder(Path(path), number, settings.threads)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa  # the model server, which scores and judges nothing, has none

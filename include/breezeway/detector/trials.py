@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from ray import tune
 
-from breezeway.boosting import booster_params, matrix, xgb
-from breezeway.scorecard import average_precision
+from breezeway.detector.boosting import booster_params, matrix, xgb
+from breezeway.detector.scorecard import average_precision
 
 ROUNDS_A_STEP = 20
 STEPS = 7

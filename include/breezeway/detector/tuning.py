@@ -10,7 +10,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from breezeway.ray_session import ray, ray_session  # before others import Ray
+from breezeway.core.ray_session import ray, ray_session  # before others import Ray
 
 # Read when Tune is imported.
 os.environ.update(
@@ -25,12 +25,12 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from breezeway.boosting import SEED
-from breezeway.contract import Contract
-from breezeway.errors import DataError, InternalError, ServiceUnavailable
-from breezeway.model import DEFAULT_PARAMS, Table, split
-from breezeway.settings import Settings
-from breezeway.trials import ROUNDS_A_STEP, Boosters
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError, InternalError, ServiceUnavailable
+from breezeway.core.settings import Settings
+from breezeway.detector.boosting import SEED
+from breezeway.detector.model import DEFAULT_PARAMS, Table, split
+from breezeway.detector.trials import ROUNDS_A_STEP, Boosters
 
 log = logging.getLogger("breezeway")
 

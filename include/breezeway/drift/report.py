@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from breezeway.drift import Finding, SensorFault
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
+from breezeway.drift.decision import Finding, SensorFault
 
 SAMPLE_ROWS = 2_000
 """Rows of either side that go into a report: enough for its tests and pictures, and its cost

@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from breezeway.contract import Contract, Violation, load_contract
-from breezeway.errors import DataError, InternalError, ServiceUnavailable, UsageError
-from breezeway.launcher import LOOPBACK, USER, Platform
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract, Violation, load_contract
+from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.laptop.platform import LOOPBACK, USER, Platform
+from breezeway.readings.store import RawStore
 
 DAG = "training"
 RUN_PREFIX = "demo-"
@@ -131,10 +131,7 @@ def _with_contract(arguments: argparse.Namespace, settings: Settings) -> Setting
     Raises:
         UsageError: there is no such contract.
     """
-    include = Path(__file__).parents[1]
-    known = {"plant": include / "sensors.toml"} | {
-        file.stem: file for file in (include / "sensors").glob("*.toml")
-    }
+    known = {file.stem: file for file in Settings.shipped_sensors.glob("*.toml")}
     chosen = settings.sensors
     if arguments.sensors:
         chosen = known.get(arguments.sensors, Path(arguments.sensors))
@@ -156,7 +153,7 @@ def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
     Raises:
         UsageError: there is nothing to load and nothing loaded.
     """
-    from breezeway import loaders, simulate
+    from breezeway.readings import loaders, simulate
 
     name = load_contract(settings.sensors).name
     parser = argparse.ArgumentParser()

@@ -21,13 +21,13 @@ import httpx
 import psycopg2
 from filelock import FileLock, Timeout
 
-from breezeway import postgres
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.processes import Port, mark, sweep
-from breezeway.settings import Settings, quiet_environment
-from breezeway.supervision import Program, Supervisor, private_write
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings, quiet_environment
+from breezeway.laptop import postgres
+from breezeway.laptop.processes import Port, mark, sweep
+from breezeway.laptop.supervisor import Program, Supervisor, private_write
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 LOOPBACK = "127.0.0.1"
 USER = "admin"
 MODEL_SERVER = "breezeway.serving.service:ModelServer"
@@ -214,7 +214,7 @@ class Platform:
         return [
             Program(
                 "postgres",
-                [*python, "breezeway.postgres", "postgres", port["postgres"]],
+                [*python, "breezeway.laptop.postgres", "postgres", port["postgres"]],
                 {postgres.PASSWORD_VARIABLE: keys["database"]},
                 stop_signal="INT",  # with SIGTERM it would wait for its clients
                 serves_others=True,

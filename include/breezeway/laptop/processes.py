@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from breezeway.errors import InternalError, UsageError
+from breezeway.core.errors import InternalError, UsageError
 
 MARK = "BREEZEWAY_LAUNCHER"
 """The variable that every process of a platform carries: the home of its launcher.

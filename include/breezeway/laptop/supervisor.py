@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-from breezeway.errors import InternalError, ServiceUnavailable, UsageError
+from breezeway.core.errors import InternalError, ServiceUnavailable, UsageError
 
 SOCKET_VARIABLE = "BREEZEWAY_SUPERVISOR_SOCKET"
 

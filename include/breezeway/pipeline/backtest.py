@@ -22,17 +22,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from breezeway import history, scorecard
-from breezeway.contract import Contract, load_contract
-from breezeway.days import midnight
-from breezeway.errors import DataError, UsageError
-from breezeway.preprocessing import Intervals
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import history
+from breezeway.detector import scorecard
+from breezeway.preprocessing.dataset import Intervals
+from breezeway.preprocessing.days import midnight
+from breezeway.readings.store import RawStore
 from breezeway.steps.backtest import PERIOD_DAYS
 
 if TYPE_CHECKING:
-    from breezeway.model import Table
+    from breezeway.detector.model import Table
 
 FIRST_DAY = date(2000, 1, 1)
 """Before any reading."""
@@ -117,7 +118,7 @@ def judge(settings: Settings, contract: Contract, moment: date, period_days: int
         UsageError: the period is not over yet, or as `read_known`.
         DataError: what was known then teaches nothing, or as `read_known`.
     """
-    from breezeway import model
+    from breezeway.detector import model
 
     until = moment + timedelta(days=period_days)
     if until > datetime.now(UTC).date():
@@ -149,7 +150,7 @@ def judge(settings: Settings, contract: Contract, moment: date, period_days: int
 
 def _fit(table: "Table", contract: Contract, settings: Settings) -> tuple[Any, float]:
     """A model and its threshold, as the step `train` makes them."""
-    from breezeway import model
+    from breezeway.detector import model
 
     params, rounds, threads = model.DEFAULT_PARAMS, model.DEFAULT_ROUNDS, settings.threads
     scores = model.out_of_fold(table, contract, params, rounds, threads)
@@ -325,10 +326,10 @@ def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[st
 
 def _rate(settings: Settings) -> float | None:
     """Rows a second of the backtests that MLflow knows of; None where there are none."""
-    from breezeway import tracking
+    from breezeway.tracking import mlflow_client
 
-    client = tracking.client(settings)
-    with tracking.errors(settings):
+    client = mlflow_client.client(settings)
+    with mlflow_client.errors(settings):
         runs = client.search_runs(
             [each.experiment_id for each in client.search_experiments()],
             "tags.`breezeway.step` = 'backtest' and attributes.status = 'FINISHED'",

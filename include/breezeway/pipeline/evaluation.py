@@ -16,12 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from breezeway import datasets, drift, drift_report, registry, scorecard, tracking
-from breezeway.errors import DataError
-from breezeway.model import ScoringModel, load
-from breezeway.preprocessing import make_dataset
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.core.errors import DataError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.detector import scorecard
+from breezeway.detector.model import ScoringModel, load
+from breezeway.drift import decision, report
+from breezeway.preprocessing.dataset import make_dataset
+from breezeway.readings.store import RawStore
+from breezeway.tracking import champions, mlflow_client
 
 log = logging.getLogger("breezeway.test")
 
@@ -65,7 +68,7 @@ def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, 
 
 def _champion(settings: Settings, model: ScoringModel) -> ScoringModel | None:
     """The model in service; None where there is none."""
-    version = registry.champion(settings, model.name)
+    version = champions.champion(settings, model.name)
     if version is None or version == model.version:
         return model if version else None
     return load(settings, model.name, version)
@@ -92,7 +95,7 @@ def _judge(
     evidence, figures = _evidence(query, model, champion, unseen, settings, work)
     if evidence["labelled"]:
         truth = unseen.filter(unseen["label"].is_valid())
-        drift_report.report_classification(
+        report.report_classification(
             truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
         )
     reference = _reference(model, settings)
@@ -221,7 +224,7 @@ def _beside(
 
 def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
     """What the model was trained on, with its scores."""
-    version = datasets.open_dataset(settings, model.data_tag)
+    version = versions.open_dataset(settings, model.data_tag)
     table = ds.dataset(version.folder / "features").to_table()
     table = table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
     return table.append_column("score", pa.array(_scores(model, table)))
@@ -233,11 +236,11 @@ def _find_drift(
     """The columns that have drifted, the surest first; writes what was found, and the report."""
     columns = [*model.feature_names, "score"]
     time = scorecard.microseconds(reference["time"])
-    unit = drift.unit_length(int(time.min()), int(time.max()))
+    unit = decision.unit_length(int(time.min()), int(time.max()))
     old, new = (
-        drift.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
+        decision.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
     )
-    (findings,) = drift.find_drift(
+    (findings,) = decision.find_drift(
         old,
         new,
         false_discovery_rate=FALSE_DISCOVERY_RATE,
@@ -246,8 +249,8 @@ def _find_drift(
     for finding in findings:
         log.info("drift: %s", finding)
     _write(reports / "drift_findings.json", [asdict(finding) for finding in findings])
-    sides = (drift_report.sample(table.to_batches(), len(table)) for table in (reference, current))
-    drift_report.report_drift(*sides, columns, reports)
+    sides = (report.sample(table.to_batches(), len(table)) for table in (reference, current))
+    report.report_drift(*sides, columns, reports)
     return list(dict.fromkeys(finding.column for finding in findings))
 
 
@@ -259,10 +262,10 @@ def _record(
     settings: Settings,
 ) -> str:
     """Keep the reports in an MLflow run; the version's evidence comes last."""
-    client = tracking.client(settings)
+    client = mlflow_client.client(settings)
     import mlflow
 
-    with tracking.errors(settings):
+    with mlflow_client.errors(settings):
         mlflow.set_experiment(model.contract.name)
         with mlflow.start_run(run_name=f"test {model.name} {model.version}") as active:
             mlflow.log_metrics({k: v for k, v in figures.get("model", {}).items() if v is not None})
@@ -272,7 +275,7 @@ def _record(
             mlflow.set_tags(
                 {
                     "breezeway.drifted": evidence["drifted"],
-                    **tracking.report_tags(settings, "test", about, there),
+                    **mlflow_client.report_tags(settings, "test", about, there),
                 }
             )
         text = json.dumps({**evidence, "query": evidence["query"][:1000]}, ensure_ascii=False)

@@ -30,14 +30,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
-from breezeway import registry, reports
-from breezeway.contract import load_contract
-from breezeway.errors import DataError, UsageError
-from breezeway.model import ScoringModel, load
-from breezeway.preprocessing import make_dataset
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
-from breezeway.steps.frame import positive_count
+from breezeway.contract.contract import load_contract
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.settings import Settings
+from breezeway.detector.model import ScoringModel, load
+from breezeway.preprocessing.dataset import make_dataset
+from breezeway.readings.store import RawStore
+from breezeway.steps.runner import positive_count
+from breezeway.tracking import champions, reports
 
 log = logging.getLogger("breezeway")
 
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     name = arguments.model_name or load_contract(settings.sensors).name
-    version = registry.champion(settings, name)
+    version = champions.champion(settings, name)
     if version is None:
         raise UsageError(f"{name!r} has no champion, so nothing is known to be unsure.")
     champion = load(settings, name, version)
@@ -197,7 +197,7 @@ def _challenger(
 ) -> ScoringModel | None:
     if version is not None:
         return load(settings, champion.name, version)
-    answer = registry.get(
+    answer = champions.get(
         settings,
         "model-versions/search",
         filter=f"name = '{champion.name}'",

@@ -16,10 +16,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from breezeway import datasets, registry
-from breezeway.deployments import DeploymentStore
-from breezeway.errors import BreezewayError, ServiceUnavailable, UsageError
-from breezeway.settings import Settings
+from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.deployment.store import DeploymentStore
+from breezeway.tracking import champions
 
 PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}")
 PAGE = 100
@@ -74,8 +75,8 @@ def trace(settings: Settings, what: str) -> dict[str, Any]:
 
 
 def _back(settings: Settings, model_name: str, version: str, problems: list[str]) -> dict[str, Any]:
-    version = registry.resolve_version(settings, model_name, version)
-    about = registry.find_version(settings, model_name, version)
+    version = champions.resolve_version(settings, model_name, version)
+    about = champions.find_version(settings, model_name, version)
     keys = _keys(about)
     found = {
         "model": _model(settings, about),
@@ -90,7 +91,7 @@ def _back(settings: Settings, model_name: str, version: str, problems: list[str]
         problems.append(f"{model_name}/{version} does not say what it was trained on.")
         return found
     try:
-        found["data"] = _data(datasets.find_version(settings, tag))
+        found["data"] = _data(versions.find_version(settings, tag))
     except BreezewayError as error:
         problems.append(str(error))
         # What the registry keeps of it is better than nothing.
@@ -111,16 +112,16 @@ def _back(settings: Settings, model_name: str, version: str, problems: list[str]
 
 def _forward(settings: Settings, tag: str, problems: list[str]) -> dict[str, Any]:
     try:
-        version = datasets.find_version(settings, tag)
+        version = versions.find_version(settings, tag)
     except UsageError as error:
         raise UsageError(
             f"{error} A prediction is asked for by <model>.<version>.<16 hex digits>, "
             "a model version by <model>/<version>."
         ) from None
-    entry = next(e for e in datasets.versions(settings) if e.tag == version.tag)
+    entry = next(e for e in versions.list_versions(settings) if e.tag == version.tag)
     data = _data(version)
     leads_to: dict[str, Any] = {"params_tags": list(entry.params_tags), "runs": [], "models": []}
-    key = "params_tag" if datasets.PARAMS_TAG.fullmatch(tag) else "data_tag"
+    key = "params_tag" if versions.PARAMS_TAG.fullmatch(tag) else "data_tag"
     search = f"tags.`breezeway.{key}` = '{tag}'"
     try:
         leads_to["runs"] = [_run_figures(run) for run in _search_runs(settings, search)]
@@ -139,12 +140,12 @@ def _forward(settings: Settings, tag: str, problems: list[str]) -> dict[str, Any
 
 def _keys(about: Mapping[str, Any]) -> dict[str, str]:
     """The lineage keys among the tags of a version."""
-    found = registry.tags(about)
+    found = champions.tags(about)
     return {key.removeprefix("breezeway."): value for key, value in found.items() if value}
 
 
 def _model(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
-    aliases = registry.aliases(registry.find_model(settings, about["name"]))
+    aliases = champions.aliases(champions.find_model(settings, about["name"]))
     keys = _keys(about)
     return {
         "name": about["name"],
@@ -175,8 +176,8 @@ def _run(settings: Settings, run_id: str | None, problems: list[str]) -> dict[st
         problems.append("The version does not say which MLflow run made it.")
         return None
     try:
-        return _run_figures(registry.get(settings, "runs/get", run_id=run_id)["run"])
-    except registry.NotFound as error:
+        return _run_figures(champions.get(settings, "runs/get", run_id=run_id)["run"])
+    except champions.NotFound as error:
         problems.append(str(error))
         return None
 
@@ -192,7 +193,7 @@ def _run_figures(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _data(version: datasets.DatasetVersion) -> dict[str, Any]:
+def _data(version: versions.DatasetVersion) -> dict[str, Any]:
     found = asdict(version)
     del found["folder"]
     return found
@@ -202,7 +203,7 @@ def _search_versions(settings: Settings, search: str) -> Iterator[dict[str, Any]
     token = ""
     while True:
         fields = {"filter": search, "max_results": PAGE, "page_token": token}
-        answer = registry.get(settings, "model-versions/search", **fields)
+        answer = champions.get(settings, "model-versions/search", **fields)
         yield from answer.get("model_versions", [])
         token = answer.get("next_page_token", "")
         if not token:
@@ -210,12 +211,12 @@ def _search_versions(settings: Settings, search: str) -> Iterator[dict[str, Any]
 
 
 def _search_runs(settings: Settings, search: str) -> Iterator[dict[str, Any]]:
-    experiments = registry.post(settings, "experiments/search", max_results=1000)
+    experiments = champions.post(settings, "experiments/search", max_results=1000)
     ids = [experiment["experiment_id"] for experiment in experiments.get("experiments", [])]
     token = ""
     while True:
         fields = {"experiment_ids": ids, "filter": search, "max_results": PAGE}
-        answer = registry.post(settings, "runs/search", page_token=token, **fields)
+        answer = champions.post(settings, "runs/search", page_token=token, **fields)
         yield from answer.get("runs", [])
         token = answer.get("next_page_token", "")
         if not token:

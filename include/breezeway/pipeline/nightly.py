@@ -18,14 +18,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from breezeway import datasets, drift, drift_report, scorecard, tracking
-from breezeway.contract import Contract, Drift, load_contract
-from breezeway.days import lead_in, midnight, range_query
-from breezeway.drift import Finding, Hours, SensorFault
-from breezeway.model import ScoringModel, load
-from breezeway.preprocessing import broken_expectations, make_features
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract, Drift, load_contract
+from breezeway.core.settings import Settings
+from breezeway.datasets import versions
+from breezeway.detector import scorecard
+from breezeway.detector.model import ScoringModel, load
+from breezeway.drift import decision
+from breezeway.drift.decision import Finding, Hours, SensorFault
+from breezeway.drift.report import sample, write_night
+from breezeway.preprocessing.dataset import broken_expectations, make_features
+from breezeway.preprocessing.days import lead_in, midnight, range_query
+from breezeway.readings.store import RawStore
+from breezeway.tracking import mlflow_client
 
 log = logging.getLogger("breezeway.drift")
 
@@ -89,7 +93,7 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
         before = _read(model, first, day - timedelta(days=1), settings, work / "before")
     tonight = _read(model, day, day, settings, work / "day")
     columns = model.feature_names
-    files = datasets.open_dataset(settings, model.data_tag).folder / "features"
+    files = versions.open_dataset(settings, model.data_tag).folder / "features"
     folders = [part.folder / "features" for part in (before, tonight) if part]
 
     def hours(batches: Iterable[pa.RecordBatch], names: list[str]) -> Hours:
@@ -106,11 +110,11 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
     scores = hours(_scored(model, _batches(*folders)), ["score"])
     by_device = model.trained_on.devices is not None
     enough, enough_unseen = (
-        len(side.devices if by_device else side.units) >= drift.MIN_UNITS
+        len(side.devices if by_device else side.units) >= decision.MIN_UNITS
         for side in (reference, unseen)
     )
     faults = _sensor_faults(model, reference, current, tonight, day, settings, by_device)
-    rate = min(0.5, rule.false_alarms_per_month / drift.MONTH_DAYS)
+    rate = min(0.5, rule.false_alarms_per_month / decision.MONTH_DAYS)
     nights: list[list[Finding]] = [[] for _ in range(rule.nights + 1)]
     if enough:
         rate_of = rate * RATE_SHARES["features"]
@@ -157,7 +161,7 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
             for k, night in enumerate(nights)
         ],
     }
-    confirmed = drift.confirmed(nights, rule.confirmations)
+    confirmed = decision.confirmed(nights, rule.confirmations)
     report["confirmed"] = [asdict(finding) for finding in confirmed]
     report |= _verdict(report, enough, confirmed, nights[-1], rule)
     for sentence in (*report["contract"], *faults, *nights[-1], report["reason"]):
@@ -165,9 +169,7 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
     reports = work / "reports"
     reports.mkdir()
     sides = _samples(model, files, first, day, tonight, reference.weekly)
-    drift_report.write_night(
-        report, confirmed, nights[-1], faults, sides, [*columns, "score"], reports
-    )
+    write_night(report, confirmed, nights[-1], faults, sides, [*columns, "score"], reports)
     return _result(report, _record(model, report, reports, settings))
 
 
@@ -205,7 +207,7 @@ def _read(
 def _batches(*folders: Path) -> Iterator[pa.RecordBatch]:
     """The rows of folders of features, few at a time."""
     for folder in folders:
-        for batch in ds.dataset(folder).to_batches(**drift.FEW_BATCHES):
+        for batch in ds.dataset(folder).to_batches(**decision.FEW_BATCHES):
             if len(batch):
                 yield batch
 
@@ -283,8 +285,8 @@ def _samples(
         )
         count //= 7
     rows = _batches(tonight.folder / "features")
-    old = drift_report.sample(_scored(model, batches), count)
-    new = drift_report.sample(_scored(model, rows), tonight.manifest["rows"])
+    old = sample(_scored(model, batches), count)
+    new = sample(_scored(model, rows), tonight.manifest["rows"])
     return (old, new) if len(old) and len(new) else None
 
 
@@ -303,7 +305,7 @@ def _judge(
     """What is found in each night, the last one last."""
     without = {(fault.device, column) for fault in faults for column in fault.columns}
     without |= {(device, "score") for device, _ in without}
-    found = drift.find_drift(
+    found = decision.find_drift(
         reference,
         current,
         false_discovery_rate=rate,
@@ -331,8 +333,8 @@ def _sensor_faults(
 ) -> list[SensorFault]:
     columns = tuple(reference.columns)
     faults = []
-    if not by_device and len(reference.units) >= drift.MIN_UNITS:
-        faults += drift.sensor_faults(reference, current, _unit(day))
+    if not by_device and len(reference.units) >= decision.MIN_UNITS:
+        faults += decision.sensor_faults(reference, current, _unit(day))
     now = datetime.now(UTC)
     if day >= now.date() - timedelta(days=1):
         ahead = RawStore(settings.raw_address).devices_ahead(now + AHEAD)
@@ -471,14 +473,14 @@ def _too_many_false_alarms(
 
 def _false_alarms(reference: Hours, rule: Drift, rate: float, by_device: bool) -> dict[str, Any]:
     """What was promised, and what the reference by itself would have given."""
-    found = drift.replay(
+    found = decision.replay(
         reference,
         false_discovery_rate=rate * RATE_SHARES["features"],
         nights=rule.nights,
         by_device=by_device,
     )
     woken = [
-        bool(drift.confirmed(found[max(0, k - rule.nights) : k + 1], rule.confirmations))
+        bool(decision.confirmed(found[max(0, k - rule.nights) : k + 1], rule.confirmations))
         for k in range(len(found))
     ]
     return {
@@ -486,7 +488,7 @@ def _false_alarms(reference: Hours, rule: Drift, rate: float, by_device: bool) -
         "replayed": len(found),
         "suspected": sum(map(bool, found)),
         "woken": sum(woken),
-        "woken_per_month": sum(woken) / len(found) * drift.MONTH_DAYS if found else None,
+        "woken_per_month": sum(woken) / len(found) * decision.MONTH_DAYS if found else None,
     }
 
 
@@ -507,7 +509,7 @@ def _verdict(
         return {
             "verdict": "not judged",
             "reason": f"The training data have {report['reference']['days']} days beside those "
-            f"that are judged; what is usual is not known from less than {drift.MIN_UNITS}.",
+            f"that are judged; what is usual is not known from less than {decision.MIN_UNITS}.",
         }
     if confirmed:
         return {
@@ -535,7 +537,7 @@ def _and_more(findings: list[Finding]) -> str:
 
 def _record(model: ScoringModel, report: dict[str, Any], reports: Path, settings: Settings) -> str:
     """Keep the reports in an MLflow run."""
-    tracking.configure(settings)
+    mlflow_client.configure(settings)
     import mlflow
 
     titles = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
@@ -553,7 +555,7 @@ def _record(model: ScoringModel, report: dict[str, Any], reports: Path, settings
             if name != "rows" and value is not None
         },
     }
-    with tracking.errors(settings):
+    with mlflow_client.errors(settings):
         mlflow.set_experiment(model.contract.name)
         with mlflow.start_run(run_name=f"drift {model.name} {report['date']}") as active:
             mlflow.log_metrics(metrics)
@@ -562,7 +564,7 @@ def _record(model: ScoringModel, report: dict[str, Any], reports: Path, settings
                 {
                     "breezeway.date": report["date"],
                     "breezeway.verdict": report["verdict"],
-                    **tracking.report_tags(settings, "drift", about, there),
+                    **mlflow_client.report_tags(settings, "drift", about, there),
                 }
             )
     return active.info.run_id

@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from breezeway.columnar import PayloadParser
-from breezeway.contract import Contract, Violation
-from breezeway.errors import DataError
-from breezeway.expressions import Vectors
-from breezeway.features import History
-from breezeway.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
+from breezeway.contract.contract import Contract, Violation
+from breezeway.contract.expressions import Vectors
+from breezeway.contract.features import History
+from breezeway.core.errors import DataError
+from breezeway.preprocessing.payloads import PayloadParser
+from breezeway.preprocessing.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
 
 log = logging.getLogger("breezeway")
 
@@ -544,7 +544,7 @@ def _on_ray(
 
     On a cluster of several hosts `staged` and `folder` must lie where all of them see them.
     """
-    from breezeway.ray_session import ray, ray_session
+    from breezeway.core.ray_session import ray, ray_session
 
     with ray_session(threads):
         task = ray.remote(make_part)

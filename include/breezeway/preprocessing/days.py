@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from breezeway.contract import Contract, Violation
-from breezeway.preprocessing import RAW_SCHEMA, make_dataset
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import Contract, Violation
+from breezeway.core.settings import Settings
+from breezeway.preprocessing.dataset import RAW_SCHEMA, make_dataset
+from breezeway.readings.store import RawStore
 
 DIGEST_LETTERS = 12
 LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")

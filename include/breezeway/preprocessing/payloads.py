@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from breezeway.contract import NUMBER, Contract, SensorField, Violation
-from breezeway.expressions import Vectors
+from breezeway.contract.contract import NUMBER, Contract, SensorField, Violation
+from breezeway.contract.expressions import Vectors
 
 FINGERPRINT_PAIRS = 1 << 15
 """Of octets, whose weights are looked up at once: they and their weights stay in the cache."""

@@ -16,10 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from breezeway.contract import load_contract
-from breezeway.errors import DataError, UsageError
-from breezeway.raw import REVIEWS, RawStore
-from breezeway.settings import Settings
+from breezeway.contract.contract import load_contract
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.settings import Settings
+from breezeway.readings.store import REVIEWS, RawStore
 
 VERDICTS = {"fault": True, "normal": False}
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from breezeway.errors import DataError, UsageError
-from breezeway.raw import READINGS, RawStore
-from breezeway.settings import Settings
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.settings import Settings
+from breezeway.readings.store import READINGS, RawStore
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from sqlglot import exp, parse, tokenize
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType
 
-from breezeway.errors import UsageError
+from breezeway.core.errors import UsageError
 
 DIALECTS = {"mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
 """How the scheme of a store's address names its SQL."""

@@ -1,8 +1,8 @@
 """A plant that makes readings, faults, drift and bad payloads, for whoever has no sensors at hand.
 
-Its readings are those that `sensors.toml` describes. What a machine does on a day depends on
-nothing but the seed, the machine and the day: two runs that share a day agree on it, and what
-the store holds already is not made again.
+Its readings are those that the shipped contract `plant.toml` describes. What a machine does on a
+day depends on nothing but the seed, the machine and the day: two runs that share a day agree on
+it, and what the store holds already is not made again.
 """
 
 import argparse
@@ -17,9 +17,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from breezeway.errors import UsageError
-from breezeway.raw import LABELS, READINGS, RawStore
-from breezeway.settings import Settings
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.readings.store import LABELS, READINGS, RawStore
 
 log = logging.getLogger(__name__)
 

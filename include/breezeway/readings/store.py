@@ -19,15 +19,15 @@ import sqlalchemy as sa
 from pymysql.constants import CR, ER, FIELD_TYPE
 from sqlalchemy.dialects import mysql
 
-from breezeway import mysql_wire
-from breezeway.errors import (
+from breezeway.core.errors import (
     BreezewayError,
     DataError,
     ServiceUnavailable,
     TryAgain,
     UsageError,
 )
-from breezeway.query import check_query, dialect_of
+from breezeway.readings import mysql_wire
+from breezeway.readings.query import check_query, dialect_of
 
 log = logging.getLogger(__name__)
 

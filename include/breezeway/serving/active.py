@@ -18,8 +18,8 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
-from breezeway.deployments import SCORE_TOLERANCE, Challenger, DeploymentStore, Pointer
-from breezeway.errors import DataError
+from breezeway.core.errors import DataError
+from breezeway.deployment.store import SCORE_TOLERANCE, Challenger, DeploymentStore, Pointer
 from breezeway.serving.metrics import Metrics, counts
 from breezeway.serving.predict import LiveModel, Refusal
 from breezeway.serving.trial import Contender, Serving
@@ -43,7 +43,7 @@ def load(folder: Path, deployment: Pointer | Challenger) -> LiveModel:
         DataError: the folder holds no whole model, no example, or one that scores otherwise
             than was recorded.
     """
-    from breezeway.model import load_folder  # XGBoost: `bentoml serve` itself needs none
+    from breezeway.detector.model import load_folder  # XGBoost: `bentoml serve` itself needs none
 
     model = load_folder(folder, deployment.model_version)
     live = LiveModel(model, deployment, datetime.now(UTC))

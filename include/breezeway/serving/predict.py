@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 import orjson
 
-from breezeway.contract import Contract, Violation
-from breezeway.deployments import Challenger, Pointer
-from breezeway.features import window_features
+from breezeway.contract.contract import Contract, Violation
+from breezeway.contract.features import window_features
+from breezeway.deployment.store import Challenger, Pointer
 
 if TYPE_CHECKING:
-    from breezeway.model import ScoringModel
+    from breezeway.detector.model import ScoringModel
 
 LONGEST_DEVICE_NAME = 200
 """Characters; checked before the contract's own pattern sees the name."""
@@ -63,7 +63,7 @@ class LiveModel:
     def __init__(
         self, model: "ScoringModel", deployment: Pointer | Challenger, loaded_at: datetime
     ):
-        from breezeway.model import RowScorer  # XGBoost: `bentoml serve` itself needs none
+        from breezeway.detector.model import RowScorer  # XGBoost: `bentoml serve` itself needs none
 
         self.model = model
         self.deployment = deployment

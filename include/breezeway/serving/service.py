@@ -19,11 +19,11 @@ import bentoml
 from bentoml.images import Image
 from bentoml.models import BentoModel
 
-from breezeway.deployments import DeploymentStore, Pointer
+from breezeway.core.settings import Settings
+from breezeway.deployment.store import DeploymentStore, Pointer
 from breezeway.serving import active
 from breezeway.serving.app import App
 from breezeway.serving.metrics import exposition
-from breezeway.settings import Settings
 
 PACKAGES = (
     "httptools",

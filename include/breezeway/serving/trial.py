@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from breezeway.deployments import Challenger
+from breezeway.deployment.store import Challenger
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import Known, LiveModel, Refusal, check_request
 

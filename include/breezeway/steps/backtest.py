@@ -16,10 +16,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from breezeway import tracking
-from breezeway.contract import load_contract
-from breezeway.settings import Settings
-from breezeway.steps.frame import positive_count, run_step
+from breezeway.contract.contract import load_contract
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import positive_count, run_step
+from breezeway.tracking import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,15 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     started = time.time()
-    tracking.check(settings)
+    mlflow_client.check(settings)
     contract = load_contract(settings.sensors)
-    from breezeway import backtest  # takes a second: a server that is away is said before
+    from breezeway.pipeline import backtest  # takes a second: a server that is away is said before
 
     figures = backtest.judge(settings, contract, arguments.date, arguments.days)
-    client = tracking.client(settings)
+    client = mlflow_client.client(settings)
     import mlflow
 
-    with tracking.errors(settings):
+    with mlflow_client.errors(settings):
         experiment = mlflow.set_experiment(contract.name).experiment_id
         run_id = _run_of(client, experiment, figures, arguments.days)
         if run_id is None:
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             write_reports(contract.name, table, Path(folder))
             for file in REPORTS:
                 client.log_artifact(run_id, str(Path(folder) / file))
-        for key, value in tracking.report_tags(
+        for key, value in mlflow_client.report_tags(
             settings, "backtest", contract.name, REPORTS
         ).items():
             client.set_tag(run_id, key, value)
@@ -128,11 +128,12 @@ def _figures_by_date(client: "MlflowClient", experiment: str, days: int) -> list
 
 def write_reports(name: str, figures: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write table and picture; the same figures give the same bytes."""
-    from breezeway import backtest, pictures
+    from breezeway.detector import plots
+    from breezeway.pipeline import backtest
 
     text = json.dumps(list(figures), indent=1)
     (folder / "backtest.json").write_text(text + "\n", encoding="utf-8")
-    pictures.draw_backtest(figures, folder / "backtest.png")
+    plots.draw_backtest(figures, folder / "backtest.png")
     header, lines = backtest.table_lines(figures)
     cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in header)]
     cells += ["".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in lines]

@@ -17,14 +17,15 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from breezeway import canary, registry
-from breezeway.contract import Canary, load_contract
-from breezeway.deployments import Challenger, DeploymentStore
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.replicas import Replicas
-from breezeway.settings import Settings
+from breezeway.contract.contract import Canary, load_contract
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.deployment import canary_rule
+from breezeway.deployment.replicas import Replicas
+from breezeway.deployment.store import Challenger, DeploymentStore
 from breezeway.steps.deploy import deployment_name, find_version, only_writer, withdraw
-from breezeway.steps.frame import positive_count, run_step
+from breezeway.steps.runner import positive_count, run_step
+from breezeway.tracking import champions
 
 log = logging.getLogger("breezeway.canary")
 
@@ -97,9 +98,9 @@ class Trial:
         self._length = length
         self._every = every
 
-    def decided(self) -> tuple[canary.Verdict, dict[str, Any]] | None:
+    def decided(self) -> tuple[canary_rule.Verdict, dict[str, Any]] | None:
         """What an earlier run of this step decided about this trial, if it did."""
-        kept = registry.tags(self._version)
+        kept = champions.tags(self._version)
         decision = kept.get("breezeway.canary_decision")
         if decision not in ("promote", "roll back"):
             return None
@@ -110,9 +111,11 @@ class Trial:
             same = decision == "roll back" or (pointer and pointer.deployment == self._name)
         else:
             same = kept.get("breezeway.canary_trial") == challenger.deployed_at.isoformat()
-        return (canary.Verdict(decision, kept["breezeway.canary_reason"]), {}) if same else None
+        return (
+            (canary_rule.Verdict(decision, kept["breezeway.canary_reason"]), {}) if same else None
+        )
 
-    def watch(self) -> tuple[canary.Verdict, dict[str, Any]]:
+    def watch(self) -> tuple[canary_rule.Verdict, dict[str, Any]]:
         """Look at the trial until its end, and keep with the version what came of it.
 
         Raises:
@@ -130,7 +133,7 @@ class Trial:
             if verdict.decision != "wait":
                 break
             log.info("%s %s", verdict.reason, figures)
-        registry.keep(
+        champions.keep(
             self._settings,
             self._version["name"],
             self._version["version"],
@@ -152,14 +155,14 @@ class Trial:
             )
         return challenger
 
-    def _look(self, looks: int, last: bool) -> tuple[canary.Verdict, dict[str, Any]]:
+    def _look(self, looks: int, last: bool) -> tuple[canary_rule.Verdict, dict[str, Any]]:
         challenger = self._challenger()
         statuses = self._statuses()
         for status in statuses:
             failure = status.get("challenger_failure")
             if failure and failure["deployed_at"] == challenger.deployed_at.isoformat():
                 reason = f"The model server {status['server']} cannot load it: {failure['reason']}"
-                return canary.Verdict("roll back", reason), {}
+                return canary_rule.Verdict("roll back", reason), {}
         # A server that is starting counts nothing yet, and one that started anew has forgotten.
         trials = [
             status["trial"]
@@ -168,12 +171,12 @@ class Trial:
         ]
         if not trials:
             nothing = "No server has the challenger on trial."
-            return canary.Verdict("roll back" if last else "wait", nothing), {}
-        both = [canary.total([t[role] for t in trials]) for role in ("champion", "challenger")]
-        verdict = canary.judge(self._rule, *both, challenger.mode, looks=looks, last=last)
+            return canary_rule.Verdict("roll back" if last else "wait", nothing), {}
+        both = [canary_rule.total([t[role] for t in trials]) for role in ("champion", "challenger")]
+        verdict = canary_rule.judge(self._rule, *both, challenger.mode, looks=looks, last=last)
         share = challenger.share
         if challenger.mode == "bandit" and verdict.decision == "wait":
-            share = canary.thompson_share(*(stats["feedback"] for stats in both)) or share
+            share = canary_rule.thompson_share(*(stats["feedback"] for stats in both)) or share
             self._move_share(share)
         figures = {
             "mode": challenger.mode,
@@ -208,7 +211,7 @@ class Trial:
             withdraw(self._store, self._version["name"], self._name)
 
 
-def _figures(stats: canary.Stats) -> dict[str, Any]:
+def _figures(stats: canary_rule.Stats) -> dict[str, Any]:
     names = ("predictions", "alarms", "rejected", "errors")
     return {**{name: stats[name] for name in names}, "feedback": dict(stats["feedback"])}
 

@@ -28,8 +28,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from breezeway import registry, tracking
-from breezeway.deployments import (
+from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.settings import Settings
+from breezeway.deployment.replicas import Replica, Replicas
+from breezeway.deployment.store import (
     NAME_PATTERN,
     SCORE_TOLERANCE,
     Challenger,
@@ -37,10 +39,8 @@ from breezeway.deployments import (
     DeploymentStore,
     Pointer,
 )
-from breezeway.errors import DataError, ServiceUnavailable, TryAgain, UsageError
-from breezeway.replicas import Replica, Replicas
-from breezeway.settings import Settings
-from breezeway.steps.frame import run_step
+from breezeway.steps.runner import run_step
+from breezeway.tracking import champions, mlflow_client
 
 log = logging.getLogger("breezeway.deploy")
 
@@ -254,8 +254,8 @@ def find_version(settings: Settings, model_name: str, version: str) -> dict[str,
             f"--model-name: {model_name!r} cannot be served: up to 63 letters, digits, '.', '_' "
             "or '-', a letter or a digit at both ends, are expected."
         )
-    number = registry.resolve_version(settings, model_name, version)
-    return registry.find_version(settings, model_name, number)
+    number = champions.resolve_version(settings, model_name, version)
+    return champions.find_version(settings, model_name, number)
 
 
 def deployment_name(version: dict[str, Any]) -> str:
@@ -305,11 +305,11 @@ def build(
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed; we hold the lock
     (work / "bentoml").mkdir(parents=True)
     os.environ["BENTOML_HOME"] = str(work / "bentoml")  # read when BentoML is imported
-    tracking.configure(settings)
+    mlflow_client.configure(settings)
     import bentoml
     from bentoml.exceptions import BentoMLException
 
-    tags = registry.tags(version)
+    tags = champions.tags(version)
     labels = {
         "model_name": model_name,
         "model_version": number,
@@ -317,7 +317,7 @@ def build(
     }
     tag = f"{model_name.lower()}:{name}"
     try:
-        with tracking.errors(settings):
+        with mlflow_client.errors(settings):
             model = bentoml.mlflow.import_model(
                 tag, f"models:/{model_name}/{number}", labels=labels
             )

@@ -11,10 +11,10 @@ import argparse
 from datetime import date
 from typing import Any
 
-from breezeway import registry
-from breezeway.errors import UsageError
-from breezeway.settings import Settings
-from breezeway.steps.frame import run_step
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import run_step
+from breezeway.tracking import champions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +36,14 @@ def _day(text: str) -> date:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    version = registry.champion(settings, arguments.model_name)
+    version = champions.champion(settings, arguments.model_name)
     if version is None:
         raise UsageError(
             f"--model-name: {arguments.model_name!r} has no champion to compare readings with."
         )
-    from breezeway import nightly  # takes two seconds: a model without a champion is said before
+    from breezeway.pipeline import (
+        nightly,  # takes two seconds: a model without a champion is said before
+    )
 
     return nightly.check(arguments.model_name, version, arguments.date, settings)
 

@@ -10,8 +10,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from breezeway.settings import Settings
-from breezeway.steps.frame import run_step
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import run_step
 
 
 def _json_list(text: str) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    from breezeway import labels
+    from breezeway.readings import labels
 
     return labels.keep(settings, labels.table(arguments.labels, arguments.by, datetime.now(UTC)))
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from breezeway.contract import Contract, load_contract
-from breezeway.errors import DataError, TryAgain, UsageError
-from breezeway.settings import Settings
-from breezeway.steps.frame import run_step, tag_name
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.errors import DataError, TryAgain, UsageError
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import run_step, tag_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if not arguments.tag:
         raise UsageError("--tag: a query needs the name of the dataset version to be made.")
     # These take a second: what is wrong with the arguments or the contract is said before.
-    from breezeway.preprocessing import make_dataset
-    from breezeway.raw import RawStore
+    from breezeway.preprocessing.dataset import make_dataset
+    from breezeway.readings.store import RawStore
 
     def make(aside: Path) -> dict[str, Any]:
         store = RawStore(settings.raw_address)
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def _run_day(
     arguments: argparse.Namespace, contract: Contract, settings: Settings
 ) -> dict[str, Any]:
-    from breezeway import days
+    from breezeway.preprocessing import days
 
     started = time.monotonic()
     day = arguments.day

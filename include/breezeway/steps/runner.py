@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from breezeway.errors import BreezewayError, InternalError, ServiceUnavailable, UsageError
-from breezeway.settings import Settings, silence_telemetry
+from breezeway.core.errors import BreezewayError, InternalError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings, silence_telemetry
 
 log = logging.getLogger("breezeway")
 

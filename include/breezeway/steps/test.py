@@ -9,9 +9,9 @@ the version.
 import argparse
 from typing import Any
 
-from breezeway import registry
-from breezeway.settings import Settings
-from breezeway.steps.frame import run_step
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import run_step
+from breezeway.tracking import champions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    version = registry.resolve_version(settings, arguments.model_name, arguments.model_version)
-    from breezeway import judgement  # takes two seconds: a version that is not there is said before
+    version = champions.resolve_version(settings, arguments.model_name, arguments.model_version)
+    from breezeway.pipeline import (
+        evaluation,  # takes two seconds: a version that is not there is said before
+    )
 
-    return judgement.judge(arguments.query, arguments.model_name, version, settings)
+    return evaluation.judge(arguments.query, arguments.model_name, version, settings)
 
 
 if __name__ == "__main__":

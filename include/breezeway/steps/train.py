@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from breezeway import tracking
-from breezeway.contract import Contract, load_contract
-from breezeway.errors import DataError
-from breezeway.settings import Settings
-from breezeway.steps.frame import run_step, tag_name
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.errors import DataError
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import run_step, tag_name
+from breezeway.tracking import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from breezeway.datasets import DatasetVersion
-    from breezeway.model import OutOfFold, Table
+    from breezeway.datasets.versions import DatasetVersion
+    from breezeway.detector.model import OutOfFold, Table
 
 log = logging.getLogger("breezeway")
 
@@ -125,22 +125,22 @@ class Trained:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     started = time.time()
-    tracking.check(settings)
-    from breezeway import datasets
-    from breezeway.workspace import exclusive
+    mlflow_client.check(settings)
+    from breezeway.datasets import versions
+    from breezeway.datasets.workspace import exclusive
 
-    version = datasets.open_dataset(settings, arguments.tag)
+    version = versions.open_dataset(settings, arguments.tag)
     contract = load_contract(version.folder / "contract.toml")
     examples = _examples(version.folder)
     name = arguments.model_name or contract.name
     with exclusive(settings, f"train-{name}"):
-        from breezeway.model import read_table
+        from breezeway.detector.model import read_table
 
         table = read_table(version.folder, contract)
         trained = _train(table, contract, version, settings)
         keys = _lineage(version, settings)
-        registry = tracking.client(settings)
-        with tracking.errors(settings):
+        registry = mlflow_client.client(settings)
+        with mlflow_client.errors(settings):
             identity = _identity(arguments.run_name, name, keys, trained)
             run_id = _finished_run(registry, contract, identity)
             if not run_id:
@@ -182,7 +182,7 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
 def _train(
     table: "Table", contract: Contract, version: "DatasetVersion", settings: Settings
 ) -> Trained:
-    from breezeway import boosting, model, scorecard
+    from breezeway.detector import boosting, model, scorecard
 
     tuned = version.params or {"params": model.DEFAULT_PARAMS, "rounds": model.DEFAULT_ROUNDS}
     params, rounds = tuned["params"], tuned["rounds"]
@@ -298,33 +298,33 @@ class _Record:
         path.write_text(text + "\n", encoding="utf-8")
 
     def _draw(self, header: list[str], lines: list[list[str]]) -> None:
-        from breezeway import model, pictures
+        from breezeway.detector import model, plots
 
         reports, trained = self._folder / "reports", self._trained
         scored = trained.scores.fold >= 0
         rows, score = self._table.rows.where(scored), trained.scores.score[scored]
         average = model.scorecard.average_precision(rows.label, score) or 0.0
-        pictures.draw_training(
+        plots.draw_training(
             trained.scores.growth,
             trained.rounds,
             model.GROWTH_ROUNDS,
             reports / "training_curves.png",
         )
-        pictures.draw_precision_recall(
+        plots.draw_precision_recall(
             rows.label, score, trained.threshold, average, reports / "precision_recall.png"
         )
         curve = model.threshold_curve(rows, score, self._contract)
-        pictures.draw_threshold(curve, trained.threshold, reports / "threshold.png")
+        plots.draw_threshold(curve, trained.threshold, reports / "threshold.png")
         judged = trained.judged
         rows, score = self._table.rows.where(judged), trained.scores.score[judged]
         thresholds = trained.thresholds[judged]
-        pictures.draw_score_over_time(rows, score, thresholds, reports / "score_over_time.png")
-        pictures.draw_confusion(rows.label, score >= thresholds, reports / "confusion_matrix.png")
-        pictures.draw_importance(
+        plots.draw_score_over_time(rows, score, thresholds, reports / "score_over_time.png")
+        plots.draw_confusion(rows.label, score >= thresholds, reports / "confusion_matrix.png")
+        plots.draw_importance(
             trained.booster.get_score(importance_type="total_gain"),
             reports / "feature_importance.png",
         )
-        pictures.draw_table(
+        plots.draw_table(
             "Rows that the scoring model did not see, beside detectors that look at no sensor",
             header,
             lines,
@@ -338,7 +338,7 @@ class _Record:
         """
         import mlflow
 
-        client = tracking.client(settings)
+        client = mlflow_client.client(settings)
         experiment = mlflow.set_experiment(self._contract.name).experiment_id
         dead = (
             f"attributes.run_name = '{run_name}' and attributes.status = 'RUNNING' "
@@ -451,7 +451,7 @@ def _tag_reports(client: "MlflowClient", settings: Settings, run_id: str, model:
     from mlflow.entities import RunTag
 
     if "breezeway.reports" not in client.get_run(run_id).data.tags:
-        tags = tracking.report_tags(settings, "train", model, REPORTS)
+        tags = mlflow_client.report_tags(settings, "train", model, REPORTS)
         client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()])
 
 

@@ -17,10 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from breezeway import tracking
-from breezeway.contract import load_contract
-from breezeway.settings import Settings
-from breezeway.steps.frame import positive_count, run_step, tag_name
+from breezeway.contract.contract import load_contract
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import positive_count, run_step, tag_name
+from breezeway.tracking import mlflow_client
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
 
@@ -39,15 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    tracking.check(settings)
-    from breezeway import datasets
+    mlflow_client.check(settings)
+    from breezeway.datasets import versions
 
-    version = datasets.open_dataset(settings, arguments.tag)
+    version = versions.open_dataset(settings, arguments.tag)
     contract = load_contract(version.folder / "contract.toml")
-    from breezeway import tuning
-    from breezeway.boosting import SEED
-    from breezeway.model import read_table
-    from breezeway.pictures import draw_search
+    from breezeway.detector import tuning
+    from breezeway.detector.boosting import SEED
+    from breezeway.detector.model import read_table
+    from breezeway.detector.plots import draw_search
 
     table = read_table(version.folder, contract)
     trials = tuning.search(table, contract, arguments.count, settings)
@@ -83,17 +83,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def _record(settings: Settings, model: str, tag: str, params: dict[str, Any], folder: Path) -> str:
     """Keep what was found in an MLflow run; return its id."""
-    tracking.configure(settings)
+    mlflow_client.configure(settings)
     import mlflow
 
-    with tracking.errors(settings):
+    with mlflow_client.errors(settings):
         mlflow.set_experiment(model)
         with mlflow.start_run(run_name=f"tune {tag}", tags={"breezeway.data_tag": tag}) as active:
             mlflow.log_params({**params["params"], "rounds": params["rounds"]})
             mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
             for path in REPORTS:
                 mlflow.log_artifact(str(folder / path))
-            mlflow.set_tags(tracking.report_tags(settings, "tune", model, REPORTS))
+            mlflow.set_tags(mlflow_client.report_tags(settings, "tune", model, REPORTS))
     return active.info.run_id
 
 

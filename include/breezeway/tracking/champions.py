@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from breezeway.errors import DataError, ServiceUnavailable, UsageError
-from breezeway.settings import Settings
-from breezeway.workspace import exclusive, redacted
+from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.datasets.workspace import exclusive, redacted
 
 CHAMPION = "champion"
 ANSWER_SECONDS = 8

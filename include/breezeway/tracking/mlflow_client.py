@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from breezeway.errors import ServiceUnavailable, UsageError
-from breezeway.settings import Settings, silence_telemetry
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings, silence_telemetry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
