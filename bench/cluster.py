@@ -82,6 +82,7 @@ def staging(folder: str) -> Callable[[], int]:
 def first_part(folder: str, part_rows: int) -> Callable[[], int]:
     """The first part of what is staged, by one thread; its rows."""
     from breezeway.preprocessing import dataset as preprocessing
+    from breezeway.preprocessing.part import make_part
 
     preprocessing.PART_ROWS = part_rows
     contract = readings.contract("json")
@@ -90,9 +91,7 @@ def first_part(folder: str, part_rows: int) -> Callable[[], int]:
 
     def make() -> int:
         with tempfile.TemporaryDirectory(prefix="cluster-") as into:
-            return preprocessing.make_part(
-                staged, contract, None, part, Path(into), 1, None
-            ).rows_in
+            return make_part(staged, contract, None, part, Path(into), 1, None).rows_in
 
     return make
 

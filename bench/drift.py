@@ -25,7 +25,9 @@ from bench import frame
 from breezeway.contract.contract import Drift
 from breezeway.detector.plots import BLUE, GREY, INK, PALE, STYLE
 from breezeway.drift import decision
-from breezeway.preprocessing.dataset import BLOCK_ROWS
+from breezeway.drift.faults import sensor_faults
+from breezeway.drift.hours import DAY, Hours
+from breezeway.preprocessing.part import BLOCK_ROWS
 
 DEVICES, SENSORS = 20, 8
 A_DAY = 144  # readings of a device
@@ -88,7 +90,7 @@ def plant(seed: int, days: int) -> np.ndarray:
 
 def table(values: np.ndarray, first_day: int) -> pa.Table:
     devices, readings, sensors = values.shape
-    moment = (FIRST_DAY + first_day) * decision.DAY + np.arange(readings) * (decision.DAY // A_DAY)
+    moment = (FIRST_DAY + first_day) * DAY + np.arange(readings) * (DAY // A_DAY)
     names = pa.array([f"device-{number:02}" for number in range(devices)])
     owner = pa.DictionaryArray.from_arrays(np.repeat(np.arange(devices), readings), names)
     columns = {
@@ -100,11 +102,11 @@ def table(values: np.ndarray, first_day: int) -> pa.Table:
     return pa.table(columns)
 
 
-def _hours(values: np.ndarray, first_day: int) -> decision.Hours:
-    return decision.Hours(table(values, first_day).to_reader(), SENSOR_NAMES)
+def _hours(values: np.ndarray, first_day: int) -> Hours:
+    return Hours(table(values, first_day).to_reader(), SENSOR_NAMES)
 
 
-def _nights(reference: decision.Hours, current: decision.Hours) -> tuple[list, list]:
+def _nights(reference: Hours, current: Hours) -> tuple[list, list]:
     """Findings and confirmed findings, night by night."""
     found = decision.find_drift(reference, current, false_discovery_rate=RATE, nights=RULE.nights)
     woken = [
@@ -265,14 +267,12 @@ def injected() -> list[dict[str, Any]]:
     ]
 
 
-def _until_found(
-    reference: decision.Hours, current: decision.Hours, kind: str, sensor: int
-) -> int | None:
+def _until_found(reference: Hours, current: Hours, kind: str, sensor: int) -> int | None:
     """1 is the first night; None within none of them."""
     name = SENSOR_NAMES[sensor]
     if kind == "stuck":  # a fault of the sensor, which needs no second night
         for night, unit in enumerate(current.units.tolist(), start=1):
-            faults = decision.sensor_faults(reference, current, unit)
+            faults = sensor_faults(reference, current, unit)
             if any(fault.fault == "stuck" and name in fault.columns for fault in faults):
                 return night
         return None
@@ -291,14 +291,14 @@ def _large(rows: int, moved: bool, seed: int) -> pa.Table:
     rng = np.random.default_rng(seed)
     a_device = rows // SIZE_DEVICES
     first = FIRST_DAY + (SIZE_DAYS if moved else 0)
-    moment = first * decision.DAY + np.arange(a_device) * (SIZE_DAYS * decision.DAY // a_device)
+    moment = first * DAY + np.arange(a_device) * (SIZE_DAYS * DAY // a_device)
     names = pa.array([f"device-{number:02}" for number in range(SIZE_DEVICES)])
     owner = pa.DictionaryArray.from_arrays(np.repeat(np.arange(SIZE_DEVICES), a_device), names)
     columns = {
         "device": owner.cast(pa.string()),
         "time": pa.array(np.tile(moment, SIZE_DEVICES)).cast(pa.timestamp("us", "UTC")),
     }
-    day = (moment // decision.DAY - first).astype(int)
+    day = (moment // DAY - first).astype(int)
     for column in range(SIZE_COLUMNS):
         # Each device has days of its own: what makes neighbouring rows alike.
         days = rng.normal(0, 0.2, (SIZE_DEVICES, SIZE_DAYS))[:, day].ravel()
@@ -309,7 +309,7 @@ def _large(rows: int, moved: bool, seed: int) -> pa.Table:
 
 def _ours(reference: pa.RecordBatchReader, current: pa.RecordBatchReader) -> set[str]:
     names = [f"x{column}" for column in range(SIZE_COLUMNS)]
-    old, new = decision.Hours(reference, names), decision.Hours(current, names)
+    old, new = Hours(reference, names), Hours(current, names)
     (found,) = decision.find_drift(old, new, false_discovery_rate=RATE)
     return {finding.column for finding in found}
 

@@ -76,7 +76,7 @@ def our_table(folder: str) -> tuple[Any, Any]:
     import pyarrow as pa
 
     from breezeway.contract.contract import Contract
-    from breezeway.detector import model
+    from breezeway.detector.table import labelled_table
 
     contract = Contract.from_text(CONTRACT, "bench")
     rows = np.load(Path(folder) / "rows.npz")
@@ -89,7 +89,7 @@ def our_table(folder: str) -> tuple[Any, Any]:
             **dict(zip(NAMES, rows["features"].T.astype(np.float64), strict=True)),
         }
     )
-    return model.labelled_table(table, contract), contract
+    return labelled_table(table, contract), contract
 
 
 def ours(folder: str, count: int = TRIALS) -> Callable[[], Any]:
@@ -111,7 +111,7 @@ def ours(folder: str, count: int = TRIALS) -> Callable[[], Any]:
 def rounds_alone(folder: str, trials: list[dict[str, Any]]) -> Callable[[], Any]:
     """The same boosting rounds: as many at once, one thread each, one matrix a fold for all."""
     from breezeway.detector.boosting import booster_params, matrix, xgb
-    from breezeway.detector.model import split
+    from breezeway.detector.folds import split
     from breezeway.detector.trials import ROUNDS_A_STEP
 
     table, contract = our_table(folder)

@@ -23,10 +23,11 @@ from breezeway.core.errors import (
     TryAgain,
     UsageError,
 )
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import dvc_objects, versions
 from breezeway.datasets.dvc_objects import object_path
-from breezeway.datasets.workspace import Workspace, exclusive
+from breezeway.datasets.workspace import Workspace
 from tests.fixtures.mlflow import DIE_WITH_PARENT
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -5,6 +5,8 @@ import pyarrow as pa
 import pytest
 
 from breezeway.drift import decision
+from breezeway.drift.faults import sensor_faults
+from breezeway.drift.hours import DAY, Hours
 
 DEVICES = [f"press-{number}" for number in range(8)]
 
@@ -15,7 +17,7 @@ def plant(days: int, seed: int, change=lambda device, value: value, first_day: i
     parts = []
     for number, device in enumerate(DEVICES):
         for day in range(first_day, first_day + days):
-            time = np.arange(144) * 600_000_000 + day * decision.DAY
+            time = np.arange(144) * 600_000_000 + day * DAY
             wander = np.cumsum(generator.normal(0, 0.3, 144))  # neighbours are alike
             value = change(device, number + generator.normal(0, 0.5) + wander)
             stamps = pa.array(time).cast(pa.timestamp("us", "UTC"))
@@ -27,9 +29,7 @@ def found(current: pa.Table, reference: pa.Table | None = None, by_device: bool 
     reference = reference or plant(14, seed=0)
     time = reference["time"].cast(pa.int64()).to_numpy()
     unit = decision.unit_length(int(time.min()), int(time.max()))
-    old, new = (
-        decision.Hours(table.to_reader(), ["value"], unit) for table in (reference, current)
-    )
+    old, new = (Hours(table.to_reader(), ["value"], unit) for table in (reference, current))
     (findings,) = decision.find_drift(old, new, false_discovery_rate=0.02, by_device=by_device)
     return {(finding.device, finding.change) for finding in findings}
 
@@ -112,9 +112,9 @@ def season(days: int, seed: int, first_day: int = 0, devices: int = 6) -> np.nda
     return level + course + own + generator.normal(0, 0.5, (devices, len(moment)))
 
 
-def hours(values: np.ndarray, first_day: int = 0) -> decision.Hours:
+def hours(values: np.ndarray, first_day: int = 0) -> Hours:
     devices, readings = values.shape
-    time = first_day * decision.DAY + np.arange(readings) * (decision.DAY // 48)
+    time = first_day * DAY + np.arange(readings) * (DAY // 48)
     table = pa.table(
         {
             "device": np.repeat([f"press-{number}" for number in range(devices)], readings),
@@ -122,7 +122,7 @@ def hours(values: np.ndarray, first_day: int = 0) -> decision.Hours:
             "value": values.ravel(),
         }
     )
-    return decision.Hours(table.to_reader(max_chunksize=1000), ["value"])
+    return Hours(table.to_reader(max_chunksize=1000), ["value"])
 
 
 REFERENCE_DAYS = 28
@@ -130,11 +130,11 @@ RATE = 0.5 / decision.MONTH_DAYS
 
 
 @pytest.fixture(scope="module")
-def weeks() -> decision.Hours:
+def weeks() -> Hours:
     return hours(season(REFERENCE_DAYS, seed=0))
 
 
-def nights_of(weeks: decision.Hours, values: np.ndarray, **options) -> list[list[decision.Finding]]:
+def nights_of(weeks: Hours, values: np.ndarray, **options) -> list[list[decision.Finding]]:
     new = hours(values, REFERENCE_DAYS)
     return decision.find_drift(weeks, new, false_discovery_rate=RATE, nights=3, **options)
 
@@ -187,7 +187,7 @@ def test_columns_of_a_device_at_fault_are_left_out(weeks):
     values = new_days(2)
     values[0] = 5.0
     assert {f.device for night in nights_of(weeks, values) for f in night} == {"press-0"}
-    faults = decision.sensor_faults(weeks, hours(values, REFERENCE_DAYS), REFERENCE_DAYS + 1)
+    faults = sensor_faults(weeks, hours(values, REFERENCE_DAYS), REFERENCE_DAYS + 1)
     assert [(fault.device, fault.fault, fault.columns) for fault in faults] == []
     without = {("press-0", "value")}
     assert nights_of(weeks, values, without=without) == [[], []]
@@ -211,7 +211,7 @@ def test_any_batch_size_and_what_is_not_finite():
     value = 1e9 + generator.normal(size=480)
     value[::7] = np.nan
     value[5] = np.inf
-    time = np.arange(480) * (decision.DAY // 48)
+    time = np.arange(480) * (DAY // 48)
     table = pa.table(
         {
             "device": ["a"] * 480,
@@ -219,7 +219,7 @@ def test_any_batch_size_and_what_is_not_finite():
             "value": value,
         }
     )
-    cubes = [decision.Hours(table.to_reader(n), ["value"]).cube("value") for n in (7, 480)]
+    cubes = [Hours(table.to_reader(n), ["value"]).cube("value") for n in (7, 480)]
     finite = np.where(np.isfinite(value), value, np.nan).reshape(1, 10, 24, 2)
     for cube in cubes:
         np.testing.assert_allclose(cube.level, np.nanmean(finite, axis=3))

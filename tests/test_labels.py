@@ -14,13 +14,13 @@ import pytest
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.detector.model import load
 from breezeway.pipeline import label_queue
 from breezeway.readings import labels, simulate
 from breezeway.readings.store import RawStore
 from breezeway.steps import labels as step
 from breezeway.steps import preprocess, train
-from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking import champions, mlflow_client, rest
+from breezeway.tracking.load import load
 
 MODEL = "worth"
 EVERYTHING = "SELECT device, time, payload FROM readings"
@@ -73,7 +73,7 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
     for tag in ("whole", "part"):
         train_one(settings, tag)
     version = {"name": MODEL, "alias": champions.CHAMPION, "version": "1"}
-    champions.post(settings, "registered-models/alias", **version)
+    rest.post(settings, "registered-models/alias", **version)
     return settings
 
 

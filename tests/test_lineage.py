@@ -12,7 +12,7 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.deployment.store import Deployment, DeploymentStore
 from breezeway.pipeline import lineage
-from breezeway.tracking import champions
+from breezeway.tracking import champions, rest
 
 MANIFEST = {
     "query": "SELECT device, time, payload\n  FROM readings",
@@ -57,12 +57,12 @@ def register(settings: Settings, data: versions.DatasetVersion, **changed: str) 
         "code": "c0de",
         **changed,
     }
-    created = champions.post(
+    created = rest.post(
         settings, "runs/create", experiment_id="0", run_name="nightly", tags=as_tags(keys)
     )
     run = created["run"]["info"]
-    champions.post(settings, "registered-models/create", name=name)
-    champions.post(
+    rest.post(settings, "registered-models/create", name=name)
+    rest.post(
         settings,
         "model-versions/create",
         name=name,

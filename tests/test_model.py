@@ -11,7 +11,11 @@ import xgboost as xgb
 
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, InternalError
-from breezeway.detector import model, scorecard
+from breezeway.detector import model, scorecard, scoring
+from breezeway.detector.folds import split
+from breezeway.detector.table import Table, read_table
+from breezeway.detector.thresholds import choose_threshold, honest_thresholds, threshold_curve
+from breezeway.serving import row_scorer
 from tests.fixtures.plant import CONTRACT, make_plant
 
 ROUNDS = 20
@@ -28,8 +32,8 @@ NAMES = contract_of().feature_names
 
 
 @pytest.fixture(scope="module")
-def table(plant_dataset) -> model.Table:
-    return model.read_table(plant_dataset, load_contract(plant_dataset / "contract.toml"))
+def table(plant_dataset) -> Table:
+    return read_table(plant_dataset, load_contract(plant_dataset / "contract.toml"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def rows_from(label: np.ndarray, interval: int = 60) -> scorecard.Rows:
 
 
 def chosen_threshold(rows, score, contract) -> float:
-    return model.choose_threshold(model.threshold_curve(rows, score, contract), contract)
+    return choose_threshold(threshold_curve(rows, score, contract), contract)
 
 
 class TestReadTable:
@@ -85,23 +89,23 @@ class TestReadTable:
         (tmp_path / "features").mkdir()
         pq.write_table(rows, tmp_path / "features" / "part-00000.parquet")
         with pytest.raises(DataError, match=message):
-            model.read_table(tmp_path, contract)
+            read_table(tmp_path, contract)
 
     def test_a_missing_column_is_named(self, plant_dataset, tmp_path):
         (tmp_path / "features").mkdir()
         part = pq.read_table(plant_dataset / "features" / "part-00000.parquet")
         pq.write_table(part.drop_columns("strain"), tmp_path / "features" / "part-00000.parquet")
         with pytest.raises(DataError, match=r"part-00000.parquet: the column strain is missing"):
-            model.read_table(tmp_path, contract_of())
+            read_table(tmp_path, contract_of())
 
     def test_an_empty_folder_is_refused(self, tmp_path):
         with pytest.raises(DataError, match=r"expected features/part-\*.parquet"):
-            model.read_table(tmp_path, contract_of())
+            read_table(tmp_path, contract_of())
 
 
 class TestSplitByDevice:
     def test_no_device_on_both_sides_and_each_row_scored_once(self, table):
-        folds = model.split(table.rows, contract_of("device"))
+        folds = split(table.rows, contract_of("device"))
         assert len(folds) == 3
         for fold in folds:
             assert not set(table.rows.device[fold.fit]) & set(table.rows.device[fold.scored])
@@ -111,7 +115,7 @@ class TestSplitByDevice:
     def test_single_readings_are_dealt_evenly(self):
         label = (np.random.default_rng(0).random((900, 1)) < 0.034).astype(int)
         rows = rows_from(label)
-        folds = model.split(rows, contract_of("device"))
+        folds = split(rows, contract_of("device"))
         positives = [int(rows.label[fold.scored].sum()) for fold in folds]
         sizes = [len(fold.scored) for fold in folds]
         assert max(positives) - min(positives) <= 1
@@ -128,7 +132,7 @@ class TestSplitByDevice:
 
         def dealt(columns: dict) -> list[set]:
             rows = scorecard.rows_of(columns)
-            folds = model.split(rows, contract_of("device"))
+            folds = split(rows, contract_of("device"))
             return [set(rows.names[rows.device[fold.scored]]) for fold in folds]
 
         assert dealt(frame) == dealt(backwards)
@@ -137,7 +141,7 @@ class TestSplitByDevice:
 class TestSplitByTime:
     def test_the_past_is_fitted_with_a_gap(self, table):
         rows = table.rows
-        folds = model.split(rows, contract_of())
+        folds = split(rows, contract_of())
         assert len(folds) == 3
         previous_end = 0
         for fold in folds:
@@ -151,20 +155,20 @@ class TestSplitByTime:
         label[0, 20:30] = 1
         label[0, 60:140] = 1  # the first cut of four stretches is at 100
         rows = rows_from(label)
-        first = model.split(rows, contract_of())[0]
+        first = split(rows, contract_of())[0]
         assert first.scored[0] == 100
         assert first.fit[-1] == 59
 
     def test_folds_without_both_classes_to_fit_are_left_out(self):
         label = np.zeros((1, 400), dtype=int)
         label[0, 150:160] = 1
-        assert len(model.split(rows_from(label), contract_of())) == 2
+        assert len(split(rows_from(label), contract_of())) == 2
 
     def test_no_fold_at_all_is_refused(self):
         label = np.zeros((1, 400), dtype=int)
         label[0, 390:] = 1
         with pytest.raises(DataError, match='by = "time" with 3 folds leaves no fold'):
-            model.split(rows_from(label), contract_of())
+            split(rows_from(label), contract_of())
 
 
 class TestThreshold:
@@ -221,11 +225,11 @@ class TestThreshold:
         assert chosen_threshold(rows_from(label), score, contract_of()) == 0.9
 
     def test_a_row_has_no_say_in_its_own_threshold(self, table, scores):
-        thresholds = model.honest_thresholds(table.rows, scores, contract_of())
+        thresholds = honest_thresholds(table.rows, scores, contract_of())
         assert np.isnan(thresholds[scores.fold <= 0]).all()
         last = scores.fold == 2
         meddled = scores._replace(score=np.where(last, 1.0, scores.score))
-        again = model.honest_thresholds(table.rows, meddled, contract_of())
+        again = honest_thresholds(table.rows, meddled, contract_of())
         np.testing.assert_array_equal(thresholds, again)
         assert len(set(thresholds[last])) == 1
 
@@ -266,7 +270,7 @@ def model_folder(tmp_path, table, plant_dataset):
 
 class TestLoadFolder:
     def test_scores_as_it_was_fitted(self, model_folder, table):
-        loaded = model.load_folder(model_folder, version="3")
+        loaded = scoring.load_folder(model_folder, version="3")
         assert (loaded.threshold, loaded.name, loaded.version) == (0.7, "mill", "3")
         assert loaded.data_tag == "v1"
         assert loaded.trained_on == table.scope
@@ -278,40 +282,40 @@ class TestLoadFolder:
         np.testing.assert_array_equal(loaded.score(table.features[:100].astype(float)), expected)
 
     def test_a_row_by_itself_scores_to_the_bit_as_in_a_batch(self, model_folder):
-        loaded = model.load_folder(model_folder)
+        loaded = scoring.load_folder(model_folder)
         generator = np.random.default_rng(5)
         rows = generator.normal(scale=50, size=(2000, len(loaded.feature_names)))
         rows[generator.random(rows.shape) < 0.1] = np.nan
         rows[generator.random(rows.shape) < 0.01] = 1e300
-        score_row = model.RowScorer(loaded)
+        score_row = row_scorer.RowScorer(loaded)
         assert [score_row(row) for row in rows] == loaded.score(rows).tolist()
 
     def test_another_number_of_features_is_our_defect(self, model_folder):
         with pytest.raises(InternalError, match=r"shape \(1, 3\), expected \(rows, 7\)"):
-            model.load_folder(model_folder).score(np.zeros((1, 3)))
+            scoring.load_folder(model_folder).score(np.zeros((1, 3)))
 
     @pytest.mark.parametrize("name", ["contract.toml", "threshold.json", "examples.json"])
     def test_a_missing_file_is_named(self, model_folder, name):
         (model_folder / "extra_files" / name).unlink()
         with pytest.raises(DataError, match=name):
-            model.load_folder(model_folder)
+            scoring.load_folder(model_folder)
 
     def test_a_damaged_model_is_refused(self, model_folder):
         (model_folder / "model.ubj").write_bytes(b"{not a model")
         with pytest.raises(DataError, match="holds no model that loads"):
-            model.load_folder(model_folder)
+            scoring.load_folder(model_folder)
 
     def test_a_contract_of_other_features_is_refused(self, model_folder):
         path = model_folder / "extra_files" / "contract.toml"
         path.write_text(path.read_text().replace('"std", "max"', '"std", "min"'))
         with pytest.raises(DataError, match="not those of its contract"):
-            model.load_folder(model_folder)
+            scoring.load_folder(model_folder)
 
 
 def test_split_by_device_scores_every_row(tmp_path):
     folder = make_plant(tmp_path / "dataset", by="device", devices=4, readings=400)
     contract = load_contract(folder / "contract.toml")
-    table = model.read_table(folder, contract)
+    table = read_table(folder, contract)
     scores = model.out_of_fold(table, contract, model.DEFAULT_PARAMS, 5, 2)
     assert not np.isnan(scores.score).any()
-    assert not np.isnan(model.honest_thresholds(table.rows, scores, contract)).any()
+    assert not np.isnan(honest_thresholds(table.rows, scores, contract)).any()

@@ -16,10 +16,10 @@ from uuid import uuid4
 import pytest
 
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
-from breezeway.datasets.workspace import exclusive
-from breezeway.tracking import champions
-from breezeway.tracking.champions import Decision
+from breezeway.tracking import champions, rest
+from breezeway.tracking.gate import Decision, decide
 
 GATE = SimpleNamespace(max_loss=0.02)
 
@@ -49,7 +49,7 @@ def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> d
     ],
 )
 def test_the_gate(found: dict[str, Any], promotes: bool, reason: str) -> None:
-    decision = champions.decide(GATE, found)
+    decision = decide(GATE, found)
     assert decision.promote is promotes
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(decision.reason)
@@ -60,7 +60,7 @@ def test_evidence_that_is_not_whole(missing: str) -> None:
     found = evidence()
     del found[missing]
     with pytest.raises(DataError, match=missing):
-        champions.decide(GATE, found)
+        decide(GATE, found)
 
 
 @pytest.fixture
@@ -72,16 +72,16 @@ def settings(mlflow_server: str, tmp_path: Path) -> Settings:
 def model(settings: Settings) -> str:
     """A model with three versions."""
     name = f"pump {uuid4()}"
-    champions.post(settings, "registered-models/create", name=name)
-    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    rest.post(settings, "registered-models/create", name=name)
+    run = rest.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
     for _ in range(3):
-        champions.post(settings, "model-versions/create", name=name, **source)
+        rest.post(settings, "model-versions/create", name=name, **source)
     return name
 
 
 def version_tags(settings: Settings, model: str, version: str) -> dict[str, str]:
-    found = champions.tags(champions.find_version(settings, model, version))
+    found = rest.tags(rest.find_version(settings, model, version))
     return {key.removeprefix("breezeway."): value for key, value in found.items()}
 
 
@@ -243,20 +243,20 @@ def test_killed_while_rolling_back_then_run_again(
 
 def test_names(settings: Settings, model: str) -> None:
     champions.promote(settings, model, "2", None, "first")
-    assert champions.resolve_version(settings, model, "champion") == "2"
-    assert champions.resolve_version(settings, model, "3") == "3"
-    assert champions.model_exists(settings, model)
-    assert not champions.model_exists(settings, "no such")
+    assert rest.resolve_version(settings, model, "champion") == "2"
+    assert rest.resolve_version(settings, model, "3") == "3"
+    assert rest.model_exists(settings, model)
+    assert not rest.model_exists(settings, "no such")
     assert champions.champion(settings, "no such") is None
 
 
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda s, m: champions.resolve_version(s, "no such", "1"), "no such"),
-        (lambda s, m: champions.resolve_version(s, "no such", "champion"), "no such"),
-        (lambda s, m: champions.resolve_version(s, m, "7"), "7"),
-        (lambda s, m: champions.resolve_version(s, m, "best"), "'best'; its aliases: none"),
+        (lambda s, m: rest.resolve_version(s, "no such", "1"), "no such"),
+        (lambda s, m: rest.resolve_version(s, "no such", "champion"), "no such"),
+        (lambda s, m: rest.resolve_version(s, m, "7"), "7"),
+        (lambda s, m: rest.resolve_version(s, m, "best"), "'best'; its aliases: none"),
         (lambda s, m: champions.promote(s, m, "7", None, "?"), "7"),
         (lambda s, m: champions.refuse(s, m, "7", "?"), "7"),
         (lambda s, m: champions.rollback(s, "no such", reason="?"), "no such"),

@@ -19,7 +19,7 @@ from breezeway.laptop.platform import USER, Platform
 from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
 from breezeway.steps import preprocess, train
-from breezeway.tracking import champions, reports
+from breezeway.tracking import champions, reports, rest
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -111,7 +111,7 @@ def night(settings: Settings, client: httpx.Client) -> str:
     words = ["--tag=web", "--run-name=web", "--model-name=plant"]
     trained = train.run(arguments(train, *words), settings)
     champion = {"alias": champions.CHAMPION, "version": trained["model_version"]}
-    champions.post(settings, "registered-models/alias", name="plant", **champion)
+    rest.post(settings, "registered-models/alias", name="plant", **champion)
     return finished(client, "nightly_drift", {"date": NIGHT})
 
 

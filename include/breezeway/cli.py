@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import BreezewayError
 from breezeway.core.settings import Settings, silence_telemetry
-from breezeway.steps.runner import ArgumentParser
 
 COMMANDS = {
     "demo": ("breezeway.laptop.demo:run", "run the whole pipeline once on a platform of its own"),

@@ -45,11 +45,11 @@ class ApprovePromotion(ApprovalOperator):
             ServiceUnavailable: MLflow does not answer.
         """
         from breezeway.contract.contract import load_contract
-        from breezeway.tracking import champions
+        from breezeway.tracking import champions, gate
 
         settings = Settings.from_environment()
         evidence = champions.read_evidence(settings, self.model_name, self.model_version)
-        decision = champions.decide(load_contract(settings.sensors).gate, evidence)
+        decision = gate.decide(load_contract(settings.sensors).gate, evidence)
         if not decision.promote:
             self.log.info("Nobody is asked, because the gate refuses it: %s", decision.reason)
             return

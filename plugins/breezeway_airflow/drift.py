@@ -88,9 +88,9 @@ class AnnounceDrift(BaseOperator):
             self.log.info("The drift since %s is over.", known["date"])
 
     def _remember(self, settings: Settings, drift: dict[str, str] | None) -> None:
-        from breezeway.tracking import champions
+        from breezeway.tracking import rest
 
-        champions.post(
+        rest.post(
             settings,
             "registered-models/set-tag",
             name=self.result["model_name"],
@@ -101,7 +101,7 @@ class AnnounceDrift(BaseOperator):
 
 def _announced(settings: Settings, model_name: str) -> dict[str, str] | None:
     """The drift that was announced and is not over."""
-    from breezeway.tracking import champions
+    from breezeway.tracking import rest
 
-    tags = champions.tags(champions.find_model(settings, model_name))
+    tags = rest.tags(rest.find_model(settings, model_name))
     return json.loads(tags.get("breezeway.drift_announced", "null"))

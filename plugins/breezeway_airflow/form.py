@@ -6,9 +6,9 @@ import tomllib
 from datetime import UTC, datetime
 from typing import Any
 
+from breezeway.core.arguments import tag_name
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway.steps.runner import tag_name
 
 STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 TAG_PATTERN = "^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -99,7 +99,7 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
         UsageError: a field is wrong; the sentence names it.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway.tracking import champions
+    from breezeway.tracking import champions, rest
 
     name = params["model_name"]
     champion = champions.champion(settings, name)
@@ -109,7 +109,7 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
             "challenger beside."
         )
     try:
-        version = champions.resolve_version(settings, name, params["model_version"].strip())
+        version = rest.resolve_version(settings, name, params["model_version"].strip())
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     if version == champion:
@@ -219,10 +219,10 @@ def _model_version(form: dict[str, Any], steps: set[str], settings: Settings) ->
 
 def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings) -> str:
     """The number of the version that is tested, promoted or deployed without training."""
-    from breezeway.tracking import champions
+    from breezeway.tracking import champions, rest
 
     name, version = form["model_name"], form["model_version"]
-    if not champions.model_exists(settings, name):
+    if not rest.model_exists(settings, name):
         raise UsageError(
             f"Correct the field 'model_name': there is no model {name!r}. Or add train to the "
             "steps."
@@ -230,7 +230,7 @@ def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings)
     if not version and "deploy" in steps and "promote" not in steps:
         version = champions.CHAMPION  # what passed no gate is not deployed unless it is named
     try:
-        version = champions.resolve_version(settings, name, version or _newest(name, settings))
+        version = rest.resolve_version(settings, name, version or _newest(name, settings))
         if "promote" in steps and "test" not in steps:
             champions.read_evidence(settings, name, version)
     except UsageError as error:
@@ -239,9 +239,9 @@ def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings)
 
 
 def _newest(name: str, settings: Settings) -> str:
-    from breezeway.tracking import champions
+    from breezeway.tracking import rest
 
-    found = champions.get(
+    found = rest.get(
         settings,
         "model-versions/search",
         filter=f"name = '{name}'",

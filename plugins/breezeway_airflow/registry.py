@@ -61,10 +61,10 @@ class PromoteModel(_Promotion):
             ServiceUnavailable: MLflow does not answer.
         """
         from breezeway.contract.contract import load_contract
-        from breezeway.tracking import champions
+        from breezeway.tracking import champions, rest
 
         settings = Settings.from_environment()
-        version = champions.resolve_version(settings, self.model_name, self.model_version)
+        version = rest.resolve_version(settings, self.model_name, self.model_version)
         gate = load_contract(settings.sensors).gate
         decision = champions.pass_gate(settings, self.model_name, version, gate)
         return self._end(
@@ -121,8 +121,9 @@ class PromoteChallenger(_Promotion):
             ServiceUnavailable: MLflow does not answer.
         """
         from breezeway.tracking import champions
+        from breezeway.tracking.gate import Decision
 
-        decision = champions.Decision(False, self.reason)
+        decision = Decision(False, self.reason)
         if self.decision == "promote":
             decision = champions.promote(
                 Settings.from_environment(),

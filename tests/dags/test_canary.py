@@ -55,13 +55,13 @@ def run(dag, monkeypatch):
 @pytest.fixture
 def promoted(monkeypatch) -> list[tuple]:
     """What the registry is told; it promotes."""
-    from breezeway.tracking import champions
+    from breezeway.tracking import champions, gate
 
     told: list[tuple] = []
 
     def promote(settings, *arguments):
         told.append(arguments)
-        return champions.Decision(True, arguments[-1])
+        return gate.Decision(True, arguments[-1])
 
     monkeypatch.setattr(champions, "promote", promote)
     return told

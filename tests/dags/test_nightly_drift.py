@@ -15,7 +15,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions
+from breezeway.tracking import champions, rest
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
@@ -86,10 +86,10 @@ def test_without_a_champion_the_run_skips_and_does_not_fail(night) -> None:
 @pytest.fixture(scope="module")
 def champion(dag) -> None:
     settings = Settings.from_environment()
-    champions.post(settings, "registered-models/create", name=MODEL)
-    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    rest.post(settings, "registered-models/create", name=MODEL)
+    run = rest.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
-    champions.post(settings, "model-versions/create", name=MODEL, **source)
+    rest.post(settings, "model-versions/create", name=MODEL, **source)
     champions.promote(settings, MODEL, "1", None, "first")
 
 

@@ -13,7 +13,7 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions
+from breezeway.tracking import champions, rest
 from breezeway_airflow.approval import ApprovePromotion
 
 
@@ -25,10 +25,10 @@ def model(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
     settings = Settings.from_environment()
     name = f"pump-{uuid4().hex}"
-    champions.post(settings, "registered-models/create", name=name)
-    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    rest.post(settings, "registered-models/create", name=name)
+    run = rest.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
-    champions.post(settings, "model-versions/create", name=name, **source)
+    rest.post(settings, "model-versions/create", name=name, **source)
     evidence = {"labelled": True, "champion": None, "average_precision": 0.1}
     evidence["baseline"] = {"always_on": 0.3, "random": 0.3}
     champions.keep(settings, name, "1", evidence=json.dumps(evidence))
@@ -56,7 +56,7 @@ def answer(model: str, option: str, user: str | None) -> Any:
 
 
 def kept(model: str) -> dict[str, str]:
-    return champions.tags(champions.find_version(Settings.from_environment(), model, "1"))
+    return rest.tags(rest.find_version(Settings.from_environment(), model, "1"))
 
 
 def test_nobody_is_asked_about_what_the_gate_refuses(model: str) -> None:

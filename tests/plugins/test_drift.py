@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions
+from breezeway.tracking import rest
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
 
 Check = Callable[..., dict[str, Any] | None]
@@ -27,7 +27,7 @@ def check(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
     name = f"pump-{uuid4().hex}"
-    champions.post(Settings.from_environment(), "registered-models/create", name=name)
+    rest.post(Settings.from_environment(), "registered-models/create", name=name)
     asset = drift_asset(name)
     events: list[SimpleNamespace] = []
 

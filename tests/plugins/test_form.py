@@ -12,7 +12,7 @@ import pytest
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.tracking import champions
+from breezeway.tracking import champions, rest
 from breezeway_airflow import form
 
 MOMENT = datetime(2026, 11, 21, 12, 7, 40, 123456, tzinfo=UTC)
@@ -42,14 +42,14 @@ def model(home: Path, mlflow_server: str) -> str:
     """Three versions: the first is champion, the second was tested, the third is new."""
     settings = Settings(home=home, mlflow_url=mlflow_server)
     name = f"pump-{uuid4().hex}"
-    champions.post(settings, "registered-models/create", name=name)
-    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    rest.post(settings, "registered-models/create", name=name)
+    run = rest.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
     for _ in range(3):
-        champions.post(settings, "model-versions/create", name=name, **source)
+        rest.post(settings, "model-versions/create", name=name, **source)
     champions.promote(settings, name, "1", None, "the first")
     evidence = {"key": "breezeway.evidence", "value": "{}"}
-    champions.post(settings, "model-versions/set-tag", name=name, version="2", **evidence)
+    rest.post(settings, "model-versions/set-tag", name=name, version="2", **evidence)
     return name
 
 

@@ -12,7 +12,7 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions
+from breezeway.tracking import champions, rest
 from breezeway_airflow.registry import PromoteChallenger, PromoteModel, RollbackModel
 
 
@@ -33,18 +33,18 @@ def model(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
     settings = Settings.from_environment()
     name = f"pump-{uuid4().hex}"
-    champions.post(settings, "registered-models/create", name=name)
-    run = champions.post(settings, "runs/create", experiment_id="0")["run"]["info"]
+    rest.post(settings, "registered-models/create", name=name)
+    run = rest.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     for score in (0.9, 0.1):
         source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
-        made = champions.post(settings, "model-versions/create", name=name, **source)
+        made = rest.post(settings, "model-versions/create", name=name, **source)
         evidence = {
             "labelled": True,
             "champion": None,
             "average_precision": score,
             "baseline": {"always_on": 0.3, "random": 0.3},
         }
-        champions.post(
+        rest.post(
             settings,
             "model-versions/set-tag",
             name=name,
@@ -107,7 +107,7 @@ def test_a_challenger_that_passes_is_champion_with_the_reason(model) -> None:
         result = after_trial(model, "promote", Instance())
         assert (result["promoted"], result["reason"]) == (True, "1000 predictions")
     assert champions.champion(settings, model) == "2"
-    kept = champions.tags(champions.find_version(settings, model, "2"))
+    kept = rest.tags(rest.find_version(settings, model, "2"))
     assert kept["breezeway.reason"] == "1000 predictions"
 
 

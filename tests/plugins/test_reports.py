@@ -17,7 +17,7 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking import mlflow_client, rest
 from tests.fixtures.mlflow import DIE_WITH_PARENT, serving
 
 RCLONE = str(Path(sys.executable).parent / "rclone")
@@ -274,7 +274,7 @@ def test_reports_of_a_dag_that_a_user_may_not_see(server, viewer, settings):
 
 def test_a_report_that_mlflow_has_lost_is_said_so(server, viewer, settings):
     run = report(settings, None, "plant/3", {"drift.html": "Drift"})
-    champions.post(
+    rest.post(
         settings,
         "runs/set-tag",
         run_id=run,

@@ -15,7 +15,7 @@ import xgboost as xgb
 
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.settings import Settings
-from breezeway.detector.model import load_folder
+from breezeway.detector.scoring import load_folder
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.readings import loaders
 from breezeway.readings.store import RawStore

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
 from breezeway.steps import drift, preprocess, train
-from breezeway.steps.runner import ArgumentParser
 from breezeway.tracking import champions, mlflow_client
 
 pytestmark = pytest.mark.timeout(600)

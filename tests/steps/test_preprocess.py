@@ -21,6 +21,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.features import window_features
 from breezeway.core.settings import Settings
 from breezeway.preprocessing import dataset
+from breezeway.preprocessing import part as part_module
 from breezeway.readings.store import RawStore
 from tests.fixtures.ray import ray_cluster
 
@@ -146,7 +147,7 @@ def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
 
 def test_order_chunks_threads_and_ray_change_no_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "PART_ROWS", 5_000)
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 2_048)
+    monkeypatch.setattr(part_module, "BLOCK_ROWS", 2_048)
     contract = load_contract(Settings.shipped_sensors / "plant.toml")
     table = readings(6, 3000, bad_share=0.05)
     labels = pa.table(
@@ -315,7 +316,7 @@ def test_killed_at_any_point_a_rerun_gives_the_same_bytes(home):
 
 def test_examples_give_their_features_again(tmp_path, monkeypatch):
     """Whole windows, windows cut by a block's end, and devices with fewer readings than one."""
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(part_module, "BLOCK_ROWS", 64)
     contract = load_contract(Settings.shipped_sensors / "plant.toml")
     table = pa.concat_tables([readings(3, 100), readings(5, 7).slice(21)])
     table = table.append_column("label", pa.nulls(len(table), pa.int64()))

@@ -12,12 +12,12 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.detector.model import load
 from breezeway.pipeline import evaluation
 from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
 from breezeway.steps import preprocess, test, train
 from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking.load import load
 
 QUERY = "SELECT device, time, payload FROM readings"
 

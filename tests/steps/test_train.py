@@ -20,8 +20,9 @@ from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import model
+from breezeway.detector.table import read_table
 from breezeway.steps import train
-from breezeway.tracking import mlflow_client, reports
+from breezeway.tracking import load, mlflow_client, reports
 from tests.fixtures.plant import make_plant
 
 PARAMS = {"max_depth": 3, "learning_rate": 0.2, "min_child_weight": 2.0}
@@ -126,7 +127,7 @@ def test_run_and_version_carry_the_lineage(first, client, settings):
 
 
 def test_registered_model_loads_and_scores_its_examples(first, settings):
-    loaded = model.load(settings, "mill", "1")
+    loaded = load.load(settings, "mill", "1")
     assert (loaded.name, loaded.version, loaded.data_tag) == ("mill", "1", "v1")
     assert loaded.threshold == first["threshold"]
     assert loaded.lineage["data_commit"] == versions.find_version(settings, "v1").commit
@@ -145,11 +146,11 @@ def test_no_pickle_in_the_model(first, client):
 
 def test_an_alias_leads_to_a_version(first, settings, client):
     client.set_registered_model_alias("mill", "champion", first["model_version"])
-    assert model.load(settings, "mill", "champion").version == first["model_version"]
+    assert load.load(settings, "mill", "champion").version == first["model_version"]
     with pytest.raises(UsageError, match="'mill' has no version or alias 'nobody'"):
-        model.load(settings, "mill", "nobody")
+        load.load(settings, "mill", "nobody")
     with pytest.raises(UsageError, match="name=no-mill, version=1"):
-        model.load(settings, "no-mill", "1")
+        load.load(settings, "no-mill", "1")
 
 
 def test_the_same_again_is_the_same_version(first, settings, client):
@@ -167,7 +168,7 @@ def test_another_run_name_gives_another_version_of_the_same_bytes(first, setting
         for run_id in (first["run_id"], other["run_id"])
     }
     assert len(digests) == 1
-    assert model.load(settings, "other-mill", "1").name == "other-mill"
+    assert load.load(settings, "other-mill", "1").name == "other-mill"
 
 
 def test_finished_but_not_registered_is_registered(first, settings, client):
@@ -261,7 +262,7 @@ def test_run_names_that_would_break_a_filter_are_refused(name):
 def test_by_device_every_trained_row_is_judged(tmp_path):
     folder = make_plant(tmp_path / "dataset", by="device", devices=5, readings=500)
     contract = load_contract(folder / "contract.toml")
-    table = model.read_table(folder, contract)
+    table = read_table(folder, contract)
     version = versions.DatasetVersion("v1", "c", "h", "", "", {}, folder=folder)
     trained = train._train(table, contract, version, Settings())
     assert trained.judged.all()

@@ -16,12 +16,14 @@ from filelock import FileLock
 
 from breezeway.contract.contract import load_contract
 from breezeway.core import ray_session
+from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.detector import trials, tuning
-from breezeway.detector.model import DEFAULT_PARAMS, read_table, split
+from breezeway.detector.folds import split
+from breezeway.detector.model import DEFAULT_PARAMS
+from breezeway.detector.table import read_table
 from breezeway.steps import tune
-from breezeway.steps.runner import ArgumentParser
 from breezeway.tracking import reports
 
 COUNT = 4

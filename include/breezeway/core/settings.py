@@ -1,6 +1,7 @@
 """The environment, read in one place; the defaults are those of a laptop."""
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -136,3 +137,8 @@ def quiet_environment() -> dict[str, str]:
 
 def silence_telemetry() -> None:
     os.environ.update(quiet_environment())
+
+
+def redacted(text: str) -> str:
+    """The text without what addresses in it say about users and passwords."""
+    return re.sub(r"://[^/@\s]+@", "://", text)

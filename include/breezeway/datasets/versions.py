@@ -21,7 +21,9 @@ from typing import Any
 
 import yaml
 
+from breezeway.core.arguments import tag_name
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets.dvc_objects import (
     drop_damaged,
@@ -33,8 +35,7 @@ from breezeway.datasets.dvc_objects import (
     listing,
     pointer,
 )
-from breezeway.datasets.workspace import BRANCH, Workspace, exclusive, open_workspace
-from breezeway.steps.runner import tag_name
+from breezeway.datasets.workspace import BRANCH, Workspace, open_workspace
 
 PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]*)")
 PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from breezeway.core.errors import InternalError, ServiceUnavailable, TryAgain, UsageError
-from breezeway.core.settings import Settings, quiet_environment
+from breezeway.core.errors import InternalError, ServiceUnavailable, UsageError
+from breezeway.core.locks import exclusive
+from breezeway.core.settings import Settings, quiet_environment, redacted
 from breezeway.datasets import dvc_objects
 
 BRANCH = "main"
@@ -82,30 +83,6 @@ DEAD_SECONDS = 86_400
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
 PUSH_LOST = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
-
-
-@contextmanager
-def exclusive(settings: Settings, name: str) -> Iterator[None]:
-    """Hold a lock that the operating system releases with its process.
-
-    It excludes processes of this host, and of others only where they share `home` on a file
-    system that knows `flock`.
-
-    Raises:
-        TryAgain: another process held it for longer than `lock_wait_seconds`.
-    """
-    settings.locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.locks / f"{name}.lock", timeout=settings.lock_wait_seconds)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TryAgain(
-            f"Another process has held {name!r} for {settings.lock_wait_seconds:g} s."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -448,11 +425,6 @@ def local_path(address: str) -> Path | None:
     if "://" in address or re.match(r"[^/]+:", address):
         return None
     return Path(address).expanduser().resolve()
-
-
-def redacted(text: str) -> str:
-    """The text without what addresses in it say about users and passwords."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def _reason(said: str) -> str:

@@ -15,8 +15,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from breezeway.detector.model import ThresholdCurve
 from breezeway.detector.scorecard import Rows
+from breezeway.detector.thresholds import ThresholdCurve
 
 INK, GREY, PALE = "#1f2933", "#8a94a0", "#bcc5ce"
 BLUE, ORANGE, RED = "#2563a8", "#e07a1f", "#c23b3b"

@@ -29,7 +29,9 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable
 from breezeway.core.settings import Settings
 from breezeway.detector.boosting import SEED
-from breezeway.detector.model import DEFAULT_PARAMS, Table, split
+from breezeway.detector.folds import split
+from breezeway.detector.model import DEFAULT_PARAMS
+from breezeway.detector.table import Table
 from breezeway.detector.trials import ROUNDS_A_STEP, Boosters
 
 log = logging.getLogger("breezeway")

@@ -10,29 +10,22 @@ reference differ among themselves.
 """
 
 import math
-import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import duckdb
 import numpy as np
-import pyarrow as pa
+
+from breezeway.drift.hours import DAY, Cube, Hours
 
 FEW_BATCHES = {"batch_size": 32_768, "batch_readahead": 2, "fragment_readahead": 1}
 """How to read features from files so that memory holds few of them."""
 
-HOUR = 3_600_000_000
-"""Microseconds."""
-DAY = 24 * HOUR
 SHORTEST_UNIT = 60_000_000
 MONTH_DAYS = 365.25 / 12
 MIN_UNITS = 8
 """Of the reference: with fewer there is no telling what is usual."""
-MIN_WEEKS = 3
-"""Of the reference, for an hour to be compared with the same hour of the week; with fewer it is
-compared with the same hour of the day."""
 MIN_FLEET = 5
 """Devices: from so many on each is compared with the median of all as well."""
 CHANGES = ("level", "spread", "profile", "missing")
@@ -80,134 +73,6 @@ class Finding:
             case _:
                 how = f"is missing {self.effect:+.1%} of the time"
         return f"{self.column}{where} {how} (p = {self.p_value:.1g})"
-
-
-class Cube(NamedTuple):
-    """Figures of one column: float64 (devices, units, hours), NaN where there are none.
-
-    A unit that is no day has one hour.
-    """
-
-    level: np.ndarray
-    spread: np.ndarray
-    """Logarithm of the standard deviation within the hour; NaN where nothing varies."""
-    missing: np.ndarray
-    """Share of the rows."""
-    constant: np.ndarray
-    """Whether (1 or 0) all of at least `STUCK_ROWS` values were the same."""
-
-    def of(self, devices: np.ndarray) -> "Cube":
-        return Cube(*(part[devices] for part in self))
-
-    def of_units(self, units: slice) -> "Cube":
-        return Cube(*(part[:, units] for part in self))
-
-
-STUCK_ROWS = 3
-
-
-class Hours:
-    """Rows, summed up by device and hour, in a database that spills to disk.
-
-    Args:
-        rows: batches of `device`, `time` and the columns; any number of them.
-        columns: float64 columns; what is not finite is missing.
-        unit: microseconds of a unit: `DAY`, or less where there are few days.
-        threads: of the database.
-    """
-
-    def __init__(
-        self, rows: pa.RecordBatchReader, columns: Sequence[str], unit: int = DAY, threads: int = 2
-    ):
-        self.columns = list(columns)
-        self._spill = tempfile.TemporaryDirectory(prefix="breezeway-drift-")
-        self._connection = duckdb.connect(
-            config={
-                "threads": threads,
-                "memory_limit": "256MB",
-                "temp_directory": self._spill.name,
-            }
-        )
-        self._connection.execute("SET TimeZone = 'UTC'")
-        hour = HOUR if unit == DAY else unit
-        self._hours = unit // hour  # of a unit
-        figures = ", ".join(
-            f"count(c{k}) AS n{k}, avg(c{k}) AS m{k}, stddev_pop(c{k}) AS s{k}"
-            for k in range(len(self.columns))
-        )
-        values = ", ".join(
-            f"CASE WHEN isfinite({_quoted(name)}) THEN {_quoted(name)} END AS c{k}"
-            for k, name in enumerate(self.columns)
-        )
-        self._connection.register("incoming", rows)
-        self._connection.execute(
-            f"CREATE TABLE hours AS SELECT device, hour, count(*) AS rows, {figures} FROM "
-            f"(SELECT device, epoch_us(time) // {hour} AS hour, {values} FROM incoming) "
-            "GROUP BY device, hour"
-        )
-        self._connection.unregister("incoming")
-        found = self._connection.execute(
-            "SELECT DISTINCT device FROM hours ORDER BY device"
-        ).fetchnumpy()
-        self.devices = np.asarray(found["device"], dtype=str)
-        found = self._connection.execute(
-            f"SELECT DISTINCT hour // {self._hours} AS unit FROM hours ORDER BY unit"
-        ).fetchnumpy()
-        self.units = np.asarray(found["unit"], dtype=np.int64)
-        """int (units,): number of each unit since 1970."""
-        self.weekly = unit == DAY and len(self.units) >= 7 * MIN_WEEKS
-        self._connection.execute("CREATE TABLE names (device VARCHAR, number INTEGER)")
-        self._connection.execute(
-            "INSERT INTO names SELECT device, row_number() OVER (ORDER BY device) - 1 FROM "
-            "(SELECT DISTINCT device FROM hours)"
-        )
-
-    def _cells(self, figures: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        found = self._connection.execute(
-            f"SELECT number, hour, rows, {figures} FROM hours JOIN names USING (device)"
-        ).fetchnumpy()
-        hour = np.asarray(found["hour"], dtype=np.int64)
-        unit = np.searchsorted(self.units, hour // self._hours)
-        cell = (np.asarray(found["number"]) * len(self.units) + unit) * self._hours
-        return cell + hour % self._hours, found
-
-    def _cube(self, cell: np.ndarray, values: np.ndarray, empty: float = np.nan) -> np.ndarray:
-        cube = np.full(len(self.devices) * len(self.units) * self._hours, empty)
-        cube[cell] = values
-        return cube.reshape(len(self.devices), len(self.units), self._hours)
-
-    def rows(self) -> np.ndarray:
-        """Number of rows: float64 (devices, units, hours)."""
-        cell, found = self._cells("0 AS nothing")
-        return self._cube(cell, found["rows"], 0.0)
-
-    def cube(self, column: str) -> Cube:
-        k = self.columns.index(column)
-        cell, found = self._cells(f"n{k} AS n, m{k} AS mean, s{k} AS deviation")
-        count = np.asarray(found["n"], dtype=np.float64)
-        mean, deviation = (
-            np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan)
-            for name in ("mean", "deviation")
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            spread = np.where(deviation > 0, np.log(deviation), np.nan)
-        constant = (deviation == 0) & (count >= STUCK_ROWS)
-        missing = 1 - count / found["rows"]
-        return Cube(*(self._cube(cell, part) for part in (mean, spread, missing, constant)))
-
-    def scale(self, column: str) -> float:
-        """Standard deviation of rows about their device's mean; NaN where there are none."""
-        k = self.columns.index(column)
-        variance = self._connection.execute(
-            f"SELECT sum(n{k} * (s{k} ** 2 + (m{k} - middle) ** 2)) / sum(n{k}) FROM hours JOIN "
-            f"(SELECT device, sum(n{k} * m{k}) / sum(n{k}) AS middle FROM hours GROUP BY device) "
-            "USING (device)"
-        ).fetchone()[0]
-        return math.nan if variance is None else math.sqrt(variance)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def unit_length(first: int, last: int) -> int:
@@ -287,98 +152,6 @@ def replay(
     ]
     groups = tests[0].p_value.shape[1] if tests else 0
     return [_findings(tests, group, false_discovery_rate) for group in range(groups)]
-
-
-@dataclass(frozen=True)
-class SensorFault:
-    """What is wrong with a device, or with one of its sensors, and is no drift.
-
-    Args:
-        fault: `silent`, `stuck`, `clock`, `invalid` or `new device`.
-        columns: the features that are not to be judged for it; empty for none.
-    """
-
-    device: str
-    fault: str
-    detail: str
-    columns: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.device}: {self.fault}: {self.detail}"
-
-
-def sensor_faults(reference: Hours, current: Hours, day: int) -> list[SensorFault]:
-    """Devices that are silent, new, stuck, or out of time on a day, by their hours.
-
-    An hour counts as silent where the reference has readings at that hour of the week nine
-    times in ten; as crowded with half as many readings again as usual. A column is stuck where
-    nothing varies in an hour and hardly ever (in 1 % of the hours) did that before.
-
-    Args:
-        reference, current: in units of `DAY`.
-        day: number of the day since 1970.
-    """
-    there = current.units == day
-    rows = np.zeros((len(reference.devices), 24))
-    known = np.isin(current.devices, reference.devices)
-    if there.any():
-        place = np.searchsorted(reference.devices, current.devices[known])
-        rows[place] = current.rows()[known][:, there][:, 0]
-    before = reference.rows()
-    if reference.weekly:
-        before = before[:, reference.units % 7 == day % 7]
-    expected = (before > 0).mean(axis=1) >= 0.9
-    usual = np.median(before, axis=1)
-    faults = []
-    for number, device in enumerate(reference.devices.tolist()):
-        silent = expected[number] & (rows[number] == 0)
-        crowded = (rows[number] > 1.5 * usual[number]) & (usual[number] >= MIN_CROWD)
-        if crowded.any():
-            most = int(np.argmax(rows[number] - usual[number]))
-            detail = (
-                f"{crowded.sum()} hours hold more readings than an hour has: "
-                f"{rows[number, most]:.0f} from {most:02}:00, usually {usual[number, most]:.0f}"
-            )
-            if silent.any():
-                detail += f", and {silent.sum()} hours have none"
-            faults.append(SensorFault(device, "clock", detail, tuple(reference.columns)))
-        elif silent.sum() >= max(1, SILENT_SHARE * expected[number].sum()):
-            detail = f"no readings in {silent.sum()} of {expected[number].sum()} hours"
-            faults.append(SensorFault(device, "silent", detail))
-    if there.any():
-        for device in current.devices[~known & (current.rows()[:, there].sum(axis=(1, 2)) > 0)]:
-            faults.append(SensorFault(str(device), "new device", "not in the training data"))
-        faults += _stuck(reference, current, there)
-    return faults
-
-
-SILENT_SHARE = 0.25
-"""Of the hours in which a device is expected to speak."""
-MIN_CROWD = 4
-"""Readings an hour: with fewer a crowd is no sign of a clock."""
-STUCK_HOURS = 4
-
-
-def _stuck(reference: Hours, current: Hours, there: np.ndarray) -> list[SensorFault]:
-    names = np.intersect1d(reference.devices, current.devices)
-    old, new = (np.searchsorted(side.devices, names) for side in (reference, current))
-    hours = np.zeros((len(reference.columns), len(names)))
-    for number, column in enumerate(reference.columns):
-        constant = current.cube(column).constant[new][:, there]
-        before = reference.cube(column).constant[old]
-        spoke = np.maximum((~np.isnan(before)).sum(axis=(1, 2)), 1)
-        rare = np.nansum(before, axis=(1, 2)) < 0.01 * spoke
-        hours[number] = np.where(rare, np.nansum(constant, axis=(1, 2)), 0)
-    faults = []
-    for place in np.flatnonzero((hours >= STUCK_HOURS).any(axis=0)):
-        columns = [
-            column
-            for number, column in enumerate(reference.columns)
-            if hours[number, place] >= STUCK_HOURS
-        ]
-        detail = f"{', '.join(columns)} did not vary in {hours[:, place].max():.0f} hours"
-        faults.append(SensorFault(str(names[place]), "stuck", detail, tuple(columns)))
-    return faults
 
 
 def confirmed(nights: Sequence[Sequence[Finding]], confirmations: int) -> list[Finding]:

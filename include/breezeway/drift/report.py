@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from breezeway.core.errors import DataError
-from breezeway.drift.decision import Finding, SensorFault
+from breezeway.drift.decision import Finding
+from breezeway.drift.faults import SensorFault
 
 SAMPLE_ROWS = 2_000
 """Rows of either side that go into a report: enough for its tests and pictures, and its cost

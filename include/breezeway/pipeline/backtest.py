@@ -27,13 +27,12 @@ from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.detector import scorecard
-from breezeway.preprocessing.dataset import Intervals
 from breezeway.preprocessing.days import midnight
+from breezeway.readings.intervals import Intervals
 from breezeway.readings.store import RawStore
-from breezeway.steps.backtest import PERIOD_DAYS
 
 if TYPE_CHECKING:
-    from breezeway.detector.model import Table
+    from breezeway.detector.table import Table
 
 FIRST_DAY = date(2000, 1, 1)
 """Before any reading."""
@@ -118,14 +117,14 @@ def judge(settings: Settings, contract: Contract, moment: date, period_days: int
         UsageError: the period is not over yet, or as `read_known`.
         DataError: what was known then teaches nothing, or as `read_known`.
     """
-    from breezeway.detector import model
+    from breezeway.detector.table import labelled_table
 
     until = moment + timedelta(days=period_days)
     if until > datetime.now(UTC).date():
         raise UsageError(f"The {period_days} days from {moment} on are not over yet.")
     known = read_known(settings, contract, moment)
     labelled = known.readings.filter(known.readings["label"].is_valid())
-    table = model.labelled_table(labelled, contract)
+    table = labelled_table(labelled, contract)
     booster, threshold = _fit(table, contract, settings)
     days = history.open_days(settings, contract, moment, until - timedelta(days=1))
     readings = _read(days)
@@ -150,16 +149,16 @@ def judge(settings: Settings, contract: Contract, moment: date, period_days: int
 
 def _fit(table: "Table", contract: Contract, settings: Settings) -> tuple[Any, float]:
     """A model and its threshold, as the step `train` makes them."""
-    from breezeway.detector import model
+    from breezeway.detector import model, thresholds
 
     params, rounds, threads = model.DEFAULT_PARAMS, model.DEFAULT_ROUNDS, settings.threads
     scores = model.out_of_fold(table, contract, params, rounds, threads)
     scored = scores.fold >= 0
-    curve = model.threshold_curve(table.rows.where(scored), scores.score[scored], contract)
+    curve = thresholds.threshold_curve(table.rows.where(scored), scores.score[scored], contract)
     booster = model.fit(
         table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads
     )
-    return booster, model.choose_threshold(curve, contract)
+    return booster, thresholds.choose_threshold(curve, contract)
 
 
 def _figures(frame: pa.Table, threshold: float, interval: float) -> dict[str, Any]:
@@ -339,3 +338,7 @@ def _rate(settings: Settings) -> float | None:
     seconds = sum(run.data.metrics.get("seconds", 0) for run in runs)
     rows = sum(run.data.metrics.get("rows_read", 0) for run in runs)
     return rows / seconds if seconds else None
+
+
+PERIOD_DAYS = 7
+"""Days after the date that the model is judged on, unless another number is asked for."""

@@ -20,11 +20,12 @@ from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
-from breezeway.detector.model import ScoringModel, load
-from breezeway.drift import decision, report
+from breezeway.detector.scoring import ScoringModel
+from breezeway.drift import decision, hours, report
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.readings.store import RawStore
 from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking.load import load
 
 log = logging.getLogger("breezeway.test")
 
@@ -238,7 +239,7 @@ def _find_drift(
     time = scorecard.microseconds(reference["time"])
     unit = decision.unit_length(int(time.min()), int(time.max()))
     old, new = (
-        decision.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
+        hours.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
     )
     (findings,) = decision.find_drift(
         old,

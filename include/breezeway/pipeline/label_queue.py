@@ -31,13 +31,14 @@ import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.arguments import positive_count
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
-from breezeway.detector.model import ScoringModel, load
+from breezeway.detector.scoring import ScoringModel
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.readings.store import RawStore
-from breezeway.steps.runner import positive_count
-from breezeway.tracking import champions, reports
+from breezeway.tracking import champions, reports, rest
+from breezeway.tracking.load import load
 
 log = logging.getLogger("breezeway")
 
@@ -197,7 +198,7 @@ def _challenger(
 ) -> ScoringModel | None:
     if version is not None:
         return load(settings, champion.name, version)
-    answer = champions.get(
+    answer = rest.get(
         settings,
         "model-versions/search",
         filter=f"name = '{champion.name}'",

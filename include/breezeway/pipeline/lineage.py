@@ -20,7 +20,16 @@ from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.deployment.store import DeploymentStore
-from breezeway.tracking import champions
+from breezeway.tracking.rest import (
+    NotFound,
+    aliases,
+    find_model,
+    find_version,
+    get,
+    post,
+    resolve_version,
+    tags,
+)
 
 PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}")
 PAGE = 100
@@ -75,8 +84,8 @@ def trace(settings: Settings, what: str) -> dict[str, Any]:
 
 
 def _back(settings: Settings, model_name: str, version: str, problems: list[str]) -> dict[str, Any]:
-    version = champions.resolve_version(settings, model_name, version)
-    about = champions.find_version(settings, model_name, version)
+    version = resolve_version(settings, model_name, version)
+    about = find_version(settings, model_name, version)
     keys = _keys(about)
     found = {
         "model": _model(settings, about),
@@ -140,18 +149,18 @@ def _forward(settings: Settings, tag: str, problems: list[str]) -> dict[str, Any
 
 def _keys(about: Mapping[str, Any]) -> dict[str, str]:
     """The lineage keys among the tags of a version."""
-    found = champions.tags(about)
+    found = tags(about)
     return {key.removeprefix("breezeway."): value for key, value in found.items() if value}
 
 
 def _model(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
-    aliases = champions.aliases(champions.find_model(settings, about["name"]))
+    named = aliases(find_model(settings, about["name"]))
     keys = _keys(about)
     return {
         "name": about["name"],
         "version": about["version"],
         "registered_at": _time(about.get("creation_timestamp")),
-        "aliases": sorted(name for name, version in aliases.items() if version == about["version"]),
+        "aliases": sorted(name for name, version in named.items() if version == about["version"]),
         **{name: keys.get(name) for name in ("decision", "decided_at", "reason", "threshold")},
     }
 
@@ -176,8 +185,8 @@ def _run(settings: Settings, run_id: str | None, problems: list[str]) -> dict[st
         problems.append("The version does not say which MLflow run made it.")
         return None
     try:
-        return _run_figures(champions.get(settings, "runs/get", run_id=run_id)["run"])
-    except champions.NotFound as error:
+        return _run_figures(get(settings, "runs/get", run_id=run_id)["run"])
+    except NotFound as error:
         problems.append(str(error))
         return None
 
@@ -203,7 +212,7 @@ def _search_versions(settings: Settings, search: str) -> Iterator[dict[str, Any]
     token = ""
     while True:
         fields = {"filter": search, "max_results": PAGE, "page_token": token}
-        answer = champions.get(settings, "model-versions/search", **fields)
+        answer = get(settings, "model-versions/search", **fields)
         yield from answer.get("model_versions", [])
         token = answer.get("next_page_token", "")
         if not token:
@@ -211,12 +220,12 @@ def _search_versions(settings: Settings, search: str) -> Iterator[dict[str, Any]
 
 
 def _search_runs(settings: Settings, search: str) -> Iterator[dict[str, Any]]:
-    experiments = champions.post(settings, "experiments/search", max_results=1000)
+    experiments = post(settings, "experiments/search", max_results=1000)
     ids = [experiment["experiment_id"] for experiment in experiments.get("experiments", [])]
     token = ""
     while True:
         fields = {"experiment_ids": ids, "filter": search, "max_results": PAGE}
-        answer = champions.post(settings, "runs/search", page_token=token, **fields)
+        answer = post(settings, "runs/search", page_token=token, **fields)
         yield from answer.get("runs", [])
         token = answer.get("next_page_token", "")
         if not token:

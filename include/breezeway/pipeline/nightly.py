@@ -22,14 +22,17 @@ from breezeway.contract.contract import Contract, Drift, load_contract
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
-from breezeway.detector.model import ScoringModel, load
+from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision
-from breezeway.drift.decision import Finding, Hours, SensorFault
+from breezeway.drift.decision import Finding
+from breezeway.drift.faults import SensorFault
+from breezeway.drift.hours import Hours
 from breezeway.drift.report import sample, write_night
 from breezeway.preprocessing.dataset import broken_expectations, make_features
 from breezeway.preprocessing.days import lead_in, midnight, range_query
 from breezeway.readings.store import RawStore
 from breezeway.tracking import mlflow_client
+from breezeway.tracking.load import load
 
 log = logging.getLogger("breezeway.drift")
 
@@ -334,7 +337,7 @@ def _sensor_faults(
     columns = tuple(reference.columns)
     faults = []
     if not by_device and len(reference.units) >= decision.MIN_UNITS:
-        faults += decision.sensor_faults(reference, current, _unit(day))
+        faults += faults.sensor_faults(reference, current, _unit(day))
     now = datetime.now(UTC)
     if day >= now.date() - timedelta(days=1):
         ahead = RawStore(settings.raw_address).devices_ahead(now + AHEAD)

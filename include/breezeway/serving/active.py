@@ -43,7 +43,7 @@ def load(folder: Path, deployment: Pointer | Challenger) -> LiveModel:
         DataError: the folder holds no whole model, no example, or one that scores otherwise
             than was recorded.
     """
-    from breezeway.detector.model import load_folder  # XGBoost: `bentoml serve` itself needs none
+    from breezeway.detector.scoring import load_folder  # XGBoost: `bentoml serve` itself needs none
 
     model = load_folder(folder, deployment.model_version)
     live = LiveModel(model, deployment, datetime.now(UTC))

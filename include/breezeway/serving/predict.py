@@ -14,7 +14,7 @@ from breezeway.contract.features import window_features
 from breezeway.deployment.store import Challenger, Pointer
 
 if TYPE_CHECKING:
-    from breezeway.detector.model import ScoringModel
+    from breezeway.detector.scoring import ScoringModel
 
 LONGEST_DEVICE_NAME = 200
 """Characters; checked before the contract's own pattern sees the name."""
@@ -63,7 +63,9 @@ class LiveModel:
     def __init__(
         self, model: "ScoringModel", deployment: Pointer | Challenger, loaded_at: datetime
     ):
-        from breezeway.detector.model import RowScorer  # XGBoost: `bentoml serve` itself needs none
+        from breezeway.serving.row_scorer import (
+            RowScorer,  # XGBoost: `bentoml serve` itself needs none
+        )
 
         self.model = model
         self.deployment = deployment

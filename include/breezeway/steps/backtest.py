@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.arguments import positive_count
 from breezeway.core.settings import Settings
-from breezeway.steps.runner import positive_count, run_step
+from breezeway.pipeline.backtest import PERIOD_DAYS
+from breezeway.steps.runner import run_step
 from breezeway.tracking import mlflow_client
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("breezeway")
 
-PERIOD_DAYS = 7
-"""Days after the date that the model is judged on, unless another number is asked for."""
 FIGURES_TAG = "breezeway.figures"
 PERIOD_TAG = "breezeway.period_days"
 REPORTS = {

@@ -18,14 +18,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from breezeway.contract.contract import Canary, load_contract
+from breezeway.core.arguments import positive_count
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment import canary_rule
 from breezeway.deployment.replicas import Replicas
 from breezeway.deployment.store import Challenger, DeploymentStore
 from breezeway.steps.deploy import deployment_name, find_version, only_writer, withdraw
-from breezeway.steps.runner import positive_count, run_step
-from breezeway.tracking import champions
+from breezeway.steps.runner import run_step
+from breezeway.tracking import champions, rest
 
 log = logging.getLogger("breezeway.canary")
 
@@ -100,7 +101,7 @@ class Trial:
 
     def decided(self) -> tuple[canary_rule.Verdict, dict[str, Any]] | None:
         """What an earlier run of this step decided about this trial, if it did."""
-        kept = champions.tags(self._version)
+        kept = rest.tags(self._version)
         decision = kept.get("breezeway.canary_decision")
         if decision not in ("promote", "roll back"):
             return None

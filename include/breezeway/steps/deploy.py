@@ -40,7 +40,7 @@ from breezeway.deployment.store import (
     Pointer,
 )
 from breezeway.steps.runner import run_step
-from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking import mlflow_client, rest
 
 log = logging.getLogger("breezeway.deploy")
 
@@ -254,8 +254,8 @@ def find_version(settings: Settings, model_name: str, version: str) -> dict[str,
             f"--model-name: {model_name!r} cannot be served: up to 63 letters, digits, '.', '_' "
             "or '-', a letter or a digit at both ends, are expected."
         )
-    number = champions.resolve_version(settings, model_name, version)
-    return champions.find_version(settings, model_name, number)
+    number = rest.resolve_version(settings, model_name, version)
+    return rest.find_version(settings, model_name, number)
 
 
 def deployment_name(version: dict[str, Any]) -> str:
@@ -309,7 +309,7 @@ def build(
     import bentoml
     from bentoml.exceptions import BentoMLException
 
-    tags = champions.tags(version)
+    tags = rest.tags(version)
     labels = {
         "model_name": model_name,
         "model_version": number,

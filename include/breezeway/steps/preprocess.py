@@ -19,9 +19,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.arguments import tag_name
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.settings import Settings
-from breezeway.steps.runner import run_step, tag_name
+from breezeway.steps.runner import run_step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,6 @@ import errno
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -13,42 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from breezeway.core.errors import BreezewayError, InternalError, ServiceUnavailable, UsageError
+from breezeway.core.arguments import ArgumentParser
+from breezeway.core.errors import BreezewayError, InternalError, ServiceUnavailable
 from breezeway.core.settings import Settings, silence_telemetry
 
 log = logging.getLogger("breezeway")
 
 RESULT_LIMIT_BYTES = 4096
 """A Kubernetes termination message holds no more."""
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """Raises `UsageError` where argparse would exit with 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}")
-
-
-def tag_name(text: str) -> str:
-    """A dataset tag: what git accepts as a tag name, without slashes.
-
-    Raises:
-        argparse.ArgumentTypeError: a character or a form that is not allowed.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text) or (
-        ".." in text or text.endswith((".", ".lock"))
-    ):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no dataset tag: up to 100 letters, digits, '.', '_' or '-', "
-            "beginning with a letter or a digit, without '..' and not ending in '.' or '.lock'"
-        )
-    return text
-
-
-def positive_count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:

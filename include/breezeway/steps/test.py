@@ -11,7 +11,7 @@ from typing import Any
 
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
-from breezeway.tracking import champions
+from breezeway.tracking import rest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    version = champions.resolve_version(settings, arguments.model_name, arguments.model_version)
+    version = rest.resolve_version(settings, arguments.model_name, arguments.model_version)
     from breezeway.pipeline import (
         evaluation,  # takes two seconds: a version that is not there is said before
     )

@@ -25,16 +25,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.arguments import tag_name
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
-from breezeway.steps.runner import run_step, tag_name
+from breezeway.steps.runner import run_step
 from breezeway.tracking import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from breezeway.datasets.versions import DatasetVersion
-    from breezeway.detector.model import OutOfFold, Table
+    from breezeway.detector.model import OutOfFold
+    from breezeway.detector.table import Table
 
 log = logging.getLogger("breezeway")
 
@@ -126,15 +128,15 @@ class Trained:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     started = time.time()
     mlflow_client.check(settings)
+    from breezeway.core.locks import exclusive
     from breezeway.datasets import versions
-    from breezeway.datasets.workspace import exclusive
 
     version = versions.open_dataset(settings, arguments.tag)
     contract = load_contract(version.folder / "contract.toml")
     examples = _examples(version.folder)
     name = arguments.model_name or contract.name
     with exclusive(settings, f"train-{name}"):
-        from breezeway.detector.model import read_table
+        from breezeway.detector.table import read_table
 
         table = read_table(version.folder, contract)
         trained = _train(table, contract, version, settings)
@@ -183,6 +185,7 @@ def _train(
     table: "Table", contract: Contract, version: "DatasetVersion", settings: Settings
 ) -> Trained:
     from breezeway.detector import boosting, model, scorecard
+    from breezeway.detector.thresholds import choose_threshold, honest_thresholds, threshold_curve
 
     tuned = version.params or {"params": model.DEFAULT_PARAMS, "rounds": model.DEFAULT_ROUNDS}
     params, rounds = tuned["params"], tuned["rounds"]
@@ -194,9 +197,9 @@ def _train(
     )
     scores = model.out_of_fold(table, contract, params, rounds, settings.threads)
     scored = scores.fold >= 0
-    curve = model.threshold_curve(table.rows.where(scored), scores.score[scored], contract)
-    threshold = model.choose_threshold(curve, contract)
-    thresholds = model.honest_thresholds(table.rows, scores, contract)
+    curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
+    threshold = choose_threshold(curve, contract)
+    thresholds = honest_thresholds(table.rows, scores, contract)
     if np.isnan(thresholds).all():
         log.warning("one fold only: the figures' threshold was chosen on the rows that it judges")
         thresholds[scored] = threshold
@@ -299,6 +302,7 @@ class _Record:
 
     def _draw(self, header: list[str], lines: list[list[str]]) -> None:
         from breezeway.detector import model, plots
+        from breezeway.detector.thresholds import threshold_curve
 
         reports, trained = self._folder / "reports", self._trained
         scored = trained.scores.fold >= 0
@@ -313,7 +317,7 @@ class _Record:
         plots.draw_precision_recall(
             rows.label, score, trained.threshold, average, reports / "precision_recall.png"
         )
-        curve = model.threshold_curve(rows, score, self._contract)
+        curve = threshold_curve(rows, score, self._contract)
         plots.draw_threshold(curve, trained.threshold, reports / "threshold.png")
         judged = trained.judged
         rows, score = self._table.rows.where(judged), trained.scores.score[judged]

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.arguments import positive_count, tag_name
 from breezeway.core.settings import Settings
-from breezeway.steps.runner import positive_count, run_step, tag_name
+from breezeway.steps.runner import run_step
 from breezeway.tracking import mlflow_client
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
@@ -46,8 +47,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     contract = load_contract(version.folder / "contract.toml")
     from breezeway.detector import tuning
     from breezeway.detector.boosting import SEED
-    from breezeway.detector.model import read_table
     from breezeway.detector.plots import draw_search
+    from breezeway.detector.table import read_table
 
     table = read_table(version.folder, contract)
     trials = tuning.search(table, contract, arguments.count, settings)

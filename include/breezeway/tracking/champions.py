@@ -12,111 +12,31 @@ before and after. That excludes processes of this host; on several hosts that sh
 one Airflow pool of one slot hold all promotions.
 """
 
-import base64
-import http.client
 import json
-import os
-import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
+from breezeway.core.errors import DataError, UsageError
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
-from breezeway.datasets.workspace import exclusive, redacted
+from breezeway.tracking.gate import Decision, Gate, decide
+from breezeway.tracking.rest import (
+    aliases,
+    find_model,
+    find_version,
+    model_exists,
+    post,
+    resolve_version,
+    tags,
+)
 
 CHAMPION = "champion"
-ANSWER_SECONDS = 8
-ARTIFACT_SECONDS = 60
-"""Its server may first have to fetch a file from an object store."""
 KEPT_CHAMPIONS = 100
 """How many steps the way back has at most; a tag's value is bounded."""
-
-
-class NotFound(UsageError):
-    """MLflow knows no such model, version or run."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a version is champion by this decision, and why (one sentence for a person)."""
-
-    promote: bool
-    reason: str
-
-
-class Gate(Protocol):
-    """The section `[gate]` of a sensor contract.
-
-    max_loss: average precision that a challenger may lose against the champion.
-    """
-
-    max_loss: float
-
-
-def decide(gate: Gate, evidence: Mapping[str, Any]) -> Decision:
-    """Whether what a test found is enough to promote the tested version.
-
-    Without a champion, the version must beat detectors that look at no sensor. Against one, the
-    interval of the difference must rule out a loss larger than the gate allows. Without labels
-    nothing is known, so nothing is promoted.
-
-    Args:
-        evidence: as the step `test` writes it: `labelled`, `champion`, `average_precision`,
-            `baseline` (name → average precision, or figures that hold it),
-            `champion_average_precision`, `difference` (`estimate`, `low`, `high`).
-
-    Raises:
-        DataError: the evidence misses a key.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> decide(SimpleNamespace(max_loss=0.02), {"labelled": False}).promote
-        False
-    """
-    if not evidence.get("labelled"):
-        return Decision(False, "The tested rows have no labels, so nothing shows how good it is.")
-    score = evidence.get("average_precision")
-    if score is None:
-        return Decision(False, "The tested rows hold no event, so nothing shows how good it is.")
-    try:
-        if evidence["champion"] is None:
-            return _decide_alone(score, evidence["baseline"])
-        return _decide_against(gate, score, evidence)
-    except (KeyError, TypeError) as error:
-        raise DataError(f"The evidence of the test is not whole: {error}.") from None
-
-
-def _decide_alone(score: float, baseline: Mapping[str, Any]) -> Decision:
-    chance = max(
-        figures["average_precision"] if isinstance(figures, Mapping) else figures
-        for name, figures in baseline.items()
-        if name in ("always_on", "random")
-    )
-    beats = score > chance
-    return Decision(
-        beats,
-        f"There is no champion, and its average precision of {score:.3f} is "
-        f"{'above' if beats else 'not above'} the {chance:.3f} of chance.",
-    )
-
-
-def _decide_against(gate: Gate, score: float, evidence: Mapping[str, Any]) -> Decision:
-    difference = evidence["difference"]
-    if difference is None:
-        return Decision(False, "The champion could not be scored on the same rows.")
-    enough = difference["low"] >= -gate.max_loss
-    return Decision(
-        enough,
-        f"Average precision {score:.3f} against {evidence['champion_average_precision']:.3f} of "
-        f"champion {evidence['champion']}: difference {difference['estimate']:+.3f}, 95 % interval "
-        f"{difference['low']:+.3f} to {difference['high']:+.3f}; a loss of more than "
-        f"{gate.max_loss:g} is {'ruled out' if enough else 'not ruled out'}.",
-    )
 
 
 def pass_gate(settings: Settings, model_name: str, version: str, gate: Gate) -> Decision:
@@ -282,151 +202,6 @@ def champion(settings: Settings, model_name: str) -> str | None:
     if not model_exists(settings, model_name):
         return None
     return aliases(find_model(settings, model_name)).get(CHAMPION)
-
-
-def resolve_version(settings: Settings, model_name: str, version_or_alias: str) -> str:
-    """The number of a version that is given as such or as an alias.
-
-    Raises:
-        UsageError: there is no such model, version or alias.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    if re.fullmatch(r"[0-9]+", version_or_alias):
-        return find_version(settings, model_name, version_or_alias)["version"]
-    known = aliases(find_model(settings, model_name))
-    if version_or_alias not in known:
-        there = ", ".join(sorted(known)) or "none"
-        raise UsageError(
-            f"{model_name!r} has no version or alias {version_or_alias!r}; its aliases: {there}."
-        )
-    return known[version_or_alias]
-
-
-def model_exists(settings: Settings, model_name: str) -> bool:
-    """Whether a model of this name is registered.
-
-    Raises:
-        ServiceUnavailable: MLflow does not answer.
-    """
-    try:
-        find_model(settings, model_name)
-    except NotFound:
-        return False
-    return True
-
-
-def find_model(settings: Settings, model_name: str) -> dict[str, Any]:
-    """A registered model as MLflow's REST API gives it.
-
-    Raises:
-        UsageError: there is none of this name.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    return get(settings, "registered-models/get", name=model_name)["registered_model"]
-
-
-def find_version(settings: Settings, model_name: str, version: str) -> dict[str, Any]:
-    """A model version as MLflow's REST API gives it.
-
-    Raises:
-        UsageError: there is no such model or version.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    answer = get(settings, "model-versions/get", name=model_name, version=version)
-    return answer["model_version"]
-
-
-def tags(thing: Mapping[str, Any]) -> dict[str, str]:
-    """Tags of a model, version or run as MLflow's REST API gives it."""
-    return {tag["key"]: tag.get("value", "") for tag in thing.get("tags", [])}
-
-
-def aliases(model: Mapping[str, Any]) -> dict[str, str]:
-    return {alias["alias"]: alias["version"] for alias in model.get("aliases", [])}
-
-
-def get(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
-    """Ask MLflow's REST API.
-
-    Credentials are those of MLflow's own client: MLFLOW_TRACKING_TOKEN, or
-    MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
-
-    Args:
-        path: below `/api/2.0/mlflow/`.
-
-    Raises:
-        NotFound: MLflow knows no such thing.
-        UsageError: it refuses a value or the credentials.
-        ServiceUnavailable: no answer in `ANSWER_SECONDS`, or one of a server in trouble.
-    """
-    return _ask(settings, "GET", f"{path}?{urllib.parse.urlencode(fields)}", None)
-
-
-def post(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
-    """Tell MLflow's REST API; as `get` does."""
-    return _ask(settings, "POST", path, json.dumps(fields).encode())
-
-
-def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTTPResponse:
-    """Open a file of a run for reading, wherever MLflow's server keeps it; close it after use.
-
-    Args:
-        path: within the run's artifacts.
-
-    Raises:
-        as `get` does.
-    """
-    query = urllib.parse.urlencode({"run_id": run_id, "path": path})
-    return _open(settings, "GET", f"get-artifact?{query}", None, ARTIFACT_SECONDS)
-
-
-def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-    try:
-        with _open(settings, method, f"api/2.0/mlflow/{path}", body, ANSWER_SECONDS) as response:
-            return json.loads(response.read())
-    except (OSError, http.client.HTTPException) as error:
-        raise ServiceUnavailable(f"{_away(settings)} ({error}).") from None
-    except ValueError:
-        raise ServiceUnavailable(f"{_away(settings)}: what answers there is no MLflow.") from None
-
-
-def _open(
-    settings: Settings, method: str, path: str, body: bytes | None, seconds: float
-) -> http.client.HTTPResponse:
-    url = f"{settings.mlflow_url.rstrip('/')}/{path}"
-    headers = {"Content-Type": "application/json", **_credentials()}
-    request = urllib.request.Request(url, body, headers, method=method)
-    try:
-        return urllib.request.urlopen(request, timeout=seconds)
-    except urllib.error.HTTPError as error:
-        if error.code >= 500 or error.code == 429:
-            raise ServiceUnavailable(f"{_away(settings)}: {error}.") from None
-        kind = NotFound if error.code == 404 else UsageError
-        raise kind(f"MLflow: {_message(error)}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise ServiceUnavailable(
-            f"{_away(settings)} ({getattr(error, 'reason', error)})."
-        ) from None
-
-
-def _away(settings: Settings) -> str:
-    return f"MLflow does not answer at {redacted(settings.mlflow_url)}"
-
-
-def _message(error: urllib.error.HTTPError) -> str:
-    try:
-        return json.loads(error.read())["message"]
-    except (ValueError, KeyError, TypeError, OSError):
-        return str(error)
-
-
-def _credentials() -> dict[str, str]:
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return {"Authorization": f"Bearer {token}"}
-    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-    return {}
 
 
 def _lock(model_name: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions
-from breezeway.tracking.champions import NotFound
+from breezeway.tracking import rest
+from breezeway.tracking.rest import NotFound
 
 KINDS = {".html": "text/html", ".png": "image/png", ".json": "text/plain"}
 """Which files are shown, and as what."""
@@ -115,7 +115,7 @@ def find(
     for text in filter(None, (dag, dag_run, model)):
         if not _WORD.fullmatch(text):
             raise UsageError(f"{text!r} is no name of a DAG, a run or a model.")
-    answer = champions.get(settings, "experiments/search", max_results=MAX_EXPERIMENTS)
+    answer = rest.get(settings, "experiments/search", max_results=MAX_EXPERIMENTS)
     experiments = [each["experiment_id"] for each in answer.get("experiments", [])]
     if not experiments:
         return [], ""
@@ -127,7 +127,7 @@ def find(
     }
     if page:
         question["page_token"] = page
-    answer = champions.post(settings, "runs/search", **question)
+    answer = rest.post(settings, "runs/search", **question)
     found = [_reported(run) for run in answer.get("runs", [])]
     # In a pattern of the filter language `_` stands for any character.
     wanted = [
@@ -147,7 +147,7 @@ def get(settings: Settings, run_id: str) -> ReportedRun:
     """
     if not _RUN_ID.fullmatch(run_id):
         raise NotFound("There is no such run.")
-    run = _reported(champions.get(settings, "runs/get", run_id=run_id)["run"])
+    run = _reported(rest.get(settings, "runs/get", run_id=run_id)["run"])
     if run is None:
         raise NotFound("This run has no reports.")
     return run
@@ -160,7 +160,7 @@ def open_report(settings: Settings, run: ReportedRun, path: str) -> HTTPResponse
         NotFound: the run has no report of exactly this path, or MLflow has lost the file.
         ServiceUnavailable: MLflow does not answer.
     """
-    return champions.open_artifact(settings, run.run_id, run.report(path).path)
+    return rest.open_artifact(settings, run.run_id, run.report(path).path)
 
 
 def _conditions(dag: str, dag_run: str, model: str, day: date | None) -> list[str]:
@@ -183,7 +183,7 @@ def _conditions(dag: str, dag_run: str, model: str, day: date | None) -> list[st
 
 def _reported(run: dict[str, Any]) -> ReportedRun | None:
     """A run as MLflow's REST API gives it; None where it is none of ours."""
-    tags, info = champions.tags(run["data"]), run["info"]
+    tags, info = rest.tags(run["data"]), run["info"]
     if "breezeway.step" not in tags or "breezeway.reports" not in tags:
         return None
     reports = [

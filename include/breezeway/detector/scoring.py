@@ -1,0 +1,105 @@
+"""A fitted model as it is used: loaded from its folder, it scores rows."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError, InternalError
+from breezeway.detector.boosting import xgb
+from breezeway.detector.holdout import TrainingScope
+
+MODEL_FILE = "model.ubj"
+EXTRA_FOLDER = "extra_files"
+"""Where MLflow keeps the files that go with a model."""
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """A model that can score, and all that goes with it.
+
+    Args:
+        booster: scores float64 (rows, features) in the order of `contract.feature_names`.
+        threshold: a reading is in alarm from this score on.
+        examples: recorded readings, their features and the score that this model must give.
+        trained_on: the readings that must not judge it.
+        lineage: data tag and hash, parameters tag, run: the keys that `train` wrote.
+        name, version: of the registered model; the version is None when loaded from a folder
+            that nobody named a version for.
+    """
+
+    booster: xgb.Booster
+    contract: Contract
+    threshold: float
+    examples: list[dict[str, Any]]
+    trained_on: TrainingScope
+    lineage: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+    version: str | None = None
+
+    @property
+    def feature_names(self) -> list[str]:
+        return self.contract.feature_names
+
+    @property
+    def data_tag(self) -> str:
+        return self.lineage.get("data_tag", "")
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """Return float64 (rows,): each row's probability of being positive.
+
+        Args:
+            features: float64 or float32 (rows, features); NaN is missing.
+
+        Raises:
+            InternalError: another number of features.
+        """
+        if features.ndim != 2 or features.shape[1] != len(self.feature_names):
+            raise InternalError(
+                f"features: shape {features.shape}, expected (rows, {len(self.feature_names)})."
+            )
+        return self.booster.inplace_predict(features).astype(np.float64)
+
+
+def load_folder(folder: Path, version: str | None = None, threads: int = 1) -> ScoringModel:
+    """Load the model that lies in an MLflow model folder; needs no MLflow.
+
+    The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
+    (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
+    of `device`, `readings` with `time` and `payload`, `features`, `score`).
+
+    Args:
+        version: number of the registered version, which the folder itself doesn't know.
+        threads: that one call of `score` may use.
+
+    Raises:
+        DataError: a file is missing or doesn't read.
+    """
+    extra = folder / EXTRA_FOLDER
+    try:
+        contract = Contract.from_text((extra / "contract.toml").read_text("utf-8"), "contract.toml")
+        decided = json.loads((extra / "threshold.json").read_text("utf-8"))
+        examples = json.loads((extra / "examples.json").read_text("utf-8"))
+        threshold, name = decided["threshold"], decided["model_name"]
+        scope = TrainingScope.from_json(json.dumps(decided["trained_on"]))
+        model_file = bytearray((folder / MODEL_FILE).read_bytes())
+        booster = xgb.Booster({"nthread": threads}, model_file=model_file)
+    except (OSError, ValueError, KeyError, xgb.core.XGBoostError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{folder} holds no model that loads: {reason}") from None
+    if booster.feature_names != contract.feature_names:
+        raise DataError(f"{folder}: the model's features are not those of its contract.")
+    lineage = {key: value for key, value in decided.items() if isinstance(value, str)}
+    return ScoringModel(
+        booster=booster,
+        contract=contract,
+        threshold=threshold,
+        examples=examples,
+        trained_on=scope,
+        lineage=lineage,
+        name=name,
+        version=version,
+    )

@@ -1,0 +1,89 @@
+"""The labelled rows of a dataset that a model may learn from."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError
+from breezeway.detector import scorecard
+from breezeway.detector.holdout import TrainingScope, training_scope
+from breezeway.detector.scorecard import Rows
+
+
+class Table(NamedTuple):
+    """The labelled rows that a model may learn from, in the order (device, time)."""
+
+    rows: Rows
+    features: np.ndarray
+    """float32 (rows, features); NaN is missing."""
+    scope: TrainingScope
+    """Which rows of the dataset these are; the others are kept back to judge the model."""
+
+    def frame(self, score: np.ndarray, kept: np.ndarray | slice = slice(None)) -> dict[str, Any]:
+        """Return the columns that `breezeway.detector.scorecard` reads, of the rows in `kept`."""
+        rows = self.rows
+        import pyarrow as pa
+
+        return {
+            "device": pa.DictionaryArray.from_arrays(rows.device[kept], rows.names),
+            "time": rows.time[kept].astype("datetime64[us]"),
+            "label": rows.label[kept].astype(np.int8),
+            "score": score[kept],
+        }
+
+
+def read_table(folder: Path, contract: Contract) -> Table:
+    """Read the labelled rows of a dataset folder that a model may learn from.
+
+    Raises:
+        DataError: a column is missing, no row has a label, or the labels hold one class only.
+    """
+    import pyarrow as pa  # the model server, which reads no dataset, has none
+
+    names = contract.feature_names
+    parts = sorted((folder / "features").glob("part-*.parquet"))
+    if not parts:
+        raise DataError(f"{folder}: expected features/part-*.parquet, found none.")
+    tables = []
+    for part in parts:
+        missing = {"device", "time", "label", *names} - set(pq.read_schema(part).names)
+        if missing:
+            raise DataError(f"{part.name}: the column {min(missing)} is missing.")
+        table = pq.read_table(part, columns=["device", "time", "label", *names])
+        tables.append(table.filter(table["label"].is_valid()))
+    return labelled_table(pa.concat_tables(tables), contract)
+
+
+def labelled_table(table: "pa.Table", contract: Contract) -> Table:
+    """Order labelled readings with their features; keep back what the contract keeps back.
+
+    Args:
+        table: device, time, label (none is null) and the features.
+
+    Raises:
+        DataError: no row has a label, or the labels hold one class only.
+    """
+    names = contract.feature_names
+    if not len(table):
+        raise DataError("label: no row has one, and a model learns from labelled rows only.")
+    rows = scorecard.rows_of(table)
+    _check_classes(rows.label, "rows")
+    scope = training_scope(rows, contract)
+    rows = rows.where(scope.covers(rows.names[rows.device], rows.time))
+    _check_classes(rows.label, "rows to train on, without those kept back,")
+    features = np.empty((len(rows.label), len(names)), dtype=np.float32)
+    for number, name in enumerate(names):
+        features[:, number] = table[name].to_numpy()[rows.order]
+    return Table(rows, features, scope)
+
+
+def _check_classes(label: np.ndarray, which: str) -> None:
+    positive = int(label.sum())
+    if positive in (0, len(label)):
+        raise DataError(
+            f"The labels hold one class only: {positive} of {len(label)} {which} are positive."
+        )

@@ -1,0 +1,145 @@
+"""Readings summed up by device and hour: all that drift statistics look at."""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+HOUR = 3_600_000_000
+"""Microseconds."""
+DAY = 24 * HOUR
+MIN_WEEKS = 3
+"""Of the reference, for an hour to be compared with the same hour of the week; with fewer it is
+compared with the same hour of the day."""
+
+
+class Cube(NamedTuple):
+    """Figures of one column: float64 (devices, units, hours), NaN where there are none.
+
+    A unit that is no day has one hour.
+    """
+
+    level: np.ndarray
+    spread: np.ndarray
+    """Logarithm of the standard deviation within the hour; NaN where nothing varies."""
+    missing: np.ndarray
+    """Share of the rows."""
+    constant: np.ndarray
+    """Whether (1 or 0) all of at least `STUCK_ROWS` values were the same."""
+
+    def of(self, devices: np.ndarray) -> "Cube":
+        return Cube(*(part[devices] for part in self))
+
+    def of_units(self, units: slice) -> "Cube":
+        return Cube(*(part[:, units] for part in self))
+
+
+STUCK_ROWS = 3
+
+
+class Hours:
+    """Rows, summed up by device and hour, in a database that spills to disk.
+
+    Args:
+        rows: batches of `device`, `time` and the columns; any number of them.
+        columns: float64 columns; what is not finite is missing.
+        unit: microseconds of a unit: `DAY`, or less where there are few days.
+        threads: of the database.
+    """
+
+    def __init__(
+        self, rows: pa.RecordBatchReader, columns: Sequence[str], unit: int = DAY, threads: int = 2
+    ):
+        self.columns = list(columns)
+        self._spill = tempfile.TemporaryDirectory(prefix="breezeway-drift-")
+        self._connection = duckdb.connect(
+            config={
+                "threads": threads,
+                "memory_limit": "256MB",
+                "temp_directory": self._spill.name,
+            }
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+        hour = HOUR if unit == DAY else unit
+        self._hours = unit // hour  # of a unit
+        figures = ", ".join(
+            f"count(c{k}) AS n{k}, avg(c{k}) AS m{k}, stddev_pop(c{k}) AS s{k}"
+            for k in range(len(self.columns))
+        )
+        values = ", ".join(
+            f"CASE WHEN isfinite({_quoted(name)}) THEN {_quoted(name)} END AS c{k}"
+            for k, name in enumerate(self.columns)
+        )
+        self._connection.register("incoming", rows)
+        self._connection.execute(
+            f"CREATE TABLE hours AS SELECT device, hour, count(*) AS rows, {figures} FROM "
+            f"(SELECT device, epoch_us(time) // {hour} AS hour, {values} FROM incoming) "
+            "GROUP BY device, hour"
+        )
+        self._connection.unregister("incoming")
+        found = self._connection.execute(
+            "SELECT DISTINCT device FROM hours ORDER BY device"
+        ).fetchnumpy()
+        self.devices = np.asarray(found["device"], dtype=str)
+        found = self._connection.execute(
+            f"SELECT DISTINCT hour // {self._hours} AS unit FROM hours ORDER BY unit"
+        ).fetchnumpy()
+        self.units = np.asarray(found["unit"], dtype=np.int64)
+        """int (units,): number of each unit since 1970."""
+        self.weekly = unit == DAY and len(self.units) >= 7 * MIN_WEEKS
+        self._connection.execute("CREATE TABLE names (device VARCHAR, number INTEGER)")
+        self._connection.execute(
+            "INSERT INTO names SELECT device, row_number() OVER (ORDER BY device) - 1 FROM "
+            "(SELECT DISTINCT device FROM hours)"
+        )
+
+    def _cells(self, figures: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        found = self._connection.execute(
+            f"SELECT number, hour, rows, {figures} FROM hours JOIN names USING (device)"
+        ).fetchnumpy()
+        hour = np.asarray(found["hour"], dtype=np.int64)
+        unit = np.searchsorted(self.units, hour // self._hours)
+        cell = (np.asarray(found["number"]) * len(self.units) + unit) * self._hours
+        return cell + hour % self._hours, found
+
+    def _cube(self, cell: np.ndarray, values: np.ndarray, empty: float = np.nan) -> np.ndarray:
+        cube = np.full(len(self.devices) * len(self.units) * self._hours, empty)
+        cube[cell] = values
+        return cube.reshape(len(self.devices), len(self.units), self._hours)
+
+    def rows(self) -> np.ndarray:
+        """Number of rows: float64 (devices, units, hours)."""
+        cell, found = self._cells("0 AS nothing")
+        return self._cube(cell, found["rows"], 0.0)
+
+    def cube(self, column: str) -> Cube:
+        k = self.columns.index(column)
+        cell, found = self._cells(f"n{k} AS n, m{k} AS mean, s{k} AS deviation")
+        count = np.asarray(found["n"], dtype=np.float64)
+        mean, deviation = (
+            np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan)
+            for name in ("mean", "deviation")
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = np.where(deviation > 0, np.log(deviation), np.nan)
+        constant = (deviation == 0) & (count >= STUCK_ROWS)
+        missing = 1 - count / found["rows"]
+        return Cube(*(self._cube(cell, part) for part in (mean, spread, missing, constant)))
+
+    def scale(self, column: str) -> float:
+        """Standard deviation of rows about their device's mean; NaN where there are none."""
+        k = self.columns.index(column)
+        variance = self._connection.execute(
+            f"SELECT sum(n{k} * (s{k} ** 2 + (m{k} - middle) ** 2)) / sum(n{k}) FROM hours JOIN "
+            f"(SELECT device, sum(n{k} * m{k}) / sum(n{k}) AS middle FROM hours GROUP BY device) "
+            "USING (device)"
+        ).fetchone()[0]
+        return math.nan if variance is None else math.sqrt(variance)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

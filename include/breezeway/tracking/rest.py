@@ -1,0 +1,168 @@
+"""MLflow's REST API, asked without MLflow: its import costs seconds and is not needed here."""
+
+import base64
+import http.client
+import json
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings, redacted
+
+ANSWER_SECONDS = 8
+ARTIFACT_SECONDS = 60
+"""Its server may first have to fetch a file from an object store."""
+
+
+class NotFound(UsageError):
+    """MLflow knows no such model, version or run."""
+
+
+def resolve_version(settings: Settings, model_name: str, version_or_alias: str) -> str:
+    """The number of a version that is given as such or as an alias.
+
+    Raises:
+        UsageError: there is no such model, version or alias.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    if re.fullmatch(r"[0-9]+", version_or_alias):
+        return find_version(settings, model_name, version_or_alias)["version"]
+    known = aliases(find_model(settings, model_name))
+    if version_or_alias not in known:
+        there = ", ".join(sorted(known)) or "none"
+        raise UsageError(
+            f"{model_name!r} has no version or alias {version_or_alias!r}; its aliases: {there}."
+        )
+    return known[version_or_alias]
+
+
+def model_exists(settings: Settings, model_name: str) -> bool:
+    """Whether a model of this name is registered.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    try:
+        find_model(settings, model_name)
+    except NotFound:
+        return False
+    return True
+
+
+def find_model(settings: Settings, model_name: str) -> dict[str, Any]:
+    """A registered model as MLflow's REST API gives it.
+
+    Raises:
+        UsageError: there is none of this name.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    return get(settings, "registered-models/get", name=model_name)["registered_model"]
+
+
+def find_version(settings: Settings, model_name: str, version: str) -> dict[str, Any]:
+    """A model version as MLflow's REST API gives it.
+
+    Raises:
+        UsageError: there is no such model or version.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    answer = get(settings, "model-versions/get", name=model_name, version=version)
+    return answer["model_version"]
+
+
+def tags(thing: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of a model, version or run as MLflow's REST API gives it."""
+    return {tag["key"]: tag.get("value", "") for tag in thing.get("tags", [])}
+
+
+def aliases(model: Mapping[str, Any]) -> dict[str, str]:
+    return {alias["alias"]: alias["version"] for alias in model.get("aliases", [])}
+
+
+def get(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
+    """Ask MLflow's REST API.
+
+    Credentials are those of MLflow's own client: MLFLOW_TRACKING_TOKEN, or
+    MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+
+    Args:
+        path: below `/api/2.0/mlflow/`.
+
+    Raises:
+        NotFound: MLflow knows no such thing.
+        UsageError: it refuses a value or the credentials.
+        ServiceUnavailable: no answer in `ANSWER_SECONDS`, or one of a server in trouble.
+    """
+    return _ask(settings, "GET", f"{path}?{urllib.parse.urlencode(fields)}", None)
+
+
+def post(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
+    """Tell MLflow's REST API; as `get` does."""
+    return _ask(settings, "POST", path, json.dumps(fields).encode())
+
+
+def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTTPResponse:
+    """Open a file of a run for reading, wherever MLflow's server keeps it; close it after use.
+
+    Args:
+        path: within the run's artifacts.
+
+    Raises:
+        as `get` does.
+    """
+    query = urllib.parse.urlencode({"run_id": run_id, "path": path})
+    return _open(settings, "GET", f"get-artifact?{query}", None, ARTIFACT_SECONDS)
+
+
+def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+    try:
+        with _open(settings, method, f"api/2.0/mlflow/{path}", body, ANSWER_SECONDS) as response:
+            return json.loads(response.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise ServiceUnavailable(f"{_away(settings)} ({error}).") from None
+    except ValueError:
+        raise ServiceUnavailable(f"{_away(settings)}: what answers there is no MLflow.") from None
+
+
+def _open(
+    settings: Settings, method: str, path: str, body: bytes | None, seconds: float
+) -> http.client.HTTPResponse:
+    url = f"{settings.mlflow_url.rstrip('/')}/{path}"
+    headers = {"Content-Type": "application/json", **_credentials()}
+    request = urllib.request.Request(url, body, headers, method=method)
+    try:
+        return urllib.request.urlopen(request, timeout=seconds)
+    except urllib.error.HTTPError as error:
+        if error.code >= 500 or error.code == 429:
+            raise ServiceUnavailable(f"{_away(settings)}: {error}.") from None
+        kind = NotFound if error.code == 404 else UsageError
+        raise kind(f"MLflow: {_message(error)}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ServiceUnavailable(
+            f"{_away(settings)} ({getattr(error, 'reason', error)})."
+        ) from None
+
+
+def _away(settings: Settings) -> str:
+    return f"MLflow does not answer at {redacted(settings.mlflow_url)}"
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        return json.loads(error.read())["message"]
+    except (ValueError, KeyError, TypeError, OSError):
+        return str(error)
+
+
+def _credentials() -> dict[str, str]:
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    return {}
