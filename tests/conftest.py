@@ -21,10 +21,10 @@ pytest_plugins = [
 ]
 
 ON_ONE_PLATFORM = {
-    "tests/dags/test_history.py",
-    "tests/test_launcher.py",
-    "tests/test_training_end_to_end.py",
-    "tests/test_web_ui.py",
+    "tests/platform/dags/test_history.py",
+    "tests/platform/laptop/test_platform.py",
+    "tests/platform/test_training_end_to_end.py",
+    "tests/platform/test_web_ui.py",
 }
 """Files that share the fixture `platform`, and so a process."""
 

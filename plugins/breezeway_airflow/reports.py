@@ -28,7 +28,8 @@ from jinja2 import Environment, FileSystemLoader
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.tracking import reports
-from breezeway.tracking.reports import NotFound, ReportedRun
+from breezeway.tracking.reports import ReportedRun
+from breezeway.tracking.rest import NotFound
 
 CHUNK_BYTES = 1 << 16
 

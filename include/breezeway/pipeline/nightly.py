@@ -25,7 +25,7 @@ from breezeway.detector import scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision
 from breezeway.drift.decision import Finding
-from breezeway.drift.faults import SensorFault
+from breezeway.drift.faults import SensorFault, sensor_faults
 from breezeway.drift.hours import Hours
 from breezeway.drift.report import sample, write_night
 from breezeway.preprocessing.dataset import broken_expectations, make_features
@@ -337,7 +337,7 @@ def _sensor_faults(
     columns = tuple(reference.columns)
     faults = []
     if not by_device and len(reference.units) >= decision.MIN_UNITS:
-        faults += faults.sensor_faults(reference, current, _unit(day))
+        faults += sensor_faults(reference, current, _unit(day))
     now = datetime.now(UTC)
     if day >= now.date() - timedelta(days=1):
         ahead = RawStore(settings.raw_address).devices_ahead(now + AHEAD)

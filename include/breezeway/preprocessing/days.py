@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract, Violation
 from breezeway.core.settings import Settings
-from breezeway.preprocessing.dataset import RAW_SCHEMA, make_dataset
+from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.staging import RAW_SCHEMA
 from breezeway.readings.store import RawStore
 
 DIGEST_LETTERS = 12

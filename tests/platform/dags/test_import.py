@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.fixtures import ROOT
+
 ML = (
     *("bentoml", "connectorx", "duckdb", "dvc", "evidently", "matplotlib", "mlflow", "numpy"),
     *("optuna", "pandas", "polars", "pyarrow", "ray", "scipy", "sklearn", "sqlglot", "xgboost"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,8 +17,8 @@ from breezeway.core.settings import Settings
 from breezeway.tracking import champions, rest
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
+from tests.fixtures import ROOT
 
-ROOT = Path(__file__).parents[2]
 MODEL = f"pump-{uuid4().hex[:12]}"
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,8 +22,7 @@ from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
-
-ROOT = Path(__file__).parents[2]
+from tests.fixtures import ROOT
 
 TASKS = {
     "preprocess": ["preprocess", "publish_data"],

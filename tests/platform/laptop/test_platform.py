@@ -201,7 +201,7 @@ class Server:
         code = (
             f"import os; {before}\n"
             "from pathlib import Path\n"
-            "from breezeway import postgres\n"
+            "from breezeway.laptop import postgres\n"
             f"postgres.main(Path({str(folder)!r}), {self.port.number})"
         )
         self.process = subprocess.Popen(

@@ -1,7 +1,6 @@
 """A contract's mistakes are refused by file, key and reason; a reading's by field."""
 
 import math
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,6 @@ from breezeway.contract.contract import Contract, Violation, load_contract
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 
-INCLUDE = Path(__file__).parents[1] / "include"
 PLANT = (Settings.shipped_sensors / "plant.toml").read_text(encoding="utf-8")
 
 GOOD = (

@@ -13,10 +13,9 @@ from sklearn.metrics import average_precision_score
 
 from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
+from tests.fixtures import ROOT
 
-DATA = Path(
-    os.environ.get("BREEZEWAY_TEST_DATA", Path(__file__).parents[1].parent / "shared" / "data")
-)
+DATA = Path(os.environ.get("BREEZEWAY_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
 def frame_of(labels: dict[str, str], scores: dict[str, str], interval: int = 60) -> dict:

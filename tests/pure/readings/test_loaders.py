@@ -13,8 +13,8 @@ from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings import loaders
 from breezeway.readings.store import RawStore
+from tests.fixtures import ROOT
 
-ROOT = Path(__file__).parents[1]
 SENSORS = Settings.shipped_sensors
 
 

@@ -168,8 +168,8 @@ def test_a_run_that_is_killed_is_finished_by_the_next(settings, tmp_path):
     script = """
 import argparse, sys
 from breezeway import simulate
-from breezeway.raw import RawStore
-from breezeway.settings import Settings
+from breezeway.readings.store import RawStore
+from breezeway.core.settings import Settings
 append = RawStore.append
 def and_tell(*arguments, **options):
     count = append(*arguments, **options)

@@ -28,6 +28,7 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import dvc_objects, versions
 from breezeway.datasets.dvc_objects import object_path
 from breezeway.datasets.workspace import Workspace
+from tests.fixtures import ROOT
 from tests.fixtures.mlflow import DIE_WITH_PARENT
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -258,9 +259,10 @@ def test_before_anything_is_published(empty: Settings) -> None:
 
 def test_looking_is_fast_and_light(published: Settings) -> None:
     code = (
-        "import sys; from breezeway import datasets; from breezeway.settings import Settings\n"
-        "assert datasets.tag_exists(Settings(), 'v1')\n"
-        "assert not datasets.tag_exists(Settings(), 'v')\n"
+        "import sys; from breezeway.core.settings import Settings\n"
+        "from breezeway.datasets import versions\n"
+        "assert versions.tag_exists(Settings(), 'v1')\n"
+        "assert not versions.tag_exists(Settings(), 'v')\n"
         "print([m for m in ('dvc', 'mlflow', 'numpy', 'pandas') if m in sys.modules])"
     )
     environment = {
@@ -362,7 +364,7 @@ def test_repository_away(empty: Settings, tmp_path: Path) -> None:
             calls: list[Callable[[], object]] = [
                 lambda s=settings: versions.tag_exists(s, "v1"),
                 lambda s=settings: versions.open_dataset(s, "v1"),
-                lambda s=settings: versions.publish(s, Path(__file__).parent / "fixtures", "v1"),
+                lambda s=settings: versions.publish(s, ROOT / "tests" / "fixtures", "v1"),
             ]
             for call in calls:
                 with pytest.raises(ServiceUnavailable, match="The dataset repository"):
@@ -472,8 +474,8 @@ def test_a_publisher_on_another_host_was_faster(
 def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) -> None:
     impatient = published.model_copy(update={"lock_wait_seconds": 0.2})
     code = (
-        "import sys, time; from pathlib import Path; from breezeway.settings import Settings\n"
-        "from breezeway.workspace import exclusive\n"
+        "import sys, time; from pathlib import Path; from breezeway.core.settings import Settings\n"
+        "from breezeway.core.locks import exclusive\n"
         "with exclusive(Settings(home=Path(sys.argv[1])), 'datasets'):\n"
         "    print(flush=True); time.sleep(60)"
     )
@@ -521,9 +523,9 @@ def test_killed_while_publishing_then_run_again(
     content = versions.folder_hash(versions.file_hashes(folder))
     listing = object_path(Path(), content)
     code = (
-        "import sys; from pathlib import Path; from breezeway import datasets\n"
-        "from breezeway.settings import Settings\n"
-        "datasets.publish(Settings(home=Path(sys.argv[1])), Path(sys.argv[2]), 'v1')"
+        "import sys; from pathlib import Path; from breezeway.datasets import versions\n"
+        "from breezeway.core.settings import Settings\n"
+        "versions.publish(Settings(home=Path(sys.argv[1])), Path(sys.argv[2]), 'v1')"
     )
     publisher = subprocess.Popen(
         [sys.executable, "-c", code, str(empty.root), str(folder)],

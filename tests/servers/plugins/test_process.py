@@ -25,7 +25,7 @@ CONTEXT = {"dag_run": SimpleNamespace(dag_id="training", run_id="manual__1")}
 
 FRAME = """
 import logging, os, signal, subprocess, sys, time
-from breezeway.steps.frame import run_step
+from breezeway.steps.runner import run_step
 from breezeway import errors
 log = logging.getLogger("breezeway")
 def add_arguments(parser):
@@ -43,7 +43,7 @@ def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pr
     for path in real.iterdir():
         if path.name not in ("steps", "__pycache__"):
             (package / path.name).symlink_to(path)
-    for name in ("__init__.py", "frame.py"):
+    for name in ("__init__.py", "runner.py"):
         (package / "steps" / name).symlink_to(real / "steps" / name)
     monkeypatch.setattr(breezeway, "__file__", str(package / "__init__.py"))
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)

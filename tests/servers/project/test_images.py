@@ -21,8 +21,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from breezeway.core.settings import quiet_environment
+from tests.fixtures import ROOT
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 STEPS = ("preprocess", "tune", "train", "test", "deploy")
@@ -56,17 +56,21 @@ NAMED = {
 
 MODULES = {
     **{step: f"breezeway.steps.{step}" for step in STEPS},
-    "preprocess": "breezeway.steps.preprocess, breezeway.steps.labels, breezeway.days",
-    "tune": "breezeway.steps.tune, breezeway.tuning, breezeway.pictures",
-    "train": "breezeway.steps.train, breezeway.model, breezeway.pictures",
-    "test": "breezeway.steps.test, breezeway.judgement, breezeway.steps.drift, breezeway.nightly, "
-    "breezeway.steps.backtest, breezeway.backtest, evidently.presets",
+    "preprocess": "breezeway.steps.preprocess, breezeway.steps.labels, "
+    "breezeway.preprocessing.days",
+    "tune": "breezeway.steps.tune, breezeway.detector.tuning, breezeway.detector.plots",
+    "train": "breezeway.steps.train, breezeway.detector.model, breezeway.detector.plots",
+    "test": "breezeway.steps.test, breezeway.pipeline.evaluation, breezeway.steps.drift, "
+    "breezeway.pipeline.nightly, breezeway.steps.backtest, breezeway.pipeline.backtest, "
+    "evidently.presets",
     "deploy": "breezeway.steps.deploy, breezeway.steps.canary, scipy.special",
-    "serving": "breezeway.serving.service, breezeway.model",
-    "airflow": "airflow, breezeway.datasets, breezeway.query, breezeway.registry",
+    "serving": "breezeway.serving.service, breezeway.detector.model",
+    "airflow": "airflow, breezeway.datasets.versions, breezeway.readings.query, "
+    "breezeway.tracking.champions",
     "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3, "
     "prometheus_flask_exporter",
-    "notebook": "jupyterhub, jupyterlab, breezeway.datasets, breezeway.raw, breezeway.steps.train",
+    "notebook": "jupyterhub, jupyterlab, breezeway.datasets.versions, breezeway.readings.store, "
+    "breezeway.steps.train",
 }
 """Component → what its image must be able to import."""
 

@@ -214,8 +214,8 @@ def test_a_load_that_fails_leaves_nothing(store):
 def test_a_load_that_is_killed_leaves_nothing(store, address):
     script = """
 import sys
-from breezeway.raw import RawStore
-from tests.test_raw import readings
+from breezeway.readings.store import RawStore
+from tests.servers.readings.test_store import readings
 
 def tables():
     yield readings()
@@ -572,7 +572,7 @@ def peak_mib(address, query):
     """Peak memory of a process that streams a query, slower than the server could send it."""
     script = """
 import resource, sys, time
-from breezeway.raw import RawStore
+from breezeway.readings.store import RawStore
 rows = 0
 for chunk in RawStore(sys.argv[1]).stream(sys.argv[2], chunk_rows=10_000):
     rows += chunk.num_rows

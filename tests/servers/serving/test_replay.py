@@ -19,10 +19,10 @@ from breezeway.detector.scoring import load_folder
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.readings import loaders
 from breezeway.readings.store import RawStore
+from tests.fixtures import ROOT
 from tests.fixtures.models import write_model
 from tests.fixtures.serving import add_deployment
 
-ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("BREEZEWAY_TEST_DATA", ROOT.parent / "shared" / "data"))
 ROWS = {"skab": 46_806, "ai4i": 10_000}
 BATCH = 400

@@ -23,9 +23,9 @@ from breezeway.core.settings import Settings
 from breezeway.preprocessing import dataset
 from breezeway.preprocessing import part as part_module
 from breezeway.readings.store import RawStore
+from tests.fixtures import ROOT
 from tests.fixtures.ray import ray_cluster
 
-ROOT = Path(__file__).parents[2]
 QUERY = "SELECT device, time, payload FROM readings"
 SPAWN = multiprocessing.get_context("spawn")
 START = np.datetime64("2026-03-01T00:00:00", "us")

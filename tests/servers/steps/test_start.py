@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.fixtures import ROOT
+
 STEPS = sorted(
     path.stem
     for path in (ROOT / "include/breezeway/steps").glob("*.py")

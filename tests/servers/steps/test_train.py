@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from breezeway.detector import model
 from breezeway.detector.table import read_table
 from breezeway.steps import train
 from breezeway.tracking import load, mlflow_client, reports
+from tests.fixtures import ROOT
 from tests.fixtures.plant import make_plant
 
 PARAMS = {"max_depth": 3, "learning_rate": 0.2, "min_child_weight": 2.0}
@@ -208,7 +208,7 @@ def test_killed_while_logging_then_run_again(settings, client):
             *("--run-name", "killed", "--model-name", "killed-mill"),
         ],
         env=environment,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )
     experiment = client.get_experiment_by_name("mill").experiment_id

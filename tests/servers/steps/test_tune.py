@@ -25,9 +25,9 @@ from breezeway.detector.model import DEFAULT_PARAMS
 from breezeway.detector.table import read_table
 from breezeway.steps import tune
 from breezeway.tracking import reports
+from tests.fixtures import ROOT
 
 COUNT = 4
-ROOT = Path(__file__).parents[2]
 
 
 def start(home: Path, result: Path, count: int, temporary: Path, mlflow: str) -> subprocess.Popen:

@@ -201,15 +201,15 @@ def killed_at(settings: Settings, call: str, number: int) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
-from breezeway import registry
-from breezeway.settings import Settings
-send, sent = registry.post, []
+from breezeway.tracking import champions, rest
+from breezeway.core.settings import Settings
+send, sent = rest.post, []
 def post(*arguments, **fields):
     sent.append(arguments)
     if len(sent) == {number}:
         os.kill(os.getpid(), signal.SIGKILL)
     return send(*arguments, **fields)
-registry.post = post
+rest.post = champions.post = post
 settings = Settings(home=Path({str(settings.home)!r}), mlflow_url={settings.mlflow_url!r})
 {call}
 """
@@ -220,7 +220,7 @@ settings = Settings(home=Path({str(settings.home)!r}), mlflow_url={settings.mlfl
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_killed_while_promoting_then_run_again(settings: Settings, model: str, number: int) -> None:
     champions.promote(settings, model, "1", None, "first")
-    killed_at(settings, f"registry.promote(settings, {model!r}, '2', '1', 'better')", number)
+    killed_at(settings, f"champions.promote(settings, {model!r}, '2', '1', 'better')", number)
     assert version_tags(settings, model, "2").get("decision") is None
 
     assert champions.promote(settings, model, "2", "1", "better").promote
@@ -235,7 +235,7 @@ def test_killed_while_rolling_back_then_run_again(
 ) -> None:
     for version, before in (("1", None), ("2", "1"), ("3", "2")):
         champions.promote(settings, model, version, before, "better")
-    call = f"registry.rollback(settings, {model!r}, reason='bad', from_version='3')"
+    call = f"champions.rollback(settings, {model!r}, reason='bad', from_version='3')"
     killed_at(settings, call, number)
     assert champions.rollback(settings, model, reason="bad", from_version="3") == "2"
     assert champions.rollback(settings, model, reason="worse") == "1"
@@ -283,6 +283,8 @@ def test_mlflow_away(tmp_path: Path) -> None:
 
 
 def test_is_light() -> None:
-    code = "import sys; from breezeway import registry; assert 'mlflow' not in sys.modules"
+    code = (
+        "import sys; from breezeway.tracking import champions; assert 'mlflow' not in sys.modules"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(champions.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
