@@ -22,7 +22,7 @@ task() {
 import json, os, sys, time
 from pathlib import Path
 from breezeway.contract import load_contract
-from breezeway.settings import Settings
+from breezeway.core.settings import Settings
 settings, name, began = Settings.from_environment(), sys.argv.pop(1), time.monotonic()
 $2
 Path(os.environ['BREEZEWAY_RESULT']).write_text(json.dumps(result, separators=(',', ':')))
@@ -33,16 +33,16 @@ print(f'{name} done in {time.monotonic() - began:.1f} s')
 step preprocess --tag "$tag" --query "$query"
 
 task publish_data "
-from breezeway import datasets
-version = datasets.publish(settings, Path(sys.argv[1]), sys.argv[2], message='by the script')
+from breezeway.datasets import versions
+version = versions.publish(settings, Path(sys.argv[1]), sys.argv[2], message='by the script')
 result = {'tag': version.tag}
 " "$(result folder)" "$tag"
 
 step tune --tag "$tag" --count "$trials"
 
 task publish_params "
-from breezeway import datasets
-version = datasets.publish_params(settings, Path(sys.argv[1]).parent, sys.argv[2])
+from breezeway.datasets import versions
+version = versions.publish_params(settings, Path(sys.argv[1]).parent, sys.argv[2])
 result = {'tag': version.params_tag}
 " "$(result params_file)" "$tag"
 
@@ -52,9 +52,9 @@ version=$(result model_version)
 step test --query "$query" --model-name "$model" --model-version "$version"
 
 task promote "
-from breezeway import registry
+from breezeway.tracking import champions
 gate = load_contract(settings.sensors).gate
-decision = registry.pass_gate(settings, sys.argv[1], sys.argv[2], gate)
+decision = champions.pass_gate(settings, sys.argv[1], sys.argv[2], gate)
 if not decision.promote:
     sys.exit(decision.reason)
 result = {'reason': decision.reason}

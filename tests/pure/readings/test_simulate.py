@@ -167,7 +167,7 @@ def test_arguments_out_of_bounds_are_named(settings, arguments):
 def test_a_run_that_is_killed_is_finished_by_the_next(settings, tmp_path):
     script = """
 import argparse, sys
-from breezeway import simulate
+from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
 from breezeway.core.settings import Settings
 append = RawStore.append
