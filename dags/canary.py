@@ -23,6 +23,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
+from breezeway.core.names import MODEL_NAME, MODEL_VERSION
 from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.registry import PromoteChallenger
@@ -60,13 +61,13 @@ with DAG(
             type="string",
             title="Model",
             description_md=HELP["model_name"],
-            pattern=form.NAME_PATTERN,
+            pattern=MODEL_NAME.form_pattern,
         ),
         "model_version": Param(
             type="string",
             title="Model version",
             description_md=HELP["model_version"],
-            pattern="^[1-9][0-9]*$|^[A-Za-z][A-Za-z0-9_-]*$",
+            pattern=MODEL_VERSION.form_pattern,
         ),
         "mode": Param(
             "canary",

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
+from breezeway.core.names import MODEL_NAME
 from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.registry import RollbackModel
@@ -33,7 +34,7 @@ with DAG(
             type="string",
             title="Model",
             description_md=HELP["model_name"],
-            pattern=form.NAME_PATTERN,
+            pattern=MODEL_NAME.form_pattern,
         ),
         "model_version": Param(
             None,

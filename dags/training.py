@@ -35,6 +35,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, chain, get_current_context, task
 
+from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.approval import ApprovePromotion
@@ -92,7 +93,7 @@ with DAG(
         ),
         "query": text("query", ALL_READINGS, "Query", format="multiline", maxLength=100_000),
         "test_query": text("test_query", None, "Test query", format="multiline", maxLength=100_000),
-        "tag": text("tag", None, "Dataset tag", pattern=form.TAG_PATTERN),
+        "tag": text("tag", None, "Dataset tag", pattern=DATASET_TAG.optional_form_pattern),
         "count": Param(
             6,
             type="integer",
@@ -101,15 +102,17 @@ with DAG(
             minimum=1,
             maximum=1000,
         ),
-        "run_name": text("run_name", None, "Run name", pattern=form.RUN_NAME_PATTERN),
+        "run_name": text("run_name", None, "Run name", pattern=RUN_NAME.optional_form_pattern),
         "model_name": Param(
             MODEL,
             type="string",
             title="Model",
             description_md=HELP["model_name"],
-            pattern=form.NAME_PATTERN,
+            pattern=MODEL_NAME.form_pattern,
         ),
-        "model_version": text("model_version", None, "Model version", pattern=form.VERSION_PATTERN),
+        "model_version": text(
+            "model_version", None, "Model version", pattern=MODEL_VERSION.optional_form_pattern
+        ),
     },
 ) as dag:
 

@@ -1,20 +1,24 @@
 """The trigger form: its help, its defaults, and the check that a run can get what it needs."""
 
-import argparse
 import re
 import tomllib
 from datetime import UTC, datetime
 from typing import Any
 
-from breezeway.core.arguments import tag_name
 from breezeway.core.errors import UsageError
+from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
 
 STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
-TAG_PATTERN = "^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-VERSION_PATTERN = "^$|^[1-9][0-9]*$|^[A-Za-z][A-Za-z0-9_-]*$"
-NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-RUN_NAME_PATTERN = r"^[^\n]{0,200}$"
+
+
+NAMES = {
+    "tag": DATASET_TAG,
+    "run_name": RUN_NAME,
+    "model_name": MODEL_NAME,
+    "model_version": MODEL_VERSION,
+}
+"""Field → the rule of its names: the one that the step's command line applies."""
 
 
 def help_texts(docstring: str) -> dict[str, str]:
@@ -57,6 +61,7 @@ def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[
     """
     form = {k: v.strip() if isinstance(v, str) else v for k, v in params.items()}
     form = {k: "" if v is None else v for k, v in form.items()}
+    _check_names(form)
     steps = set(form["steps"])
     if steps & {"preprocess", "test"}:
         form["query"] = _select("query", form["query"], settings)
@@ -82,6 +87,7 @@ def check_rollback(params: dict[str, Any], settings: Settings) -> dict[str, str]
     from breezeway.tracking import champions
 
     form = {name: (value or "").strip() for name, value in params.items()}
+    _check_names(form)
     champion = champions.champion(settings, form["model_name"])
     if champion is None:
         raise UsageError(
@@ -101,7 +107,9 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
     """
     from breezeway.tracking import champions, rest
 
-    name = params["model_name"]
+    form = {k: v.strip() if isinstance(v, str) else v for k, v in params.items()}
+    _check_names(form)
+    name = form["model_name"]
     champion = champions.champion(settings, name)
     if champion is None:
         raise UsageError(
@@ -109,14 +117,14 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
             "challenger beside."
         )
     try:
-        version = rest.resolve_version(settings, name, params["model_version"].strip())
+        version = rest.resolve_version(settings, name, form["model_version"])
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     if version == champion:
         raise UsageError(
             f"Correct the field 'model_version': {version} is the champion, which is in service."
         )
-    return {**params, "model_version": version, "champion": champion}
+    return {**form, "model_version": version, "champion": champion}
 
 
 def check_drift(
@@ -138,6 +146,14 @@ def check_drift(
         raise UsageError(f"Correct the field 'date': {day} (UTC) is not over.")
     champion = champions.champion(settings, model_name)
     return {"model_name": model_name, "date": day, "champion": champion}
+
+
+def _check_names(form: dict[str, Any]) -> None:
+    """Refuse what a step would refuse later, and a pattern in the browser does not show."""
+    for field, rule in NAMES.items():
+        text = form.get(field)
+        if text and (mistake := rule.mistake(text)):
+            raise UsageError(f"Correct the field '{field}': {mistake}.")
 
 
 def _select(field: str, query: str, settings: Settings) -> str:
@@ -180,10 +196,6 @@ def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Sett
 def _check_new_tag(tag: str, query: str, settings: Settings) -> None:
     from breezeway.datasets import versions
 
-    try:
-        tag_name(tag)
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(f"Correct the field 'tag': {error}.") from None
     if versions.PARAMS_TAG.fullmatch(tag):
         raise UsageError(
             f"Correct the field 'tag': {tag!r} reads as a tag of tuned parameters; a dataset needs "

@@ -25,6 +25,7 @@ from pydantic import (
 
 from breezeway.contract.expressions import Expression
 from breezeway.core.errors import DataError
+from breezeway.core.names import CONTRACT_NAME, DEVICE
 
 ROLLING_STATISTICS = (
     "last",
@@ -64,6 +65,12 @@ class Violation(DataError):
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _contract_name(text: str) -> str:
+    if mistake := CONTRACT_NAME.mistake(text):
+        raise ValueError(mistake)
+    return text
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -227,7 +234,7 @@ class Drift(_Section):
 class Contract(_Section):
     """A sensor contract; `load_contract` and `Contract.from_text` make one."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+    name: Annotated[str, AfterValidator(_contract_name)]
     description: str = ""
     interval_seconds: Annotated[float, Field(gt=0)]
     device_pattern: str = ".+"
@@ -352,6 +359,8 @@ class Contract(_Section):
 
     def check_device(self, device: str) -> None:
         """Raises `Violation` for a device whose name the contract does not know."""
+        if mistake := DEVICE.mistake(device):
+            raise Violation("device", "unknown_device", f"device: {mistake}")
         if not self._device.fullmatch(device):
             raise Violation(
                 "device",

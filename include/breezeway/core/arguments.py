@@ -5,6 +5,7 @@ import re
 from typing import NoReturn
 
 from breezeway.core.errors import UsageError
+from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME, NameRule
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -15,18 +16,26 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def tag_name(text: str) -> str:
-    """A dataset tag: what git accepts as a tag name, without slashes.
+    """A dataset tag; raises `argparse.ArgumentTypeError`, as `run_name` and `model_name` do."""
+    return _named(DATASET_TAG, text)
 
-    Raises:
-        argparse.ArgumentTypeError: a character or a form that is not allowed.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text) or (
-        ".." in text or text.endswith((".", ".lock"))
-    ):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no dataset tag: up to 100 letters, digits, '.', '_' or '-', "
-            "beginning with a letter or a digit, without '..' and not ending in '.' or '.lock'"
-        )
+
+def run_name(text: str) -> str:
+    return _named(RUN_NAME, text)
+
+
+def model_name(text: str) -> str:
+    return _named(MODEL_NAME, text)
+
+
+def model_version(text: str) -> str:
+    """The number of a version, or an alias."""
+    return _named(MODEL_VERSION, text)
+
+
+def _named(rule: NameRule, text: str) -> str:
+    if mistake := rule.mistake(text):
+        raise argparse.ArgumentTypeError(mistake)
     return text
 
 

@@ -13,7 +13,6 @@ import difflib
 import json
 import re
 import shutil
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,9 @@ from typing import Any
 
 import yaml
 
-from breezeway.core.arguments import tag_name
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.core.locks import exclusive
+from breezeway.core.names import DATASET_TAG
 from breezeway.core.settings import Settings
 from breezeway.datasets.dvc_objects import (
     drop_damaged,
@@ -420,9 +419,7 @@ def _json_object(text: str, what: str) -> dict[str, Any]:
 
 
 def _check_data_tag(tag: str) -> None:
-    try:
-        tag_name(tag)
-    except ArgumentTypeError as error:
-        raise UsageError(f"{error}.") from None
+    if mistake := DATASET_TAG.mistake(tag):
+        raise UsageError(f"{mistake}.")
     if PARAMS_TAG.fullmatch(tag):
-        raise UsageError(f"{tag!r} is no dataset tag: names like that are for tuned parameters.")
+        raise UsageError(f"{tag!r} is not a dataset tag: names like that are for tuned parameters.")

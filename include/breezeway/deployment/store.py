@@ -19,9 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from breezeway.core.errors import DataError
-
-NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
-"""Of models and deployments: both are folder names, parts of addresses and Bento tags."""
+from breezeway.core.names import MODEL_NAME
 
 SCORE_TOLERANCE = 1e-6
 """Between the score of an example at training and the one that the deployment gives: scores
@@ -37,7 +35,8 @@ def _inside(path: str) -> str:
     return path
 
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Name = Annotated[str, Field(pattern=MODEL_NAME.form_pattern)]
+"""Of models and of deployments: both are folder names, parts of addresses and Bento tags."""
 RelativePath = Annotated[str, AfterValidator(_inside)]
 
 

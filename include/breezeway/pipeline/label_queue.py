@@ -31,7 +31,7 @@ import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
 from breezeway.contract.contract import load_contract
-from breezeway.core.arguments import positive_count
+from breezeway.core.arguments import model_name, positive_count
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import ScoringModel
@@ -68,7 +68,9 @@ class Item:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-name", help="the registered model; the contract's if not given")
+    parser.add_argument(
+        "--model-name", type=model_name, help="the registered model; the contract's if not given"
+    )
     parser.add_argument(
         "--challenger",
         help="a version or alias; the newest version if not given and it is not the champion",

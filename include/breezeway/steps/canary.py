@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from breezeway.contract.contract import Canary, load_contract
-from breezeway.core.arguments import positive_count
+from breezeway.core.arguments import model_name, model_version, positive_count
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment import canary_rule
@@ -35,9 +35,12 @@ PATIENCE_SECONDS = 120.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-name", required=True, help="the registered model")
+    parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")
     parser.add_argument(
-        "--model-version", required=True, help="the challenger: a number, or an alias"
+        "--model-version",
+        type=model_version,
+        required=True,
+        help="the challenger: a number, or an alias",
     )
     parser.add_argument(
         "--minutes", required=True, type=positive_number, help="how long the trial takes"

@@ -28,11 +28,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from breezeway.core.arguments import model_name, model_version
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment.replicas import Replica, Replicas
 from breezeway.deployment.store import (
-    NAME_PATTERN,
     SCORE_TOLERANCE,
     Challenger,
     Deployment,
@@ -52,9 +52,12 @@ LINEAGE = ("data_tag", "data_hash", "data_commit", "params_tag", "run_id", "airf
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-name", required=True, help="the registered model")
+    parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")
     parser.add_argument(
-        "--model-version", required=True, help="its version: a number, or an alias like champion"
+        "--model-version",
+        type=model_version,
+        required=True,
+        help="its version: a number, or an alias like champion",
     )
     role = parser.add_mutually_exclusive_group()
     role.add_argument(
@@ -246,14 +249,9 @@ def find_version(settings: Settings, model_name: str, version: str) -> dict[str,
     """The registered version behind a number or an alias, as MLflow's REST API gives it.
 
     Raises:
-        UsageError: there is no such model, version or alias, or the name cannot be served.
+        UsageError: there is no such model, version or alias.
         ServiceUnavailable: MLflow does not answer.
     """
-    if not re.fullmatch(NAME_PATTERN, model_name):
-        raise UsageError(
-            f"--model-name: {model_name!r} cannot be served: up to 63 letters, digits, '.', '_' "
-            "or '-', a letter or a digit at both ends, are expected."
-        )
     number = rest.resolve_version(settings, model_name, version)
     return rest.find_version(settings, model_name, number)
 

@@ -11,6 +11,7 @@ import argparse
 from datetime import date
 from typing import Any
 
+from breezeway.core.arguments import model_name
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
@@ -18,7 +19,7 @@ from breezeway.tracking import champions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-name", required=True, help="the registered model")
+    parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")
     parser.add_argument(
         "--date",
         type=_day,

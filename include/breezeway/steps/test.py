@@ -9,6 +9,7 @@ the version.
 import argparse
 from typing import Any
 
+from breezeway.core.arguments import model_name, model_version
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
 from breezeway.tracking import rest
@@ -20,8 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="one SELECT of recent readings, with the same columns as for preprocess",
     )
-    parser.add_argument("--model-name", required=True, help="the registered model")
-    parser.add_argument("--model-version", required=True, help="its version: a number or an alias")
+    parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")
+    parser.add_argument(
+        "--model-version",
+        type=model_version,
+        required=True,
+        help="its version: a number or an alias",
+    )
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

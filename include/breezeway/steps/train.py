@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import logging
-import re
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from breezeway.contract.contract import Contract, load_contract
-from breezeway.core.arguments import tag_name
+from breezeway.core.arguments import model_name, run_name, tag_name
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
@@ -64,24 +63,6 @@ TABLE_FIGURES = {
     "f1": "F1",
     "average_precision": "average\nprecision",
 }
-
-
-def run_name(text: str) -> str:
-    if not re.fullmatch(r"[\w][\w .:/+-]{0,119}", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no run name: up to 120 letters, digits, blanks or any of _.:/+-, "
-            "beginning with a letter or a digit"
-        )
-    return text
-
-
-def model_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no model name: up to 100 letters, digits, '_' or '-', beginning with a "
-            "letter or a digit"
-        )
-    return text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

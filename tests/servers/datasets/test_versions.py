@@ -236,7 +236,7 @@ def test_git_itself_refuses_to_move_or_delete(published: Settings, tmp_path: Pat
 
 @pytest.mark.parametrize("tag", ["", "-x", "a b", "a/b", "a..b", "x.lock", "v1-params-1", "é"])
 def test_illegal_tag(empty: Settings, tmp_path: Path, tag: str) -> None:
-    with pytest.raises(UsageError, match="is no dataset tag"):
+    with pytest.raises(UsageError, match="is not a dataset tag"):
         versions.publish(empty, make_folder(tmp_path / "folder"), tag)
 
 
