@@ -203,7 +203,7 @@ class ActiveModels:
                 start takes those of the copy.
             copy: on this machine's own disk; holds the last good deployment of each model.
         """
-        import breezeway.model  # noqa: F401 - the first deployment shall not wait for XGBoost
+        import breezeway.serving.row_scorer  # noqa: F401 - the first deployment does not wait for it
 
         self._watcher = threading.Thread(
             target=self._watch, args=(store, copy), name="deployment-watcher", daemon=True

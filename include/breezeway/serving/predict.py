@@ -11,13 +11,11 @@ import orjson
 
 from breezeway.contract.contract import Contract, Violation
 from breezeway.contract.features import window_features
+from breezeway.core.names import DEVICE
 from breezeway.deployment.store import Challenger, Pointer
 
 if TYPE_CHECKING:
     from breezeway.detector.scoring import ScoringModel
-
-LONGEST_DEVICE_NAME = 200
-"""Characters; checked before the contract's own pattern sees the name."""
 
 MOST_READINGS = 10_000
 """In one request; no contract's window is longer."""
@@ -206,12 +204,11 @@ def check_request(document: Any) -> tuple[str, list[dict[str, str]]]:
     if not isinstance(document, dict):
         raise Refusal(400, "Expected an object with device and readings.")
     device, readings = document.get("device"), document.get("readings")
-    if not isinstance(device, str) or len(device) > LONGEST_DEVICE_NAME:
-        raise Refusal(
-            400,
-            f"device: expected a string of at most {LONGEST_DEVICE_NAME} characters.",
-            field="device",
-        )
+    if not isinstance(device, str):
+        raise Refusal(400, "device: expected a string.", field="device")
+    # Before the contract's own pattern sees the name, which may take long over a long one.
+    if mistake := DEVICE.mistake(device):
+        raise Refusal(400, f"device: {mistake}.", field="device")
     if not isinstance(readings, list) or not readings:
         raise Refusal(400, "readings: expected a list of at least one.", field="readings")
     if len(readings) > MOST_READINGS:

@@ -105,7 +105,8 @@ def test_a_body_that_is_no_json_object_is_400(live, content):
     [
         ({"device": None}, "device"),
         ({"device": 7}, "device"),
-        ({"device": "p" * 201}, "device"),
+        ({"device": "p" * 256}, "device"),
+        ({"device": ""}, "device"),
         ({"readings": None}, "readings"),
         ({"readings": []}, "readings"),
         ({"readings": {}}, "readings"),
