@@ -6,7 +6,8 @@
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
 #   make test [TESTS=tests/test_raw.py]
-#   make bench [ONLY="serving drift"] measures; results in bench/results, pictures in docs
+#   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
+#   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
 #   make test-cluster                the same on a Kubernetes cluster; see tests/cluster/run
 #   make images [COMPONENTS="train serving"] [REGISTRY=host] [PUSH=1]    see docker/build
 #   make mirror-list [REGISTRY=harbor.example/ml]   images for a registry of one's own
@@ -19,6 +20,7 @@ DATA ?=
 OPTIONS ?=
 TESTS ?=
 ONLY ?=
+RUN ?=
 HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
@@ -26,7 +28,7 @@ extras := airflow preprocess tune train test deploy serving laptop dev
 breezeway := $(python) -m breezeway
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up test bench test-cluster lint lock images mirror-list
+.PHONY: demo up test bench bench-publish test-cluster lint lock images mirror-list
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -41,6 +43,9 @@ test: .venv/installed
 bench: .venv/installed
 	@sh bench/tools.sh
 	@$(python) -m bench $(ONLY)
+
+bench-publish: .venv/installed
+	@$(python) -m bench.page "$(RUN)"
 
 lint: .venv/installed
 	@$(python) -m ruff check .

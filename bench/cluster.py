@@ -154,13 +154,13 @@ def _part_sizes(folder: Path) -> tuple[frame.Cost, dict[int, frame.Cost]]:
     return costs.pop("staging"), {int(size): cost for size, cost in costs.items()}
 
 
-def run() -> None:
+def run(folder: Path) -> None:
     from breezeway.preprocessing.dataset import PART_ROWS
 
-    with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
-        source = Path(folder) / "readings.arrow"
+    with tempfile.TemporaryDirectory(prefix="cluster-") as scratch:
+        source = Path(scratch) / "readings.arrow"
         feather.write_feather(pa.concat_tables(chunks(ROWS)), source, "uncompressed")
-        (staged, sizes), clusters = _part_sizes(Path(folder)), _cluster_runs(source)
+        (staged, sizes), clusters = _part_sizes(Path(scratch)), _cluster_runs(source)
     lines = [
         [
             f"{size:,} rows a part",
@@ -242,4 +242,4 @@ def run() -> None:
         )
         for workers in clusters
     ]
-    frame.write("cluster", result, targets, ["ray", "pyarrow"])
+    frame.write_result(folder, "cluster", result, targets, ["ray", "pyarrow"])

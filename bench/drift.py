@@ -405,7 +405,7 @@ def memory() -> list[dict[str, Any]]:
 # -- telling
 
 
-def run() -> None:
+def run(folder: Path) -> None:
     result: dict[str, Any] = {
         "rule": RULE.model_dump(),
         "quiet": quiet(),
@@ -430,8 +430,10 @@ def run() -> None:
         },
     ]
     _print(result)
-    frame.write("drift", result, _targets(result), ["duckdb", "evidently", "numpy", "scipy"])
-    _draw(result, frame.ROOT / "docs" / "drift-bench.png")
+    frame.write_result(
+        folder, "drift", result, _targets(result), ["duckdb", "evidently", "numpy", "scipy"]
+    )
+    _draw(result, frame.picture(folder, "drift"))
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from bench import measured
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
+"""What is published: committed, and told by `docs/performance.md`."""
 SAME_MACHINE = ("processor", "cores", "memory_gib")
 """What must be alike for figures to be compared."""
 
@@ -205,23 +206,38 @@ def _processor() -> str:
     return platform.machine()
 
 
-def write(
-    name: str, result: Mapping[str, Any], targets: Sequence[Target], packages: Sequence[str]
+def write_result(
+    folder: Path,
+    name: str,
+    result: Mapping[str, Any],
+    targets: Sequence[Target],
+    packages: Sequence[str],
 ) -> None:
-    """Print the targets, and keep a bench's result in `bench/results/<name>.json`."""
+    """Print the targets and how they differ from the published ones; write `<name>.json`.
+
+    Args:
+        folder: of the run.
+        name: of the bench.
+        result: beside which stand the machine, the time and the targets.
+        packages: whose versions count for the result.
+    """
     print(*targets, sep="\n")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
     whole = {
         "machine": machine(packages),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "targets": [{**target._asdict(), "met": target.met} for target in targets],
         **result,
     }
+    published = RESULTS / f"{name}.json"
+    if published.exists():
+        print(compare(json.loads(published.read_text(encoding="utf-8")), whole))
     text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-    if path.exists():
-        print(compare(json.loads(path.read_text(encoding="utf-8")), whole))
-    path.write_text(text, encoding="utf-8")
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def picture(folder: Path, name: str) -> Path:
+    """Where a bench draws its picture, in the folder of a run or in `docs`."""
+    return folder / f"{name}-bench.png"
 
 
 def compare(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -229,7 +245,7 @@ def compare(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
     >>> here, there = {"machine": {"processor": "a"}}, {"machine": {"processor": "b"}}
     >>> compare(here, there)
-    'Not compared with the run before, which was on another machine: processor a, now b.'
+    'Not compared with the published run, which was on another machine: processor a, now b.'
     """
     differences = [
         f"{key} {earlier['machine'].get(key)}, now {now['machine'].get(key)}"
@@ -238,7 +254,7 @@ def compare(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     ]
     if differences:
         return (
-            "Not compared with the run before, which was on another machine: "
+            "Not compared with the published run, which was on another machine: "
             f"{'; '.join(differences)}."
         )
     before = {target["what"]: target["reached"] for target in earlier["targets"]}
@@ -247,7 +263,7 @@ def compare(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for target in now["targets"]
         if target["what"] in before
     ]
-    return "\n".join([f"Compared with the run of {earlier['measured_at']}:", *lines])
+    return "\n".join([f"Compared with the published run of {earlier['measured_at']}:", *lines])
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

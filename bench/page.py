@@ -1,53 +1,110 @@
-"""The page that tells what all benches found: `docs/performance.md`, made of `bench/results`."""
+"""The page that tells what benches found, of a run or published: `python -m bench.page RUN`."""
 
+import argparse
 import json
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
-from bench.frame import RESULTS, ROOT, SAME_MACHINE
+from bench.frame import RESULTS, ROOT, SAME_MACHINE, picture
 
-PAGE = ROOT / "docs" / "performance.md"
+BENCHES = ("preprocess", "publish", "training", "tune", "start", "cluster", "serving", "drift")
+"""In the order of the page."""
+DOCS = ROOT / "docs"
+PAGE = "performance.md"
+Results = dict[str, dict[str, Any]]
 HEAD = """\
 # What it costs
 
     make bench
     make bench ONLY=preprocess
     make bench ONLY="serving drift"
+    make bench-publish RUN=bench/runs/20261128T101500Z
 
-installs what it needs and measures the parts of the pipeline, or what is named: each beside what
-one would take instead and beside the least that any program could do (the floor). Contenders take
-turns, so that what else the machine does meets all of them; figures are medians of five rounds, but
-what takes long runs once: `training`, `tune`, 10 million rows, the plain way, Ray tasks. CPU is
-that of all processes, memory what was held at a time beyond the start; imports are counted by
-`start` and nowhere else. All figures of the last run, and on what it ran, are in `bench/results`,
-one file a bench; a run tells how it differs from the one before, and refuses to compare itself with
-another machine's.
+The first three install what they need and measure the parts of the pipeline, or what is named; what
+they find, and a page like this one, goes to a new folder of `bench/runs`. The last makes a run's
+figures those of this page.
+
+Each part stands beside what one would take instead and beside the least that any program could do
+(the floor). Contenders take turns, so that what else the machine does meets all of them; figures
+are medians of five rounds, but what takes long runs once: `training`, `tune`, 10 million rows, the
+plain way, Ray tasks. CPU is that of all processes, memory what was held at a time beyond the start;
+imports are counted by `start` and nowhere else. All published figures, and on what they were
+measured, are in `bench/results`, one file a bench. A run tells how it differs from
+them. Figures of two machines are neither compared nor put on one page.
 """
 
 
-def write_page(names: list[str]) -> None:
-    """Write the page of the results of these benches, as far as there are any.
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.page", description="Publish what a run of benches found."
+    )
+    parser.add_argument("run", type=Path, help="the folder of a run, such as bench/runs/…")
+    publish(parser.parse_args().run, RESULTS, DOCS)
 
-    Ends the program where they come from different machines.
+
+def publish(run: Path, published: Path, docs: Path) -> None:
+    """Make the results and pictures of a run the published ones, and write the page anew.
+
+    It may be run again, also after it was killed: the run's folder stays as it is.
+
+    Args:
+        run: the folder of a run.
+        published: the folder of the published results; a bench that the run lacks stays.
+        docs: the folder of the page and its pictures.
+
+    Raises:
+        SystemExit: the run holds no results, or the page would mix figures of two machines.
     """
-    results = {
-        name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in names
-        if (RESULTS / f"{name}.json").exists()
-    }
-    machines = {
-        name: {key: result["machine"].get(key) for key in SAME_MACHINE}
-        for name, result in results.items()
-    }
-    if len({json.dumps(machine) for machine in machines.values()}) > 1:
-        told = "; ".join(f"{name}: {machine}" for name, machine in machines.items())
-        sys.exit(f"{PAGE.name} is not written, since its figures are of several machines: {told}")
-    sections = [HEAD, _machine(results), _table(results)]
-    sections += [_section(name, result) for name, result in results.items()]
-    PAGE.write_text("\n".join(sections), encoding="utf-8")
+    found = _read(run)
+    if not found:
+        sys.exit(f"{run} holds no results. Name the folder of a run, such as bench/runs/….")
+    _refuse_two_machines(_read(published) | found)
+    for name in found:
+        shutil.copyfile(run / f"{name}.json", published / f"{name}.json")
+        if picture(run, name).exists():
+            shutil.copyfile(picture(run, name), picture(docs, name))
+    write_page(published, docs)
 
 
-def _machine(results: dict[str, dict[str, Any]]) -> str:
+def write_page(results: Path, folder: Path) -> None:
+    """Write the page of a folder's results to a folder, that of its pictures.
+
+    Raises:
+        SystemExit: the figures are of two machines.
+    """
+    found = _read(results)
+    _refuse_two_machines(found)
+    sections = [HEAD, _machine(found), _table(found)]
+    sections += [_section(name, found[name], folder) for name in BENCHES if name in found]
+    (folder / PAGE).write_text("\n".join(sections), encoding="utf-8")
+
+
+def _read(folder: Path) -> Results:
+    """What each bench found, in the order of the page; of those that a folder has."""
+    files = {name: folder / f"{name}.json" for name in BENCHES}
+    return {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name, file in files.items()
+        if file.exists()
+    }
+
+
+def _refuse_two_machines(results: Results) -> None:
+    of_machine: dict[str, list[str]] = {}
+    for name, result in results.items():
+        machine = ", ".join(f"{key} {result['machine'].get(key)}" for key in SAME_MACHINE)
+        of_machine.setdefault(machine, []).append(name)
+    if len(of_machine) > 1:
+        told = "\n".join(f"  {', '.join(names)}: {of}" for of, names in of_machine.items())
+        sys.exit(
+            "Nothing is published, since one page would hold figures of different machines:\n"
+            f"{told}\nMeasure all of them on one machine, in one run, and publish that."
+        )
+
+
+def _machine(results: Results) -> str:
     machine = next(iter(results.values()))["machine"]
     return (
         f"Measured on {machine['cores']} cores ({machine['processor']}), "
@@ -55,7 +112,7 @@ def _machine(results: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def _table(results: dict[str, dict[str, Any]]) -> str:
+def _table(results: Results) -> str:
     lines = ["| part | Breezeway | instead | floor |", "|---|---|---|---|"]
     for result in results.values():
         for part in result.get("parts", []):
@@ -64,7 +121,7 @@ def _table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _section(name: str, result: dict[str, Any]) -> str:
+def _section(name: str, result: dict[str, Any], folder: Path) -> str:
     lines = [f"## {name}", "", "| | wanted | reached | |", "|---|---:|---:|---|"]
     for target in result.get("targets", []):
         bound = "≥" if target["at_least"] else "≤"
@@ -83,7 +140,10 @@ def _section(name: str, result: dict[str, Any]) -> str:
         lines += ["", "CPU-s of its processes, their start included:", ""]
         lines += ["| process | CPU-s |", "|---|---:|"]
         lines += [f"| `{kind}` | {seconds:.1f} |" for kind, seconds in processes.items()]
-    picture = f"{name}-bench.png"
-    if (PAGE.parent / picture).exists():
-        lines += ["", f"![{name}]({picture})"]
+    if picture(folder, name).exists():
+        lines += ["", f"![{name}]({picture(folder, name).name})"]
     return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()

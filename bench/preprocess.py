@@ -17,7 +17,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench import contenders, readings, store
-from bench.frame import ROOT, ROUNDS, Cost, Target, alternate, measure, medians, table, write
+from bench.frame import (
+    ROUNDS,
+    Cost,
+    Target,
+    alternate,
+    measure,
+    medians,
+    picture,
+    table,
+    write_result,
+)
 from breezeway.detector.plots import BLUE, GREY, INK, STYLE
 
 FORMS = ("json", "delimited")
@@ -38,10 +48,10 @@ def _file_of_payloads(folder: Path, form: str) -> Path:
     return path
 
 
-def run() -> None:
+def run(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="bench") as name:
-        folder = Path(name)
-        files = {form: str(_file_of_payloads(folder, form)) for form in FORMS}
+        scratch = Path(name)
+        files = {form: str(_file_of_payloads(scratch, form)) for form in FORMS}
         costs = {f"parse {form}": _measure_parse(form, files[form]) for form in FORMS}
         costs["rolling"] = _measure_rolling()
         profiles = {
@@ -50,10 +60,10 @@ def run() -> None:
         }
         profiles["rolling"] = _profile("rolling_ours", rows=PROFILED_ROWS)
         with store.filled_mariadb() as url:
-            costs |= _measure_database(url, folder, files["json"])
+            costs |= _measure_database(url, scratch, files["json"])
             costs["whole"]["floor: read"] = costs["read"]["ours"]
             costs["whole"]["floor: parse"] = costs["parse json"]["ours"]
-            place = str(folder / "profiled")
+            place = str(scratch / "profiled")
             query = f"{store.query(1)} LIMIT {PROFILED_ROWS}"
             profiles["whole"] = _profile("whole_ours", url=url, query=query, folder=place)
     print(
@@ -66,10 +76,10 @@ def run() -> None:
             ],
         )
     )
-    _draw(costs, ROOT / "docs" / "preprocess-bench.png")
+    _draw(costs, picture(folder, "preprocess"))
     packages = ["duckdb", "numpy", "pandas", "pyarrow", "pymysql", "pysimdjson", "ray"]
     result = {"costs": costs, "profiles": profiles, "parts": _parts(costs)}
-    write("preprocess", result, _targets(costs), packages)
+    write_result(folder, "preprocess", result, _targets(costs), packages)
 
 
 FIGURES = ("cpu_us", "wall_us", "peak_mib")

@@ -115,12 +115,12 @@ def _floors(costs: Sequence[frame.Cost]) -> tuple[frame.Cost, frame.Cost]:
     return found[0], found[1]
 
 
-def run() -> None:
+def run(folder: Path) -> None:
     lines, sizes, parts, targets = [], {}, [], []
     for size, (files, each) in SIZES.items():
         print(f"publishing {size}", file=sys.stderr)
-        with tempfile.TemporaryDirectory(prefix="publish-") as folder:
-            source = Path(folder) / "dataset"
+        with tempfile.TemporaryDirectory(prefix="publish-") as scratch:
+            source = Path(scratch) / "dataset"
             (source / "features").mkdir(parents=True)
             for number in range(files):
                 part = source / "features" / f"part-{number:05d}.parquet"
@@ -187,4 +187,4 @@ def run() -> None:
     note = f"Medians of {frame.ROUNDS} interleaved rounds."
     print(note)
     result = {"note": note, "about": __doc__, "sizes": sizes, "parts": parts}
-    frame.write("publish", result, targets, ["dvc", "dvc-data"])
+    frame.write_result(folder, "publish", result, targets, ["dvc", "dvc-data"])

@@ -40,7 +40,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from bench.frame import ROOT, ROUNDS, Target, table, write
+from bench.frame import ROOT, ROUNDS, Target, picture, table, write_result
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.features import window_features
 from breezeway.core.settings import Settings, quiet_environment
@@ -140,20 +140,20 @@ class Contender:
             return json.load(answer)
 
 
-def run() -> None:
-    """Measure, write `bench/results/serving.json` and `docs/serving-bench.png`, print a table."""
+def run(folder: Path) -> None:
+    """Measure, write the result and a picture to the folder of the run, print a table."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2 or not shutil.which("h2load"):
         sys.exit("The bench needs two cores and h2load (on Debian: apt install nghttp2-client).")
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench") as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="bench") as name, ExitStack() as stack:
+        scratch = Path(name)
         os.sched_setaffinity(0, cores[:1])  # the servers inherit it
-        contenders = make_contenders(Path(folder))
+        contenders = make_contenders(scratch)
         for contender in {c.port: c for c in contenders}.values():
-            stack.enter_context(running(contender, Path(folder)))
+            stack.enter_context(running(contender, scratch))
         share_processes(contenders)
         check_scores(contenders)
-        load = Load(contenders, Path(folder), cores[-1])
+        load = Load(contenders, scratch, cores[-1])
         rounds = load.measure()
         os.sched_setaffinity(0, cores)
     medians = {
@@ -188,9 +188,8 @@ def run() -> None:
         ],
     }
     print(text_of(medians))
-    write("serving", result, targets, PACKAGES)
-    draw(medians, ROOT / "docs" / "serving-bench.png")
-    print(f"{time.monotonic() - began:.0f} s; bench/results/serving.json, docs/serving-bench.png")
+    write_result(folder, "serving", result, targets, PACKAGES)
+    draw(medians, picture(folder, "serving"))
 
 
 # -- the model

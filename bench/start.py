@@ -100,7 +100,7 @@ def _parses() -> dict[str, float]:
             os.environ.update(before)
 
 
-def run() -> None:
+def run(folder: Path) -> None:
     began = time.monotonic()
     starts, parsed = _starts(), _parses()
     empty = starts.pop("python -c pass")
@@ -136,7 +136,7 @@ def run() -> None:
     result = {"rounds": frame.ROUNDS, "python": empty, "starts": starts, "parses": parsed}
     packages = ["apache-airflow", "mlflow", "pydantic-settings", "ray", "xgboost-cpu"]
     result |= {"seconds": time.monotonic() - began, "parts": parts}
-    frame.write("start", result, targets, packages)
+    frame.write_result(folder, "start", result, targets, packages)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def measure() -> dict[str, Any]:
     return {"readings": readings, "trials": TRIALS, "rounds": rounds}
 
 
-def run() -> None:
+def run(folder: Path) -> None:
     result = measure()
     rounds = result["rounds"]
     ratio = statistics.median(each["dag"]["seconds"] / each["script"]["seconds"] for each in rounds)
@@ -168,7 +168,7 @@ def run() -> None:
     ]
     targets = [frame.Target("training DAG, times the script", TARGET, ratio, False)]
     packages = ["apache-airflow", "bentoml", "dvc", "mlflow", "ray", "xgboost-cpu"]
-    frame.write("training", {**result, "parts": parts}, targets, packages)
+    frame.write_result(folder, "training", {**result, "parts": parts}, targets, packages)
 
 
 def _median(rounds: Sequence[dict[str, Any]], way: str, figure: str) -> float:

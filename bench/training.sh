@@ -21,7 +21,7 @@ task() {
     python -c "
 import json, os, sys, time
 from pathlib import Path
-from breezeway.contract import load_contract
+from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
 settings, name, began = Settings.from_environment(), sys.argv.pop(1), time.monotonic()
 $2

@@ -358,17 +358,17 @@ def _targets(
     ]
 
 
-def run() -> None:
+def run(folder: Path) -> None:
     """Once each: all of it takes minutes."""
-    with tempfile.TemporaryDirectory(prefix="breezeway-bench-") as folder:
-        make_rows(Path(folder))
-        costs = {OURS: frame.measure(ours, folder=folder)}
+    with tempfile.TemporaryDirectory(prefix="breezeway-bench-") as scratch:
+        make_rows(Path(scratch))
+        costs = {OURS: frame.measure(ours, folder=scratch)}
         trials = costs[OURS].value
-        costs[ALONE] = frame.measure(rounds_alone, folder=folder, trials=trials)
+        costs[ALONE] = frame.measure(rounds_alone, folder=scratch, trials=trials)
         for name, work in ((RAY_TUNE, ray_tune), (OPTUNA, optuna_alone), (HALVING, halving)):
-            costs[name] = frame.measure(work, folder=folder)
+            costs[name] = frame.measure(work, folder=scratch)
         found = {OURS: trials[0], **{name: costs[name].value for name in PEERS}}
-        judged = _judge(Path(folder), found)
+        judged = _judge(Path(scratch), found)
     lines = [
         [name, f"{cost.cpu:.1f}", f"{cost.wall:.1f}", f"{cost.peak_mib:.0f}"]
         + ([f"{judged[name]['average_precision']:.4f}"] if name in judged else ["-"])
@@ -391,4 +391,4 @@ def run() -> None:
         "parts": _parts(costs, judged),
     }
     packages = ["optuna", "ray", "scikit-learn", "xgboost-cpu"]
-    frame.write("tune", result, _targets(costs, judged), packages)
+    frame.write_result(folder, "tune", result, _targets(costs, judged), packages)

@@ -1,0 +1,36 @@
+"""Each bench of the page can be run."""
+
+import importlib
+import inspect
+import re
+import subprocess
+
+import pytest
+
+from bench.page import BENCHES
+from tests.fixtures import ROOT
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_bench_measures_into_the_folder_of_a_run(name):
+    assert list(inspect.signature(importlib.import_module(f"bench.{name}").run).parameters) == [
+        "folder"
+    ]
+
+
+def test_the_script_beside_the_training_dag_imports_what_there_is():
+    script = (ROOT / "bench" / "training.sh").read_text(encoding="utf-8")
+    imports = re.findall(r"^from breezeway.*", script, re.MULTILINE)
+    assert len(imports) == 5
+    for line in imports:
+        exec(line)
+
+
+def test_the_published_results_are_those_of_the_page():
+    files = {path.stem for path in (ROOT / "bench" / "results").glob("*.json")}
+    assert files == set(BENCHES)
+
+
+def test_a_run_leaves_the_tree_clean():
+    ignored = ["git", "check-ignore", "bench/runs/20261128T101500Z/serving.json"]
+    assert subprocess.run(ignored, cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0
