@@ -94,12 +94,12 @@ def our_table(folder: str) -> tuple[Any, Any]:
 
 def ours(folder: str, count: int = TRIALS) -> Callable[[], Any]:
     from breezeway.core.settings import Settings
-    from breezeway.detector import tuning
+    from breezeway.detector.search import search
 
     table, contract = our_table(folder)
 
     def work() -> list[dict[str, Any]]:
-        trials = tuning.search(table, contract, count, Settings(threads=THREADS))
+        trials = search(table, contract, count, Settings(threads=THREADS))
         return [
             {"params": trial.params, "curve": trial.curve, "rounds": trial.rounds}
             for trial in sorted(trials, key=lambda trial: -trial.average_precision)

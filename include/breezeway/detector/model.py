@@ -4,7 +4,7 @@ The detector is XGBoost's, kept in its own format (UBJSON): nothing here reads o
 """
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from breezeway.detector import scorecard
 from breezeway.detector.boosting import booster_params, matrix, xgb
 from breezeway.detector.folds import split
 from breezeway.detector.table import Table
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_PARAMS: dict[str, float] = {
     "max_depth": 5,

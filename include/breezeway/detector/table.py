@@ -26,8 +26,6 @@ class Table(NamedTuple):
     def frame(self, score: np.ndarray, kept: np.ndarray | slice = slice(None)) -> dict[str, Any]:
         """Return the columns that `breezeway.detector.scorecard` reads, of the rows in `kept`."""
         rows = self.rows
-        import pyarrow as pa
-
         return {
             "device": pa.DictionaryArray.from_arrays(rows.device[kept], rows.names),
             "time": rows.time[kept].astype("datetime64[us]"),
@@ -42,8 +40,6 @@ def read_table(folder: Path, contract: Contract) -> Table:
     Raises:
         DataError: a column is missing, no row has a label, or the labels hold one class only.
     """
-    import pyarrow as pa  # the model server, which reads no dataset, has none
-
     names = contract.feature_names
     parts = sorted((folder / "features").glob("part-*.parquet"))
     if not parts:
@@ -58,7 +54,7 @@ def read_table(folder: Path, contract: Contract) -> Table:
     return labelled_table(pa.concat_tables(tables), contract)
 
 
-def labelled_table(table: "pa.Table", contract: Contract) -> Table:
+def labelled_table(table: pa.Table, contract: Contract) -> Table:
     """Order labelled readings with their features; keep back what the contract keeps back.
 
     Args:

@@ -34,6 +34,9 @@ from breezeway.readings.store import RawStore
 if TYPE_CHECKING:
     from breezeway.detector.table import Table
 
+PERIOD_DAYS = 7
+"""Days after the date that the model is judged on, unless another number is asked for."""
+
 FIRST_DAY = date(2000, 1, 1)
 """Before any reading."""
 
@@ -235,39 +238,6 @@ def _digest(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# The table.
-
-COLUMNS = {
-    "date": "trained as of",
-    "until": "judged until",
-    "trained_rows": "rows trained on",
-    "rows": "rows judged",
-    "average_precision": "average precision",
-    "alarms": "alarms",
-    "false_episodes_per_day": "false episodes a day",
-    "events_hit": "events hit",
-    "median_delay_seconds": "median delay (min)",
-}
-
-
-def table_lines(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of the table, as text, by date."""
-    lines = []
-    for found in sorted(figures, key=lambda each: each["date"]):
-        shown = {name: found[name] for name in COLUMNS} | {
-            "average_precision": _decimals(found["average_precision"], 3),
-            "false_episodes_per_day": _decimals(found["false_episodes_per_day"], 3),
-            "events_hit": f"{found['events_hit']} of {found['events']}",
-            "median_delay_seconds": _decimals(found["median_delay_seconds"], 1, 60),
-        }
-        lines.append([str(value) for value in shown.values()])
-    return list(COLUMNS.values()), lines
-
-
-def _decimals(value: float | None, places: int, unit: float = 1) -> str:
-    return "-" if value is None else f"{value / unit:.{places}f}"
-
-
 # What a person asks in a shell.
 
 
@@ -338,7 +308,3 @@ def _rate(settings: Settings) -> float | None:
     seconds = sum(run.data.metrics.get("seconds", 0) for run in runs)
     rows = sum(run.data.metrics.get("rows_read", 0) for run in runs)
     return rows / seconds if seconds else None
-
-
-PERIOD_DAYS = 7
-"""Days after the date that the model is judged on, unless another number is asked for."""

@@ -1,33 +1,24 @@
-"""Train as of a date and judge on the days that follow, as it would have been then.
+"""The figures of backtests, kept in MLflow: one run a date, with table and picture of all dates."""
 
-The figures of the date are an MLflow run; in it lie table and picture of all dates so far that
-were judged on as many days.
-"""
-
-import argparse
 import base64
 import html
 import json
-import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breezeway.contract.contract import load_contract
-from breezeway.core.arguments import positive_count
 from breezeway.core.settings import Settings
-from breezeway.pipeline.backtest import PERIOD_DAYS
-from breezeway.steps.runner import run_step
+from breezeway.detector.plots import draw_backtest
+from breezeway.pipeline.backtest import PERIOD_DAYS, judge
 from breezeway.tracking import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-log = logging.getLogger("breezeway")
 
 FIGURES_TAG = "breezeway.figures"
 PERIOD_TAG = "breezeway.period_days"
@@ -42,33 +33,47 @@ table { border-collapse: collapse } th, td { padding: 0.3em 0.8em; text-align: r
 tr { border-bottom: 1px solid #eceff2 }
 """
 
+COLUMNS = {
+    "date": "trained as of",
+    "until": "judged until",
+    "trained_rows": "rows trained on",
+    "rows": "rows judged",
+    "average_precision": "average precision",
+    "alarms": "alarms",
+    "false_episodes_per_day": "false episodes a day",
+    "events_hit": "events hit",
+    "median_delay_seconds": "median delay (min)",
+}
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--date", type=date.fromisoformat, required=True, help="YYYY-MM-DD, UTC")
-    parser.add_argument(
-        "--days",
-        type=positive_count,
-        default=PERIOD_DAYS,
-        help="days from the date on that the model is judged on (7)",
-    )
 
+def backtest(settings: Settings, moment: date, days: int | None = None) -> dict[str, Any]:
+    """Judge a date and keep its figures; the same figures are kept once.
 
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    Args:
+        moment: the date that the model is trained as of.
+        days: from the date on, that it is judged on; `PERIOD_DAYS` if not given.
+
+    Returns:
+        The result of the step.
+
+    Raises:
+        UsageError: the period is not over yet, or a day is not made yet.
+        DataError: what was known then teaches nothing.
+        ServiceUnavailable: MLflow or a store does not answer.
+    """
     started = time.time()
-    mlflow_client.check(settings)
+    days = days or PERIOD_DAYS
     contract = load_contract(settings.sensors)
-    from breezeway.pipeline import backtest  # takes a second: a server that is away is said before
-
-    figures = backtest.judge(settings, contract, arguments.date, arguments.days)
+    figures = judge(settings, contract, moment, days)
     client = mlflow_client.client(settings)
     import mlflow
 
     with mlflow_client.errors(settings):
         experiment = mlflow.set_experiment(contract.name).experiment_id
-        run_id = _run_of(client, experiment, figures, arguments.days)
+        run_id = _run_of(client, experiment, figures, days)
         if run_id is None:
-            tags = {FIGURES_TAG: json.dumps(figures), PERIOD_TAG: str(arguments.days)}
-            name = f"backtest {contract.name} {arguments.date}"
+            tags = {FIGURES_TAG: json.dumps(figures), PERIOD_TAG: str(days)}
+            name = f"backtest {contract.name} {moment}"
             created = client.create_run(experiment, int(started * 1000), tags, name)
             run_id = created.info.run_id
             read = figures["known_rows"] + figures["rows"]
@@ -77,7 +82,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 numbers = {k: v for k, v in figures.items() if isinstance(v, int | float)}
                 mlflow.log_metrics(numbers | measured)
         # Read after ours is there: of several at once, the last finds all.
-        table = _figures_by_date(client, experiment, arguments.days)
+        table = _figures_by_date(client, experiment, days)
         with tempfile.TemporaryDirectory(prefix="breezeway-backtest-") as folder:
             write_reports(contract.name, table, Path(folder))
             for file in REPORTS:
@@ -128,13 +133,10 @@ def _figures_by_date(client: "MlflowClient", experiment: str, days: int) -> list
 
 def write_reports(name: str, figures: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write table and picture; the same figures give the same bytes."""
-    from breezeway.detector import plots
-    from breezeway.pipeline import backtest
-
     text = json.dumps(list(figures), indent=1)
     (folder / "backtest.json").write_text(text + "\n", encoding="utf-8")
-    plots.draw_backtest(figures, folder / "backtest.png")
-    header, lines = backtest.table_lines(figures)
+    draw_backtest(figures, folder / "backtest.png")
+    header, lines = table_lines(figures)
     cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in header)]
     cells += ["".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in lines]
     rows = "\n".join(f"<tr>{row}</tr>" for row in cells)
@@ -149,5 +151,19 @@ def write_reports(name: str, figures: Sequence[dict[str, Any]], folder: Path) ->
     (folder / "backtest.html").write_text(document, encoding="utf-8")
 
 
-if __name__ == "__main__":
-    run_step("backtest", __doc__, add_arguments, run)
+def table_lines(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of the table, as text, by date."""
+    lines = []
+    for found in sorted(figures, key=lambda each: each["date"]):
+        shown = {name: found[name] for name in COLUMNS} | {
+            "average_precision": _decimals(found["average_precision"], 3),
+            "false_episodes_per_day": _decimals(found["false_episodes_per_day"], 3),
+            "events_hit": f"{found['events_hit']} of {found['events']}",
+            "median_delay_seconds": _decimals(found["median_delay_seconds"], 1, 60),
+        }
+        lines.append([str(value) for value in shown.values()])
+    return list(COLUMNS.values()), lines
+
+
+def _decimals(value: float | None, places: int, unit: float = 1) -> str:
+    return "-" if value is None else f"{value / unit:.{places}f}"

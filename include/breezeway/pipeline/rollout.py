@@ -1,25 +1,11 @@
-"""Put a registered model version to work: build a Bento of it and swap it into the live server.
+"""Put a registered model version into service, or beside the one in service, and see it work.
 
-The Bento goes into the deployment store, the store's pointer moves to it, and each running
-server loads it beside the old model, checks it against the examples recorded at training and
-swaps. Then one of these examples is sent through the live endpoint of each. If any of it fails
-at any of them, the pointer goes back, the old model goes on serving everywhere, and this step
-fails with the reason.
-
-Deploying what is deployed already is success.
-
-With --canary, --bandit or --shadow the version is put up beside the one in service, as its
-challenger. The one in service goes on; if the challenger does not work, it is out again.
-Deployed without them, it takes the other's place and the trial ends; --withdraw ends it too.
+`breezeway.steps.deploy` is the command.
 """
 
-import argparse
 import hashlib
 import json
 import logging
-import os
-import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,94 +14,65 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from breezeway.core.arguments import model_name, model_version
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment.replicas import Replica, Replicas
 from breezeway.deployment.store import (
     SCORE_TOLERANCE,
     Challenger,
-    Deployment,
     DeploymentStore,
     Pointer,
 )
-from breezeway.steps.runner import run_step
-from breezeway.tracking import mlflow_client, rest
+from breezeway.pipeline.bento import build
+from breezeway.tracking import rest
 
 log = logging.getLogger("breezeway.deploy")
 
 TAKE_UP_SECONDS = 30.0
 """How long the servers may take from the pointer's move to the new model."""
 
-LINEAGE = ("data_tag", "data_hash", "data_commit", "params_tag", "run_id", "airflow_run", "code")
-"""Tags of the registered version that the Bento carries as labels."""
 
+def deploy(
+    settings: Settings, model_name: str, model_version: str, mode: str | None, share: float
+) -> dict[str, Any]:
+    """Make a version the champion or, in a mode, put it on trial.
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")
-    parser.add_argument(
-        "--model-version",
-        type=model_version,
-        required=True,
-        help="its version: a number, or an alias like champion",
-    )
-    role = parser.add_mutually_exclusive_group()
-    role.add_argument(
-        "--canary",
-        type=percent,
-        metavar="PERCENT",
-        help="put it on trial: it answers for these of 100 devices",
-    )
-    role.add_argument(
-        "--bandit",
-        type=percent,
-        nargs="?",
-        const=10,
-        metavar="PERCENT",
-        help="the same, for the step canary to move the share by the labels that come back "
-        "(%(const)s to begin with)",
-    )
-    # A DAG's arguments have values, if only "yes".
-    flag = {"nargs": "?", "const": "yes", "choices": ["yes"], "metavar": "yes"}
-    role.add_argument(
-        "--shadow",
-        **flag,
-        help="put it on trial: it scores what the other answers, and is compared",
-    )
-    role.add_argument("--withdraw", **flag, help="end its trial")
+    Args:
+        model_version: a number, or an alias.
+        mode: of the trial; None for none.
+        share: of the devices, 0 to 1, that a challenger answers for.
 
+    Returns:
+        The result of the step.
 
-def percent(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 to 99")
-    return int(text)
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
-    version = find_version(settings, arguments.model_name, arguments.model_version)
+    Raises:
+        UsageError: there is no such version, or it cannot be put on trial now.
+        DataError: it does not work; then it is out again.
+        ServiceUnavailable: MLflow or a server does not answer.
+        TryAgain: another deployment of this model is under way.
+    """
+    version = find_version(settings, model_name, model_version)
     store = DeploymentStore(settings.deployments)
     with only_writer(settings, version["name"]):
-        if arguments.withdraw:
-            withdraw(store, version["name"], deployment_name(version))
-            return {**_names(version), "role": "withdrawn"}
         replicas = Replicas(settings, version["name"])
         statuses = replicas.statuses()  # before anything moves: is there anyone to take it up?
-        mode, share = trial_terms(arguments)
         if mode:
             return put_on_trial(settings, store, replicas, version, mode, share)
         return make_champion(settings, store, replicas, version, statuses)
 
 
-def trial_terms(arguments: argparse.Namespace) -> tuple[str | None, float]:
-    """The mode of the trial that is asked for, and its share of devices, 0 to 1."""
-    if arguments.shadow:
-        return "shadow", 0.0
-    if arguments.canary:
-        return "canary", arguments.canary / 100
-    if arguments.bandit:
-        return "bandit", arguments.bandit / 100
-    return None, 0.0
+def end_trial(settings: Settings, model_name: str, model_version: str) -> dict[str, Any]:
+    """Take a version out of its trial.
+
+    Raises:
+        UsageError: there is no such version, or another is on trial.
+        ServiceUnavailable: MLflow does not answer.
+        TryAgain: another deployment of this model is under way.
+    """
+    version = find_version(settings, model_name, model_version)
+    with only_writer(settings, version["name"]):
+        withdraw(DeploymentStore(settings.deployments), version["name"], deployment_name(version))
+    return {**_names(version), "role": "withdrawn"}
 
 
 def make_champion(
@@ -286,68 +243,6 @@ def only_writer(settings: Settings, model_name: str) -> Iterator[None]:
         ) from None
 
 
-def build(
-    settings: Settings, store: DeploymentStore, version: dict[str, Any], name: str
-) -> Pointer:
-    """Import the model from MLflow, build a Bento of it and add it to the store.
-
-    BentoML's own stores are a folder of work in progress here: what counts is the exported
-    Bento, which `bentoml serve <folder>` runs and `bentoml import` takes in.
-
-    Raises:
-        DataError: what is registered is no MLflow model with the Python flavour.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    model_name, number = version["name"], str(version["version"])
-    work = settings.work / f"deploy-{model_name}"
-    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed; we hold the lock
-    (work / "bentoml").mkdir(parents=True)
-    os.environ["BENTOML_HOME"] = str(work / "bentoml")  # read when BentoML is imported
-    mlflow_client.configure(settings)
-    import bentoml
-    from bentoml.exceptions import BentoMLException
-
-    tags = rest.tags(version)
-    labels = {
-        "model_name": model_name,
-        "model_version": number,
-        **{key: tags.get(f"breezeway.{key}", "") for key in LINEAGE},
-    }
-    tag = f"{model_name.lower()}:{name}"
-    try:
-        with mlflow_client.errors(settings):
-            model = bentoml.mlflow.import_model(
-                tag, f"models:/{model_name}/{number}", labels=labels
-            )
-        bento = bentoml.bentos.build(
-            "breezeway.serving.service:ModelServer",
-            name=model.tag.name,
-            version=name,
-            labels=labels,
-            models=[str(model.tag)],
-            include=["breezeway/**/*.py", "breezeway/serving/openapi.json"],
-            build_ctx=str(Path(__file__).parents[2]),
-        )
-    except BentoMLException as error:
-        raise DataError(f"BentoML cannot build a Bento of {tag}: {error}") from None
-    except shutil.Error as error:  # copytree's: it hides the one error of a full disk in many
-        raise ServiceUnavailable(f"A Bento of {tag} cannot be written: {error}") from None
-    bento.export(str(work / "export"), output_format="folder")
-    pointer = store.add(
-        work / "export",
-        Deployment(
-            model_name=model_name,
-            model_version=number,
-            deployment=name,
-            bento=str(bento.tag),
-            data_tag=labels["data_tag"],
-            model_folder=f"models/{model.tag.path()}/mlflow_model",
-        ),
-    )
-    shutil.rmtree(work)
-    return pointer
-
-
 def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> None:
     """Move the pointer and see the deployment answer; if it does not, go to the previous one.
 
@@ -422,7 +317,3 @@ def check_answers(
                 f"{served.bento} answers score {answer['score']!r} at {replica}; "
                 f"expected {example['score']!r}."
             )
-
-
-if __name__ == "__main__":
-    run_step("deploy", __doc__, add_arguments, run)

@@ -1,5 +1,7 @@
 """Train a model on a dataset version and register it in MLflow.
 
+`breezeway.steps.train` is the command.
+
 The parameters are those tuned for the dataset version, or sensible defaults. Figures and the
 alarm threshold come from rows that the scoring model did not see; the registered model is then
 fitted on all rows that the contract doesn't keep back. The same dataset version and parameters
@@ -7,7 +9,6 @@ give the same model, byte for byte; training it again under the same run name re
 version that is registered already.
 """
 
-import argparse
 import hashlib
 import json
 import logging
@@ -24,18 +25,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from breezeway.contract.contract import Contract, load_contract
-from breezeway.core.arguments import model_name, run_name, tag_name
 from breezeway.core.errors import DataError
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
-from breezeway.steps.runner import run_step
+from breezeway.datasets import versions
+from breezeway.datasets.versions import DatasetVersion
+from breezeway.detector import boosting, model, scorecard
+from breezeway.detector.model import OutOfFold
+from breezeway.detector.table import Table, read_table
+from breezeway.detector.thresholds import choose_threshold, honest_thresholds, threshold_curve
 from breezeway.tracking import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-    from breezeway.datasets.versions import DatasetVersion
-    from breezeway.detector.model import OutOfFold
-    from breezeway.detector.table import Table
 
 log = logging.getLogger("breezeway")
 
@@ -65,20 +67,6 @@ TABLE_FIGURES = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tag", type=tag_name, required=True, help="the dataset version, or its parameters' tag"
-    )
-    parser.add_argument(
-        "--run-name", type=run_name, required=True, help="what the run is called in MLflow"
-    )
-    parser.add_argument(
-        "--model-name",
-        type=model_name,
-        help="the registered model that gets a new version; the contract's name if not given",
-    )
-
-
 @dataclass(frozen=True)
 class Trained:
     """A model and how it was judged.
@@ -95,7 +83,7 @@ class Trained:
     content: bytes
     params: dict[str, Any]
     rounds: int
-    scores: "OutOfFold"
+    scores: OutOfFold
     judged: np.ndarray
     thresholds: np.ndarray
     threshold: float
@@ -106,32 +94,44 @@ class Trained:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    started = time.time()
-    mlflow_client.check(settings)
-    from breezeway.core.locks import exclusive
-    from breezeway.datasets import versions
+def train(
+    settings: Settings, tag: str, run_name: str, model_name: str | None = None
+) -> dict[str, Any]:
+    """Train, and register what came of it.
 
-    version = versions.open_dataset(settings, arguments.tag)
+    Args:
+        tag: the dataset version, or its parameters' tag.
+        run_name: what the run is called in MLflow.
+        model_name: the registered model that gets a new version; the contract's name if not given.
+
+    Returns:
+        The result of the step.
+
+    Raises:
+        UsageError: there is no such tag.
+        DataError: nothing can be learned from the dataset.
+        ServiceUnavailable: MLflow or the dataset's remote does not answer.
+        TryAgain: another process is training this model.
+    """
+    started = time.time()
+    version = versions.open_dataset(settings, tag)
     contract = load_contract(version.folder / "contract.toml")
     examples = _examples(version.folder)
-    name = arguments.model_name or contract.name
+    name = model_name or contract.name
     with exclusive(settings, f"train-{name}"):
-        from breezeway.detector.table import read_table
-
         table = read_table(version.folder, contract)
         trained = _train(table, contract, version, settings)
         keys = _lineage(version, settings)
         registry = mlflow_client.client(settings)
         with mlflow_client.errors(settings):
-            identity = _identity(arguments.run_name, name, keys, trained)
+            identity = _identity(run_name, name, keys, trained)
             run_id = _finished_run(registry, contract, identity)
             if not run_id:
                 with tempfile.TemporaryDirectory(prefix="breezeway-train-") as folder:
                     record = _Record(table, contract, version, trained, Path(folder))
                     record.write(examples, {**keys, "model_name": name})
                     tags = {**keys, "identity": identity, "model_sha256": trained.sha256}
-                    run_id = record.log(arguments.run_name, tags, settings, started)
+                    run_id = record.log(run_name, tags, settings, started)
             number = _register(registry, name, run_id, keys, trained.threshold)
             _tag_reports(registry, settings, run_id, f"{name}/{number}")
     log.info("model %s version %s, from run %s", name, number, run_id)
@@ -163,11 +163,8 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
 
 
 def _train(
-    table: "Table", contract: Contract, version: "DatasetVersion", settings: Settings
+    table: Table, contract: Contract, version: DatasetVersion, settings: Settings
 ) -> Trained:
-    from breezeway.detector import boosting, model, scorecard
-    from breezeway.detector.thresholds import choose_threshold, honest_thresholds, threshold_curve
-
     tuned = version.params or {"params": model.DEFAULT_PARAMS, "rounds": model.DEFAULT_ROUNDS}
     params, rounds = tuned["params"], tuned["rounds"]
     log.info(
@@ -206,7 +203,7 @@ def _train(
     )
 
 
-def _lineage(version: "DatasetVersion", settings: Settings) -> dict[str, str]:
+def _lineage(version: DatasetVersion, settings: Settings) -> dict[str, str]:
     keys = {
         "data_tag": version.tag,
         "data_hash": version.hash,
@@ -239,9 +236,9 @@ class _Record:
 
     def __init__(
         self,
-        table: "Table",
+        table: Table,
         contract: Contract,
-        version: "DatasetVersion",
+        version: DatasetVersion,
         trained: Trained,
         folder: Path,
     ):
@@ -282,13 +279,12 @@ class _Record:
         path.write_text(text + "\n", encoding="utf-8")
 
     def _draw(self, header: list[str], lines: list[list[str]]) -> None:
-        from breezeway.detector import model, plots
-        from breezeway.detector.thresholds import threshold_curve
+        from breezeway.detector import plots  # Matplotlib: half a second
 
         reports, trained = self._folder / "reports", self._trained
         scored = trained.scores.fold >= 0
         rows, score = self._table.rows.where(scored), trained.scores.score[scored]
-        average = model.scorecard.average_precision(rows.label, score) or 0.0
+        average = scorecard.average_precision(rows.label, score) or 0.0
         plots.draw_training(
             trained.scores.growth,
             trained.rounds,
@@ -374,7 +370,7 @@ class _Record:
         )
 
 
-def _input(contract: Contract, version: "DatasetVersion") -> Any:
+def _input(contract: Contract, version: DatasetVersion) -> Any:
     """What a run was trained on, as MLflow shows it; from a table it would look at each value."""
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
@@ -462,7 +458,3 @@ def _scorecard_table(figures: Mapping[str, Mapping[str, Any]]) -> tuple[list[str
 
 def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
-
-
-if __name__ == "__main__":
-    run_step("train", __doc__, add_arguments, run)

@@ -1,31 +1,21 @@
 """Watch the trial of a challenger, and say at its end whether it may take the champion's place.
 
-Every so often the counts of all replicas are summed and judged by the section [canary] of the
-sensor contract. A challenger that is clearly worse is taken out of the pointer at once, and so
-is one of which too little was seen when the trial ends. One that passes stays on trial, for
-`deploy` to put it into the champion's place. The share of a bandit is moved at each look.
-
-The trial ends so many minutes after `deploy` put the challenger up. So a second run goes on with
-the same trial, and after its end says what was decided.
+`breezeway.steps.canary` is the command.
 """
 
-import argparse
 import logging
 import math
-import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from breezeway.contract.contract import Canary, load_contract
-from breezeway.core.arguments import model_name, model_version, positive_count
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment import canary_rule
 from breezeway.deployment.replicas import Replicas
 from breezeway.deployment.store import Challenger, DeploymentStore
-from breezeway.steps.deploy import deployment_name, find_version, only_writer, withdraw
-from breezeway.steps.runner import run_step
+from breezeway.pipeline.rollout import deployment_name, find_version, only_writer, withdraw
 from breezeway.tracking import champions, rest
 
 log = logging.getLogger("breezeway.canary")
@@ -34,33 +24,27 @@ PATIENCE_SECONDS = 120.0
 """How long the servers may not answer: one may be starting anew."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")
-    parser.add_argument(
-        "--model-version",
-        type=model_version,
-        required=True,
-        help="the challenger: a number, or an alias",
-    )
-    parser.add_argument(
-        "--minutes", required=True, type=positive_number, help="how long the trial takes"
-    )
-    parser.add_argument(
-        "--every", default=30, type=positive_count, metavar="SECONDS", help="between two looks"
-    )
+def watch_trial(
+    settings: Settings, model_name: str, model_version: str, length: timedelta, every: float
+) -> dict[str, Any]:
+    """Watch the trial of a version to its end; a challenger that is clearly worse is taken out.
 
+    Args:
+        model_version: a number, or an alias.
+        length: of the trial.
+        every: seconds between two looks.
 
-def positive_number(text: str) -> float:
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or not float(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return float(text)
+    Returns:
+        The result of the step.
 
-
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
+    Raises:
+        UsageError: there is no such version, or it is not on trial.
+        ServiceUnavailable: MLflow or the servers do not answer.
+        TryAgain: another deployment of this model is under way.
+    """
     rule = load_contract(settings.sensors).canary
-    version = find_version(settings, arguments.model_name, arguments.model_version)
-    trial = Trial(settings, version, rule, timedelta(minutes=arguments.minutes), arguments.every)
+    version = find_version(settings, model_name, model_version)
+    trial = TrialWatch(settings, version, rule, length, every)
     verdict, figures = trial.decided() or trial.watch()
     if verdict.decision == "roll back":
         trial.withdraw()
@@ -74,7 +58,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     }
 
 
-class Trial:
+class TrialWatch:
     """A trial that is watched.
 
     Args:
@@ -218,7 +202,3 @@ class Trial:
 def _figures(stats: canary_rule.Stats) -> dict[str, Any]:
     names = ("predictions", "alarms", "rejected", "errors")
     return {**{name: stats[name] for name in names}, "feedback": dict(stats["feedback"])}
-
-
-if __name__ == "__main__":
-    run_step("canary", __doc__, add_arguments, run)

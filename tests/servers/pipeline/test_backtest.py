@@ -13,7 +13,7 @@ from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.detector import scorecard
-from breezeway.pipeline import backtest
+from breezeway.pipeline import backtest, backtest_report
 from breezeway.preprocessing import days
 from breezeway.readings.store import RawStore
 from breezeway.steps import backtest as step
@@ -161,7 +161,7 @@ def ask(home: Settings, *words: str) -> dict:
 def test_the_same_table_twice(home):
     once, again = ask(home), ask(home)
     assert once == again
-    assert backtest.table_lines(once["dates"]) == backtest.table_lines(again["dates"])
+    assert backtest_report.table_lines(once["dates"]) == backtest_report.table_lines(again["dates"])
     for figures in once["dates"]:
         assert figures["rows"] == 2 * len(MACHINES) * 96
         assert figures["events"] >= 2 * len(MACHINES)
@@ -210,9 +210,9 @@ def test_the_step_keeps_table_and_picture_and_the_plan_learns_its_speed(home, ml
     page = kept(earlier["run_id"], "backtest.html").decode()
     assert all(str(each) in page for each in DATES)
 
-    before = {name: kept(earlier["run_id"], name) for name in step.REPORTS}
+    before = {name: kept(earlier["run_id"], name) for name in backtest_report.REPORTS}
     assert run(DATES[0]) == earlier  # in the same run
-    assert {name: kept(earlier["run_id"], name) for name in step.REPORTS} == before
+    assert {name: kept(earlier["run_id"], name) for name in backtest_report.REPORTS} == before
     tags = client.get_run(earlier["run_id"]).data.tags
     assert tags["breezeway.step"] == "backtest"
     assert tags["breezeway.airflow_run"] == "backtest/r1"

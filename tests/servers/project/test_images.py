@@ -58,13 +58,13 @@ MODULES = {
     **{step: f"breezeway.steps.{step}" for step in STEPS},
     "preprocess": "breezeway.steps.preprocess, breezeway.steps.labels, "
     "breezeway.preprocessing.days",
-    "tune": "breezeway.steps.tune, breezeway.detector.tuning, breezeway.detector.plots",
+    "tune": "breezeway.steps.tune, breezeway.detector.search, breezeway.detector.plots",
     "train": "breezeway.steps.train, breezeway.detector.model, breezeway.detector.plots",
     "test": "breezeway.steps.test, breezeway.pipeline.evaluation, breezeway.steps.drift, "
     "breezeway.pipeline.nightly, breezeway.steps.backtest, breezeway.pipeline.backtest, "
     "evidently.presets",
     "deploy": "breezeway.steps.deploy, breezeway.steps.canary, scipy.special",
-    "serving": "breezeway.serving.service, breezeway.detector.model",
+    "serving": "breezeway.serving.service, breezeway.detector.scoring",
     "airflow": "airflow, breezeway.datasets.versions, breezeway.readings.query, "
     "breezeway.tracking.champions",
     "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3, "

@@ -12,7 +12,7 @@ from tests.fixtures import ROOT
 STEPS = sorted(
     path.stem
     for path in (ROOT / "include/breezeway/steps").glob("*.py")
-    if path.stem not in ("__init__", "frame")
+    if path.stem not in ("__init__", "runner")
 )
 HEAVY = {
     *("airflow", "bentoml", "boto3", "duckdb", "dvc", "evidently", "httpx", "matplotlib", "mlflow"),
@@ -21,17 +21,50 @@ HEAVY = {
 AT_ONCE = {"deploy": {"httpx"}, "canary": {"httpx"}}
 """Step → what it needs before all else: these two ask the model servers."""
 NEVER = {
-    "boosting": HEAVY - {"xgboost", "scipy"},
-    "model": HEAVY - {"xgboost", "scipy"},
-    "trials": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "optuna", "sklearn"},
-    "tuning": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "sklearn"},
-    "days": {"evidently", "matplotlib", "mlflow", "pandas", "ray", "scipy", "sklearn", "xgboost"},
-    "judgement": {"bentoml", "evidently", "matplotlib", "mlflow", "optuna", "ray", "sklearn"},
-    "nightly": {"bentoml", "evidently", "matplotlib", "mlflow", "optuna", "ray", "sklearn"},
-    "backtest": {"evidently", "matplotlib", "mlflow", "optuna", "ray", "sklearn"},
-    "datasets": HEAVY,
-    "registry": HEAVY,
-    "tracking": HEAVY,
+    "detector.boosting": HEAVY - {"xgboost", "scipy"},
+    "detector.scoring": HEAVY - {"xgboost", "scipy"},
+    "detector.trials": {
+        "bentoml",
+        "evidently",
+        "httpx",
+        "matplotlib",
+        "mlflow",
+        "optuna",
+        "sklearn",
+    },
+    "detector.search": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "sklearn"},
+    "preprocessing.days": {
+        "evidently",
+        "matplotlib",
+        "mlflow",
+        "pandas",
+        "ray",
+        "scipy",
+        "sklearn",
+        "xgboost",
+    },
+    "pipeline.evaluation": {
+        "bentoml",
+        "evidently",
+        "matplotlib",
+        "mlflow",
+        "optuna",
+        "ray",
+        "sklearn",
+    },
+    "pipeline.nightly": {
+        "bentoml",
+        "evidently",
+        "matplotlib",
+        "mlflow",
+        "optuna",
+        "ray",
+        "sklearn",
+    },
+    "pipeline.backtest": {"evidently", "matplotlib", "mlflow", "optuna", "ray", "sklearn"},
+    "datasets.versions": HEAVY,
+    "tracking.champions": HEAVY,
+    "tracking.mlflow_client": HEAVY,
 }
 """Module → what it does without until it draws, reports, or asks MLflow."""
 

@@ -20,6 +20,7 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import model
 from breezeway.detector.table import read_table
+from breezeway.pipeline import training
 from breezeway.steps import train
 from breezeway.tracking import load, mlflow_client, reports
 from tests.fixtures import ROOT
@@ -258,6 +259,6 @@ def test_by_device_every_trained_row_is_judged(tmp_path):
     contract = load_contract(folder / "contract.toml")
     table = read_table(folder, contract)
     version = versions.DatasetVersion("v1", "c", "h", "", "", {}, folder=folder)
-    trained = train._train(table, contract, version, Settings())
+    trained = training._train(table, contract, version, Settings())
     assert trained.judged.all()
     assert trained.sha256 == hashlib.sha256(trained.content).hexdigest()

@@ -19,7 +19,7 @@ from breezeway.core import ray_session
 from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
-from breezeway.detector import trials, tuning
+from breezeway.detector import search, trials
 from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_PARAMS
 from breezeway.detector.table import read_table
@@ -201,19 +201,19 @@ def test_a_cluster_that_is_away_is_said_within_seconds(plant_dataset, monkeypatc
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     contract = load_contract(plant_dataset / "contract.toml")
     with pytest.raises(ServiceUnavailable, match=r"RAY_ADDRESS=127.0.0.1:9"):
-        tuning.search(read_table(plant_dataset, contract), contract, 2, Settings())
+        search.search(read_table(plant_dataset, contract), contract, 2, Settings())
 
 
 class TestOrderDoesNotMatter:
     """The search and the median rule, driven without Ray: three trials at a time of 24."""
 
     def outcome(self, order: random.Random) -> list[tuple]:
-        search, rule = tuning._LaggingSearch(lag=5, count=24), tuning._MedianRule(lag=5)
+        lagging, rule = search._LaggingSearch(lag=5, count=24), search._MedianRule(lag=5)
         running, seen = {}, []
         while len(seen) < 24:
             while len(running) < 3 and len(running) + len(seen) < 24:
                 name = f"trial {len(running) + len(seen)}"
-                config = search.suggest(name)
+                config = lagging.suggest(name)
                 if config is None:
                     break
                 running[name] = config
@@ -225,7 +225,7 @@ class TestOrderDoesNotMatter:
                 if stopped := rule(name, result):
                     break
             seen.append((config["number"], tuple(config.items()), len(curve), stopped))
-            search.on_trial_complete(name, result)
+            lagging.on_trial_complete(name, result)
         return sorted(seen)
 
     def test_every_order_has_the_same_outcome(self):
@@ -235,15 +235,15 @@ class TestOrderDoesNotMatter:
         assert not any(stopped for number, *_, stopped in outcomes[0] if number < 8)
 
     def test_a_trial_waits_for_the_one_that_its_suggestion_needs(self):
-        search = tuning._LaggingSearch(lag=5, count=24)
-        assert all(search.suggest(str(number)) for number in range(5))
+        lagging = search._LaggingSearch(lag=5, count=24)
+        assert all(lagging.suggest(str(number)) for number in range(5))
         ended = {"best": 0.5, "curve": [0.5], "ended": ""}
         for number in (4, 2, 1):
-            search.on_trial_complete(str(number), ended)
-            assert search.suggest("5") is None
-        search.on_trial_complete("0", ended)
-        assert [search.suggest(str(number))["number"] for number in (5, 6, 7)] == [5, 6, 7]
-        assert search.suggest("8") is None
+            lagging.on_trial_complete(str(number), ended)
+            assert lagging.suggest("5") is None
+        lagging.on_trial_complete("0", ended)
+        assert [lagging.suggest(str(number))["number"] for number in (5, 6, 7)] == [5, 6, 7]
+        assert lagging.suggest("8") is None
 
 
 def test_boosters_grow_by_steps_and_start_anew(plant_dataset):

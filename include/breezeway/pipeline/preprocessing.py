@@ -1,0 +1,133 @@
+"""Makes features of raw readings, in a work folder that nobody else writes to meanwhile.
+
+`breezeway.steps.preprocess` is the command.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError, TryAgain
+from breezeway.core.settings import Settings
+from breezeway.preprocessing import days
+from breezeway.preprocessing.dataset import make_dataset
+from breezeway.readings.store import RawStore
+
+
+def make_version(settings: Settings, contract: Contract, query: str, tag: str) -> dict[str, Any]:
+    """Make what a dataset version will hold: the rows of a query.
+
+    Args:
+        tag: of the version; it names the work folder.
+
+    Returns:
+        The result of the step.
+
+    Raises:
+        UsageError: the query is none.
+        DataError: the rows break the contract; the evidence stays in the folder `rejected`.
+        ServiceUnavailable: the raw store or Ray does not answer.
+        TryAgain: another run is making it.
+    """
+
+    def make(aside: Path) -> dict[str, Any]:
+        store = RawStore(settings.raw_address)
+        return make_dataset(
+            store.stream(query, label=contract.label.column),
+            contract,
+            store.labels(contract.label.table) if contract.label.table else None,
+            query,
+            aside,
+            settings.threads,
+            settings.ray_min_rows,
+        )
+
+    folder, manifest = _make(tag, make, settings)
+    return {"tag": tag, **_summary(folder, manifest)}
+
+
+def make_day(
+    settings: Settings, contract: Contract, day: date, published: Mapping[date, str]
+) -> dict[str, Any]:
+    """Make the partition of a day (UTC).
+
+    Args:
+        published: other days and the fingerprints that they were published with.
+
+    Returns:
+        The result of the step; `stale` names those of the other days that are.
+
+    Raises:
+        as for `make_version`.
+    """
+    started = time.monotonic()
+    folder, manifest = _make(
+        f"{contract.name}-day-{day:%Y%m%d}",
+        lambda aside: days.make_day(settings, contract, day, aside),
+        settings,
+    )
+    stale = days.stale_days(settings, contract, published, made=day)
+    return {
+        "day": day.isoformat(),
+        **_summary(folder, manifest),
+        "seconds": round(time.monotonic() - started, 1),
+        "stale": {day.isoformat(): why for day, why in stale.items()},
+    }
+
+
+def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "rows_in": manifest["raw"]["rows"],
+        "rows": manifest["rows"],
+        "quarantined": manifest["quarantined"],
+        "reasons": manifest["reasons"],
+    }
+
+
+def _make(
+    name: str, make: Callable[[Path], dict[str, Any]], settings: Settings
+) -> tuple[Path, dict[str, Any]]:
+    """Make a dataset in a work folder that nobody else writes to meanwhile."""
+    work = settings.work / name
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(work / ".preprocess.lock", timeout=settings.lock_wait_seconds):
+            for left in work.glob(".dataset*"):  # by a run that was killed
+                shutil.rmtree(left)
+            aside = work / ".dataset"
+            aside.mkdir()
+            return _make_aside(aside, make)
+    except Timeout:
+        raise TryAgain(f"Another run is preprocessing {name}.") from None
+
+
+def _make_aside(aside: Path, make: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+    try:
+        manifest = make(aside)
+    except DataError as error:
+        if not any(aside.iterdir()):
+            raise
+        raise DataError(f"{error}; the evidence is in {_keep(aside, 'rejected')}") from None
+    finally:
+        shutil.rmtree(aside.with_name(f"{aside.name}.staging"), ignore_errors=True)
+    return _keep(aside, "dataset"), manifest
+
+
+def _keep(aside: Path, name: str) -> Path:
+    """Give a finished folder its name, in the place of an earlier one."""
+    kept = aside.with_name(name)
+    if kept.exists():
+        earlier = aside.with_name(f"{aside.name}.earlier")
+        kept.rename(earlier)
+        aside.rename(kept)
+        shutil.rmtree(earlier)
+    else:
+        aside.rename(kept)
+    return kept

@@ -1,0 +1,44 @@
+"""Search for the model parameters that find the most events in a dataset version.
+
+A trial is one set of XGBoost parameters, judged by its average precision on rows that its
+models did not see: later ones, or other devices, as the contract's `split` says. Ray Tune runs
+trials at once and Optuna suggests them; bad ones are stopped early. The same tag and count give
+the same parameters again.
+
+The work folder of the tag gets `params.json`, `tuning.json` with every trial, and
+`tuning.png`; the parameters are published onto the dataset version by the next task. A run in
+MLflow keeps all three for people.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from breezeway.core.arguments import positive_count, tag_name
+from breezeway.core.settings import Settings
+from breezeway.steps.runner import run_step
+from breezeway.tracking import mlflow_client
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tag", type=tag_name, required=True, help="the dataset version to tune for"
+    )
+    parser.add_argument(
+        "--count",
+        type=positive_count,
+        required=True,
+        help="sets of parameters to try; the first are the defaults",
+    )
+    parser.add_argument("--output", type=Path, help="write the parameters to this file too")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    mlflow_client.check(settings)
+    from breezeway.pipeline import tuning  # three seconds: a server that is away is said before
+
+    return tuning.tune(settings, arguments.tag, arguments.count, arguments.output)
+
+
+if __name__ == "__main__":
+    run_step("tune", __doc__, add_arguments, run)
