@@ -15,13 +15,13 @@ there is to do and how long it takes.
 from datetime import timedelta
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
-from airflow.sdk import DAG, CronPartitionTimetable, Param
+from airflow.sdk import DAG, CronPartitionTimetable
 
-from breezeway_airflow import form
+from breezeway_airflow import fields
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
-HELP = form.help_texts(__doc__)
+HELP = fields.help_texts(__doc__)
 DATE = (
     "params.date or dag_run.partition_key "
     "or (dag_run.run_after - macros.timedelta(days=params.days)).strftime('%Y-%m-%d')"
@@ -39,21 +39,8 @@ with DAG(
     default_args={**RETRIES, "execution_timeout": timedelta(hours=12)},
     tags=["breezeway"],
     params={
-        "date": Param(
-            None,
-            type=["null", "string"],
-            title="Date",
-            description_md=HELP["date"],
-            pattern="^$|^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-        ),
-        "days": Param(
-            7,
-            type="integer",
-            title="Days",
-            description_md=HELP["days"],
-            minimum=1,
-            maximum=366,
-        ),
+        "date": fields.day("Date", HELP["date"]),
+        "days": fields.whole_number("Days", HELP["days"], 7, minimum=1, maximum=366),
     },
 ) as dag:
     # The last day of the period is made in the night after it.
@@ -64,6 +51,7 @@ with DAG(
         poke_interval=600,
     )
     backtest = Step(
-        task_id="backtest", arguments={"date": f"{{{{ {DATE} }}}}", "days": "{{ params.days }}"}
+        task_id="backtest",
+        arguments={"date": f"{{{{ {DATE} }}}}", "days": "{{ params.days | int }}"},
     )
     history >> backtest

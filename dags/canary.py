@@ -23,21 +23,17 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
-from breezeway.core.names import MODEL_NAME, MODEL_VERSION
+from breezeway.core.names import MODEL_VERSION
 from breezeway.core.settings import Settings
-from breezeway_airflow import form
+from breezeway_airflow import fields, form
+from breezeway_airflow.fields import given
 from breezeway_airflow.registry import PromoteChallenger
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
-HELP = form.help_texts(__doc__)
-MODEL, _ = form.contract_defaults(Settings.from_environment())
+HELP = fields.help_texts(__doc__)
+MODEL, _ = fields.contract_defaults(Settings.from_environment())
 WEEK_MINUTES = 7 * 24 * 60
-
-
-def given(name: str) -> str:
-    """The form's value, checked and completed."""
-    return f"{{{{ ti.xcom_pull('check_inputs')['{name}'] }}}}"
 
 
 def in_mode(mode: str, value: str) -> str:
@@ -56,13 +52,7 @@ with DAG(
     default_args={**RETRIES, "execution_timeout": timedelta(minutes=30)},
     tags=["breezeway"],
     params={
-        "model_name": Param(
-            MODEL,
-            type="string",
-            title="Model",
-            description_md=HELP["model_name"],
-            pattern=MODEL_NAME.form_pattern,
-        ),
+        "model_name": fields.model_name(HELP["model_name"], MODEL),
         "model_version": Param(
             type="string",
             title="Model version",
@@ -76,21 +66,9 @@ with DAG(
             description_md=HELP["mode"],
             enum=["canary", "shadow", "bandit"],
         ),
-        "percent": Param(
-            10,
-            type="integer",
-            title="Percent",
-            description_md=HELP["percent"],
-            minimum=1,
-            maximum=99,
-        ),
-        "minutes": Param(
-            60,
-            type="integer",
-            title="Minutes",
-            description_md=HELP["minutes"],
-            minimum=1,
-            maximum=WEEK_MINUTES,
+        "percent": fields.whole_number("Percent", HELP["percent"], 10, minimum=1, maximum=99),
+        "minutes": fields.whole_number(
+            "Minutes", HELP["minutes"], 60, minimum=1, maximum=WEEK_MINUTES
         ),
     },
 ) as dag:
@@ -105,15 +83,15 @@ with DAG(
         step="deploy",
         arguments={
             **VERSION,
-            "canary": in_mode("canary", "params.percent"),
-            "bandit": in_mode("bandit", "params.percent"),
+            "canary": in_mode("canary", "params.percent | int"),
+            "bandit": in_mode("bandit", "params.percent | int"),
             "shadow": in_mode("shadow", "'yes'"),
         },
     )
     watch = Step(
         task_id="watch",
         step="canary",
-        arguments={**VERSION, "minutes": "{{ params.minutes }}"},
+        arguments={**VERSION, "minutes": "{{ params.minutes | int }}"},
         execution_timeout=timedelta(minutes=WEEK_MINUTES + 60),
     )
     promote = PromoteChallenger(

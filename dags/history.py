@@ -20,20 +20,19 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import (
     DAG,
     CronPartitionTimetable,
-    Param,
     PokeReturnValue,
     get_current_context,
     task,
 )
 
 from breezeway.core.settings import Settings
-from breezeway_airflow import form
+from breezeway_airflow import fields
 from breezeway_airflow.dvc import PublishDay
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
-HELP = form.help_texts(__doc__)
-MODEL, _ = form.contract_defaults(Settings.from_environment())
+HELP = fields.help_texts(__doc__)
+MODEL, _ = fields.contract_defaults(Settings.from_environment())
 ARRIVALS = timedelta(days=1, minutes=15)
 """After the beginning of a day its readings are taken to be complete."""
 DAY = (
@@ -52,15 +51,7 @@ with DAG(
     max_active_runs=16,
     default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
     tags=["breezeway"],
-    params={
-        "day": Param(
-            None,
-            type=["null", "string"],
-            title="Day",
-            description_md=HELP["day"],
-            pattern="^$|^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-        ),
-    },
+    params={"day": fields.day("Day", HELP["day"])},
 ) as dag:
 
     @task.sensor(poke_interval=60, timeout=timedelta(hours=1), mode="reschedule")

@@ -13,12 +13,12 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from breezeway_airflow import form
+from breezeway.core.names import DEVICE
+from breezeway_airflow import fields
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
-HELP = form.help_texts(__doc__)
-TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
+HELP = fields.help_texts(__doc__)
 
 with DAG(
     dag_id="import_labels",
@@ -37,9 +37,9 @@ with DAG(
             items={
                 "type": "object",
                 "properties": {
-                    "device": TEXT,
-                    "start": TEXT,
-                    "end": TEXT,
+                    "device": {"type": "string", "pattern": DEVICE.form_pattern},
+                    "start": fields.time(),
+                    "end": fields.time(),
                     "label": {"enum": ["fault", "normal"]},
                 },
                 "required": ["device", "start", "end", "label"],

@@ -19,17 +19,17 @@ A model without a champion has nothing to be compared with: the run says so, and
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, get_current_context, task
+from airflow.sdk import DAG, CronDataIntervalTimetable, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from breezeway.core.settings import Settings
-from breezeway_airflow import form
+from breezeway_airflow import fields, form
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
-HELP = form.help_texts(__doc__)
-MODEL, _ = form.contract_defaults(Settings.from_environment())
+HELP = fields.help_texts(__doc__)
+MODEL, _ = fields.contract_defaults(Settings.from_environment())
 
 with DAG(
     dag_id="nightly_drift",
@@ -43,15 +43,7 @@ with DAG(
     max_active_runs=1,
     default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
     tags=["breezeway"],
-    params={
-        "date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Date",
-            description_md=HELP["date"],
-        ),
-    },
+    params={"date": fields.day("Date", HELP["date"])},
 ) as dag:
 
     @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
@@ -71,7 +63,7 @@ with DAG(
         task_id="drift",
         arguments={
             "model_name": MODEL,
-            "date": "{{ ti.xcom_pull('check_inputs')['date'] }}",
+            "date": fields.given("date"),
         },
     )
     announce = AnnounceDrift(

@@ -10,15 +10,15 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
-from breezeway.core.names import MODEL_NAME
 from breezeway.core.settings import Settings
-from breezeway_airflow import form
+from breezeway_airflow import fields, form
+from breezeway_airflow.fields import given
 from breezeway_airflow.registry import RollbackModel
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
-HELP = form.help_texts(__doc__)
-MODEL, _ = form.contract_defaults(Settings.from_environment())
+HELP = fields.help_texts(__doc__)
+MODEL, _ = fields.contract_defaults(Settings.from_environment())
 
 with DAG(
     dag_id="rollback",
@@ -29,19 +29,9 @@ with DAG(
     default_args={**RETRIES, "execution_timeout": timedelta(minutes=30)},
     tags=["breezeway"],
     params={
-        "model_name": Param(
-            MODEL,
-            type="string",
-            title="Model",
-            description_md=HELP["model_name"],
-            pattern=MODEL_NAME.form_pattern,
-        ),
-        "model_version": Param(
-            None,
-            type=["null", "string"],
-            title="Model version",
-            description_md=HELP["model_version"],
-            pattern="^$|^[1-9][0-9]*$",
+        "model_name": fields.model_name(HELP["model_name"], MODEL),
+        "model_version": fields.text(
+            "Model version", HELP["model_version"], pattern="^(?:[1-9][0-9]{0,17})?$"
         ),
         "reason": Param(
             type="string",
@@ -60,15 +50,15 @@ with DAG(
 
     rollback = RollbackModel(
         task_id="rollback",
-        model_name="{{ ti.xcom_pull('check_inputs')['model_name'] }}",
-        from_version="{{ ti.xcom_pull('check_inputs')['champion'] }}",
-        to_version="{{ ti.xcom_pull('check_inputs')['model_version'] }}",
-        reason="{{ ti.xcom_pull('check_inputs')['reason'] }}",
+        model_name=given("model_name"),
+        from_version=given("champion"),
+        to_version=given("model_version"),
+        reason=given("reason"),
         pool="model_registry",
     )
     deploy = Step(
         task_id="deploy",
         # Not the number: a promotion in between is not to be undone.
-        arguments={"model_name": "{{ params.model_name }}", "model_version": "champion"},
+        arguments={"model_name": given("model_name"), "model_version": "champion"},
     )
     check_inputs() >> rollback >> deploy

@@ -35,39 +35,26 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, chain, get_current_context, task
 
-from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME
+from breezeway.core.names import DATASET_TAG, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
-from breezeway_airflow import form
+from breezeway_airflow import fields, form
 from breezeway_airflow.approval import ApprovePromotion
 from breezeway_airflow.branch import StepBranch
 from breezeway_airflow.drift import drift_asset
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
+from breezeway_airflow.fields import given, made
 from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 log = logging.getLogger("breezeway")
 
-HELP = form.help_texts(__doc__)
+HELP = fields.help_texts(__doc__)
 SETTINGS = Settings.from_environment()
-MODEL, ALL_READINGS = form.contract_defaults(SETTINGS)
-RETRAIN = form.contract_switch(SETTINGS, "drift", "retrain")
-APPROVAL = form.contract_switch(SETTINGS, "gate", "approval")
-
-
-def given(name: str) -> str:
-    """The form's value, checked and completed."""
-    return f"{{{{ ti.xcom_pull('check_inputs')['{name}'] }}}}"
-
-
-def made(by: str, name: str) -> str:
-    """What a task of this run made; the form's value where that task is skipped."""
-    return f"{{{{ (ti.xcom_pull('{by}') or ti.xcom_pull('check_inputs'))['{name}'] }}}}"
-
-
-def text(name: str, default: str | None, title: str, **schema) -> Param:
-    """A line of text that may be left empty."""
-    return Param(default, type=["null", "string"], title=title, description_md=HELP[name], **schema)
+MODEL, ALL_READINGS = fields.contract_defaults(SETTINGS)
+RETRAIN = fields.contract_switch(SETTINGS, "drift", "retrain")
+SQL = {"format": "multiline", "maxLength": 100_000}
+APPROVAL = fields.contract_switch(SETTINGS, "gate", "approval")
 
 
 with DAG(
@@ -91,27 +78,18 @@ with DAG(
             minItems=1,
             uniqueItems=True,
         ),
-        "query": text("query", ALL_READINGS, "Query", format="multiline", maxLength=100_000),
-        "test_query": text("test_query", None, "Test query", format="multiline", maxLength=100_000),
-        "tag": text("tag", None, "Dataset tag", pattern=DATASET_TAG.optional_form_pattern),
-        "count": Param(
-            6,
-            type="integer",
-            title="Trials",
-            description_md=HELP["count"],
-            minimum=1,
-            maximum=1000,
+        "query": fields.text("Query", HELP["query"], ALL_READINGS, **SQL),
+        "test_query": fields.text("Test query", HELP["test_query"], **SQL),
+        "tag": fields.text("Dataset tag", HELP["tag"], pattern=DATASET_TAG.optional_form_pattern),
+        "count": fields.whole_number("Trials", HELP["count"], 6, minimum=1, maximum=1000),
+        "run_name": fields.text(
+            "Run name", HELP["run_name"], pattern=RUN_NAME.optional_form_pattern
         ),
-        "run_name": text("run_name", None, "Run name", pattern=RUN_NAME.optional_form_pattern),
-        "model_name": Param(
-            MODEL,
-            type="string",
-            title="Model",
-            description_md=HELP["model_name"],
-            pattern=MODEL_NAME.form_pattern,
-        ),
-        "model_version": text(
-            "model_version", None, "Model version", pattern=MODEL_VERSION.optional_form_pattern
+        "model_name": fields.model_name(HELP["model_name"], MODEL),
+        "model_version": fields.text(
+            "Model version",
+            HELP["model_version"],
+            pattern=MODEL_VERSION.optional_form_pattern,
         ),
     },
 ) as dag:

@@ -4,23 +4,37 @@ import json
 import logging
 import re
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk.observability import stats
 
-from breezeway.core.errors import BreezewayError, InternalError, TryAgain
+from breezeway.core.errors import BreezewayError, InternalError, TryAgain, UsageError
+
+WORD_BYTES = (128 << 10) - 1
+"""Linux starts no process with a longer argument (`MAX_ARG_STRLEN`)."""
 
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) (.*)")
 _LEVELS = logging.getLevelNamesMapping()
 
 
-def step_options(arguments: dict[str, Any]) -> list[str]:
-    """Option name → value as words of a command line; None and empty values are left out."""
+def step_options(arguments: Mapping[str, Any]) -> list[str]:
+    """Option name → value as words of a command line; None and empty values are left out.
+
+    Raises:
+        UsageError: a word would be longer than Linux allows.
+    """
     options = []
     for name, value in arguments.items():
         if value is not None and value != "":
             # One word, so that a value may begin with a dash.
-            options.append(f"--{name.replace('_', '-')}={value}")
+            word = f"--{name.replace('_', '-')}={value}"
+            if len(word.encode()) > WORD_BYTES:
+                raise UsageError(
+                    f"The argument {name!r} takes {len(word.encode())} bytes, but a command line "
+                    f"allows {WORD_BYTES}: give the step less at once."
+                )
+            options.append(word)
     return options
 
 

@@ -1,7 +1,6 @@
-"""The trigger form: its help, its defaults, and the check that a run can get what it needs."""
+"""The check of a filled in form: that a run can get all that it needs, before any work is done."""
 
-import re
-import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,8 +8,10 @@ from breezeway.core.errors import UsageError
 from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
 
+QUERY_BYTES = 100_000
+"""A query is one argument of a command line, which Linux allows 128 KiB."""
 STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
-
+"""The parts of the DAG `training`, in their order."""
 
 NAMES = {
     "tag": DATASET_TAG,
@@ -21,30 +22,20 @@ NAMES = {
 """Field → the rule of its names: the one that the step's command line applies."""
 
 
-def help_texts(docstring: str) -> dict[str, str]:
-    """Field → its help: the items `- **field**: text` of a DAG's docstring."""
-    items = re.findall(r"^- \*\*(\w+)\*\*: (.*?)(?=^- \*\*|^\n|\Z)", docstring, re.M | re.S)
-    return {name: " ".join(text.split()) for name, text in items}
+def read(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as steps take them: texts without blanks around them, `""` for what is empty.
 
-
-def contract_defaults(settings: Settings) -> tuple[str, str]:
-    """The sensor contract → model name and the query of all readings.
-
-    Reads the two keys that it needs and nothing else of the contract, because Airflow does
-    so at every parse of the DAG.
+    Raises:
+        UsageError: a name is none; the sentence names the field.
     """
-    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
-    columns = ["device", "time", "payload", *filter(None, [contract["label"].get("column")])]
-    return contract["name"], f"SELECT {', '.join(columns)} FROM readings"
+    form = {field: _plain(value) for field, value in params.items()}
+    for field, rule in NAMES.items():
+        if (name := form.get(field)) and (mistake := rule.mistake(name)):
+            raise UsageError(f"Correct the field '{field}': {mistake}.")
+    return form
 
 
-def contract_switch(settings: Settings, section: str, key: str) -> bool:
-    """A switch of the sensor contract, which is off where the contract does not name it."""
-    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
-    return contract.get(section, {}).get(key, False)
-
-
-def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[str, Any]:
+def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> dict[str, Any]:
     """The form's fields → the values that the run's tasks use, none of them open any more.
 
     Args:
@@ -59,9 +50,7 @@ def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[
         UsageError: a field is wrong or missing; the sentence names it.
         ServiceUnavailable: MLflow, or the store of dataset versions, does not answer.
     """
-    form = {k: v.strip() if isinstance(v, str) else v for k, v in params.items()}
-    form = {k: "" if v is None else v for k, v in form.items()}
-    _check_names(form)
+    form = read(params)
     steps = set(form["steps"])
     if steps & {"preprocess", "test"}:
         form["query"] = _select("query", form["query"], settings)
@@ -77,7 +66,7 @@ def check(params: dict[str, Any], moment: datetime, settings: Settings) -> dict[
     return {name: value for name, value in form.items() if name != "steps"}
 
 
-def check_rollback(params: dict[str, Any], settings: Settings) -> dict[str, str]:
+def check_rollback(params: Mapping[str, Any], settings: Settings) -> dict[str, str]:
     """The form of a rollback → its values, and who is `champion` before it.
 
     Raises:
@@ -86,8 +75,7 @@ def check_rollback(params: dict[str, Any], settings: Settings) -> dict[str, str]
     """
     from breezeway.tracking import champions
 
-    form = {name: (value or "").strip() for name, value in params.items()}
-    _check_names(form)
+    form = read(params)
     champion = champions.champion(settings, form["model_name"])
     if champion is None:
         raise UsageError(
@@ -98,7 +86,7 @@ def check_rollback(params: dict[str, Any], settings: Settings) -> dict[str, str]
     return form | {"champion": champion}
 
 
-def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
+def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str]:
     """The form of a trial → its values, and who is `champion` before it.
 
     Raises:
@@ -107,8 +95,7 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
     """
     from breezeway.tracking import champions, rest
 
-    form = {k: v.strip() if isinstance(v, str) else v for k, v in params.items()}
-    _check_names(form)
+    form = read(params)
     name = form["model_name"]
     champion = champions.champion(settings, name)
     if champion is None:
@@ -128,7 +115,7 @@ def check_canary(params: dict[str, Any], settings: Settings) -> dict[str, str]:
 
 
 def check_drift(
-    params: dict[str, Any], night: datetime, model_name: str, settings: Settings
+    params: Mapping[str, Any], night: datetime, model_name: str, settings: Settings
 ) -> dict[str, str | None]:
     """The form of a drift check → `model_name`, `date` and the `champion`, None without one.
 
@@ -148,12 +135,13 @@ def check_drift(
     return {"model_name": model_name, "date": day, "champion": champion}
 
 
-def _check_names(form: dict[str, Any]) -> None:
-    """Refuse what a step would refuse later, and a pattern in the browser does not show."""
-    for field, rule in NAMES.items():
-        text = form.get(field)
-        if text and (mistake := rule.mistake(text)):
-            raise UsageError(f"Correct the field '{field}': {mistake}.")
+def _plain(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    # JSON calls 3.0 a whole number, a command line does not.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _select(field: str, query: str, settings: Settings) -> str:
@@ -161,6 +149,11 @@ def _select(field: str, query: str, settings: Settings) -> str:
 
     if not query:
         raise UsageError(f"Fill in the field '{field}': one SELECT on the raw readings.")
+    if len(query.encode()) > QUERY_BYTES:
+        raise UsageError(
+            f"Correct the field '{field}': it takes {len(query.encode())} bytes; {QUERY_BYTES} are "
+            "allowed."
+        )
     try:
         return check_query(query, settings.raw_address)
     except UsageError as error:

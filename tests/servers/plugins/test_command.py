@@ -1,16 +1,24 @@
 """A step's options, log lines and outcome, wherever it runs."""
 
 import logging
+import subprocess
 
 import pytest
 
-from breezeway.core.errors import InternalError, TryAgain
+from breezeway.core.errors import InternalError, TryAgain, UsageError
 from breezeway_airflow.command import log_record, step_options, step_result
 
 
 def test_empty_arguments_are_left_out() -> None:
     arguments = {"tag": "v1", "run_name": "", "model_name": None, "count": 0, "query": "-- a"}
     assert step_options(arguments) == ["--tag=v1", "--count=0", "--query=-- a"]
+
+
+def test_an_argument_that_no_command_line_holds_is_named() -> None:
+    with pytest.raises(UsageError, match=r"'labels' takes 131072 bytes"):
+        step_options({"labels": "x" * (131_072 - len("--labels="))})
+    words = step_options({"labels": "x" * (131_071 - len("--labels="))})
+    subprocess.run(["true", *words], check=True)
 
 
 def test_a_line_of_no_form_continues_the_one_before() -> None:

@@ -154,15 +154,3 @@ def test_a_trial_needs_a_champion_and_another_version(settings, model) -> None:
     for field, value in [(field, value) for field, values in wrong.items() for value in values]:
         with pytest.raises(UsageError, match=f"'{field}'"):
             form.check_canary(filled | {field: value}, settings)
-
-
-@pytest.mark.parametrize(
-    ("label", "columns"), [('table = "labels"', ""), ('column = "label"', ", label")]
-)
-def test_the_default_query_asks_for_what_the_contract_needs(tmp_path, label, columns) -> None:
-    contract = tmp_path / "sensors.toml"
-    contract.write_text(f'name = "pump"\n[label]\n{label}\n')
-    assert form.contract_defaults(Settings(sensors=contract)) == (
-        "pump",
-        f"SELECT device, time, payload{columns} FROM readings",
-    )

@@ -1,0 +1,88 @@
+"""Fields of the DAGs' trigger forms, and the templates by which tasks take their values.
+
+A field refuses what the step that gets its value would refuse: a mistake is named when the form is
+sent, not after hours of work.
+"""
+
+import re
+import tomllib
+from typing import Any
+
+from airflow.sdk import Param
+
+from breezeway.core.names import MODEL_NAME
+from breezeway.core.settings import Settings
+
+
+def help_texts(docstring: str) -> dict[str, str]:
+    """Field → its help: the items `- **field**: text` of a DAG's docstring."""
+    items = re.findall(r"^- \*\*(\w+)\*\*: (.*?)(?=^- \*\*|^\n|\Z)", docstring, re.M | re.S)
+    return {name: " ".join(text.split()) for name, text in items}
+
+
+def contract_defaults(settings: Settings) -> tuple[str, str]:
+    """The sensor contract → model name and the query of all readings.
+
+    Airflow asks at every parse of a DAG, so only the keys that are needed are read, and nothing is
+    checked.
+    """
+    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    columns = ["device", "time", "payload", *filter(None, [contract["label"].get("column")])]
+    return contract["name"], f"SELECT {', '.join(columns)} FROM readings"
+
+
+def contract_switch(settings: Settings, section: str, key: str) -> bool:
+    """A switch of the sensor contract, which is off where the contract does not name it."""
+    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    return bool(contract.get(section, {}).get(key, False))
+
+
+def text(title: str, help: str, default: str | None = None, **schema: Any) -> Param:
+    """A text that may be left empty."""
+    return Param(default, type=["null", "string"], title=title, description_md=help, **schema)
+
+
+def model_name(help: str, default: str) -> Param:
+    """The name of a registered model."""
+    return Param(
+        default,
+        type="string",
+        title="Model",
+        description_md=help,
+        pattern=MODEL_NAME.form_pattern,
+    )
+
+
+def day(title: str, help: str) -> Param:
+    """A day of the calendar, which may be left empty."""
+    return text(title, help, format="date")
+
+
+def time() -> dict[str, str]:
+    """JSON schema of a moment or a day, in ISO 8601."""
+    clock = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
+    zone = r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?"
+    date = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    return {"type": "string", "pattern": f"^{date}([T ]{clock}{zone})?$"}
+
+
+def whole_number(title: str, help: str, default: int, minimum: int, maximum: int) -> Param:
+    """A whole number. JSON calls 3.0 one too: a template of it needs the filter `int`."""
+    return Param(
+        default,
+        type="integer",
+        title=title,
+        description_md=help,
+        minimum=minimum,
+        maximum=maximum,
+    )
+
+
+def given(name: str) -> str:
+    """Template of a field's value, as the task `check_inputs` has checked and completed it."""
+    return f"{{{{ ti.xcom_pull('check_inputs')['{name}'] }}}}"
+
+
+def made(by: str, name: str) -> str:
+    """Template of what a task of this run has made, or `given(name)` where that is skipped."""
+    return f"{{{{ (ti.xcom_pull('{by}') or ti.xcom_pull('check_inputs'))['{name}'] }}}}"

@@ -1,0 +1,32 @@
+"""Fields of the forms: their help and their defaults."""
+
+import pytest
+
+from breezeway.core.settings import Settings
+from breezeway_airflow import fields
+
+
+def test_the_help_of_a_field_is_its_item_in_the_docstring() -> None:
+    docstring = """What it does.
+
+- **tag**: The version,
+  over two lines.
+- **count**: How many.
+
+The end."""
+    assert fields.help_texts(docstring) == {
+        "tag": "The version, over two lines.",
+        "count": "How many.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "columns"), [('table = "labels"', ""), ('column = "label"', ", label")]
+)
+def test_the_default_query_asks_for_what_the_contract_needs(tmp_path, label, columns) -> None:
+    contract = tmp_path / "sensors.toml"
+    contract.write_text(f'name = "pump"\n[label]\n{label}\n')
+    assert fields.contract_defaults(Settings(sensors=contract)) == (
+        "pump",
+        f"SELECT device, time, payload{columns} FROM readings",
+    )
