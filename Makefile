@@ -5,7 +5,8 @@
 #   make up                          the same, and the platform stays until Ctrl-C
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
-#   make test [TESTS=tests/test_raw.py]
+#   make check                       linters, types and the tests that need no server: a minute
+#   make test [TESTS=tests/servers/readings]
 #   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
 #   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
 #   make test-cluster                the same on a Kubernetes cluster; see tests/cluster/run
@@ -26,9 +27,11 @@ HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 python := .venv/bin/python
 extras := airflow preprocess tune train test deploy serving laptop dev
 breezeway := $(python) -m breezeway
+# Two processes; a file's tests stay together, with their fixtures, longest first.
+pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up test bench bench-publish test-cluster lint lock images mirror-list
+.PHONY: demo up check test bench bench-publish test-cluster lint lock images mirror-list
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -36,9 +39,13 @@ demo: .venv/installed
 up: .venv/installed
 	@exec $(breezeway) up $(choice)
 
+# What a change is tried with: no server is started.
+check: lint
+	@$(pytest) tests/pure
+
 test: .venv/installed
 	@sh tests/servers.sh
-	@$(python) -m pytest $(TESTS)
+	@$(pytest) $(TESTS)
 
 bench: .venv/installed
 	@sh bench/tools.sh
@@ -50,6 +57,7 @@ bench-publish: .venv/installed
 lint: .venv/installed
 	@$(python) -m ruff check .
 	@$(python) -m ruff format --check .
+	@$(python) -m mypy
 
 # All images that the chart can run; with REGISTRY each beside its name there.
 mirror-list:

@@ -47,9 +47,9 @@ from breezeway.core.settings import Settings, quiet_environment
 from breezeway.deployment.store import DeploymentStore
 from breezeway.detector.plots import BLUE, GREY, INK, PALE, STYLE
 from breezeway.readings.simulate import simulate
-from tests.fixtures.mlflow import DIE_WITH_PARENT
 from tests.fixtures.models import write_model
-from tests.fixtures.serving import add_deployment, new_port
+from tests.fixtures.processes import DIE_WITH_PARENT, new_port
+from tests.fixtures.serving import add_deployment
 
 FIELDS = [f"f{number:02}" for number in range(20)]
 LEVELS = (1, 8, 64)

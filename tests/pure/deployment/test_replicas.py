@@ -11,7 +11,7 @@ import pytest
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment.replicas import NobodyThere, Replicas
-from tests.fixtures.serving import new_port
+from tests.fixtures.processes import new_port
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -29,7 +29,7 @@ from breezeway.datasets import dvc_objects, versions
 from breezeway.datasets.dvc_objects import object_path
 from breezeway.datasets.workspace import Workspace
 from tests.fixtures import ROOT
-from tests.fixtures.mlflow import DIE_WITH_PARENT
+from tests.fixtures.processes import DIE_WITH_PARENT
 
 SPAWN = multiprocessing.get_context("spawn")
 PART = "features/part-00000.parquet"

@@ -18,7 +18,8 @@ from fastapi.testclient import TestClient
 
 from breezeway.core.settings import Settings
 from breezeway.tracking import mlflow_client, rest
-from tests.fixtures.mlflow import DIE_WITH_PARENT, serving
+from tests.fixtures.mlflow import serving
+from tests.fixtures.processes import DIE_WITH_PARENT
 
 RCLONE = str(Path(sys.executable).parent / "rclone")
 ROOT = "/breezeway/reports"

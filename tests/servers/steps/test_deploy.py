@@ -12,7 +12,8 @@ from filelock import FileLock
 
 from breezeway.core.settings import Settings
 from tests.fixtures.deployment import DeploySteps
-from tests.fixtures.serving import ModelServer, examples_of, make_readings, new_port
+from tests.fixtures.processes import new_port
+from tests.fixtures.serving import ModelServer, examples_of, make_readings
 
 
 def serves(server: ModelServer, name: str = "turbine") -> tuple[str, str]:
