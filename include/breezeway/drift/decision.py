@@ -210,12 +210,12 @@ def _figures(
         new = current.cube(column) if current else old.of_units(slice(0))
         scale = reference.scale(column) or np.finfo(float).tiny
         if by_device:
-            figures = _figures_of_devices(old, new, scale, at_once)
+            by_change = _figures_of_devices(old, new, scale, at_once)
             unit = np.tile(np.arange(1 if at_once else new.level.shape[1]), len(new.level))
             if current is None:
                 unit = np.arange(len(old.level))
-            for change, sides in figures.items():
-                yield _Figure(column, change, None, *sides, unit, current is None)
+            for change, (before, after) in by_change.items():
+                yield _Figure(column, change, None, before, after, unit, current is None)
             continue
         names = reference.devices
         if current:
@@ -354,20 +354,22 @@ def _hours_to_unit(values: np.ndarray, enough: np.ndarray) -> np.ndarray:
 
 
 def _count(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
-    return (~np.isnan(values)).sum(axis=axis, keepdims=True).astype(float)
+    return np.asarray((~np.isnan(values)).sum(axis=axis, keepdims=True), dtype=float)
 
 
 def _mean(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
     """The mean of what is there, with its dimension kept; NaN where nothing is."""
     with np.errstate(invalid="ignore"):
-        return np.nansum(values, axis=axis, keepdims=True) / _count(values, axis)
+        mean: np.ndarray = np.nansum(values, axis=axis, keepdims=True) / _count(values, axis)
+    return mean
 
 
 def _median(values: np.ndarray) -> np.ndarray:
     """Of the devices: (1, units)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a unit without a value has no median
-        return np.nanmedian(values, axis=0, keepdims=True)
+        median: np.ndarray = np.nanmedian(values, axis=0, keepdims=True)
+    return median
 
 
 def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]:
@@ -385,7 +387,8 @@ def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]
             # A day that is closer to its usual course than others is no change.
             size = effect if test.figure.change == "profile" else np.abs(effect)
             for row in np.flatnonzero((p_value <= limit) & (size >= smallest)):
-                device = None if together else str(test.figure.devices[row])
+                names = test.figure.devices
+                device = None if names is None else str(names[row])
                 found.append(
                     Finding(
                         test.figure.column,

@@ -133,12 +133,12 @@ class Hours:
     def scale(self, column: str) -> float:
         """Standard deviation of rows about their device's mean; NaN where there are none."""
         k = self.columns.index(column)
-        variance = self._connection.execute(
+        found = self._connection.execute(
             f"SELECT sum(n{k} * (s{k} ** 2 + (m{k} - middle) ** 2)) / sum(n{k}) FROM hours JOIN "
             f"(SELECT device, sum(n{k} * m{k}) / sum(n{k}) AS middle FROM hours GROUP BY device) "
             "USING (device)"
-        ).fetchone()[0]
-        return math.nan if variance is None else math.sqrt(variance)
+        ).fetchone()
+        return math.sqrt(found[0]) if found and found[0] is not None else math.nan
 
 
 def _quoted(name: str) -> str:

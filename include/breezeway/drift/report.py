@@ -90,9 +90,7 @@ def report_classification(
     frame = pd.DataFrame({"label": label.astype(int), "score": score})
     definition = DataDefinition(
         numerical_columns=["score"],
-        classification=[
-            BinaryClassification(target="label", prediction_probas="score", pos_label=1)
-        ],
+        classification=[BinaryClassification(target="label", prediction_probas="score")],
     )
     data = Dataset.from_pandas(frame, data_definition=definition)
     snapshot = Report([ClassificationPreset(probas_threshold=threshold)]).run(data, None)

@@ -70,9 +70,10 @@ def read_evidence(settings: Settings, model_name: str, version: str) -> dict[str
     if text is None:
         raise UsageError(f"Version {version} of {model_name!r} has not been tested: run `test`.")
     try:
-        return json.loads(text)
+        evidence: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise DataError(f"breezeway.evidence of {model_name!r} {version}: {error}.") from None
+    return evidence
 
 
 def promote(
@@ -226,7 +227,7 @@ def _refuse(settings: Settings, model_name: str, version: str, reason: str) -> D
 
 def _settle_champions(settings: Settings, model_name: str, model: Mapping[str, Any]) -> list[str]:
     """Champions, oldest first; the present one is added if it was set by hand or by the killed."""
-    kept = json.loads(tags(model).get("breezeway.champions", "[]"))
+    kept: list[str] = json.loads(tags(model).get("breezeway.champions", "[]"))
     now = aliases(model).get(CHAMPION)
     if now is None or kept[-1:] == [now]:
         return kept

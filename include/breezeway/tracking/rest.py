@@ -31,7 +31,7 @@ def resolve_version(settings: Settings, model_name: str, version_or_alias: str) 
         ServiceUnavailable: MLflow does not answer.
     """
     if re.fullmatch(r"[0-9]+", version_or_alias):
-        return find_version(settings, model_name, version_or_alias)["version"]
+        return str(find_version(settings, model_name, version_or_alias)["version"])
     known = aliases(find_model(settings, model_name))
     if version_or_alias not in known:
         there = ", ".join(sorted(known)) or "none"
@@ -61,7 +61,9 @@ def find_model(settings: Settings, model_name: str) -> dict[str, Any]:
         UsageError: there is none of this name.
         ServiceUnavailable: MLflow does not answer.
     """
-    return get(settings, "registered-models/get", name=model_name)["registered_model"]
+    answer = get(settings, "registered-models/get", name=model_name)
+    model: dict[str, Any] = answer["registered_model"]
+    return model
 
 
 def find_version(settings: Settings, model_name: str, version: str) -> dict[str, Any]:
@@ -72,7 +74,8 @@ def find_version(settings: Settings, model_name: str, version: str) -> dict[str,
         ServiceUnavailable: MLflow does not answer.
     """
     answer = get(settings, "model-versions/get", name=model_name, version=version)
-    return answer["model_version"]
+    found: dict[str, Any] = answer["model_version"]
+    return found
 
 
 def tags(thing: Mapping[str, Any]) -> dict[str, str]:
@@ -122,7 +125,8 @@ def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTT
 def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict[str, Any]:
     try:
         with _open(settings, method, f"api/2.0/mlflow/{path}", body, ANSWER_SECONDS) as response:
-            return json.loads(response.read())
+            answer: dict[str, Any] = json.loads(response.read())
+            return answer
     except (OSError, http.client.HTTPException) as error:
         raise ServiceUnavailable(f"{_away(settings)} ({error}).") from None
     except ValueError:
@@ -136,7 +140,8 @@ def _open(
     headers = {"Content-Type": "application/json", **_credentials()}
     request = urllib.request.Request(url, body, headers, method=method)
     try:
-        return urllib.request.urlopen(request, timeout=seconds)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)
+        return answer
     except urllib.error.HTTPError as error:
         if error.code >= 500 or error.code == 429:
             raise ServiceUnavailable(f"{_away(settings)}: {error}.") from None
@@ -154,7 +159,7 @@ def _away(settings: Settings) -> str:
 
 def _message(error: urllib.error.HTTPError) -> str:
     try:
-        return json.loads(error.read())["message"]
+        return str(json.loads(error.read())["message"])
     except (ValueError, KeyError, TypeError, OSError):
         return str(error)
 
