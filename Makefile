@@ -82,7 +82,7 @@ test-cluster: .venv/installed
 	@tests/cluster/run
 
 # One tested set of versions for Python 3.12 and 3.13, Linux and macOS.
-lock: .venv/installed
+lock: .venv/ready
 	@.venv/bin/uv pip compile --system-certs --universal --python-version 3.12 --all-extras \
 	  --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --output-file requirements.txt pyproject.toml

@@ -1,4 +1,13 @@
-"""Ray for the while of one step: the cluster that `RAY_ADDRESS` names, or one of our own."""
+"""A Ray session for one step: on the cluster of `RAY_ADDRESS`, or on a Ray of our own.
+
+This is the one module that leans on what Ray does not promise: the settings
+`RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER`, `RAY_enable_worker_prestart` and
+`RAY_prestart_worker_first_driver`, which are internal; the handler that it puts in the place of
+ours for SIGTERM; the place of its sockets, below `_temp_dir`. `ray.init` has no public way to
+listen on the loopback address alone, or to start no worker ahead.
+tests/servers/core/test_ray_session.py fails when an upgrade changes them; pyproject.toml names the
+one version.
+"""
 
 import logging
 import os
@@ -35,7 +44,7 @@ NEW_SECONDS = 60
 
 @contextmanager
 def ray_session(threads: int) -> Iterator[Path]:
-    """A Ray to run on: the cluster of `RAY_ADDRESS`, or one of our own for the while.
+    """Start or join a Ray: the cluster of `RAY_ADDRESS`, or one of our own until the block ends.
 
     Yields:
         A folder for what is written down meanwhile, gone afterwards.

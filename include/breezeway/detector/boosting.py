@@ -15,7 +15,10 @@ def _import_xgboost() -> ModuleType:
 
     Where scikit-learn is installed XGBoost imports it for its classes in that style, and with it
     pandas and scipy.stats: more than two seconds of processor time in every step and every worker,
-    for nothing that is used here. `None` is what makes Python say that there is no such module.
+    for nothing that is used here. XGBoost has no switch for that (`xgboost.compat` tries the import
+    and goes on without), so scikit-learn is hidden from it for that moment: `None` is what makes
+    Python say that there is no such module. tests/pure/detector/test_boosting.py fails when an
+    upgrade needs another way.
     """
     # OpenMP reads this when XGBoost loads it: threads that wait sleep. Spinning, two threads on
     # two busy cores took ten times the processor time.

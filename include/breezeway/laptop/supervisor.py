@@ -156,6 +156,11 @@ class Supervisor:
         return True
 
     def _ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of supervisord's documented XML-RPC interface.
+
+        Python's XML-RPC client knows no Unix socket. supervisord's own transport does; its
+        documentation does not name it, so pyproject.toml bounds the version.
+        """
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(serverurl=f"unix://{self._folder / 's'}")

@@ -2,7 +2,14 @@
 
 PyMySQL makes Python objects of every value, ten times the cost of the rest. Here the bytes of a
 few thousand rows are taken off the socket as they stand and cut column by column. Only what fits
-in a block is held: while the caller is busy, the server waits.
+in a block is held: while the caller is busy, the server waits. `docs/decisions/mysql-rows.md` has
+the figures.
+
+This is the one module that knows private parts of PyMySQL: `Connection._result`, to stop it from
+reading the rows itself, and `Connection._rfile`, the buffered socket, with what was read ahead.
+PyMySQL has no public way to the bytes of a row: its cursors give Python objects, `SSCursor` too.
+tests/servers/readings/test_mysql_wire.py fails when an upgrade moves them; pyproject.toml bounds
+the version.
 """
 
 import re

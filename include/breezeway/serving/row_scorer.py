@@ -1,4 +1,8 @@
-"""Scores one row at a time through XGBoost's C API."""
+"""Scores one row at a time through XGBoost's public C API.
+
+What is behind `Booster.inplace_predict` is one call of that API; what Python does around it takes
+longer than 300 trees. `docs/decisions/row-scorer.md` has the figures.
+"""
 
 import ctypes
 import json
@@ -10,15 +14,15 @@ import numpy as np
 from breezeway.detector.boosting import xgb
 from breezeway.detector.scoring import ScoringModel
 
-_LIB, _check_call = xgb.core._LIB, xgb.core._check_call
+_library = ctypes.CDLL(xgb.libpath.find_lib_path()[0])  # the one that XGBoost has loaded itself
+_library.XGBGetLastError.restype = ctypes.c_char_p
 
 
 class RowScorer:
     """Scores one row at a time: `ScoringModel.score` to the last bit, at a fraction of its cost.
 
-    It makes the call that is behind `Booster.inplace_predict`, XGBoosterPredictFromDense of
-    XGBoost's C API, with its arguments made once; what Python does around that call takes
-    longer than 300 trees. The row lies in one buffer, so one thread at a time may call it.
+    It calls XGBoosterPredictFromDense with arguments that are made once. The row lies in one
+    buffer, so one thread at a time may call it.
 
     Args:
         model: what scores; its booster stays as it is.
@@ -43,8 +47,8 @@ class RowScorer:
             "cache_id": 0,
         }
         proxy = ctypes.c_void_p()
-        _check_call(_LIB.XGProxyDMatrixCreate(ctypes.byref(proxy)))
-        weakref.finalize(self, _LIB.XGDMatrixFree, proxy)
+        _check(_library.XGProxyDMatrixCreate(ctypes.byref(proxy)))
+        weakref.finalize(self, _library.XGDMatrixFree, proxy)
         self._shape = ctypes.POINTER(ctypes.c_uint64)()
         self._dimensions = ctypes.c_uint64()
         self._scores = ctypes.POINTER(ctypes.c_float)()
@@ -59,7 +63,16 @@ class RowScorer:
         )
 
     def __call__(self, row: np.ndarray) -> float:
-        """Score a row, float64 (features,); NaN is missing."""
+        """Score a row, float64 (features,); NaN is missing.
+
+        Raises:
+            xgb.core.XGBoostError: what the library answers instead of a score.
+        """
         self._row[0] = row
-        _check_call(_LIB.XGBoosterPredictFromDense(*self._arguments))
+        _check(_library.XGBoosterPredictFromDense(*self._arguments))
         return self._scores[0]
+
+
+def _check(status: int) -> None:
+    if status:
+        raise xgb.core.XGBoostError(_library.XGBGetLastError().decode())

@@ -43,6 +43,18 @@ def read(server, wanted: set[int]) -> list[tuple]:
         connection.close()
 
 
+def test_pymysql_is_as_the_reader_needs_it(server):
+    """Its private parts that `mysql_wire` uses; a new version may have moved them."""
+    with server.root() as connection:
+        connection.query("SELECT 1 AS one", unbuffered=True)
+        assert connection._result.unbuffered_active
+        assert [field.name for field in connection._result.fields] == ["one"]
+        assert connection._rfile.peek()
+        assert hasattr(connection._rfile.raw, "readinto")
+        assert connection._result._read_rowdata_packet_unbuffered() == (1,)
+        assert connection._result._read_rowdata_packet_unbuffered() is None
+
+
 @settings(
     max_examples=40,
     deadline=None,

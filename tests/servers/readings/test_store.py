@@ -605,17 +605,6 @@ def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
     assert many[1] - few[1] < 30, "MiB more for 75 MiB of rows more"
 
 
-def test_pymysql_is_as_the_reader_needs_it(mariadb):
-    """What `mysql_wire` takes from inside PyMySQL; a new version may have moved it."""
-    with mariadb.root() as connection:
-        connection.query("SELECT 1 AS one", unbuffered=True)
-        assert connection._result.unbuffered_active
-        assert [field.name for field in connection._result.fields] == ["one"]
-        assert connection._rfile.peek()
-        assert connection._result._read_rowdata_packet_unbuffered() == (1,)
-        assert connection._result._read_rowdata_packet_unbuffered() is None
-
-
 def reviews(*stretches: tuple[str, int, int, bool], by: str = "ann") -> pa.Table:
     """Stretches of (device, first hour, last hour, whether it is a fault)."""
     said = [
