@@ -7,6 +7,7 @@
 #   make up OPTIONS="--airflow-port 8081"
 #   make check                       linters, types and the tests that need no server: a minute
 #   make test [TESTS=tests/servers/readings]
+#   make wheel                       what `pip install` takes, in dist
 #   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
 #   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
 #   make test-cluster                the same on a Kubernetes cluster; see tests/cluster/run
@@ -26,12 +27,12 @@ HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
 extras := airflow preprocess tune train test deploy serving laptop dev
-breezeway := $(python) -m breezeway
+breezeway := .venv/bin/breezeway
 # Two processes; a file's tests stay together, with their fixtures, longest first.
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up check test bench bench-publish test-cluster lint lock images mirror-list
+.PHONY: demo up check test bench bench-publish test-cluster lint lock wheel images mirror-list moved
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -83,21 +84,28 @@ test-cluster: .venv/installed
 
 # One tested set of versions for Python 3.12 and 3.13, Linux and macOS.
 lock: .venv/ready
-	@.venv/bin/uv pip compile --system-certs --universal --python-version 3.12 --all-extras \
+	@$(python) -m uv pip compile --system-certs --universal --python-version 3.12 --all-extras \
 	  --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --output-file requirements.txt pyproject.toml
 
+wheel: .venv/installed
+	@$(python) -m uv build --quiet --wheel --no-build-isolation --out-dir dist .
+
 # All but notebooks, which bring a grammar that costs each start of Airflow 2.6 s. The lock is a
-# constraint: versions and hashes are its own. The stamp comes last: what was cut off is gone on
-# with.
-.venv/installed: requirements.txt | .venv/ready
+# constraint: versions and hashes are its own. This folder has no hash and is installed after
+# them, by the build system that they brought. The stamp comes last: what was cut off is gone on
+# with. It holds the folder's name: where that has changed, the environment names a wrong one.
+ifneq ($(shell cat .venv/installed 2>/dev/null),$(CURDIR))
+.venv/installed: moved
+endif
+.venv/installed: requirements.txt pyproject.toml | .venv/ready
 	@echo "Installing what requirements.txt locks into .venv (about 2 GB)."
-	@.venv/bin/python -m uv pip install --system-certs --python .venv/bin/python \
+	@$(python) -m uv pip install --system-certs --python $(python) \
 	  --require-hashes --compile-bytecode --requirements pyproject.toml \
 	  --constraints requirements.txt $(extras:%=--extra %)
-	@.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | \
-	  { read -r packages && echo ../../../../include > "$$packages/breezeway.pth"; }
-	@touch $@
+	@$(python) -m uv pip install --quiet --python $(python) --no-deps --no-build-isolation \
+	  --editable .
+	@printf '%s\n' "$(CURDIR)" > $@
 
 # An environment with uv in it, of the first interpreter that fits. Each is really run: pyenv
 # puts commands in PATH for versions that it will not start.

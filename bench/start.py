@@ -86,7 +86,6 @@ def _parses() -> dict[str, float]:
         os.environ |= {
             "AIRFLOW_HOME": home,
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(frame.ROOT / "plugins"),
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         }
         try:

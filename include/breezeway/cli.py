@@ -1,4 +1,4 @@
-"""What a person does in a shell: `python -m breezeway <command>`."""
+"""What a person does in a shell: `breezeway <command>`."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 from breezeway.core.arguments import ArgumentParser
@@ -58,6 +59,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
 
 def _run(words: Sequence[str]) -> Any:
     parser = ArgumentParser(prog="breezeway", description=import_module("breezeway").__doc__)
+    parser.add_argument("--version", action="version", version=f"breezeway {version('breezeway')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, summary) in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)

@@ -14,7 +14,6 @@ from typing import IO, Any
 
 from airflow.sdk import BaseOperator, Context
 
-import breezeway
 from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 from breezeway_airflow.links import ReportLink
 
@@ -97,9 +96,7 @@ class ProcessStep(BaseOperator):
 def step_environment() -> dict[str, str]:
     """This process's environment without Airflow's own settings, which hold its secrets."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW__")}
-    include = str(Path(breezeway.__file__).parents[1])
-    path = [include, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return inherited | {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+    return inherited | {"PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager

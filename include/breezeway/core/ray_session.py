@@ -32,7 +32,6 @@ if not os.environ.get("RAY_ADDRESS"):
 import ray
 from filelock import FileLock, Timeout
 
-import breezeway
 from breezeway.core.errors import ServiceUnavailable
 
 OBJECT_STORE_BYTES = 200 << 20
@@ -107,10 +106,7 @@ def _knock(address: str) -> None:
 
 def _own_ray(threads: int, folder: Path) -> dict[str, Any]:
     """Prepare what the processes of our own Ray inherit, and return arguments of `ray.init`."""
-    package_root = str(Path(breezeway.__file__).parents[1])
-    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ.update(
-        PYTHONPATH=os.pathsep.join(paths),
         # Given here, the token that keeps others out isn't left in the home folder.
         RAY_AUTH_TOKEN=secrets.token_hex(32),
         # Workers that it starts ahead have another environment than ours: nobody would use them.

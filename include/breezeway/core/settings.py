@@ -22,6 +22,8 @@ class Settings(BaseSettings):
 
     home: Path = Path(".breezeway")
     """Folder of everything that the laptop keeps: stores, logs, work in progress."""
+    dags: Path = Path("dags")
+    """Folder of the DAGs that the laptop's Airflow runs."""
     sensors: Path = shipped_sensors / "plant.toml"
     """The sensor contract."""
     raw_url: SecretStr | None = None

@@ -109,11 +109,12 @@ def _platform(
     started = time.monotonic()
     if "MAKELEVEL" in os.environ:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    ports = {part: getattr(arguments, f"{part}_port") for part in ("airflow", "mlflow", "serving")}
+    platform = Platform(settings, arguments.host, ports, say=console.print)
     if not arguments.no_run:
         _fill(arguments, settings)
-    ports = {part: getattr(arguments, f"{part}_port") for part in ("airflow", "mlflow", "serving")}
     console.print("Starting PostgreSQL, Airflow, MLflow and the model server.")
-    with Platform(settings, arguments.host, ports, say=console.print) as platform:
+    with platform:
         console.print(f"The platform is up after {time.monotonic() - started:.0f} s.")
         yield platform, started
 

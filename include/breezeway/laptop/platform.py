@@ -5,7 +5,6 @@ Everything lies below one home folder, listens on loopback, and goes when the la
 
 import json
 import os
-import runpy
 import secrets
 import signal
 import subprocess
@@ -27,10 +26,11 @@ from breezeway.laptop import postgres
 from breezeway.laptop.processes import Port, mark, sweep
 from breezeway.laptop.supervisor import Program, Supervisor, private_write
 
-REPOSITORY = Path(__file__).parents[3]
 LOOPBACK = "127.0.0.1"
 USER = "admin"
 MODEL_SERVER = "breezeway.serving.service:ModelServer"
+POOLS = "pools.json"
+"""Beside the DAGs: the pools that they name, as `airflow pools import` takes them."""
 FIRST_PORTS = {"airflow": 8080, "mlflow": 5000, "serving": 3000, "postgres": 15432}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Each wish to end us ends us as Ctrl-C does, so that the platform is stopped."""
@@ -52,7 +52,7 @@ class Platform:
     The platform does not outlive the machine's user session by itself: it is no service.
 
     Args:
-        settings: `home` and what the steps are to know.
+        settings: `home`, `dags`, and what the steps are to know.
         host: the address that Airflow, MLflow and the model server listen at. Only Airflow asks
             for a password.
         ports: part (`airflow`, `mlflow`, `serving`) → the one port that it may have. Others
@@ -60,7 +60,7 @@ class Platform:
         say: is told what happens.
 
     Raises:
-        UsageError: it runs already in this home, or a fixed port is taken.
+        UsageError: there are no DAGs, it runs already in this home, or a fixed port is taken.
         ServiceUnavailable: a part does not come up; the end of its log is in the message.
     """
 
@@ -73,6 +73,12 @@ class Platform:
     ):
         self.settings = settings
         self.home = settings.root
+        self._dags = settings.dags.expanduser().resolve()
+        if not (self._dags / POOLS).is_file():
+            raise UsageError(
+                f"BREEZEWAY_DAGS: {self._dags} holds no DAGs of Breezeway (no {POOLS}). Start in "
+                "a checkout of Breezeway, or set BREEZEWAY_DAGS to the folder `dags` of one."
+            )
         self.host = host
         self.say = say
         self.address = LOOPBACK if host in ("0.0.0.0", "localhost") else host
@@ -241,14 +247,7 @@ class Platform:
 
     def _environment(self) -> dict[str, str]:
         """Of all parts. Secrets are not here: each part gets only its own."""
-        folders = {
-            "PATH": str(Path(sys.executable).parent),
-            "PYTHONPATH": str(REPOSITORY / "include"),
-        }
-        before = {
-            name: os.pathsep.join([folder, *filter(None, [os.environ.get(name)])])
-            for name, folder in folders.items()
-        }
+        path = [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
         local = ",".join(
             filter(None, [os.environ.get("NO_PROXY"), self.address, LOOPBACK, "localhost"])
         )
@@ -256,7 +255,7 @@ class Platform:
         foreign = ("AIRFLOW__", "PYTHONDONTWRITEBYTECODE")
         return {
             **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
-            **before,
+            "PATH": os.pathsep.join(path),
             **quiet_environment(),
             **mark(self.home),
             "NO_PROXY": local,
@@ -270,8 +269,7 @@ class Platform:
             "BREEZEWAY_MLFLOW_URL": self.url("mlflow"),
             "BREEZEWAY_SERVING_URL": self.url("serving"),
             "AIRFLOW_HOME": str(self.home / "airflow"),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "8",
@@ -343,8 +341,8 @@ class Platform:
         # What tasks talk to is put together at the first request, for some seconds.
         self._until("api-server", lambda: self._get("airflow", "/execution/health"))
         with self.airflow() as client:
-            for name, (slots, description) in _pools().items():
-                _make_pool(client, name, slots, description)
+            for name, pool in json.loads((self._dags / POOLS).read_text()).items():
+                _make_pool(client, {"name": name} | pool)
 
             def healthy(part: str) -> bool:
                 health = client.get("/api/v2/monitor/health").json()
@@ -413,13 +411,7 @@ def _release(part: str) -> str:
     return version({"airflow": "apache-airflow", "mlflow": "mlflow"}[part])
 
 
-def _pools() -> dict[str, tuple[int, str]]:
-    """The pools that the DAGs name, from the file that names them, which imports nothing."""
-    return runpy.run_path(str(REPOSITORY / "plugins/breezeway_airflow/__init__.py"))["POOLS"]
-
-
-def _make_pool(client: httpx.Client, name: str, slots: int, description: str) -> None:
-    pool = {"name": name, "slots": slots, "description": description}
+def _make_pool(client: httpx.Client, pool: dict[str, Any]) -> None:
     answer = client.post("/api/v2/pools", json=pool)
     if answer.status_code != httpx.codes.CONFLICT:  # it is there already
         answer.raise_for_status()

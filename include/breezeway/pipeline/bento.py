@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import breezeway
 from breezeway.core.errors import DataError, ServiceUnavailable
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import Deployment, DeploymentStore, Pointer
@@ -47,14 +48,20 @@ def build(
             model = bentoml.mlflow.import_model(
                 tag, f"models:/{model_name}/{number}", labels=labels
             )
+        # The package as it is installed here, from a wheel or from a checkout.
+        source = work / "source"
+        shutil.copytree(
+            Path(breezeway.__file__).parent,
+            source / "breezeway",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         bento = bentoml.bentos.build(
             "breezeway.serving.service:ModelServer",
             name=model.tag.name,
             version=name,
             labels=labels,
             models=[str(model.tag)],
-            include=["breezeway/**/*.py", "breezeway/serving/openapi.json"],
-            build_ctx=str(Path(__file__).parents[2]),
+            build_ctx=str(source),
         )
     except BentoMLException as error:
         raise DataError(f"BentoML cannot build a Bento of {tag}: {error}") from None

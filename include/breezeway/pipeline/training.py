@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,20 +216,26 @@ def _lineage(version: DatasetVersion, settings: Settings) -> dict[str, str]:
     return {key: value for key, value in keys.items() if value}
 
 
-def _code_version() -> str | None:
-    """The commit of this code, marked where it has changes; None outside a git checkout."""
+def _code_version() -> str:
+    """The commit of this code, marked where it has changes; outside a git checkout its release."""
+    # A wheel may be installed below a repository that is not its own.
+    own = ("git", "ls-files", "--error-unmatch", __file__)
+    commit = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
+        said = [
+            subprocess.run(
+                words,
+                cwd=Path(__file__).parent,
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            ).stdout
+            for words in (own, commit)
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return f"breezeway {metadata.version('breezeway')}"
+    return said[-1].strip()
 
 
 class _Record:

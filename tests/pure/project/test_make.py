@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def clone(tmp_path: Path) -> Path:
     folder = tmp_path / "a clone"
     folder.mkdir()
-    for name in ("Makefile", "requirements.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
     return folder
 
@@ -64,9 +64,9 @@ def test_each_candidate_is_really_run(clone: Path) -> None:
 
 
 def test_choices_reach_the_command_word_by_word(clone: Path) -> None:
-    script(clone / ".venv" / "bin" / "python", 'printf "%s|" "$@"')
-    for stamp in ("ready", "installed"):
-        (clone / ".venv" / stamp).touch()
+    script(clone / ".venv" / "bin" / "breezeway", 'printf "%s|" "$@"')
+    (clone / ".venv" / "ready").touch()
+    (clone / ".venv" / "installed").write_text(f"{clone}\n")
     demo = make(clone, "demo", "SENSORS=skab", "DATA=my data", "OPTIONS=--count 3")
-    assert demo.stdout == "-m|breezeway|demo|--sensors|skab|--data|my data|--count|3|"
-    assert make(clone, "up").stdout == "-m|breezeway|up|"
+    assert demo.stdout == "demo|--sensors|skab|--data|my data|--count|3|"
+    assert make(clone, "up").stdout == "up|"

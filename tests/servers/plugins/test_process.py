@@ -26,7 +26,7 @@ CONTEXT = {"dag_run": SimpleNamespace(dag_id="training", run_id="manual__1")}
 FRAME = """
 import logging, os, signal, subprocess, sys, time
 from breezeway.steps.runner import run_step
-from breezeway import errors
+from breezeway.core import errors
 log = logging.getLogger("breezeway")
 def add_arguments(parser):
     for name in ("--tag", "--run-name", "--error", "--file"):
@@ -45,7 +45,7 @@ def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pr
             (package / path.name).symlink_to(path)
     for name in ("__init__.py", "runner.py"):
         (package / "steps" / name).symlink_to(real / "steps" / name)
-    monkeypatch.setattr(breezeway, "__file__", str(package / "__init__.py"))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     task_log = logging.getLogger("probe")
     task_log.setLevel(logging.INFO)
@@ -105,12 +105,12 @@ def test_each_log_line_appears_once_with_its_level(step_of, caplog) -> None:
     ]
 
 
-def test_lines_are_relayed_while_the_step_runs(step_of) -> None:
+def test_lines_are_relayed_while_the_step_runs(step_of, tmp_path) -> None:
     step = step_of(
         "log.info('begun')\nwhile not os.path.exists(arguments.file): time.sleep(0.02)\nreturn {}",
         file="",
     )
-    go_on = Path(breezeway.__file__).parent / "go_on"
+    go_on = tmp_path / "go_on"
     step.arguments = {"file": str(go_on)}
 
     class Watch(logging.Handler):
@@ -207,19 +207,14 @@ def test_on_kill_ends_the_step(step_of, tmp_path, monkeypatch) -> None:
 
 def test_nothing_is_left_when_the_worker_is_killed(step_of, tmp_path) -> None:
     step_of(STUBBORN_FAMILY)
-    package = Path(breezeway.__file__)
     worker = f"""
-import breezeway; breezeway.__file__ = {str(package)!r}
 from airflow.sdk.bases.operator import ExecutorSafeguard; ExecutorSafeguard.test_mode = True
 from breezeway_airflow import process; process.GRACE_SECONDS = 1
 from types import SimpleNamespace
 process.ProcessStep(task_id="probe", arguments={{"file": {str(tmp_path / "child")!r}}}).execute(
     {{"dag_run": SimpleNamespace(dag_id="d", run_id="r")}})
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", worker],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    )
+    process = subprocess.Popen([sys.executable, "-c", worker])
     wait_until((tmp_path / "child").exists)
     assert len(processes_with(tmp_path)) >= 2
     process.send_signal(signal.SIGKILL)
