@@ -58,6 +58,7 @@ bench-publish: .venv/installed
 lint: .venv/installed
 	@$(python) -m ruff check .
 	@$(python) -m ruff format --check .
+	@.venv/bin/lint-imports --no-logo
 	@$(python) -m mypy
 
 # All images that the chart can run; with REGISTRY each beside its name there.

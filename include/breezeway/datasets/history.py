@@ -24,6 +24,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
+from breezeway.datasets.dvc_objects import file_hashes, folder_hash
 
 LOOK_BACK_DAYS = 28
 """How far back a late reading, or a label, makes a day stale by itself."""
@@ -101,7 +102,7 @@ def publish_day(
 def _publish_revision(
     settings: Settings, folder: Path, stem: str, message: str
 ) -> versions.DatasetVersion:
-    content = versions.folder_hash(versions.file_hashes(folder))
+    content = folder_hash(file_hashes(folder))
     form = re.compile(rf"{re.escape(stem)}-([1-9]\d*)")
     for _ in range(versions.PUSH_ATTEMPTS):
         tags = [version.tag for version in versions.list_versions(settings)]

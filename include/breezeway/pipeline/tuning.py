@@ -16,6 +16,7 @@ from breezeway.detector import search
 from breezeway.detector.boosting import SEED
 from breezeway.detector.plots import draw_search
 from breezeway.detector.table import read_table
+from breezeway.detector.trials import ROUNDS_A_STEP
 from breezeway.tracking import mlflow_client
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
@@ -54,7 +55,7 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     history = [asdict(trial) for trial in trials]
     _write(work / "tuning.json", {"best": best.number, "trials": history})
     aside = work / f".tuning.png.{os.getpid()}"
-    draw_search(history, best.number, search.ROUNDS_A_STEP, aside)
+    draw_search(history, best.number, ROUNDS_A_STEP, aside)
     aside.replace(work / "tuning.png")
     for path in (work / "params.json", output):
         if path:
