@@ -26,12 +26,13 @@ own requests, and count as independent; with few devices a shadow is the fairer 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from breezeway.contract.contract import Canary
+from breezeway.deployment.status import Counts, FeedbackCounts
 
 SLOW_SHARE = 0.05
 """Above the 95th percentile."""
@@ -39,12 +40,6 @@ MIN_LABELS = 10
 """Of each of the two; with fewer a bandit moves no share and promotes nobody."""
 SHARES = (0.01, 0.99)
 """Between these a bandit moves the share: who gets no request never shows that it was better."""
-
-Stats = Mapping[str, Any]
-"""What a server counted of one version: `predictions` (scores that were given), `rejected`,
-`errors`; histograms `latency` (seconds) and `score` as `bounds` and `counts`, the last of which is
-above all bounds; `feedback`; and in `shadow`, of a challenger, what came of comparing both on the
-same readings."""
 
 
 class Verdict(NamedTuple):
@@ -54,29 +49,10 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def total(stats: Sequence[Stats]) -> dict[str, Any]:
-    """Sum what several servers counted of one version.
-
-    Args:
-        stats: one or more, of the same form; the bounds of their histograms are the same.
-    """
-    return {key: _sum(key, [one[key] for one in stats]) for key in stats[0]}
-
-
-def _sum(key: str, values: list[Any]) -> Any:
-    if isinstance(values[0], Mapping):
-        return total(values)
-    if key == "bounds":
-        return values[0]
-    if isinstance(values[0], list):
-        return [sum(counts) for counts in zip(*values, strict=True)]
-    return sum(values)
-
-
 def judge(
     rule: Canary,
-    champion: Stats,
-    challenger: Stats,
+    champion: Counts,
+    challenger: Counts,
     mode: Literal["canary", "shadow", "bandit"],
     *,
     looks: int,
@@ -105,28 +81,28 @@ def judge(
         return Verdict("wait", "Nothing says that the challenger is worse.")
     return _missing(rule, champion, challenger, mode) or Verdict(
         "promote",
-        f"Over {challenger['predictions']} predictions beside {champion['predictions']} of the "
+        f"Over {challenger.predictions} predictions beside {champion.predictions} of the "
         f"champion, nothing says that it is worse: {_compared(champion, challenger)}.",
     )
 
 
-def _missing(rule: Canary, champion: Stats, challenger: Stats, mode: str) -> Verdict | None:
+def _missing(rule: Canary, champion: Counts, challenger: Counts, mode: str) -> Verdict | None:
     """Why a trial that went well so far does not end with a promotion."""
-    few = min(champion["predictions"], challenger["predictions"])
+    few = min(champion.predictions, challenger.predictions)
     if few < rule.min_predictions:
         return Verdict(
             "roll back",
-            f"Too little was seen: {challenger['predictions']} predictions beside "
-            f"{champion['predictions']} of the champion; it takes {rule.min_predictions} of each.",
+            f"Too little was seen: {challenger.predictions} predictions beside "
+            f"{champion.predictions} of the champion; it takes {rule.min_predictions} of each.",
         )
     if mode != "bandit":
         return None
-    if not _enough_labels(champion["feedback"], challenger["feedback"]):
+    if not _enough_labels(champion.feedback, challenger.feedback):
         return Verdict(
             "roll back",
             f"Not enough labels came back: a bandit needs {MIN_LABELS} of each of the two.",
         )
-    better = probability_better(champion["feedback"], challenger["feedback"])
+    better = probability_better(champion.feedback, challenger.feedback)
     if better < 0.5:
         return Verdict("roll back", f"By the labels it is better with probability {better:.2f}.")
     return None
@@ -147,7 +123,7 @@ def share_interval(count: int, of: int, level: float) -> tuple[float, float]:
     return low, high
 
 
-def _failures(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+def _failures(rule: Canary, champion: Counts, challenger: Counts, level: float) -> str | None:
     _, high = share_interval(*_failed(champion), level / 2)
     low, _ = share_interval(*_failed(challenger), level / 2)
     if low - high <= rule.max_error_increase:
@@ -159,15 +135,14 @@ def _failures(rule: Canary, champion: Stats, challenger: Stats, level: float) ->
     )
 
 
-def _failed(stats: Stats) -> tuple[int, int]:
-    failed = stats["errors"] + stats["rejected"]
-    return failed, failed + stats["predictions"]
+def _failed(counted: Counts) -> tuple[int, int]:
+    return counted.failed, counted.failed + counted.predictions
 
 
-def _latency(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+def _latency(rule: Canary, champion: Counts, challenger: Counts, level: float) -> str | None:
     """Of the challenger's predictions more take longer than the ratio times a bound than of the
     champion's take longer than the bound, which is the one below its 95th percentile."""
-    bounds = champion["latency"]["bounds"]
+    bounds = champion.latency.bounds
     slow = [bound for bound in bounds if _reaches(*_slower(champion, bound))]
     bound = slow[-1] if slow else bounds[0]
     limit = next((b for b in bounds if b >= rule.max_latency_ratio * bound), None)
@@ -186,14 +161,14 @@ def _reaches(slower: int, of: int) -> bool:
     return slower >= SLOW_SHARE * of
 
 
-def _slower(stats: Stats, bound: float) -> tuple[int, int]:
-    counts = stats["latency"]["counts"]
-    return sum(counts[stats["latency"]["bounds"].index(bound) + 1 :]), sum(counts)
+def _slower(counted: Counts, bound: float) -> tuple[int, int]:
+    counts = counted.latency.counts
+    return sum(counts[counted.latency.bounds.index(bound) + 1 :]), sum(counts)
 
 
-def _scores(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
-    both = challenger["score"], challenger["shadow"]["champion_score"]
-    counts = [sum(histogram["counts"]) for histogram in both]
+def _scores(rule: Canary, champion: Counts, challenger: Counts, level: float) -> str | None:
+    both = challenger.score, challenger.shadow.champion_score
+    counts = [sum(histogram.counts) for histogram in both]
     if not all(counts):
         return None
     distance = score_distance(challenger)
@@ -206,17 +181,17 @@ def _scores(rule: Canary, champion: Stats, challenger: Stats, level: float) -> s
     )
 
 
-def score_distance(challenger: Stats) -> float:
+def score_distance(challenger: Counts) -> float:
     """Kolmogorov distance of its scores from the champion's of the same readings, at the bounds
     of their histograms; 0 to 1."""
     shares = [
-        np.cumsum(histogram["counts"]) / max(1, sum(histogram["counts"]))
-        for histogram in (challenger["score"], challenger["shadow"]["champion_score"])
+        np.cumsum(histogram.counts) / max(1, sum(histogram.counts))
+        for histogram in (challenger.score, challenger.shadow.champion_score)
     ]
     return float(np.abs(shares[0] - shares[1]).max())
 
 
-def _precision(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
+def _precision(rule: Canary, champion: Counts, challenger: Counts, level: float) -> str | None:
     before, now = _right_alarms(champion), _right_alarms(challenger)
     if probability_lower(before, now, rule.max_precision_loss) <= 1 - level:
         return None
@@ -226,13 +201,13 @@ def _precision(rule: Canary, champion: Stats, challenger: Stats, level: float) -
     )
 
 
-def _right_alarms(stats: Stats) -> tuple[int, int]:
-    right = stats["feedback"]["true_alarms"]
-    return right, right + stats["feedback"]["false_alarms"]
+def _right_alarms(counted: Counts) -> tuple[int, int]:
+    right = counted.feedback.true_alarms
+    return right, right + counted.feedback.false_alarms
 
 
-def _disagreements(rule: Canary, champion: Stats, challenger: Stats, level: float) -> str | None:
-    found = challenger["shadow"]["disagreements"], challenger["shadow"]["compared"]
+def _disagreements(rule: Canary, champion: Counts, challenger: Counts, level: float) -> str | None:
+    found = challenger.shadow.disagreements, challenger.shadow.compared
     if share_interval(*found, level)[0] <= rule.max_disagreements:
         return None
     return (
@@ -241,11 +216,11 @@ def _disagreements(rule: Canary, champion: Stats, challenger: Stats, level: floa
     )
 
 
-Check = Callable[[Canary, Stats, Stats, float], str | None]
+Check = Callable[[Canary, Counts, Counts, float], str | None]
 CHECKS: list[Check] = [_failures, _latency, _scores, _precision]
 
 
-def thompson_share(champion: Mapping[str, int], challenger: Mapping[str, int]) -> float | None:
+def thompson_share(champion: FeedbackCounts, challenger: FeedbackCounts) -> float | None:
     """The challenger's share of a bandit: the probability that its answers are the better ones.
 
     That is Thompson sampling for all requests until the next look: who is better with
@@ -264,17 +239,17 @@ def thompson_share(champion: Mapping[str, int], challenger: Mapping[str, int]) -
     return min(max(probability_better(champion, challenger), lowest), highest)
 
 
-def _enough_labels(*feedback: Mapping[str, int]) -> bool:
-    return all(sum(labels.values()) >= MIN_LABELS for labels in feedback)
+def _enough_labels(*feedback: FeedbackCounts) -> bool:
+    return all(labels.total >= MIN_LABELS for labels in feedback)
 
 
-def probability_better(champion: Mapping[str, int], challenger: Mapping[str, int]) -> float:
+def probability_better(champion: FeedbackCounts, challenger: FeedbackCounts) -> float:
     """Probability that the challenger's answers, alarm or none, are right more often."""
     return 1 - probability_lower(_right_answers(champion), _right_answers(challenger))
 
 
-def _right_answers(feedback: Mapping[str, int]) -> tuple[int, int]:
-    return feedback["true_alarms"] + feedback["true_normals"], sum(feedback.values())
+def _right_answers(feedback: FeedbackCounts) -> tuple[int, int]:
+    return feedback.right, feedback.total
 
 
 def probability_lower(
@@ -302,9 +277,9 @@ def probability_lower(
     return float(np.trapezoid(density * lower, share) / np.trapezoid(density, share))
 
 
-def _compared(champion: Stats, challenger: Stats) -> str:
+def _compared(champion: Counts, challenger: Counts) -> str:
     both = (challenger, champion)
-    failed, right = ([of(stats) for stats in both] for of in (_failed, _right_alarms))
+    failed, right = ([of(counted) for counted in both] for of in (_failed, _right_alarms))
     alarms = "no label of an alarm came back"
     if any(of for _, of in right):
         alarms = f"alarms called right {_share(*right[0])} against {_share(*right[1])}"

@@ -12,6 +12,7 @@ import httpx
 
 from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
+from breezeway.deployment.status import ServerStatus, read_status
 
 ANSWER_SECONDS = 5.0
 
@@ -42,16 +43,24 @@ class Replica:
     def __str__(self) -> str:
         return str(self._url)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> ServerStatus:
         """What the server says of the model; empty if it never heard of it.
 
         Raises:
-            ServiceUnavailable: it does not answer, or with an error; `NobodyThere` where nobody
-                listens.
+            ServiceUnavailable: it does not answer, with an error, or as no model server does;
+                `NobodyThere` where nobody listens.
             UsageError: it wants another token.
         """
         response = self._request("GET", self._model)
-        return {} if response.status_code == 404 else self._content(response)
+        if response.status_code == 404:
+            return ServerStatus()
+        self._check(response)
+        try:
+            return read_status(response.content)
+        except ValueError as error:
+            raise ServiceUnavailable(
+                f"What answers at {self} is no model server of this version ({error})."
+            ) from None
 
     def predict(self, example: dict[str, Any], version: str) -> dict[str, Any]:
         """Send an example that was recorded at training to one of the live versions.
@@ -62,7 +71,10 @@ class Replica:
         """
         body = {"device": example["device"], "readings": example["readings"]}
         path = f"{self._model}/versions/{version}/predict"
-        return self._content(self._request("POST", path, json=body))
+        response = self._request("POST", path, json=body)
+        self._check(response)
+        answer: dict[str, Any] = response.json()
+        return answer
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
@@ -81,7 +93,7 @@ class Replica:
                 "BREEZEWAY_SERVING_URL names it."
             ) from None
 
-    def _content(self, response: httpx.Response) -> dict[str, Any]:
+    def _check(self, response: httpx.Response) -> None:
         if response.status_code == 401:
             raise UsageError(
                 f"The model server at {self} wants another token; BREEZEWAY_SERVING_TOKEN holds it."
@@ -93,7 +105,6 @@ class Replica:
             )
         if response.is_error:
             raise DataError(f"The model server at {self} refuses: {response.text[:300]}")
-        return response.json()
 
 
 class Replicas:
@@ -115,7 +126,7 @@ class Replicas:
         self._model_name = model_name
         self._seen: set[str] = set()
 
-    def statuses(self) -> list[tuple[Replica, dict[str, Any]]]:
+    def statuses(self) -> list[tuple[Replica, ServerStatus]]:
         """Each replica and what it says of the model; at least one.
 
         Raises:

@@ -40,7 +40,7 @@ Name = Annotated[str, Field(pattern=MODEL_NAME.form_pattern)]
 RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
-class _Served(BaseModel):
+class _Named(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     model_name: Name
@@ -50,7 +50,7 @@ class _Served(BaseModel):
     data_tag: str
 
 
-class Deployment(_Served):
+class Deployment(_Named):
     """The record of one deployment.
 
     `model_folder` is the MLflow model among its `files`; the keys of both are relative
@@ -61,15 +61,20 @@ class Deployment(_Served):
     files: dict[RelativePath, str] = {}
 
 
-class Challenger(_Served):
+class Served(_Named):
+    """A deployment as a pointer names it, in whatever role."""
+
+    sha256: str
+    deployed_at: AwareDatetime
+
+
+class Challenger(Served):
     """A deployment on trial beside the champion.
 
     `canary` and `bandit` answer for a `share` (0 to 1) of the devices; whoever judges a bandit
     moves the share. `shadow` scores what the champion answers, and is only compared.
     """
 
-    sha256: str
-    deployed_at: AwareDatetime
     mode: Literal["canary", "shadow", "bandit"]
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -80,15 +85,13 @@ class Challenger(_Served):
         return cls.model_validate({**served, "mode": mode, "share": share})
 
 
-class Pointer(_Served):
+class Pointer(Served):
     """Which deployment of a model is to be served.
 
     `verified_at` is empty until the deployment has answered through a live server; until
     then `previous` is the one to go back to.
     """
 
-    sha256: str
-    deployed_at: AwareDatetime
     verified_at: AwareDatetime | None = None
     previous: Self | None = None
     challenger: Challenger | None = None
@@ -173,20 +176,20 @@ class DeploymentStore:
         aside.replace(self.folder / model_name / name)
         return _pointer(record, text)
 
-    def open(self, pointer: Pointer | Challenger) -> Path:
-        """The folder of the MLflow model that a pointer leads to, every file verified.
+    def open(self, served: Served) -> Path:
+        """The folder of the MLflow model that is served, every file verified.
 
         Raises:
             DataError: a file is missing or is not what was deployed; its name is said.
         """
-        folder = self.folder / pointer.model_name / pointer.deployment
-        self._verify(pointer, folder / "deployment.json", pointer.sha256)
+        folder = self.folder / served.model_name / served.deployment
+        self._verify(served, folder / "deployment.json", served.sha256)
         record = Deployment.model_validate_json((folder / "deployment.json").read_bytes())
         for name, digest in record.files.items():
-            self._verify(pointer, folder / name, digest)
+            self._verify(served, folder / name, digest)
         return folder / record.model_folder
 
-    def _verify(self, pointer: Pointer | Challenger, path: Path, digest: str) -> None:
+    def _verify(self, served: Served, path: Path, digest: str) -> None:
         name = path.relative_to(self.folder).as_posix()
         try:
             found = _sha256(path)
@@ -194,7 +197,7 @@ class DeploymentStore:
             raise DataError(f"{name}: the file is missing.") from None
         if found != digest:
             raise DataError(
-                f"{name}: the file is not what was deployed as {pointer.bento} "
+                f"{name}: the file is not what was deployed as {served.bento} "
                 f"(SHA-256 {found[:12]}…, expected {digest[:12]}…)."
             )
 
@@ -263,7 +266,7 @@ class DeploymentStore:
 
 def _pointer(record: Deployment, content: bytes) -> Pointer:
     return Pointer(
-        **record.model_dump(include=set(_Served.model_fields)),
+        **record.model_dump(include=set(_Named.model_fields)),
         sha256=hashlib.sha256(content).hexdigest(),
         deployed_at=datetime.now(UTC),
     )

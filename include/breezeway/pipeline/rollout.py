@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from filelock import FileLock, Timeout
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment.replicas import Replica, Replicas
+from breezeway.deployment.status import Failure, ServerStatus
 from breezeway.deployment.store import (
     SCORE_TOLERANCE,
     Challenger,
     DeploymentStore,
     Pointer,
+    Served,
 )
 from breezeway.pipeline.bento import build
 from breezeway.tracking import rest
@@ -80,7 +82,7 @@ def make_champion(
     store: DeploymentStore,
     replicas: Replicas,
     version: dict[str, Any],
-    statuses: list[tuple[Replica, dict[str, Any]]],
+    statuses: list[tuple[Replica, ServerStatus]],
 ) -> dict[str, Any]:
     """Put a version into service in place of the present one; a trial ends with that."""
     name = deployment_name(version)
@@ -96,12 +98,12 @@ def make_champion(
 
 
 def _is_deployed(
-    pointer: Pointer | None, name: str, statuses: list[tuple[Replica, dict[str, Any]]]
+    pointer: Pointer | None, name: str, statuses: list[tuple[Replica, ServerStatus]]
 ) -> bool:
     return (
         pointer is not None
         and pointer.verified_at is not None
-        and {pointer.deployment, *(status.get("deployment") for _, status in statuses)} == {name}
+        and {pointer.deployment, *(status.deployment for _, status in statuses)} == {name}
     )
 
 
@@ -160,7 +162,7 @@ def put_on_trial(
         challenger = Challenger.of(found, mode, share)
     try:
         store.point(before.model_copy(update={"challenger": challenger}))
-        up = wait_until_up(replicas, challenger)
+        up = wait_for_challenger(replicas, challenger)
         check_answers(up, store.open(challenger), challenger)
     except BaseException:  # a SIGTERM too
         withdraw(store, model_name, name)
@@ -253,7 +255,7 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
     back = pointer.previous
     try:
         store.point(pointer)
-        up = wait_until_up(replicas, pointer)
+        up = wait_for_champion(replicas, pointer)
         check_answers(up, store.open(pointer), pointer)
     except BaseException:  # a SIGTERM too: what was not seen to work does not stay
         store.point_back(pointer.model_name, back)
@@ -263,28 +265,46 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
     log.info("%s serves %s", pointer.model_name, pointer.bento)
 
 
-def wait_until_up(replicas: Replicas, served: Pointer | Challenger) -> list[Replica]:
-    """Wait until each replica reports the deployment, in the role that it has.
-
-    Returns:
-        The replicas that do.
+def wait_for_champion(replicas: Replicas, pointer: Pointer) -> list[Replica]:
+    """Wait until each replica serves the deployment; returns those that do.
 
     Raises:
         DataError: one of them rejects it.
         ServiceUnavailable: one did not take it up in time.
     """
+    return _wait(replicas, pointer, lambda status: (status.serves(pointer), status.failure))
+
+
+def wait_for_challenger(replicas: Replicas, challenger: Challenger) -> list[Replica]:
+    """The same for a challenger: on trial, in its mode and with its share."""
+    return _wait(
+        replicas,
+        challenger,
+        lambda status: (status.tries(challenger), status.challenger_failure),
+    )
+
+
+def _wait(
+    replicas: Replicas,
+    served: Served,
+    role: Callable[[ServerStatus], tuple[bool, Failure | None]],
+) -> list[Replica]:
+    """Wait until each replica has taken a deployment up.
+
+    Args:
+        role: of a status, whether the server has, and what it last could not take up.
+    """
     deadline = time.monotonic() + TAKE_UP_SECONDS
     while True:
         try:
             statuses = replicas.statuses()
-            late = next(
-                (replica for replica, s in statuses if not _is_up(replica, s, served)), None
-            )
-            if late is None:
-                return [replica for replica, _ in statuses]
-            who = f"the model server at {late}; does it watch the same deployment store?"
         except ServiceUnavailable as error:  # one may be starting anew
             who = str(error)
+        else:
+            late = [r for r, status in statuses if not _is_up(r, served, *role(status))]
+            if not late:
+                return [replica for replica, _ in statuses]
+            who = f"the model server at {late[0]}; does it watch the same deployment store?"
         if time.monotonic() > deadline:
             raise ServiceUnavailable(
                 f"{served.bento} is not up everywhere after {TAKE_UP_SECONDS:.0f} s: {who}"
@@ -292,20 +312,13 @@ def wait_until_up(replicas: Replicas, served: Pointer | Challenger) -> list[Repl
         time.sleep(0.1)
 
 
-def _is_up(replica: Replica, status: dict[str, Any], served: Pointer | Challenger) -> bool:
-    up, failure = status, status.get("failure")
-    if isinstance(served, Challenger):
-        up, failure = status.get("challenger") or {}, status.get("challenger_failure")
-    if failure and failure["deployed_at"] == served.deployed_at.isoformat():
-        raise DataError(
-            f"The model server at {replica} rejects {served.bento}: {failure['reason']}"
-        )
-    return up.get("deployment") == served.deployment
+def _is_up(replica: Replica, served: Served, is_up: bool, failure: Failure | None) -> bool:
+    if failure and failure.concerns(served):
+        raise DataError(f"The model server at {replica} rejects {served.bento}: {failure.reason}")
+    return is_up
 
 
-def check_answers(
-    replicas: list[Replica], model_folder: Path, served: Pointer | Challenger
-) -> None:
+def check_answers(replicas: list[Replica], model_folder: Path, served: Served) -> None:
     """Send an example that was recorded at training through each replica's live endpoint."""
     # Read as it is: importing XGBoost to load the model would take longer than all the rest.
     examples = next(model_folder.rglob("examples.json"))

@@ -6,6 +6,7 @@
 import logging
 import math
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment import canary_rule
 from breezeway.deployment.replicas import Replicas
+from breezeway.deployment.status import Counts, ServerStatus, total
 from breezeway.deployment.store import Challenger, DeploymentStore
 from breezeway.pipeline.rollout import deployment_name, find_version, only_writer, withdraw
 from breezeway.tracking import champions, rest
@@ -147,37 +149,38 @@ class TrialWatch:
         challenger = self._challenger()
         statuses = self._statuses()
         for status in statuses:
-            failure = status.get("challenger_failure")
-            if failure and failure["deployed_at"] == challenger.deployed_at.isoformat():
-                reason = f"The model server {status['server']} cannot load it: {failure['reason']}"
+            failure = status.challenger_failure
+            if failure and failure.concerns(challenger):
+                reason = f"The model server {status.server} cannot load it: {failure.reason}"
                 return canary_rule.Verdict("roll back", reason), {}
         # A server that is starting counts nothing yet, and one that started anew has forgotten.
         trials = [
-            status["trial"]
+            status.trial
             for status in statuses
-            if (status.get("challenger") or {}).get("deployment") == self._name
+            if status.trial and status.challenger and status.challenger.deployment == self._name
         ]
         if not trials:
             nothing = "No server has the challenger on trial."
             return canary_rule.Verdict("roll back" if last else "wait", nothing), {}
-        both = [canary_rule.total([t[role] for t in trials]) for role in ("champion", "challenger")]
-        verdict = canary_rule.judge(self._rule, *both, challenger.mode, looks=looks, last=last)
+        mine = total([trial.challenger for trial in trials])
+        others = total([trial.champion for trial in trials])
+        verdict = canary_rule.judge(
+            self._rule, others, mine, challenger.mode, looks=looks, last=last
+        )
         share = challenger.share
         if challenger.mode == "bandit" and verdict.decision == "wait":
-            share = canary_rule.thompson_share(*(stats["feedback"] for stats in both)) or share
+            share = canary_rule.thompson_share(others.feedback, mine.feedback) or share
             self._move_share(share)
         figures = {
             "mode": challenger.mode,
             "share": round(share, 3),
             "replicas": len(trials),
-            **{
-                role: _figures(stats)
-                for role, stats in zip(("champion", "challenger"), both, strict=True)
-            },
+            "champion": _figures(others),
+            "challenger": _figures(mine),
         }
         return verdict, figures
 
-    def _statuses(self) -> list[dict[str, Any]]:
+    def _statuses(self) -> list[ServerStatus]:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -199,6 +202,12 @@ class TrialWatch:
             withdraw(self._store, self._version["name"], self._name)
 
 
-def _figures(stats: canary_rule.Stats) -> dict[str, Any]:
-    names = ("predictions", "alarms", "rejected", "errors")
-    return {**{name: stats[name] for name in names}, "feedback": dict(stats["feedback"])}
+def _figures(counts: Counts) -> dict[str, Any]:
+    """What a person is told of the counts."""
+    return {
+        "predictions": counts.predictions,
+        "alarms": counts.alarms,
+        "rejected": counts.rejected,
+        "errors": counts.errors,
+        "feedback": asdict(counts.feedback),
+    }

@@ -6,10 +6,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,7 +18,14 @@ from prometheus_client.core import (
 )
 
 from breezeway.core.errors import DataError
-from breezeway.deployment.store import SCORE_TOLERANCE, Challenger, DeploymentStore, Pointer
+from breezeway.deployment.status import Failure, ServerStatus
+from breezeway.deployment.store import (
+    SCORE_TOLERANCE,
+    Challenger,
+    DeploymentStore,
+    Pointer,
+    Served,
+)
 from breezeway.serving.metrics import Metrics, counts
 from breezeway.serving.predict import LiveModel, Refusal
 from breezeway.serving.trial import Contender, Serving
@@ -34,7 +40,7 @@ STORE_SECONDS = 20.0
 system that hangs answers nothing."""
 
 
-def load(folder: Path, deployment: Pointer | Challenger) -> LiveModel:
+def load(folder: Path, deployment: Served) -> LiveModel:
     """Load a model and let it score the examples that were recorded when it was trained.
 
     This also warms it: the first request meets nothing that has not run before.
@@ -67,30 +73,31 @@ class Failures:
     """What could not be taken up of one model in one role, and when it is tried again."""
 
     count: int = 0
-    last: dict[str, str] | None = None
+    last: Failure | None = None
     retry_at: float = 0.0
 
-    def note(self, deployment: Pointer | Challenger | None, error: Exception, name: str) -> None:
+    def note(self, deployment: Served | None, error: Exception, name: str) -> None:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-        failure = {
-            "deployment": deployment.deployment if deployment else "",
-            "deployed_at": deployment.deployed_at.isoformat() if deployment else "",
-            "reason": reason,
-        }
-        known, self.last = self.last, failure | {"at": datetime.now(UTC).isoformat()}
+        known = self.last
+        self.last = Failure(
+            deployment=deployment.deployment if deployment else "",
+            deployed_at=deployment.deployed_at.isoformat() if deployment else "",
+            reason=reason,
+            at=datetime.now(UTC).isoformat(),
+        )
         self.count += 1
         self.retry_at = time.monotonic() + RETRY_SECONDS
-        if known is None or failure.items() - known.items():
+        if known is None or replace(known, at=self.last.at) != self.last:
             log.error(
                 "%s: %s is not served: %s",
                 name,
-                failure["deployment"] or "the pointer",
+                self.last.deployment or "the pointer",
                 reason,
                 exc_info=None if isinstance(error, DataError) else error,
             )
 
-    def is_due(self, deployment: Pointer | Challenger) -> bool:
-        if self.last and self.last["deployed_at"] == deployment.deployed_at.isoformat():
+    def is_due(self, deployment: Served) -> bool:
+        if self.last and self.last.concerns(deployment):
             return time.monotonic() >= self.retry_at
         return True
 
@@ -140,38 +147,29 @@ class ActiveModels:
         """Models that are live, or were meant to be."""
         return dict(sorted(self._states.items()))
 
-    def status(self, model_name: str) -> dict[str, Any]:
+    def status(self, model_name: str) -> ServerStatus:
         """What is live under a name, and what last failed to be."""
         state = self._states[model_name]
         serving = state.serving
         trial = serving and serving.trial
         champion = serving and serving.champion.live
-        return {
-            "model": model_name,
-            "model_version": champion and champion.deployment.model_version,
-            "deployment": champion and champion.deployment.deployment,
-            "bento": champion and champion.deployment.bento,
-            "data_tag": champion and champion.deployment.data_tag,
-            "threshold": champion and champion.model.threshold,
-            "loaded_at": champion and champion.loaded_at.isoformat(),
-            "server": f"{socket.gethostname()}-{os.getpid()}",
-            "source": state.source,
-            "swaps": state.swaps,
-            "failed_loads": state.failures.count,
-            "failure": state.failures.last,
-            "challenger": trial
-            and {
-                **trial.terms.model_dump(exclude={"model_name", "sha256", "deployed_at"}),
-                "loaded_at": trial.challenger.live.loaded_at.isoformat(),
-            },
-            "challenger_failure": state.challenger_failures.last,
-            "trial": trial
-            and {
-                "since": trial.since.isoformat(),
-                "champion": trial.champion_tally.to_json(),
-                "challenger": trial.challenger_tally.to_json(),
-            },
-        }
+        return ServerStatus(
+            model=model_name,
+            model_version=champion and champion.deployment.model_version,
+            deployment=champion and champion.deployment.deployment,
+            bento=champion and champion.deployment.bento,
+            data_tag=champion and champion.deployment.data_tag,
+            threshold=champion and champion.model.threshold,
+            loaded_at=champion and champion.loaded_at.isoformat(),
+            server=f"{socket.gethostname()}-{os.getpid()}",
+            source=state.source,
+            swaps=state.swaps,
+            failed_loads=state.failures.count,
+            failure=state.failures.last,
+            challenger=trial and trial.challenger_status(),
+            challenger_failure=state.challenger_failures.last,
+            trial=trial and trial.status(),
+        )
 
     def hold(self, live: LiveModel, source: str, began: float) -> None:
         """Serve this model from now on, alone.
@@ -258,7 +256,7 @@ class ActiveModels:
         live = state.serving and state.serving.champion.live
         if live and live.deployment.sha256 == pointer.sha256:
             state.source = "store"
-            if state.failures.last and state.failures.last["deployment"] == "":
+            if state.failures.last and not state.failures.last.deployment:
                 state.failures.last = None  # the pointer can be read again
         elif state.failures.is_due(pointer):
             began = time.monotonic()

@@ -20,6 +20,8 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
+from breezeway.deployment import status
+
 LATENCY_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Seconds from a whole body to its answer: parsing, checks, features, the score."""
 SCORE_BOUNDS = tuple(number / 20 for number in range(1, 20))
@@ -40,8 +42,8 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def to_json(self) -> dict[str, Any]:
-        return {"bounds": self.bounds, "counts": self.counts, "sum": self.sum}
+    def counted(self) -> status.Histogram:
+        return status.Histogram(tuple(self.bounds), tuple(self.counts), self.sum)
 
     def buckets(self) -> list[tuple[str, int]]:
         """As Prometheus has them: cumulative, the last one without a bound."""
@@ -91,27 +93,27 @@ class Tally:
         self.difference += abs(mine - other)
         self.disagreements += not same_alarm
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "predictions": self.outcomes["normal"] + self.outcomes["alarm"],
-            "alarms": self.outcomes["alarm"],
-            "rejected": self.outcomes["rejected"],
-            "errors": self.outcomes["error"],
-            "latency": self.latency.to_json(),
-            "score": self.score.to_json(),
-            "feedback": {
-                "true_alarms": self.feedback[True, True],
-                "false_alarms": self.feedback[True, False],
-                "missed": self.feedback[False, True],
-                "true_normals": self.feedback[False, False],
-            },
-            "shadow": {
-                "compared": self.compared,
-                "disagreements": self.disagreements,
-                "difference_sum": self.difference,
-                "champion_score": self.other_score.to_json(),
-            },
-        }
+    def counted(self) -> status.Counts:
+        return status.Counts(
+            predictions=self.outcomes["normal"] + self.outcomes["alarm"],
+            alarms=self.outcomes["alarm"],
+            rejected=self.outcomes["rejected"],
+            errors=self.outcomes["error"],
+            latency=self.latency.counted(),
+            score=self.score.counted(),
+            feedback=status.FeedbackCounts(
+                true_alarms=self.feedback[True, True],
+                false_alarms=self.feedback[True, False],
+                missed=self.feedback[False, True],
+                true_normals=self.feedback[False, False],
+            ),
+            shadow=status.Comparison(
+                compared=self.compared,
+                disagreements=self.disagreements,
+                difference_sum=self.difference,
+                champion_score=self.other_score.counted(),
+            ),
+        )
 
     def features(self) -> Iterator[tuple[str, int, float, float, int]]:
         """Name, values, their sum, the sum of their squares, missing values; of each feature."""

@@ -12,7 +12,7 @@ import orjson
 from breezeway.contract.contract import Contract, Violation
 from breezeway.contract.features import window_features
 from breezeway.core.names import DEVICE
-from breezeway.deployment.store import Challenger, Pointer
+from breezeway.deployment.store import Served
 
 if TYPE_CHECKING:
     from breezeway.detector.scoring import ScoringModel
@@ -58,9 +58,7 @@ class LiveModel:
         loaded_at: when, for the status page.
     """
 
-    def __init__(
-        self, model: "ScoringModel", deployment: Pointer | Challenger, loaded_at: datetime
-    ):
+    def __init__(self, model: "ScoringModel", deployment: Served, loaded_at: datetime):
         from breezeway.serving.row_scorer import (
             RowScorer,  # XGBoost: `bentoml serve` itself needs none
         )
@@ -122,7 +120,7 @@ class LiveModel:
         return answer
 
 
-def prediction_id(deployment: Pointer | Challenger, alarm: bool) -> str:
+def prediction_id(deployment: Served, alarm: bool) -> str:
     """A new name for a prediction: model, version, and 64 random bits of which the last says
     whether it was an alarm. So whoever hears the truth later needs no record of it."""
     number = int.from_bytes(os.urandom(8)) & ~1 | alarm

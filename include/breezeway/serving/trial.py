@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from breezeway.deployment.status import ChallengerStatus, TrialStatus
 from breezeway.deployment.store import Challenger
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import Known, LiveModel, Refusal, check_request
@@ -130,6 +131,25 @@ class Trial:
         name = f"{self.terms.deployment}\n{device}".encode(errors="surrogatepass")
         position = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest())
         return position < self.terms.share * 2**64
+
+    def challenger_status(self) -> ChallengerStatus:
+        terms = self.terms
+        return ChallengerStatus(
+            model_version=terms.model_version,
+            deployment=terms.deployment,
+            bento=terms.bento,
+            data_tag=terms.data_tag,
+            mode=terms.mode,
+            share=terms.share,
+            loaded_at=self.challenger.live.loaded_at.isoformat(),
+        )
+
+    def status(self) -> TrialStatus:
+        return TrialStatus(
+            since=self.since.isoformat(),
+            champion=self.champion_tally.counted(),
+            challenger=self.challenger_tally.counted(),
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from scipy import stats as scipy_stats
 
 from breezeway.contract.contract import Canary
 from breezeway.deployment import canary_rule
+from breezeway.deployment.status import Comparison, Counts, FeedbackCounts, Histogram, total
 
 LATENCY = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1]
 SCORE = [round(0.05 * i, 2) for i in range(1, 20)]
@@ -32,7 +33,7 @@ def counted(
     shift: float = 0.0,
     precision: float = 0.7,
     disagreements: float = 0.01,
-) -> dict:
+) -> Counts:
     """What a server counts over so many requests of a model of these properties."""
     failed = int(generator.binomial(requests, errors))
     n = requests - failed
@@ -43,31 +44,30 @@ def counted(
     labelled = int(generator.binomial(n, 0.1))
     right = int(generator.binomial(labelled, precision))
     different = int(generator.binomial(n, disagreements))
-    return {
-        "predictions": n,
-        "alarms": alarms,
-        "rejected": 0,
-        "errors": failed,
-        "latency": histogram(LATENCY, seconds),
-        "score": histogram(SCORE, scores),
-        "feedback": {
-            "true_alarms": right,
-            "false_alarms": labelled - right,
-            "missed": 0,
-            "true_normals": 0,
-        },
-        "shadow": {
-            "compared": n,
-            "disagreements": different,
-            "difference_sum": shift * n,
-            "champion_score": histogram(SCORE, usual),
-        },
-    }
+    return Counts(
+        predictions=n,
+        alarms=alarms,
+        rejected=0,
+        errors=failed,
+        latency=histogram(LATENCY, seconds),
+        score=histogram(SCORE, scores),
+        feedback=labels(right, labelled - right),
+        shadow=Comparison(
+            compared=n,
+            disagreements=different,
+            difference_sum=shift * n,
+            champion_score=histogram(SCORE, usual),
+        ),
+    )
 
 
-def histogram(bounds: list[float], values: np.ndarray) -> dict:
+def histogram(bounds: list[float], values: np.ndarray) -> Histogram:
     counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds) + 1)
-    return {"bounds": bounds, "counts": counts.tolist(), "sum": float(values.sum())}
+    return Histogram(tuple(bounds), tuple(counts.tolist()), float(values.sum()))
+
+
+def labels(right: int, wrong: int) -> FeedbackCounts:
+    return FeedbackCounts(true_alarms=right, false_alarms=wrong, missed=0, true_normals=0)
 
 
 def trial(
@@ -75,21 +75,21 @@ def trial(
 ) -> tuple[canary_rule.Verdict, int]:
     """A whole trial, 10 % of it a canary's: the verdict and after which look it fell."""
     generator = np.random.default_rng(seed)
-    champion = challenger = None
+    both: list[Counts] = []
     for look in range(1, LOOKS + 1):
         requests = generator.poisson(each * (1 if mode == "shadow" else 0.1))
-        champion = added(champion, counted(generator, generator.poisson(each * 0.9)))
-        challenger = added(challenger, counted(generator, requests, **worse))
+        seen = [
+            counted(generator, generator.poisson(each * 0.9)),
+            counted(generator, requests, **worse),
+        ]
+        both = [total([a, b]) for a, b in zip(both, seen, strict=True)] if both else seen
+        champion, challenger = both
         verdict = canary_rule.judge(
             rule, champion, challenger, mode, looks=LOOKS, last=look == LOOKS
         )
         if verdict.decision != "wait":
             return verdict, look
     raise AssertionError("the last look decides")
-
-
-def added(before: dict | None, now: dict) -> dict:
-    return canary_rule.total([before, now]) if before else now
 
 
 @pytest.mark.parametrize("mode", ["canary", "shadow"])
@@ -147,11 +147,11 @@ def test_nothing_counted_is_no_reason_but_at_the_end():
 def test_what_several_servers_counted_is_summed():
     generator = np.random.default_rng(3)
     parts = [counted(generator, 100), counted(generator, 50), counted(generator, 1)]
-    total = canary_rule.total(parts)
-    assert total["predictions"] == sum(part["predictions"] for part in parts)
-    assert sum(total["latency"]["counts"]) == total["predictions"]
-    assert total["latency"]["bounds"] == LATENCY
-    assert canary_rule.total(parts[:1]) == parts[0]
+    both = total(parts)
+    assert both.predictions == sum(part.predictions for part in parts)
+    assert sum(both.latency.counts) == both.predictions
+    assert both.latency.bounds == tuple(LATENCY)
+    assert total(parts[:1]) == parts[0]
 
 
 @pytest.mark.parametrize("pair", [((8, 10), (4, 10)), ((0, 0), (0, 0)), ((95, 100), (9000, 9500))])
@@ -167,10 +167,6 @@ def test_share_interval_is_that_of_clopper_and_pearson():
     for count, of in [(0, 10), (3, 10), (10, 10), (7, 5000)]:
         exact = scipy_stats.binomtest(count, of).proportion_ci(0.9, "exact")
         assert canary_rule.share_interval(count, of, 0.05) == pytest.approx((exact.low, exact.high))
-
-
-def labels(right: int, wrong: int) -> dict[str, int]:
-    return {"true_alarms": right, "false_alarms": wrong, "missed": 0, "true_normals": 0}
 
 
 def test_a_bandit_moves_no_share_before_labels_and_never_all():
@@ -192,7 +188,7 @@ def test_a_bandit_goes_to_the_better(champion, challenger):
             second = int(generator.binomial(30, share))
             for place, (n, right) in enumerate([(30 - second, champion), (second, challenger)]):
                 hits = int(generator.binomial(n, right))
-                given[place] = canary_rule.total([given[place], labels(hits, n - hits)])
+                given[place] += labels(hits, n - hits)
             share = canary_rule.thompson_share(*given) or share
         ends.append(share)
     better = np.array(ends) if challenger > champion else 1 - np.array(ends)

@@ -11,17 +11,18 @@ import pytest
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment.replicas import NobodyThere, Replicas
+from breezeway.deployment.status import ServerStatus
 from tests.fixtures.processes import new_port
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with where it is, and the host that it was asked as."""
+    """Answers as a model server, with where it is and the host that it was asked as."""
 
     def do_GET(self) -> None:
         self.send_response(self.server.code)
         self.end_headers()
-        said = {"address": self.server.server_address[0], "host": self.headers["Host"]}
-        self.wfile.write(json.dumps(said).encode())
+        said = {"server": self.server.server_address[0], "source": self.headers["Host"]}
+        self.wfile.write(self.server.answer or json.dumps(said).encode())
 
     def log_message(self, *_: object) -> None:
         pass
@@ -35,9 +36,11 @@ def listen() -> Iterator[Listen]:
     """Starts HTTP servers; all are gone when the test ends."""
     servers: list[ThreadingHTTPServer] = []
 
-    def listen(address: str, port: int, code: int = 200) -> ThreadingHTTPServer:
+    def listen(
+        address: str, port: int, code: int = 200, answer: bytes = b""
+    ) -> ThreadingHTTPServer:
         server = ThreadingHTTPServer((address, port), Handler)
-        server.code = code
+        server.code, server.answer = code, answer
         servers.append(server)
         threading.Thread(target=server.serve_forever).start()
         return server
@@ -70,7 +73,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 def asked(replicas: Replicas) -> list[str]:
-    return [status["address"] for _, status in replicas.statuses()]
+    return [status.server for _, status in replicas.statuses()]
 
 
 def test_every_address_of_a_name_is_asked_anew_each_time(listen, names) -> None:
@@ -83,7 +86,7 @@ def test_every_address_of_a_name_is_asked_anew_each_time(listen, names) -> None:
     assert asked(replicas) == ["127.0.0.1"], "an address where nobody listens yet is no replica"
     listen("127.0.0.2", port)
     assert asked(replicas) == ["127.0.0.1", "127.0.0.2"]
-    assert {status["host"] for _, status in replicas.statuses()} == {f"serving:{port}"}
+    assert {status.source for _, status in replicas.statuses()} == {f"serving:{port}"}
     stop(first)
     with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1"):
         replicas.statuses()
@@ -109,7 +112,15 @@ def test_one_that_refuses_is_named(listen, code, error) -> None:
 def test_a_model_that_the_server_does_not_know_has_no_status(listen) -> None:
     server = listen("127.0.0.1", 0, 404)
     replicas = Replicas(Settings(serving_url=f"http://127.0.0.1:{server.server_port}"), "pump")
-    assert [status for _, status in replicas.statuses()] == [{}]
+    assert [status for _, status in replicas.statuses()] == [ServerStatus()]
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"swaps": "many"}'])
+def test_what_is_no_model_server_is_said(listen, answer) -> None:
+    server = listen("127.0.0.1", 0, answer=answer)
+    replicas = Replicas(Settings(serving_url=f"http://127.0.0.1:{server.server_port}"), "pump")
+    with pytest.raises(ServiceUnavailable, match="no model server"):
+        replicas.statuses()
 
 
 def test_a_name_that_nobody_knows_is_unavailable() -> None:

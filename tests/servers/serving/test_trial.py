@@ -148,11 +148,11 @@ def test_scores_are_compared_on_the_same_readings(folders):
         pair.compare(device, readings, answer)
         if answer["model_version"] == "2":
             theirs.append((answer["score"], pair.champion.live.score(device, readings)))
-    told = pair.trial.challenger_tally.to_json()["shadow"]
-    assert 0 < told["compared"] == len(theirs) < 40
-    assert told["difference_sum"] == pytest.approx(sum(abs(a - b) for a, b in theirs))
-    assert told["champion_score"]["sum"] == pytest.approx(sum(b for _, b in theirs))
-    assert pair.trial.champion_tally.to_json()["predictions"] == 40 - len(theirs)
+    told = pair.trial.challenger_tally.counted().shadow
+    assert 0 < told.compared == len(theirs) < 40
+    assert told.difference_sum == pytest.approx(sum(abs(a - b) for a, b in theirs))
+    assert told.champion_score.sum == pytest.approx(sum(b for _, b in theirs))
+    assert pair.trial.champion_tally.counted().predictions == 40 - len(theirs)
 
 
 def put_on_trial(server: ModelServer, name: str, tmp_path: Path, mode: str, share: float) -> dict:
@@ -256,8 +256,8 @@ def test_a_challenger_that_cannot_be_loaded_ends_the_trial_before_it(tmp_path):
         store.point(champion.model_copy(update={"challenger": challenger}))
         models.refresh(store, copy)
     status = models.status("pump")
-    assert status["challenger"] is None
-    assert status["challenger_failure"]["deployment"] == bad.deployment
+    assert status.challenger is None
+    assert status.challenger_failure.deployment == bad.deployment
     assert models.get("pump").predict("pump-1", make_readings(1))["model_version"] == "1"
 
 
