@@ -34,16 +34,16 @@ log = logging.getLogger("breezeway.serving")
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 15.0
-"""A deployment that failed to load may have been read in a bad moment: it is tried again."""
+"""A deployment may fail to load for a passing reason: it is tried again after this time."""
 STORE_SECONDS = 20.0
-"""How long a start waits for the deployment store before it takes the local copy: a file
-system that hangs answers nothing."""
+"""How long a start waits for the deployment store before it takes the local copy: a file system
+that hangs never answers."""
 
 
 def load(folder: Path, deployment: Served) -> LiveModel:
     """Load a model and let it score the examples that were recorded when it was trained.
 
-    This also warms it: the first request meets nothing that has not run before.
+    This also warms the model up: the first request runs nothing for the first time.
 
     Raises:
         DataError: the folder holds no whole model, no example, or one that scores otherwise
@@ -70,7 +70,7 @@ def load(folder: Path, deployment: Served) -> LiveModel:
 
 @dataclass
 class Failures:
-    """What could not be taken up of one model in one role, and when it is tried again."""
+    """The failed loads of one model in one role, and when the next attempt is due."""
 
     count: int = 0
     last: Failure | None = None
@@ -104,7 +104,7 @@ class Failures:
 
 @dataclass
 class State:
-    """All that is known of one model's name."""
+    """The state of one model name."""
 
     serving: Serving | None = None
     source: str | None = None
@@ -122,14 +122,13 @@ class ActiveModels:
     """The live models by name.
 
     Requests only read; one thread, the watcher, writes. A request keeps the models that it
-    began with, so a swap is one assignment and the old model goes when its last request
-    has been answered.
+    began with, so a swap is one assignment, and the old model is freed after its last request.
     """
 
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.store_up: bool | None = None
-        """Whether the deployment store answered last; None where none is followed."""
+        """Whether the deployment store answered the last time; None if none is followed."""
         self._states: dict[str, State] = {}
         self._refreshed = threading.Event()
         self._stopped = threading.Event()
@@ -144,11 +143,11 @@ class ActiveModels:
         return any(state.serving for state in list(self._states.values()))
 
     def states(self) -> dict[str, State]:
-        """Models that are live, or were meant to be."""
+        """The models that are live, or that should be live."""
         return dict(sorted(self._states.items()))
 
     def status(self, model_name: str) -> ServerStatus:
-        """What is live under a name, and what last failed to be."""
+        """What is live under a name, and the last failure to load."""
         state = self._states[model_name]
         serving = state.serving
         trial = serving and serving.trial
@@ -194,12 +193,12 @@ class ActiveModels:
         log.info("%s: serving %s from the %s", name, live.deployment.bento, source)
 
     def follow(self, store: DeploymentStore, copy: DeploymentStore) -> None:
-        """Take up what the store points at, now and, in a thread, whenever that changes.
+        """Load what the store points at, now and, in a thread, at each change.
 
         Args:
-            store: where deployments come from. Where it has none, or does not answer, the
-                start takes those of the copy.
-            copy: on this machine's own disk; holds the last good deployment of each model.
+            store: where deployments come from. If it is empty or does not answer, the start
+                takes those of the copy.
+            copy: a store on this machine's own disk with the last good deployment of each model.
         """
         import breezeway.serving.row_scorer  # noqa: F401 - the first deployment does not wait for it
 
@@ -230,7 +229,7 @@ class ActiveModels:
                 return
 
     def refresh(self, store: DeploymentStore, copy: DeploymentStore) -> None:
-        """Compare with the store once. Whatever is wrong there leaves the live models alone."""
+        """Compare with the store once. An error there never touches the live models."""
         names = store.models()
         # A file system that is not mounted looks like an empty folder.
         self.store_up = bool(names)
@@ -303,7 +302,7 @@ class ActiveModels:
         copy: DeploymentStore,
         model_name: str,
     ) -> None:
-        """After a start on a deployment that is broken, serve the one before it."""
+        """If a server starts on a broken deployment, serve the previous one."""
         if state.serving:
             return
         began = time.monotonic()
@@ -332,7 +331,7 @@ def _same_trial(a: Challenger, b: Challenger) -> bool:
 
 
 def _keep(state: State, copy: DeploymentStore, store: DeploymentStore, pointer: Pointer) -> None:
-    """Keep what is served on this machine's own disk. Without it all but a start goes on."""
+    """Copy what is served to this machine's own disk, for a start while the store is away."""
     try:
         copy.keep(store, pointer)
     except OSError as error:
@@ -350,7 +349,7 @@ def _keep(state: State, copy: DeploymentStore, store: DeploymentStore, pointer: 
 
 
 def families(models: ActiveModels) -> list[Metric]:
-    """All that Prometheus is told: the counts, and what is live now."""
+    """The metric families for Prometheus: the counts, and what is live now."""
     info = GaugeMetricFamily(
         "breezeway_model_info",
         "1 for each model that is live",

@@ -1,9 +1,9 @@
 """The model server's own routes, as a plain ASGI application; `openapi.json` describes them.
 
-It stands before BentoML's application and hands on what is BentoML's: health and metrics.
-Behind BentoML's middleware a request costs several times what the model does, every path
-that anybody asks for becomes a label of its metrics for good, and its index page loads a
-tracker. Predictions therefore have no OpenTelemetry span.
+It stands in front of BentoML's application and forwards only what is BentoML's: health and
+metrics. Behind BentoML's middleware a request costs several times what the model costs, each
+requested path becomes a permanent label of its metrics, and its index page loads a tracker.
+Predictions therefore have no OpenTelemetry span.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 BENTOML_PATHS = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
 
 BATCH_SECONDS = 0.002
-"""After so long a batch lets other requests in."""
+"""After this time a batch lets other requests run."""
 BATCH_ROWS = 64
-"""Scored in one call: enough to pay for the call, few enough for the others' patience."""
+"""Scored in one call: enough to amortise the call, few enough not to delay other requests."""
 
 REMEMBERED_FEEDBACK = 100_000
-"""Predictions whose truth is known already, so that telling it again counts once."""
+"""Predictions that have a label already: the same feedback sent again counts once."""
 
 LAG_SECONDS = 1.0
 """How often the event loop's lag is measured."""
@@ -57,10 +57,10 @@ class App:
     """The ASGI application.
 
     Args:
-        models: what it serves; filled by whoever starts the server.
+        models: the models that it serves; the service fills them.
         bentoml: BentoML's application.
-        token: what a client has to present; None where nobody has to.
-        open_paths: what needs no token.
+        token: the bearer token that a client must send; None if none is needed.
+        open_paths: paths that need no token.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ def _compare_all(serving: Serving, requests: list[Any], answers: list[Any]) -> N
 
 
 class Request:
-    """One HTTP request, and what is to be known of it when it has been answered."""
+    """One HTTP request, with what the metrics count about it once it is answered."""
 
     def __init__(self, scope: Scope, receive: Receive):
         self.scope = scope
@@ -238,7 +238,7 @@ class Request:
         self.afterwards: Callable[[], None] | None = None
 
     def counted_as(self, model_name: str, endpoint: str) -> None:
-        """Only names that are known get here: each is a label of a metric for good."""
+        """Call with known names only: each becomes a permanent label of a metric."""
         self.model_name, self.endpoint = model_name, endpoint
 
     def allow(self, *methods: str) -> None:
@@ -268,7 +268,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body of a request.
 
     Raises:
-        Refusal: 413 over the limit, as soon as it is known; 408 if it comes too slowly.
+        Refusal: 413 as soon as it is known to be too large; 408 if it arrives too slowly.
         Disconnected: the client went away.
     """
     for name, value in scope["headers"]:

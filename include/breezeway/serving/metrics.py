@@ -23,15 +23,15 @@ from prometheus_client.core import (
 from breezeway.deployment import status
 
 LATENCY_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-"""Seconds from a whole body to its answer: parsing, checks, features, the score."""
+"""Seconds from a complete body to its answer: parsing, checks, features, the score."""
 SCORE_BOUNDS = tuple(number / 20 for number in range(1, 20))
 
 KEPT_TALLIES = 20
-"""Of a model: Prometheus has long read those of versions that went before."""
+"""Tallies of a model; Prometheus has long read those of earlier versions."""
 
 
 class Histogram:
-    """Counts of values by bucket: at most the first bound, …, above the last."""
+    """Counts of values by bucket: up to the first bound, …, above the last."""
 
     def __init__(self, bounds: Sequence[float]):
         self.bounds = bounds
@@ -46,7 +46,7 @@ class Histogram:
         return status.Histogram(tuple(self.bounds), tuple(self.counts), self.sum)
 
     def buckets(self) -> list[tuple[str, int]]:
-        """As Prometheus has them: cumulative, the last one without a bound."""
+        """Cumulative counts in Prometheus' form; the last bucket has no bound."""
         cumulative = np.cumsum(self.counts).tolist()
         return list(zip([*map(str, self.bounds), "+Inf"], cumulative, strict=True))
 
@@ -116,7 +116,7 @@ class Tally:
         )
 
     def features(self) -> Iterator[tuple[str, int, float, float, int]]:
-        """Name, values, their sum, the sum of their squares, missing values; of each feature."""
+        """For each feature: name, count, sum, sum of squares, missing values."""
         values = self._rows - self._missing
         columns = (values, self._sums, self._squares, self._missing)
         yield from zip(self.feature_names or (), *(c.tolist() for c in columns), strict=True)
@@ -136,7 +136,7 @@ class Metrics:
         self.loop_lag = 0.0
 
     def tally(self, model: str, version: str, role: str, feature_names: Sequence[str]) -> Tally:
-        """The tally of a version in a role: the one that goes on, if it had that role before."""
+        """The tally of a version in a role; if it had that role before, the same one continues."""
         tally = self.tallies.get((model, version, role))
         if tally is None or tally.feature_names != feature_names:
             tally = self.tallies[model, version, role] = Tally(feature_names)
@@ -151,7 +151,7 @@ class Metrics:
 
 
 def exposition(families: Sequence[Metric]) -> str:
-    """Families, and what the process uses, as Prometheus text."""
+    """Families, and the process's own resource use, as Prometheus text."""
     registry = CollectorRegistry()
     registry.register(type("Now", (), {"collect": lambda self: iter(families)})())
     ProcessCollector(registry=registry)

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from breezeway.detector.scoring import ScoringModel
 
 MOST_READINGS = 10_000
-"""In one request; no contract's window is longer."""
+"""In one request; no contract has a longer window."""
 
 LARGEST_BATCH = 1000
-"""Requests in one call."""
+"""Requests in one batch."""
 
 PREDICTION_NUMBER = re.compile("[0-9a-f]{16}")
 
 
 Known = dict[str, dict[str, Any]]
-"""Payload → what `Contract.parse` made of it, for one contract."""
+"""Payload → its parsed values, for one contract."""
 
 
 class Refusal(Exception):
@@ -35,8 +35,8 @@ class Refusal(Exception):
 
     Args:
         status: the HTTP status: a 4xx, or 503 where the model is not there yet.
-        error: one sentence for whoever sent it.
-        details: what a program can use: `field`, `reading` (index), `reason`.
+        error: one sentence for the client.
+        details: for programs: `field`, `reading` (its index), `reason`.
     """
 
     def __init__(self, status: int, error: str, **details: str | int):
@@ -45,17 +45,17 @@ class Refusal(Exception):
         self.body = {"error": error, **details}
 
     def as_item(self) -> dict[str, Any]:
-        """What stands in a batch's answer in place of the prediction."""
+        """The item of a batch's answer that replaces the prediction."""
         return {**self.body, "status": self.status}
 
 
 class LiveModel:
-    """A loaded model that answers requests; one thread at a time may ask it.
+    """A loaded model that answers requests; it must be called by one thread at a time.
 
     Args:
         model: the model with its contract and threshold.
-        deployment: what is told about it in every answer.
-        loaded_at: when, for the status page.
+        deployment: named in each answer.
+        loaded_at: when it was loaded, UTC.
     """
 
     def __init__(self, model: "ScoringModel", deployment: Served, loaded_at: datetime):
@@ -87,7 +87,7 @@ class LiveModel:
             device: its name.
             readings: dicts with `time` and `payload`, oldest first; at least one. The last
                 `contract.window` of them count.
-            flags: is told each value that broke the contract and was taken as missing.
+            flags: extended by each value that broke the contract and counts as missing.
             known: see `parse_readings`.
 
         Raises:
@@ -107,7 +107,7 @@ class LiveModel:
         return self.score_row(self.features(device, readings, []))
 
     def answer(self, score: float, flags: list[dict[str, Any]]) -> dict[str, Any]:
-        """What a client is told of a score."""
+        """The answer to a client that goes with a score."""
         alarm = score >= self.model.threshold
         answer = {
             "score": score,
@@ -121,14 +121,14 @@ class LiveModel:
 
 
 def prediction_id(deployment: Served, alarm: bool) -> str:
-    """A new name for a prediction: model, version, and 64 random bits of which the last says
-    whether it was an alarm. So whoever hears the truth later needs no record of it."""
+    """A new id of a prediction: model, version, and 64 random bits, the last of which says
+    whether it was an alarm. So feedback can be counted without a record of the prediction."""
     number = int.from_bytes(os.urandom(8)) & ~1 | alarm
     return f"{deployment.model_name}.{deployment.model_version}.{number:016x}"
 
 
 class Feedback(NamedTuple):
-    """The truth about a prediction."""
+    """The label that came back for a prediction."""
 
     prediction_id: str
     model_version: str
@@ -237,15 +237,15 @@ def parse_readings(
     flags: list[dict[str, Any]],
     known: Known | None = None,
 ) -> list[dict[str, Any]]:
-    """Parse each payload and see that time goes forward.
+    """Parse each payload, and check that time increases.
 
     Args:
         contract: of the model that is asked.
         readings: with `time` and `payload`.
         first: the index of the first of them in the request, for messages.
-        flags: is told each value that broke the contract and was taken as missing.
-        known: what payloads were found to hold before, which is added to: in a batch of one
-            device's windows each payload comes as often as the window is long.
+        flags: extended by each value that broke the contract and counts as missing.
+        known: payloads that were parsed before; extended. In a batch of one device's windows
+            each payload occurs as often as the window is long.
 
     Raises:
         Refusal: 422, naming the field and the reading.

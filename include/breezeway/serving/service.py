@@ -35,11 +35,11 @@ PACKAGES = (
     "uvloop",
     "xgboost-cpu",
 )
-"""What a container of a Bento installs beside BentoML, in the versions of this environment."""
+"""What a container of a Bento installs beside BentoML, in this environment's versions."""
 
 SUPERVISOR = os.getppid()
 LEAVE_SECONDS = 10
-"""How long requests in flight may take when the supervisor is gone."""
+"""How long requests in flight may still take once the supervisor has ended."""
 
 log = logging.getLogger("breezeway.serving")
 
@@ -49,8 +49,8 @@ models = active.ActiveModels()
 def leave_with_supervisor() -> None:
     """End this worker soon after `bentoml serve`, however that ended.
 
-    BentoML puts its worker into a session of its own. Where its supervisor is killed the
-    worker would stay, hold the port and answer with what nobody watches any more.
+    BentoML puts its worker into a session of its own. If the supervisor were killed, the worker
+    would stay, hold the port, and go on answering unwatched.
     """
     while os.getppid() == SUPERVISOR:
         time.sleep(active.POLL_SECONDS)
@@ -61,12 +61,12 @@ def leave_with_supervisor() -> None:
 
 
 def settle() -> None:
-    """Spare the requests what the interpreter does at its own time.
+    """Keep the interpreter's own pauses away from requests.
 
-    A full garbage collection goes through all that BentoML, pydantic and XGBoost made when
-    they were imported, which takes tens of milliseconds. What is there now stays to the end,
-    so it need never be looked at again. And a thread that loads a model gives the event loop
-    its turn ten times sooner than the interpreter's 5 ms.
+    A full garbage collection visits every object that BentoML, pydantic and XGBoost made when
+    they were imported, which takes tens of milliseconds. These objects live until the process
+    ends, so they are frozen. And a thread that loads a model yields to the event loop every
+    0.5 ms instead of the interpreter's 5 ms.
     """
     gc.collect()
     gc.freeze()
@@ -130,7 +130,7 @@ class ModelServer:
 
 
 def _pointer_of(bento: bentoml.Bento) -> Pointer:
-    """What the labels of a Bento say about its model."""
+    """The pointer that a Bento's labels describe."""
     labels = bento.info.labels
     return Pointer(
         model_name=labels["model_name"],

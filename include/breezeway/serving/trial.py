@@ -26,8 +26,8 @@ class Contender:
 
     Args:
         live: the model.
-        tallies: for Prometheus and, while there is a trial, for whoever judges it.
-        metrics: where broken rules of the contract are counted.
+        tallies: of Prometheus and, during a trial, of the rule that judges it.
+        metrics: counts the violations of the contract.
     """
 
     live: LiveModel
@@ -115,7 +115,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Trial:
-    """A challenger beside the champion, and what both did since."""
+    """A challenger beside the champion, and the counts of both since the trial began."""
 
     challenger: Contender
     terms: Challenger
@@ -124,8 +124,8 @@ class Trial:
     challenger_tally: Tally
 
     def answers_for(self, device: str) -> bool:
-        """Whether the challenger answers for a device: always the same devices, as many as its
-        share, and others in the next trial."""
+        """Whether the challenger answers for a device: the same devices throughout a trial, as many
+        as its share, and other devices in the next trial."""
         if not self.terms.share:
             return False
         name = f"{self.terms.deployment}\n{device}".encode(errors="surrogatepass")
@@ -154,7 +154,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Serving:
-    """What is live under one name. Never changed, but replaced: a request keeps what it began
+    """What is live under one name. It is replaced, never changed: a request keeps what it began
     with."""
 
     champion: Contender
@@ -190,7 +190,7 @@ class Serving:
         return None
 
     def predict(self, device: str, readings: Readings) -> dict[str, Any]:
-        """The answer of whoever answers for this device.
+        """The answer of the model that answers for this device.
 
         A challenger costs nobody an answer: where it refuses or fails, the champion answers,
         and that is counted. What both refuse is no fault of the challenger.
@@ -212,10 +212,11 @@ class Serving:
         return answer
 
     def compare(self, device: str, readings: Readings, answer: dict[str, Any]) -> None:
-        """Let the other one score what was answered: devices differ, so only scores of the same
-        readings say how the two models differ. Nothing that goes wrong leaves here.
+        """Let the other model score the same readings: two models can only be compared on these.
 
-        In the shadow that is the challenger; else the champion, of what the challenger answers.
+        In a shadow the other model is the challenger; otherwise it is the champion, on what the
+        challenger has answered. Errors are logged and counted, never raised: the client has its
+        answer already.
         """
         assert self.trial
         challenger = self.trial.challenger
@@ -241,7 +242,7 @@ class Serving:
     def predict_some(
         self, requests: Sequence[Any], known: dict[str, Known]
     ) -> list[dict[str, Any] | Refusal]:
-        """The same for several requests of a batch.
+        """The answers to several requests of a batch.
 
         Args:
             requests: as they stand in the body.
@@ -271,7 +272,7 @@ class Serving:
     def _of_challenger(
         self, requests: Mapping[int, tuple[str, Readings]], known: dict[str, Known]
     ) -> dict[int, dict[str, Any] | Refusal]:
-        """What the challenger says to those of a batch that it answers for."""
+        """The challenger's answers to those requests of a batch that are its own."""
         if self.trial is None:
             return {}
         mine = {i: request for i, request in requests.items() if self.trial.answers_for(request[0])}
