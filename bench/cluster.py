@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +25,6 @@ ROWS, PARTS = 200_000, 8
 STAGED_ROWS = 500_000
 PART_SIZES = [31_250, 125_000, 500_000]
 ROUNDS = 3
-
-
-def chunks(rows: int) -> Iterator[pa.Table]:
-    names = pa.array([f"machine-{number:03}" for number in range(readings.DEVICES)])
-    payloads = readings.payloads("json", readings.DISTINCT)
-    for first in range(0, rows, readings.CHUNK_ROWS):
-        row = np.arange(first, min(first + readings.CHUNK_ROWS, rows))
-        seconds = pa.array(row // len(names) * 1_000_000)
-        yield pa.table(
-            {
-                "device": names.take(pa.array(row % len(names))),
-                "time": seconds.cast(pa.timestamp("us")),
-                "payload": payloads.take(pa.array(row % len(payloads))),
-            }
-        )
 
 
 def dataset(source: str) -> Callable[[], str]:
@@ -67,7 +52,7 @@ def staging(folder: str) -> Callable[[], int]:
     """Readings to what parts are made of; bytes a row."""
     from breezeway.preprocessing import staging
 
-    tables = list(chunks(STAGED_ROWS))
+    tables = list(readings.chunks(STAGED_ROWS))
     shutil.rmtree(folder, ignore_errors=True)
     path = Path(folder)
     path.mkdir()
@@ -159,7 +144,7 @@ def run(folder: Path) -> None:
 
     with tempfile.TemporaryDirectory(prefix="cluster-") as scratch:
         source = Path(scratch) / "readings.arrow"
-        feather.write_feather(pa.concat_tables(chunks(ROWS)), source, "uncompressed")
+        feather.write_feather(pa.concat_tables(readings.chunks(ROWS)), source, "uncompressed")
         (staged, sizes), clusters = _part_sizes(Path(scratch)), _cluster_runs(source)
     lines = [
         [

@@ -1,4 +1,4 @@
-"""Who is measured in the bench of preprocessing: ours, what one would write instead, the floors.
+"""Who parses and who makes features: ours, what one would write instead, the floors.
 
 Each function prepares, and gives the work that is measured. What a process does once belongs to
 the preparation, of all of them: imports, also those that a library makes at its first call (Arrow
@@ -7,10 +7,7 @@ imports pandas, 0.3 CPU-s, where a column first becomes NumPy's), and the start 
 
 import cProfile
 import json
-import os
 import pstats
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +18,6 @@ import pyarrow as pa
 
 from bench import readings
 
-FEW = "SELECT device, time, payload FROM readings LIMIT 100"
 RAY_PROCESSES = 2
 PROFILE_LINES = 12
 
@@ -29,7 +25,7 @@ PROFILE_LINES = 12
 # -- parse, check, features of a reading
 
 
-def _distinct(path: str) -> pa.StringArray:
+def distinct(path: str) -> pa.StringArray:
     with pa.OSFile(path) as file:
         return pa.ipc.open_file(file).read_all()["payload"].combine_chunks()
 
@@ -38,7 +34,7 @@ def parse_ours(path: str, form: str, rows: int) -> Callable[[], list[int]]:
     from breezeway.contract.features import History
     from breezeway.preprocessing.payloads import PayloadParser
 
-    contract, payloads = readings.contract(form), _distinct(path)
+    contract, payloads = readings.contract(form), distinct(path)
     parser, history = PayloadParser(contract), History(contract)
     parser.parse(payloads[:100])
 
@@ -57,7 +53,7 @@ def parse_ours(path: str, form: str, rows: int) -> Callable[[], list[int]]:
 def parse_in_a_loop(path: str, form: str, rows: int) -> Callable[[], list[int]]:
     import pandas as pd
 
-    frame = pd.DataFrame({"payload": _distinct(path).to_pylist()[:rows]})
+    frame = pd.DataFrame({"payload": distinct(path).to_pylist()[:rows]})
 
     def work() -> list[int]:
         made = []
@@ -72,7 +68,7 @@ def parse_in_a_loop(path: str, form: str, rows: int) -> Callable[[], list[int]]:
 def parse_by_map(path: str, form: str, rows: int) -> Callable[[], list[int]]:
     import pandas as pd
 
-    series = pd.Series(_distinct(path).to_pylist()[:rows])
+    series = pd.Series(distinct(path).to_pylist()[:rows])
 
     def work() -> list[int]:
         made = series.map(lambda payload: readings.features_of(form, payload))
@@ -85,7 +81,7 @@ def parse_by_map(path: str, form: str, rows: int) -> Callable[[], list[int]]:
 def parse_by_ray(path: str, form: str, rows: int) -> Callable[[], list[int]]:
     import ray
 
-    payloads = (_distinct(path).to_pylist() * (rows // readings.DISTINCT + 1))[:rows]
+    payloads = (distinct(path).to_pylist() * (rows // readings.DISTINCT + 1))[:rows]
     ray.init(num_cpus=RAY_PROCESSES, include_dashboard=False, log_to_driver=False)
 
     @ray.remote
@@ -107,7 +103,7 @@ def parse_by_ray(path: str, form: str, rows: int) -> Callable[[], list[int]]:
 
 def parse_floor(path: str, form: str, rows: int) -> Callable[[], int]:
     """No value is looked at: simdjson (or Arrow's reader of CSV) parses the same bytes."""
-    texts = [text.encode() for text in _distinct(path).to_pylist()[:rows]]
+    texts = [text.encode() for text in distinct(path).to_pylist()[:rows]]
     if form == "json":
         import simdjson
 
@@ -294,156 +290,17 @@ def rolling_floor(rows: int) -> Callable[[], int]:
     return work
 
 
-# -- reading
+# -- where the time goes
 
 
-def read_ours(url: str, query: str) -> Callable[[], int]:
-    from breezeway.readings.store import RawStore
-
-    def rows(query: str) -> int:
-        return sum(len(chunk) for chunk in RawStore(url).stream(query))
-
-    rows(FEW)
-    return lambda: rows(query)
-
-
-def read_by_sqlalchemy(url: str, query: str) -> Callable[[], int]:
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(url)
-
-    def read(query: str) -> int:
-        rows = 0
-        with engine.connect().execution_options(yield_per=10_000) as connection:
-            for part in connection.execute(sqlalchemy.text(query)).partitions():
-                columns = list(zip(*part, strict=True))
-                rows += len(columns[0])
-        return rows
-
-    read(FEW)
-    return lambda: read(query)
-
-
-def read_by_c_client(url: str, query: str) -> Callable[[], None]:
-    """The `mariadb` client, written in C, throws the rows away."""
-    from sqlalchemy import make_url
-
-    address = make_url(url)
-    command = [
-        *("mariadb", "--quick", "--batch", "--skip-column-names", "--raw", f"--execute={query}"),
-        *(f"--socket={address.query['unix_socket']}", f"--user={address.username}"),
-        address.database,
-    ]
-    environment = os.environ | {"MYSQL_PWD": address.password}
-
-    def work() -> None:
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
-
-    return work
-
-
-# -- the whole
-
-
-def whole_ours(url: str, query: str, folder: str) -> Callable[[], list[int]]:
-    """MariaDB to a dataset under a git tag, its bytes in a remote."""
-    from breezeway.core.settings import Settings
-    from breezeway.datasets.versions import publish
-    from breezeway.preprocessing.dataset import make_dataset
-    from breezeway.readings.store import RawStore
-
-    settings = Settings(home=Path(folder) / "home", raw_url=url)
-    contract = readings.contract("json")
-    nothing = pa.table(
-        {"device": pa.array([], pa.string())}
-        | {name: pa.array([], pa.timestamp("us", tz="UTC")) for name in ("start", "end")}
-    )
-
-    def dataset(query: str, aside: Path) -> dict[str, Any]:
-        aside.mkdir(parents=True)
-        chunks = RawStore(url).stream(query)
-        return make_dataset(chunks, contract, nothing, query, aside, 1, 10**12)
-
-    dataset(FEW, Path(folder) / "first")
-
-    def work() -> list[int]:
-        aside = Path(folder) / "aside"
-        manifest = dataset(query, aside)
-        publish(settings, aside, "v1")
-        return [manifest["rows"], manifest["quarantined"]]
-
-    return work
-
-
-def whole_plain(url: str, query: str, folder: str) -> Callable[[], list[int]]:
-    """What one writes first: fetch all, a loop over the rows in Ray, `dvc add`."""
-    import pandas as pd
-    import pymysql
-    import ray
-    from sqlalchemy import make_url
-
-    address = make_url(url)
-    place = Path(folder)
-    place.mkdir(parents=True)
-    environment = os.environ | {
-        name: "bench@localhost" if name.endswith("EMAIL") else "bench"
-        for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME")
-    }
-    environment["GIT_COMMITTER_EMAIL"] = "bench@localhost"
-
-    def run(*command: str) -> None:
-        subprocess.run(command, cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-    def dvc(*arguments: str) -> None:
-        run(sys.executable, "-m", "dvc", *arguments)
-
-    run("git", "init", "--quiet")
-    dvc("init", "--quiet")
-    dvc("remote", "add", "--quiet", "--default", "storage", str(place.parent / "plain-remote"))
-    ray.init(num_cpus=RAY_PROCESSES, include_dashboard=False, log_to_driver=False)
-
-    @ray.remote
-    def features(part: list[tuple]) -> list:
-        made = ((row[0], row[1], readings.features_of("json", row[2])) for row in part)
-        return [(device, time, *found) for device, time, found in made if found is not None]
-
-    ray.get([features.remote([]) for _ in range(RAY_PROCESSES * 2)])
-
-    def work() -> list[int]:
-        with (
-            pymysql.connect(
-                unix_socket=address.query["unix_socket"],
-                user=address.username,
-                password=address.password,
-                database=address.database,
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(query)
-            rows = cursor.fetchall()
-        step = -(-len(rows) // (RAY_PROCESSES * 4))
-        parts = [features.remote(rows[k : k + step]) for k in range(0, len(rows), step)]
-        made = pd.DataFrame([row for part in ray.get(parts) for row in part])
-        made = made.rename(columns=str).sort_values(["0", "1"])
-        made.to_parquet(place / "features.parquet")
-        dvc("add", "--quiet", "features.parquet")
-        run("git", "add", ".")
-        run("git", "commit", "--quiet", "--message", "features")
-        run("git", "tag", "v1")
-        dvc("push", "--quiet")
-        return [len(made), len(rows) - len(made)]
-
-    return work
-
-
-def profiled(contender: str, of_rows: int, **arguments: Any) -> Callable[[], list[list[Any]]]:
+def profiled(contender: Callable, of_rows: int, **arguments: Any) -> Callable[[], list[list[Any]]]:
     """The functions of another contender that take the most time themselves.
 
     Its value: the name, CPU µs a row by itself, and with what it calls; the profiler's own
     share included.
     """
     profiler = cProfile.Profile(time.process_time)
-    prepared = globals()[contender](**arguments)
+    prepared = contender(**arguments)
 
     def run() -> list[list[Any]]:
         profiler.runcall(prepared)
@@ -455,18 +312,3 @@ def profiled(contender: str, of_rows: int, **arguments: Any) -> Callable[[], lis
         ]
 
     return run
-
-
-def hash_floor(rows: int, path: str) -> Callable[[], None]:
-    """Each raw byte through SHA-256 once."""
-    import hashlib
-
-    payloads = _distinct(path)
-    block = payloads.buffers()[2]
-
-    def work() -> None:
-        digest = hashlib.sha256()
-        for _ in range(rows // len(payloads)):
-            digest.update(block)
-
-    return work

@@ -33,7 +33,7 @@ WATCH_SHARE = 0.02
 
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["bench.contenders", "pandas", "pyarrow.parquet"])
+_processes.set_forkserver_preload(["bench.contenders", "bench.stored", "pandas", "pyarrow.parquet"])
 
 
 class Target(NamedTuple):

@@ -1,7 +1,8 @@
 """What preprocessing costs, part by part: beside what one would write instead, and its limit.
 
-Parsing with checks and features of a reading, rolling features, reading from MariaDB, and the
-whole. A contender whose cost per row does not depend on their number works on fewer rows.
+Parsing with checks and features of a reading, rolling features, reading from MariaDB, staging
+(readings given back by device and time), and the whole. A contender whose cost per row does not
+depend on their number works on fewer rows.
 """
 
 import shutil
@@ -16,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench import contenders, readings, store
+from bench import contenders, readings, store, stored
 from bench.frame import (
     ROUNDS,
     Cost,
@@ -54,18 +55,21 @@ def run(folder: Path) -> None:
         files = {form: str(_file_of_payloads(scratch, form)) for form in FORMS}
         costs = {f"parse {form}": _measure_parse(form, files[form]) for form in FORMS}
         costs["rolling"] = _measure_rolling()
+        costs["stage"] = _measure_staging(scratch)
         profiles = {
-            f"parse {form}": _profile("parse_ours", path=path, form=form, rows=PROFILED_ROWS)
+            f"parse {form}": _profile(
+                contenders.parse_ours, path=path, form=form, rows=PROFILED_ROWS
+            )
             for form, path in files.items()
         }
-        profiles["rolling"] = _profile("rolling_ours", rows=PROFILED_ROWS)
+        profiles["rolling"] = _profile(contenders.rolling_ours, rows=PROFILED_ROWS)
         with store.filled_mariadb() as url:
             costs |= _measure_database(url, scratch, files["json"])
             costs["whole"]["floor: read"] = costs["read"]["ours"]
             costs["whole"]["floor: parse"] = costs["parse json"]["ours"]
             place = str(scratch / "profiled")
             query = f"{store.query(1)} LIMIT {PROFILED_ROWS}"
-            profiles["whole"] = _profile("whole_ours", url=url, query=query, folder=place)
+            profiles["whole"] = _profile(stored.whole_ours, url=url, query=query, folder=place)
     print(
         table(
             ["", "rows", "CPU µs a row", "wall µs a row", "peak MiB"],
@@ -77,7 +81,16 @@ def run(folder: Path) -> None:
         )
     )
     _draw(costs, picture(folder, "preprocess"))
-    packages = ["duckdb", "numpy", "pandas", "pyarrow", "pymysql", "pysimdjson", "ray"]
+    packages = [
+        "connectorx",
+        "duckdb",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pymysql",
+        "pysimdjson",
+        "ray",
+    ]
     result = {"costs": costs, "profiles": profiles, "parts": _parts(costs)}
     write_result(folder, "preprocess", result, _targets(costs), packages)
 
@@ -113,7 +126,7 @@ def _measure(works: dict[str, tuple[Callable, int, dict[str, Any]]], rounds: int
     return _costs(found, {name: rows for name, (_, rows, _) in works.items()})
 
 
-def _profile(contender: str, **arguments: Any) -> list[list[Any]]:
+def _profile(contender: Callable, **arguments: Any) -> list[list[Any]]:
     """Where the time of a contender goes, by function; it has `PROFILED_ROWS`."""
     return measure(
         contenders.profiled, contender=contender, of_rows=PROFILED_ROWS, **arguments
@@ -163,6 +176,29 @@ def _measure_rolling() -> Costs:
     )
 
 
+def _measure_staging(scratch: Path) -> Costs:
+    print("staging", file=sys.stderr)
+
+    def in_new_folder(work: Callable) -> Callable[[], Cost]:
+        def stage() -> Cost:
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                return measure(work, rows=MILLION, folder=folder)
+
+        return stage
+
+    works = {
+        "ours": stored.stage_ours,
+        "DuckDB": stored.stage_by_duckdb,
+        "DuckDB, on disk": stored.stage_by_duckdb_on_disk,
+        "floor": stored.stage_floor,
+    }
+    found = alternate({name: in_new_folder(work) for name, work in works.items()})
+    costs = _costs(found, dict.fromkeys(works, MILLION))
+    if not costs["ours"]["value"] == costs["DuckDB"]["value"] == costs["DuckDB, on disk"]["value"]:
+        raise AssertionError(f"they sort in different ways: {costs}")
+    return costs
+
+
 def _measure_database(url: str, folder: Path, path: str) -> dict[str, Costs]:
     """What reads from MariaDB, and the whole."""
     print("read, and the whole", file=sys.stderr)
@@ -184,48 +220,52 @@ def _measure_database(url: str, folder: Path, path: str) -> dict[str, Costs]:
     one, ten = store.query(1), store.query(10)
     found = alternate(
         {
-            "read ours": read(contenders.read_ours, one),
-            "read SQLAlchemy": read(contenders.read_by_sqlalchemy, f"{one} LIMIT {SQL_ROWS}"),
-            "read floor": read(contenders.read_by_c_client, one),
-            "hash": lambda: measure(contenders.hash_floor, path=path, rows=MILLION),
-            "whole": whole(contenders.whole_ours, one),
+            "read ours": read(stored.read_ours, one),
+            "read connectorx": read(stored.read_by_connectorx, one),
+            "read SQLAlchemy": read(stored.read_by_sqlalchemy, f"{one} LIMIT {SQL_ROWS}"),
+            "read floor": read(stored.read_by_c_client, one),
+            "hash": lambda: measure(stored.hash_floor, path=path, rows=MILLION),
+            "whole": whole(stored.whole_ours, one),
         },
         ROUNDS,
     )
     once = {
-        "read 10 M": read(contenders.read_ours, ten),
-        "whole 10 M": whole(contenders.whole_ours, ten),
-        "plain": whole(contenders.whole_plain, f"{one} LIMIT {PLAIN_ROWS}"),
+        "read 10 M": read(stored.read_ours, ten),
+        "read connectorx 10 M": read(stored.read_by_connectorx, ten),
+        "read slowly": read(stored.read_slowly, one),
+        "read slowly connectorx": read(stored.read_slowly_by_connectorx, one),
+        "whole 10 M": whole(stored.whole_ours, ten),
+        "plain": whole(stored.whole_plain, f"{one} LIMIT {PLAIN_ROWS}"),
     }
     found |= alternate(once, rounds=1)
+
+    def costs(runs: dict[str, tuple[str, int]]) -> Costs:
+        """By name: the name above, and the rows."""
+        return _costs(
+            {name: found[run] for name, (run, _) in runs.items()},
+            {name: rows for name, (_, rows) in runs.items()},
+        )
+
     return {
-        "read": _costs(
+        "read": costs(
             {
-                "ours": found["read ours"],
-                "SQLAlchemy": found["read SQLAlchemy"],
-                "floor": found["read floor"],
-                "ours, 10 M": found["read 10 M"],
-            },
-            {
-                "ours": MILLION,
-                "SQLAlchemy": SQL_ROWS,
-                "floor": MILLION,
-                "ours, 10 M": 10 * MILLION,
-            },
+                "ours": ("read ours", MILLION),
+                "connectorx": ("read connectorx", MILLION),
+                "SQLAlchemy": ("read SQLAlchemy", SQL_ROWS),
+                "floor": ("read floor", MILLION),
+                "ours, 10 M": ("read 10 M", 10 * MILLION),
+                "connectorx, 10 M": ("read connectorx 10 M", 10 * MILLION),
+                "ours, slow consumer": ("read slowly", MILLION),
+                "connectorx, slow consumer": ("read slowly connectorx", MILLION),
+            }
         ),
-        "whole": _costs(
+        "whole": costs(
             {
-                "ours": found["whole"],
-                "floor: hash": found["hash"],
-                "plain": found["plain"],
-                "ours, 10 M": found["whole 10 M"],
-            },
-            {
-                "ours": MILLION,
-                "floor: hash": MILLION,
-                "plain": PLAIN_ROWS,
-                "ours, 10 M": 10 * MILLION,
-            },
+                "ours": ("whole", MILLION),
+                "floor: hash": ("hash", MILLION),
+                "plain": ("plain", PLAIN_ROWS),
+                "ours, 10 M": ("whole 10 M", 10 * MILLION),
+            }
         ),
     }
 
@@ -259,8 +299,8 @@ def _targets(costs: dict[str, Costs]) -> list[Target]:
             ),
             Target(f"parse {form}: times the floor", 5, 1 / _ratio(parse, "floor"), False),
         ]
-    parse, rolling, read, whole = (
-        costs[part] for part in ("parse json", "rolling", "read", "whole")
+    parse, rolling, stage, read, whole = (
+        costs[part] for part in ("parse json", "rolling", "stage", "read", "whole")
     )
     slope = (whole["ours, 10 M"]["cpu_us"] * 10 - whole["ours"]["cpu_us"]) / 9
     return [
@@ -300,6 +340,21 @@ def _targets(costs: dict[str, Costs]) -> list[Target]:
             False,
             f"{read['ours']['peak_mib']:.0f} MiB and {read['ours, 10 M']['peak_mib']:.0f} MiB",
         ),
+        Target(
+            "read: peak with a slow consumer, times that of a fast one",
+            1.1,
+            read["ours, slow consumer"]["peak_mib"] / read["ours"]["peak_mib"],
+            False,
+            f"{read['ours']['peak_mib']:.0f} MiB and "
+            f"{read['ours, slow consumer']['peak_mib']:.0f} MiB",
+        ),
+        Target("stage: times less CPU than DuckDB", 2, _ratio(stage, "DuckDB"), True),
+        Target(
+            "stage: times less CPU than DuckDB, on disk",
+            2,
+            _ratio(stage, "DuckDB, on disk"),
+            True,
+        ),
         Target("whole: times less CPU than the plain way", 20, _ratio(whole, "plain"), True),
         Target(
             "whole: times its floors",
@@ -331,6 +386,9 @@ def _parts(costs: dict[str, Costs]) -> list[dict[str, str]]:
         cost = costs[part][name]
         return f"{cost['cpu_us']:.3g} µs"
 
+    def mib(part: str, name: str) -> str:
+        return f"{costs[part][name]['peak_mib']:.0f} MiB"
+
     parts = [
         {
             "part": f"parse, check, features; {form}",
@@ -355,8 +413,16 @@ def _parts(costs: dict[str, Costs]) -> list[dict[str, str]]:
         {
             "part": "read from MariaDB",
             "ours": told("read", "ours"),
-            "peers": f"SQLAlchemy {told('read', 'SQLAlchemy')}",
+            "peers": f"connectorx {told('read', 'connectorx')}, "
+            f"SQLAlchemy {told('read', 'SQLAlchemy')}",
             "floor": f"C client {told('read', 'floor')}",
+        },
+        {
+            "part": "staging: by device and time, from disk",
+            "ours": f"{told('stage', 'ours')}, {mib('stage', 'ours')}",
+            "peers": f"DuckDB {told('stage', 'DuckDB')}, {mib('stage', 'DuckDB')}; to a file "
+            f"{told('stage', 'DuckDB, on disk')}, {mib('stage', 'DuckDB, on disk')}",
+            "floor": f"written and read as they came {told('stage', 'floor')}",
         },
         {
             "part": "the whole, published",
@@ -377,7 +443,7 @@ def _draw(costs: dict[str, Costs], path: Path) -> None:
         labels = []
         for part, each in costs.items():
             for name, cost in each.items():
-                if "10 M" in name and part != "whole":
+                if ("10 M" in name and part != "whole") or "slow" in name:
                     continue
                 ours = name.startswith("ours")
                 color = BLUE if ours else GREY if name.startswith("floor") else INK

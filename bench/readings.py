@@ -6,6 +6,7 @@ in fifty is null, and one row in a hundred breaks the contract.
 """
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -96,6 +97,22 @@ def payloads(form: str, count: int) -> pa.StringArray:
     made = [_payload(form, generator, n % 100 == 99) for n in range(min(count, DISTINCT))]
     positions = pa.array(np.arange(count) % len(made))
     return pa.array(made).take(positions)
+
+
+def chunks(rows: int) -> Iterator[pa.Table]:
+    """So many readings as a plant sends them: in order of time, the devices in turn."""
+    names = pa.array([f"machine-{number:03}" for number in range(DEVICES)])
+    distinct = payloads("json", DISTINCT)
+    for first in range(0, rows, CHUNK_ROWS):
+        row = np.arange(first, min(first + CHUNK_ROWS, rows))
+        seconds = pa.array(row // len(names) * 1_000_000)
+        yield pa.table(
+            {
+                "device": names.take(pa.array(row % len(names))),
+                "time": seconds.cast(pa.timestamp("us")),
+                "payload": distinct.take(pa.array(row % len(distinct))),
+            }
+        )
 
 
 def _payload(form: str, generator: np.random.Generator, broken: bool) -> str:

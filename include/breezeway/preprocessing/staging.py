@@ -1,9 +1,9 @@
 """Raw readings on disk, in sorted runs that are merged as they are read.
 
 An external merge sort: each chunk of readings is sorted as it comes and written as one batch of
-an Arrow file; of what is read later only the keys are sorted again. DuckDB sorts as well, but moves
-the payloads through its tables and its sort, at three times the CPU (`make bench
-ONLY=preprocess`).
+an Arrow file; of what is read later only the keys are sorted again. Written by hand: DuckDB sorts
+as well, but moves the payloads through its tables and its sort, with more CPU and memory
+(`make bench ONLY=preprocess`); `docs/decisions/staging.md` has the figures.
 """
 
 import functools
