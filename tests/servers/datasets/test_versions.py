@@ -6,9 +6,9 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +29,9 @@ from breezeway.datasets import dvc_objects, versions
 from breezeway.datasets.dvc_objects import object_path
 from breezeway.datasets.workspace import Workspace
 from tests.fixtures import ROOT
-from tests.fixtures.processes import DIE_WITH_PARENT
+from tests.fixtures.disk import small_disk
+from tests.fixtures.processes import new_port
+from tests.fixtures.s3 import s3_server
 
 SPAWN = multiprocessing.get_context("spawn")
 PART = "features/part-00000.parquet"
@@ -90,39 +92,16 @@ def empty(tmp_path: Path) -> Settings:
 def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An S3 server with the bucket `datasets`, known to all that ask for one."""
     (tmp_path / "s3" / "datasets").mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host, port = probe.getsockname()
-    command = [
-        str(Path(sys.executable).parent / "rclone"),
-        *("serve", "s3", "--auth-key=key,secret", f"--addr={host}:{port}", str(tmp_path / "s3")),
-    ]
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with subprocess.Popen(
-        ["sh", "-c", DIE_WITH_PARENT, "s3", *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as server:
-        try:
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                try:
-                    socket.create_connection((host, port)).close()
-                    break
-                except ConnectionError:
-                    time.sleep(0.05)
-            yield
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
+    with s3_server(tmp_path / "s3", "key", "secret") as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield
 
 
 # Publishing and opening
@@ -257,7 +236,7 @@ def test_before_anything_is_published(empty: Settings) -> None:
         versions.open_dataset(empty, "v1")
 
 
-def test_looking_is_fast_and_light(published: Settings) -> None:
+def test_looking_is_light(published: Settings) -> None:
     code = (
         "import sys; from breezeway.core.settings import Settings\n"
         "from breezeway.datasets import versions\n"
@@ -314,16 +293,22 @@ def test_a_folder_that_changes_meanwhile_is_refused(
     empty: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     folder = make_folder(tmp_path / "folder")
-    keep = dvc_objects._keep
+    keep, once, changed = dvc_objects._keep, threading.Lock(), []
 
     def keep_too_late(*arguments: object) -> None:
+        with once:  # files are kept by several threads
+            if not changed:
+                change_folder()
+            changed.append(change)
+        keep(*arguments)
+
+    def change_folder() -> None:
         if change == "other bytes":
             flip_byte(folder / PART)
         elif change == "one more":
             (folder / "late.parquet").touch()
         else:
-            (folder / PART).unlink(missing_ok=True)
-        keep(*arguments)
+            (folder / PART).unlink()
 
     monkeypatch.setattr(dvc_objects, "_keep", keep_too_late)
     with pytest.raises(DataError, match="while it was being published"):
@@ -356,19 +341,17 @@ def test_a_remote_that_keeps_other_bytes_is_found(
 
 
 def test_repository_away(empty: Settings, tmp_path: Path) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"git://127.0.0.1:{closed.getsockname()[1]}/datasets.git"
-        for address in (url, str(tmp_path / "unmounted" / "datasets.git")):
-            settings = empty.model_copy(update={"dataset_repository": address})
-            calls: list[Callable[[], object]] = [
-                lambda s=settings: versions.tag_exists(s, "v1"),
-                lambda s=settings: versions.open_dataset(s, "v1"),
-                lambda s=settings: versions.publish(s, ROOT / "tests" / "fixtures", "v1"),
-            ]
-            for call in calls:
-                with pytest.raises(ServiceUnavailable, match="The dataset repository"):
-                    call()
+    url = f"git://127.0.0.1:{new_port()}/datasets.git"
+    for address in (url, str(tmp_path / "unmounted" / "datasets.git")):
+        settings = empty.model_copy(update={"dataset_repository": address})
+        calls: list[Callable[[], object]] = [
+            lambda s=settings: versions.tag_exists(s, "v1"),
+            lambda s=settings: versions.open_dataset(s, "v1"),
+            lambda s=settings: versions.publish(s, ROOT / "tests" / "fixtures", "v1"),
+        ]
+        for call in calls:
+            with pytest.raises(ServiceUnavailable, match="The dataset repository"):
+                call()
 
 
 def test_remote_away(published: Settings, tmp_path: Path) -> None:
@@ -383,38 +366,24 @@ def test_remote_away(published: Settings, tmp_path: Path) -> None:
     assert not versions.tag_exists(published, "v2")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
-    if (
-        sys.platform != "linux"
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("mounting a small disk takes root on Linux")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
+def test_disk_full(tmp_path: Path) -> None:
     source = make_folder(tmp_path / "source", part_bytes=1_000_000)
-    here = Settings(home=small_disk / "home")
-    remote = Settings(home=tmp_path / "home", dataset_remote=str(small_disk / "remote"))
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(1_500_000))
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        here = Settings(home=disk / "home")
+        remote = Settings(home=tmp_path / "home", dataset_remote=str(disk / "remote"))
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(1_500_000))
 
-    for settings in (here, remote):
-        with pytest.raises(ServiceUnavailable, match=r"[Nn]o space is left"):
-            versions.publish(settings, source, "v1")
-        assert versions.list_versions(settings) == []
+        for settings in (here, remote):
+            with pytest.raises(ServiceUnavailable, match=r"[Nn]o space is left"):
+                versions.publish(settings, source, "v1")
+            assert versions.list_versions(settings) == []
 
-    ballast.unlink()
-    shutil.rmtree(here.root)
-    versions.publish(remote, source, "v1")
-    forget(remote)
-    assert versions.open_dataset(remote, "v1").tag == "v1"
+        ballast.unlink()
+        shutil.rmtree(here.root)
+        versions.publish(remote, source, "v1")
+        forget(remote)
+        assert versions.open_dataset(remote, "v1").tag == "v1"
 
 
 # More than one at a time
@@ -515,30 +484,47 @@ def pushed(settings: Settings, listing: Path) -> bool:
     return (Path(settings.remote_address) / listing).exists()
 
 
-@pytest.mark.parametrize("point", [half_copied, tree_filled, cached, pushed])
+POINTS = {point.__name__: point for point in (half_copied, tree_filled, cached, pushed)}
+
+
+def publish_and_die(home: Path, folder: Path, point: str, listing: Path) -> None:
+    """Publish, and be killed with all children as soon as a point is passed."""
+    settings, looking = Settings(home=home), threading.Lock()
+
+    def look(event: str, arguments: tuple[object, ...]) -> None:
+        # The interpreter tells of each file that is opened, renamed and so on; of ours too.
+        if looking.acquire(blocking=False):
+            if POINTS[point](settings, listing):
+                os.killpg(0, signal.SIGKILL)
+            looking.release()
+
+    sys.addaudithook(look)
+    versions.publish(settings, folder, "v1")
+
+
+@pytest.mark.parametrize("point", POINTS)
 def test_killed_while_publishing_then_run_again(
-    empty: Settings, tmp_path: Path, point: Callable[[Settings, Path], bool]
+    empty: Settings, tmp_path: Path, point: str
 ) -> None:
-    folder = make_folder(tmp_path / "folder", part_bytes=20_000_000)
+    folder = make_folder(tmp_path / "folder")
     content = versions.folder_hash(versions.file_hashes(folder))
     listing = object_path(Path(), content)
     code = (
-        "import sys; from pathlib import Path; from breezeway.datasets import versions\n"
-        "from breezeway.core.settings import Settings\n"
-        "versions.publish(Settings(home=Path(sys.argv[1])), Path(sys.argv[2]), 'v1')"
+        "import sys; from pathlib import Path\n"
+        f"from {__name__} import publish_and_die\n"
+        "publish_and_die(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))"
     )
-    publisher = subprocess.Popen(
-        [sys.executable, "-c", code, str(empty.root), str(folder)],
+    publisher = subprocess.run(
+        [sys.executable, "-c", code, str(empty.root), str(folder), point, str(listing)],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(Path(versions.__file__).parents[2])},
         start_new_session=True,
+        check=False,
     )
-    while not point(empty, listing) and publisher.poll() is None:
-        time.sleep(0.002)
-    os.killpg(publisher.pid, signal.SIGKILL)
-    publisher.wait()
+    assert publisher.returncode == -signal.SIGKILL
     assert any(empty.work.iterdir())
     left = list(Path(empty.remote_address).glob(".incoming-*"))
-    assert left or point is not half_copied
+    assert left or point != "half_copied"
     for aside in left:
         os.utime(aside, (0, 0))  # days ago
 

@@ -2,10 +2,6 @@
 
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +15,8 @@ from fastapi.testclient import TestClient
 from breezeway.core.settings import Settings
 from breezeway.tracking import mlflow_client, rest
 from tests.fixtures.mlflow import serving
-from tests.fixtures.processes import DIE_WITH_PARENT
+from tests.fixtures.s3 import s3_server
 
-RCLONE = str(Path(sys.executable).parent / "rclone")
 ROOT = "/breezeway/reports"
 DRIFT = "<!doctype html><title>x</title><script>document.title = 'drawn'</script>"
 PIXEL = b"\x89PNG\r\n\x1a\n" + b"\0" * 100_000
@@ -314,9 +309,6 @@ class TestInS3BehindAPassword:
         """Address of an MLflow server with basic authentication and artifacts in S3."""
         folder = tmp_path_factory.mktemp("guarded")
         (folder / "s3" / "mlflow").mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
         configuration = folder / "auth.ini"
         configuration.write_text(
             "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
@@ -324,29 +316,21 @@ class TestInS3BehindAPassword:
             "admin_username = reader\nadmin_password = a long password\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         )
-        serve = [RCLONE, "serve", "s3", "--auth-key=key,secret", f"--addr={address}"]
-        with subprocess.Popen(
-            ["sh", "-c", DIE_WITH_PARENT, "s3", *serve, str(folder / "s3")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as store:
-            try:
-                with serving(
-                    folder,
-                    "s3://mlflow",
-                    "--app-name=basic-auth",
-                    AWS_ACCESS_KEY_ID="key",
-                    AWS_SECRET_ACCESS_KEY="secret",
-                    AWS_RESPONSE_CHECKSUM_VALIDATION="when_required",
-                    MLFLOW_AUTH_CONFIG_PATH=str(configuration),
-                    MLFLOW_FLASK_SERVER_SECRET_KEY=token_hex(16),
-                    MLFLOW_S3_ENDPOINT_URL=f"http://{address}",
-                ) as url:
-                    yield url
-            finally:
-                os.killpg(store.pid, signal.SIGKILL)
+        with (
+            s3_server(folder / "s3", "key", "secret") as store,
+            serving(
+                folder,
+                "s3://mlflow",
+                "--app-name=basic-auth",
+                AWS_ACCESS_KEY_ID="key",
+                AWS_SECRET_ACCESS_KEY="secret",
+                AWS_RESPONSE_CHECKSUM_VALIDATION="when_required",
+                MLFLOW_AUTH_CONFIG_PATH=str(configuration),
+                MLFLOW_FLASK_SERVER_SECRET_KEY=token_hex(16),
+                MLFLOW_S3_ENDPOINT_URL=store,
+            ) as url,
+        ):
+            yield url
 
     def test_reports_are_read_as_from_a_folder(self, server, viewer, guarded, monkeypatch):
         monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", guarded)

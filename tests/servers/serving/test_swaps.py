@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ import pytest
 
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import DeploymentStore, Pointer
+from tests.fixtures import disk
 from tests.fixtures.serving import ModelServer, add_deployment, examples_of, make_model
 
 CLIENTS = 64
@@ -41,6 +40,11 @@ class Load(threading.Thread):
         self._done = threading.Event()
         self.answers: list[Answer] = []
         self.failures: list[Exception] = []
+
+    def wait_for_more(self, count: int = 500) -> None:
+        """Return when so many more answers have come."""
+        enough = len(self.answers) + count
+        wait_for(lambda: len(self.answers) >= enough or self.failures)
 
     def run(self) -> None:
         asyncio.run(self._ask_all())
@@ -101,11 +105,11 @@ def test_ten_deployments_under_load_lose_no_request(new_model_server, tmp_path, 
     load.start()
     swaps = []
     for pointer in deployments:
-        time.sleep(0.5)
+        load.wait_for_more()
         moved = time.monotonic()
         point(server, pointer)
         swaps.append((moved, time.monotonic()))
-    time.sleep(0.5)
+    load.wait_for_more()
     answers = load.stop()
 
     assert {answer.status for answer in answers} == {200}
@@ -117,6 +121,7 @@ def test_ten_deployments_under_load_lose_no_request(new_model_server, tmp_path, 
         assert (versions[answered < moved] < version).all()
     scores = {(a.body["model_version"], a.body["data_tag"], a.body["score"]) for a in answers}
     assert len(scores) == SWAPS + 1  # each answer is one version's whole
+    assert ("1", "data-1", example["score"]) in scores
     assert server.status("pump")["swaps"] == SWAPS
 
     during = np.zeros(len(answers), bool)
@@ -179,9 +184,8 @@ def test_the_store_may_go_away_and_come_back(new_model_server, tmp_path):
     away = server.store.folder.with_name("away")
 
     server.store.folder.rename(away)
-    time.sleep(1.2)  # the server has looked twice
+    wait_for(lambda: "breezeway_deployment_store_up 0.0" in server.http.get("/metrics").text)
     assert answers_with(server, 1, first)
-    assert "breezeway_deployment_store_up 0.0" in server.http.get("/metrics").text
     server.kill()
     server.start()  # nothing is left but what it kept itself
     assert server.http.get("/readyz").status_code == 200
@@ -212,13 +216,8 @@ def test_a_deployment_harmed_on_disk_is_not_what_a_restart_serves(new_model_serv
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
     """A disk of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small disk is not allowed here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with disk.small_disk(tmp_path / "disk", "256k") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> None:
@@ -262,7 +261,8 @@ def test_a_full_disk_for_the_store_leaves_what_is_served(new_model_server, tmp_p
         add_deployment(server.store, "pump", 2, tmp_path / "m2")
     with pytest.raises(OSError, match="No space left"):
         server.store.point(pointer.verified())
-    time.sleep(1.2)  # the server has looked twice
+    (small_disk / "filling").unlink()  # for a look to be seen
+    server.look_again()
     assert server.status("pump")["failure"] is None
     assert answers_with(server, 1, example)
     server.kill()

@@ -202,9 +202,7 @@ def test_a_bad_challenger_is_rolled_back(servers, steps, mlflow_server, bad):
     steps("press", version, option)
     champion = steps.server.store.pointer("press").model_copy(update={"challenger": None})
     with requests_to(servers) as answers:
-        started = time.monotonic()
         result = watch(steps, version)
-        print(f"{bad}: after {time.monotonic() - started:.1f} s: {result['reason']}")
     assert result["decision"] == "roll back", result
     assert any(text in result["reason"] for text in reason.split("|"))
     assert not [answer for answer in answers if "error" in answer]

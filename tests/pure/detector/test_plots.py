@@ -1,0 +1,147 @@
+"""Pictures: the same data gives the same bytes, and each shows what it is for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.colors import to_rgb
+
+from breezeway.detector import plots
+from breezeway.detector.scorecard import Rows
+from breezeway.detector.thresholds import ThresholdCurve
+
+MINUTE = 60_000_000
+
+
+def shows(picture: Path, colour: str) -> bool:
+    """Whether a colour stands in a picture, by itself and not as the edge of something."""
+    pixels = image.imread(picture)[..., :3]
+    return int((np.abs(pixels - to_rgb(colour)).max(axis=2) < 0.01).sum()) > 20
+
+
+def rows_of(devices: int, readings: int) -> tuple[Rows, np.ndarray]:
+    """Labelled readings with one event each, and their scores."""
+    device = np.repeat(np.arange(devices), readings)
+    position = np.tile(np.arange(readings), devices)
+    label = (position > readings // 2) & (position < readings // 2 + 5)
+    names = np.array([f"m-{number}" for number in range(devices)])
+    rows = Rows(position == 0, device, position * MINUTE, label, np.arange(len(device)), names)
+    return rows, np.where(label, 0.9, 0.1)
+
+
+def trial(*curve: float, ended: str = "") -> dict[str, object]:
+    return {"curve": list(curve), "ended": ended}
+
+
+SEARCH = [trial(0.2, 0.4), trial(0.3, 0.6), trial(0.1, ended="behind")]
+CURVE = ThresholdCurve(
+    threshold=np.array([1.0, 0.7, 0.4]),
+    false_episodes=np.array([0, 1, 5]),
+    missed=np.array([3, 1, 0]),
+    events=3,
+    device_days=10.0,
+)
+PERIOD = {
+    "average_precision": 0.5,
+    "false_episodes_per_day": 1.0,
+    "median_delay_seconds": 300.0,
+    "events": 4,
+    "events_hit": 3,
+}
+ROWS, SCORE = rows_of(3, 200)
+
+DRAWN: dict[str, Callable[[Path], None]] = {
+    "search": lambda path: plots.draw_search(SEARCH, 1, 20, path),
+    "training": lambda path: plots.draw_training(
+        np.linspace(0.2, 0.8, 12).reshape(2, 2, 3), 60, 20, path
+    ),
+    "precision and recall": lambda path: plots.draw_precision_recall(
+        ROWS.label, SCORE, 0.5, 1.0, path
+    ),
+    "threshold": lambda path: plots.draw_threshold(CURVE, 0.7, path),
+    "score over time": lambda path: plots.draw_score_over_time(
+        ROWS, SCORE, np.full(len(SCORE), 0.5), path
+    ),
+    "confusion": lambda path: plots.draw_confusion(ROWS.label, SCORE > 0.5, path),
+    "importance": lambda path: plots.draw_importance({"strain": 3.0, "torque": 1.0}, path),
+    "table": lambda path: plots.draw_table("Scores", ["", "F1"], [["model", "0.9"]], path),
+    "backtest": lambda path: plots.draw_backtest(
+        [{"date": f"2026-01-0{day}", **PERIOD} for day in (1, 2, 3, 4)], path
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_same_data_gives_the_same_bytes(tmp_path: Path, name: str) -> None:
+    for file in ("one.png", "two.png"):
+        DRAWN[name](tmp_path / file)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    height, width, _ = image.imread(tmp_path / "one.png").shape
+    assert (height > 150, width > 150) == (True, True)
+
+
+def test_the_best_trial_stands_out_and_one_stopped_early_steps_back(tmp_path: Path) -> None:
+    plots.draw_search(SEARCH, 1, 20, tmp_path / "search.png")
+    assert shows(tmp_path / "search.png", plots.ORANGE)
+    assert shows(tmp_path / "search.png", plots.PALE)
+    plots.draw_search(SEARCH[:2], 1, 20, tmp_path / "whole.png")
+    assert not shows(tmp_path / "whole.png", plots.PALE)
+
+
+def test_a_search_of_one_trial_can_be_drawn(tmp_path: Path) -> None:
+    plots.draw_search([trial(0.5)], 0, 20, tmp_path / "one.png")
+    assert shows(tmp_path / "one.png", plots.ORANGE)
+
+
+def test_a_threshold_above_every_score_is_no_point(tmp_path: Path) -> None:
+    plots.draw_precision_recall(ROWS.label, SCORE, 0.5, 1.0, tmp_path / "with.png")
+    plots.draw_precision_recall(ROWS.label, SCORE, 2.0, 1.0, tmp_path / "without.png")
+    assert shows(tmp_path / "with.png", plots.ORANGE)
+    assert not shows(tmp_path / "without.png", plots.ORANGE)
+
+
+def test_without_an_event_a_threshold_can_still_be_drawn(tmp_path: Path) -> None:
+    none = CURVE._replace(missed=np.zeros(3, int), events=0)
+    plots.draw_threshold(none, 0.7, tmp_path / "threshold.png")
+    assert shows(tmp_path / "threshold.png", plots.BLUE)
+
+
+def test_of_many_devices_few_are_drawn(tmp_path: Path) -> None:
+    def height(devices: int) -> int:
+        rows, score = rows_of(devices, 50)
+        plots.draw_score_over_time(rows, score, np.full(len(score), 0.5), tmp_path / "score.png")
+        return image.imread(tmp_path / "score.png").shape[0]
+
+    assert height(1) < height(plots.SHOWN_DEVICES) == height(20)
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_alarms() -> None:
+    points = 20 * plots.SHOWN_POINTS
+    alarms = np.zeros(points, bool)
+    alarms[[7, 12_345]] = True
+    shown = plots._thin(points, keep=alarms)
+    assert len(shown) <= plots.SHOWN_POINTS + 2
+    assert {0, 7, 12_345, points - 1} <= set(shown.tolist())
+    assert plots._thin(10).tolist() == list(range(10))
+
+
+def test_of_many_features_the_first_are_drawn_and_the_title_says_so(tmp_path: Path) -> None:
+    gain = {f"feature {number}": float(number) for number in range(50)}
+    plots.draw_importance(gain, tmp_path / "many.png")
+    plots.draw_importance(dict(list(gain.items())[-20:]), tmp_path / "few.png")
+    many, few = (image.imread(tmp_path / f"{name}.png").shape for name in ("many", "few"))
+    assert many[0] == few[0]
+
+
+def test_a_model_without_a_tree_has_no_feature_to_draw(tmp_path: Path) -> None:
+    plots.draw_importance({}, tmp_path / "none.png")
+    assert (tmp_path / "none.png").is_file()
+
+
+def test_a_period_without_a_figure_leaves_a_gap(tmp_path: Path) -> None:
+    gap = PERIOD | {"average_precision": None, "median_delay_seconds": None}
+    figures = [{"date": "2026-01-01", **PERIOD}, {"date": "2026-01-02", **gap}]
+    plots.draw_backtest(figures, tmp_path / "backtest.png")
+    assert shows(tmp_path / "backtest.png", plots.RED)
