@@ -253,16 +253,22 @@ class ActiveModels:
         self, state: State, store: DeploymentStore, pointer: Pointer, copy: DeploymentStore
     ) -> None:
         live = state.serving and state.serving.champion.live
-        if live and live.deployment.sha256 == pointer.sha256:
+        failure = state.failures.last
+        served = bool(live) and live.deployment.sha256 == pointer.sha256
+        if failure and failure.concerns(pointer):
+            if not state.failures.is_due(pointer):
+                return
+            if served:
+                store.open(pointer)  # served from the local copy: is the store's whole again?
+                state.failures.last = None
+        if served:
             state.source = "store"
-            if state.failures.last and not state.failures.last.deployment:
+            if failure and not failure.deployment:
                 state.failures.last = None  # the pointer can be read again
-        elif state.failures.is_due(pointer):
+        else:
             began = time.monotonic()
             self.hold(load(store.open(pointer), pointer), "store", began)
             state.keep_at = began
-        else:
-            return
         if state.kept != pointer.sha256 and time.monotonic() >= state.keep_at:
             _keep(state, copy, store, pointer)
 
