@@ -25,7 +25,7 @@ import httpx
 from bench import frame
 from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings, quiet_environment
-from breezeway.laptop import demo
+from breezeway.laptop import dag_run
 from breezeway.laptop.platform import Platform
 from breezeway.laptop.processes import marked
 from breezeway.readings import simulate
@@ -61,13 +61,13 @@ class Training:
             `tasks`: name → seconds from the trigger to its start and to its end.
         """
         spent, began = self._cpu_seconds(), time.time()
-        run_id, _ = demo.trigger(self._client, self._contract, TRIALS, query=QUERY)
-        place = f"/api/v2/dags/{demo.DAG}/dagRuns/{run_id}"
+        run_id, _ = dag_run.trigger(self._client, self._contract, TRIALS, query=QUERY)
+        place = f"/api/v2/dags/{dag_run.DAG}/dagRuns/{run_id}"
         state = "queued"
         while state in ("queued", "running"):
             time.sleep(1)
             state = self._client.get(place).raise_for_status().json()["state"]
-        tasks = demo.task_instances(self._client, run_id)
+        tasks = dag_run.task_instances(self._client, run_id)
         if {task["state"] for task in tasks.values()} != {"success"}:
             raise RuntimeError(f"The run {run_id} did not deploy: {tasks}")
         times = {

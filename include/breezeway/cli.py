@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from typing import Any, NoReturn
 
 from breezeway.core.arguments import ArgumentParser
-from breezeway.core.errors import BreezewayError
+from breezeway.core.errors import BreezewayError, UsageError
 from breezeway.core.settings import Settings, silence_telemetry
 
 COMMANDS = {
@@ -50,6 +50,14 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     except BreezewayError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extras = ",".join(metadata("breezeway").get_all("Provides-Extra") or [])
+        print(
+            f"The module {error.name} is not installed here. Each part of Breezeway has an extra "
+            f"with what it needs: pip install 'breezeway[EXTRA]', of {extras}.",
+            file=sys.stderr,
+        )
+        sys.exit(UsageError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     if result is not None:

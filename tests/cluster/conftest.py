@@ -113,9 +113,8 @@ class ClusterPlatform(Platform):
 
     def __init__(self, home: Path, namespace: str, variables: dict[str, str]):
         sensors = Settings.shipped_sensors / "plant.toml"
-        super().__init__(Settings(home=home, sensors=sensors), host="0.0.0.0", say=print)
         extra = {"kube_config_path": os.environ["KUBECONFIG"], "namespace": namespace}
-        self._variables = {
+        pods = {
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
                 {"conn_type": "kubernetes", "extra": extra}
             ),
@@ -123,9 +122,7 @@ class ClusterPlatform(Platform):
             **SHARED_REPOSITORIES,
             **variables,
         }
-
-    def _environment(self) -> dict[str, str]:
-        return super()._environment() | self._variables
+        super().__init__(Settings(home=home, sensors=sensors), host="0.0.0.0", variables=pods)
 
 
 class Runs:

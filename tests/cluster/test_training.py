@@ -17,7 +17,7 @@ from kubernetes.client import CoreV1Api
 from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.laptop import demo
+from breezeway.laptop import dag_run, demo
 from breezeway.laptop.processes import marked
 from breezeway.readings import simulate
 from tests.cluster.conftest import (
@@ -173,15 +173,17 @@ def finish(client: httpx.Client, run_id: str, seconds: float = 800) -> dict[str,
     wait_until(
         lambda: client.get(url).json()["state"] not in ("queued", "running"), seconds, every=1
     )
-    return {name: task["state"] for name, task in demo.task_instances(client, run_id).items()}
+    return {name: task["state"] for name, task in dag_run.task_instances(client, run_id).items()}
 
 
 @pytest.fixture(scope="module")
 def whole_run(airflow: httpx.Client, settings: Settings, readings: int) -> dict[str, Any]:
     """States and results of the tasks of a run of all steps."""
-    run_id, conf = demo.trigger(airflow, load_contract(settings.sensors), count=2)
+    run_id, conf = dag_run.trigger(airflow, load_contract(settings.sensors), count=2)
     states = finish(airflow, run_id)
-    results = {task: demo.xcom(airflow, run_id, task) for task in (*demo.RESULTS, "publish_data")}
+    results = {
+        task: dag_run.xcom(airflow, run_id, task) for task in (*demo.RESULTS, "publish_data")
+    }
     log = Runs(airflow, "training").log
     failed = [task for task, state in states.items() if state == "failed"]
     assert not failed, {task: log(run_id, task) for task in failed}
@@ -234,7 +236,9 @@ def test_each_replica_serves_it_and_asks_for_the_token(
 def partial_run(airflow: httpx.Client, settings: Settings, whole_run) -> str:
     """A run of `train` and `test` alone."""
     contract, tag = load_contract(settings.sensors), whole_run["conf"]["tag"]
-    run_id, _ = demo.trigger(airflow, contract, steps=["train", "test"], tag=tag, run_name="again")
+    run_id, _ = dag_run.trigger(
+        airflow, contract, steps=["train", "test"], tag=tag, run_name="again"
+    )
     return run_id
 
 
@@ -281,7 +285,7 @@ def test_a_bad_query_fails_with_its_sentence(
 ) -> None:
     contract = load_contract(settings.sensors)
     query = "SELECT device, time, payload FROM nowhere"
-    run_id, _ = demo.trigger(airflow, contract, steps=["preprocess"], query=query)
+    run_id, _ = dag_run.trigger(airflow, contract, steps=["preprocess"], query=query)
     assert finish(airflow, run_id)["preprocess"] == "failed"
     log = Runs(airflow, "training").log(run_id, "preprocess")
     assert any(level == "error" and "nowhere" in text for level, text in log), log

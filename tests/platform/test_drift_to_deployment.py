@@ -12,7 +12,7 @@ import pytest
 
 from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
-from breezeway.laptop import demo
+from breezeway.laptop import dag_run, demo
 from breezeway.laptop.platform import Platform
 from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
@@ -140,7 +140,7 @@ def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform)
         airflow = Airflow(client)
         fill(settings, QUIET_DAYS, until=DRIFTED[0])
         steps = ["preprocess", "train", "test", "promote", "deploy"]
-        first, _ = demo.trigger(client, contract, steps=steps)
+        first, _ = dag_run.trigger(client, contract, steps=steps)
         airflow.approve(first)
         assert airflow.finish("training", first)["deploy"] == "success"
         assert champions.champion(settings, "plant") == "1"

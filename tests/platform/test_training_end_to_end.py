@@ -10,7 +10,7 @@ import pytest
 from breezeway.contract.contract import load_contract
 from breezeway.datasets import versions
 from breezeway.deployment.store import DeploymentStore
-from breezeway.laptop import demo
+from breezeway.laptop import dag_run, demo
 from breezeway.laptop.platform import Platform
 from breezeway.readings import simulate
 
@@ -40,16 +40,16 @@ def finish(client: httpx.Client, run_id: str, seconds: float = 400) -> dict[str,
     ):
         assert time.monotonic() < deadline
         time.sleep(1)
-    return {name: task["state"] for name, task in demo.task_instances(client, run_id).items()}
+    return {name: task["state"] for name, task in dag_run.task_instances(client, run_id).items()}
 
 
 @pytest.fixture(scope="module")
 def whole_run(platform: Platform, client: httpx.Client, readings: int) -> dict[str, Any]:
     """States and results of the tasks of a run of all steps."""
     contract = load_contract(platform.settings.sensors)
-    run_id, conf = demo.trigger(client, contract, count=2)
+    run_id, conf = dag_run.trigger(client, contract, count=2)
     states = finish(client, run_id)
-    results = {task: demo.xcom(client, run_id, task) for task in (*demo.RESULTS, "publish_data")}
+    results = {task: dag_run.xcom(client, run_id, task) for task in (*demo.RESULTS, "publish_data")}
     return {"states": states, "results": results, "conf": conf, "run_id": run_id}
 
 
@@ -88,23 +88,23 @@ def test_a_partial_run_skips_what_was_not_chosen(
 ) -> None:
     contract = load_contract(platform.settings.sensors)
     steps, tag = ["train", "test"], whole_run["conf"]["tag"]
-    run_id, _ = demo.trigger(client, contract, steps=steps, tag=tag, run_name="again")
+    run_id, _ = dag_run.trigger(client, contract, steps=steps, tag=tag, run_name="again")
     states = finish(client, run_id)
     ran = {"check_inputs", "choose_steps", "summary", *steps}
     assert {task for task, state in states.items() if state == "success"} == ran
     assert {state for task, state in states.items() if task not in ran} == {"skipped"}
-    assert demo.xcom(client, run_id, "train")["params_tag"] == f"{tag}-params-1"
+    assert dag_run.xcom(client, run_id, "train")["params_tag"] == f"{tag}-params-1"
 
 
 def test_what_cannot_be_had_fails_in_the_first_task(
     platform: Platform, client: httpx.Client, readings: int
 ) -> None:
     contract = load_contract(platform.settings.sensors)
-    run_id, _ = demo.trigger(client, contract, steps=["train"], tag="nowhere")
+    run_id, _ = dag_run.trigger(client, contract, steps=["train"], tag="nowhere")
     states = finish(client, run_id)
     assert states.pop("check_inputs") == "failed"
     assert set(states.values()) == {"upstream_failed"}
-    failure = str(demo._failure(client, platform, run_id))
+    failure = str(dag_run.failure(client, platform, run_id))
     assert failure.startswith("The task check_inputs failed: ")
     assert "Correct the field 'tag': " in failure
     assert "'nowhere'" in failure

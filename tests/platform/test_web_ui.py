@@ -15,7 +15,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.laptop.platform import USER, Platform
+from breezeway.laptop.platform import Platform
+from breezeway.laptop.programs import USER
 from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
 from breezeway.steps import preprocess, train

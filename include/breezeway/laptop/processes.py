@@ -121,6 +121,7 @@ def owner(number: int) -> str:
         for connection in psutil.net_connections("tcp"):
             if (
                 connection.status == psutil.CONN_LISTEN
+                and connection.laddr
                 and connection.laddr.port == number
                 and connection.pid
             ):

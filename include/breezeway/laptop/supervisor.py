@@ -174,7 +174,7 @@ class Supervisor:
         self._ask("startProcess", f"{self.programs[name].group}:{name}", False)
 
     def pid(self, name: str) -> int:
-        return self._ask("getProcessInfo", f"{self.programs[name].group}:{name}")["pid"]
+        return int(self._ask("getProcessInfo", f"{self.programs[name].group}:{name}")["pid"])
 
     def events(self) -> list[str]:
         """Sentences on what died since the last call.

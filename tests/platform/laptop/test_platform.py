@@ -1,5 +1,6 @@
 """The launcher: ports, keys, supervision, the sweep, and the platform as it runs."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,13 +21,11 @@ from filelock import FileLock
 
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway.laptop import platform as platform_module
 from breezeway.laptop import postgres
 from breezeway.laptop.platform import Platform
 from breezeway.laptop.processes import Port, mark, marked, owner, sweep
+from breezeway.laptop.programs import LOOPBACK, Keys
 from breezeway.laptop.supervisor import Program, Supervisor
-
-LOOPBACK = "127.0.0.1"
 
 
 def eventually(true: Callable[[], bool], seconds: float = 30) -> None:
@@ -156,9 +155,9 @@ def test_what_dies_is_started_again_and_reported(tmp_path: Path) -> None:
 
 def test_keys_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
-    keys = platform_module._keys(file)
-    assert platform_module._keys(file) == keys
-    assert len(set(keys.values())) == 5
+    keys = Keys.of(file)
+    assert Keys.of(file) == keys
+    assert len(set(dataclasses.astuple(keys))) == 5
     assert mode(file) == 0o600
 
 

@@ -91,6 +91,15 @@ def test_a_step_says_what_it_takes(commands: Path) -> None:
     assert "--run-name" in run(commands / "python", "-m", "breezeway.steps.train", "--help")
 
 
+def test_what_an_extra_would_bring_is_said(commands: Path) -> None:
+    ended = subprocess.run(
+        [commands / "breezeway", "demo"], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 64
+    assert "The module httpx is not installed here." in ended.stderr
+    assert "pip install 'breezeway[EXTRA]', of airflow," in ended.stderr
+
+
 def test_a_shipped_contract_is_found_without_a_checkout(commands: Path, tmp_path: Path) -> None:
     code = (
         "from breezeway.contract.contract import load_contract\n"

@@ -1,0 +1,166 @@
+"""What runs on one machine: each program of the platform, and the environment of all of them."""
+
+import json
+import os
+import secrets
+import sys
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+from breezeway.core.settings import Settings, quiet_environment
+from breezeway.laptop import postgres
+from breezeway.laptop.processes import mark
+from breezeway.laptop.supervisor import Program, private_write
+
+LOOPBACK = "127.0.0.1"
+USER = "admin"
+"""Who logs in to Airflow."""
+MODEL_SERVER = "breezeway.serving.service:ModelServer"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the parts listen.
+
+    Args:
+        host: what Airflow, MLflow and the model server are bound to.
+        ports: part (`airflow`, `mlflow`, `serving`, `postgres`) → its port.
+    """
+
+    host: str
+    ports: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        """The host by which this machine reaches them."""
+        return LOOPBACK if self.host in ("0.0.0.0", "localhost") else self.host
+
+    def url(self, part: str) -> str:
+        return f"http://{self.name}:{self.ports[part]}"
+
+
+@dataclass(frozen=True, repr=False)
+class Keys:
+    """The secrets of one home. `password` is the person's, the others are nobody's."""
+
+    database: str
+    session: str
+    tokens: str
+    fernet: str
+    password: str
+
+    @classmethod
+    def of(cls, file: Path) -> "Keys":
+        """Read them; at the first start make them, in a file that only its owner may read."""
+        if not file.is_file():
+            keys = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
+            keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+            keys["password"] = secrets.token_urlsafe(12)
+            private_write(file, json.dumps(keys))
+        return cls(**json.loads(file.read_text()))
+
+
+def own_variables(addresses: Addresses, keys: Keys) -> dict[str, dict[str, str]]:
+    """Part → the variables that it alone gets, for they hold its secrets."""
+    database = f"{postgres.USER}:{keys.database}@{LOOPBACK}:{addresses.ports['postgres']}"
+    return {
+        "postgres": {postgres.PASSWORD_VARIABLE: keys.database},
+        "airflow": {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}/airflow",
+            "AIRFLOW__CORE__FERNET_KEY": keys.fernet,
+            "AIRFLOW__API__SECRET_KEY": keys.session,
+            "AIRFLOW__API_AUTH__JWT_SECRET": keys.tokens,
+        },
+        "mlflow": {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
+    }
+
+
+def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Program]:
+    """The programs that a supervisor runs.
+
+    Args:
+        own: as `own_variables` gives them.
+    """
+    port = {part: str(number) for part, number in addresses.ports.items()}
+    bound = ["--host", addresses.host, "--port"]
+    # Reached by another name than loopback's, MLflow cannot know which names are right.
+    mlflow_names = "*" if addresses.host != LOOPBACK else f"{LOOPBACK}:*,localhost:*"
+    python = ["python", "-m"]
+    airflow = own["airflow"]
+    return [
+        Program(
+            "postgres",
+            [*python, "breezeway.laptop.postgres", "postgres", port["postgres"]],
+            own["postgres"],
+            stop_signal="INT",  # with SIGTERM it would wait for its clients
+            serves_others=True,
+        ),
+        Program(
+            "mlflow",
+            [
+                *(*python, "mlflow", "server", *bound, port["mlflow"], "--workers", "1"),
+                *("--artifacts-destination", "mlflow-artifacts"),
+                *("--allowed-hosts", mlflow_names),
+            ],
+            own["mlflow"] | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        ),
+        Program(
+            "serving",
+            [*python, "bentoml", "serve", MODEL_SERVER, *bound, port["serving"]],
+        ),
+        Program("api-server", [*python, "airflow", "api-server"], airflow),
+        Program("scheduler", [*python, "airflow", "scheduler", "--skip-serve-logs"], airflow),
+        # It keeps nothing that could be lost, and it hears no other signal.
+        Program("dag-processor", [*python, "airflow", "dag-processor"], airflow, "KILL"),
+        Program("triggerer", [*python, "airflow", "triggerer", "--skip-serve-logs"], airflow),
+    ]
+
+
+def environment(settings: Settings, addresses: Addresses, passwords: Path) -> dict[str, str]:
+    """The environment of all programs; it holds no secret of theirs.
+
+    Args:
+        passwords: Airflow's file of its users' passwords.
+    """
+    home = settings.root
+    path = [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
+    local = ",".join(
+        filter(None, [os.environ.get("NO_PROXY"), addresses.name, LOOPBACK, "localhost"])
+    )
+    # Neither the settings of another Airflow, nor a wish that makes each start slower.
+    foreign = ("AIRFLOW__", "PYTHONDONTWRITEBYTECODE")
+    return {
+        **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
+        **quiet_environment(),
+        **mark(home),
+        "PATH": os.pathsep.join(path),
+        "NO_PROXY": local,
+        "no_proxy": local,
+        "PYTHONUNBUFFERED": "1",
+        # macOS stops a process that forked after it touched a system library.
+        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+        "BREEZEWAY_HOME": str(home),
+        "BREEZEWAY_SENSORS": str(settings.sensors.resolve()),
+        "BREEZEWAY_RAW_URL": settings.raw_address,
+        "BREEZEWAY_MLFLOW_URL": addresses.url("mlflow"),
+        "BREEZEWAY_SERVING_URL": addresses.url("serving"),
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(settings.dags.expanduser().resolve()),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{addresses.url('airflow')}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        "AIRFLOW__API__HOST": addresses.host,
+        "AIRFLOW__API__PORT": str(addresses.ports["airflow"]),
+        "AIRFLOW__API__BASE_URL": addresses.url("airflow"),
+        "AIRFLOW__API__WORKERS": "1",
+        # A run of `training` waits for its loop ten times; each turn takes 30 ms of a core.
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # A file that has changed is parsed at once all the same.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "airflow"),
+    }
