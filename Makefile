@@ -26,7 +26,7 @@ RUN ?=
 HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
-extras := airflow preprocess tune train test deploy serving laptop dev
+extras := laptop dev
 breezeway := .venv/bin/breezeway
 # Two processes; a file's tests stay together, with their fixtures, longest first.
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.fixtures.chart import CHART, HELM, ROOT, helm
 STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary", "drift", "backtest", "labels")
 LENDERS = {"canary": "deploy", "drift": "test", "backtest": "test", "labels": "preprocess"}
 """Steps that run in the image of another."""
+VERSION = version("breezeway")
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 
 AIRFLOW = """\
@@ -148,7 +150,7 @@ def test_a_step_has_what_is_common_and_its_own(chart: Path):
     for step, pod in pods.items():
         (container,) = pod["spec"]["containers"]
         assert container["name"] == "base"
-        assert container["image"] == f"breezeway/{LENDERS.get(step, step)}:0.1.0"
+        assert container["image"] == f"breezeway/{LENDERS.get(step, step)}:{VERSION}"
         command = ["python", "-m", f"breezeway.steps.{step}"] if step in LENDERS else []
         assert container.get("command", []) == command
         assert pod["spec"]["serviceAccountName"] == "breezeway-step"
@@ -300,7 +302,7 @@ def test_mirror_list(chart: Path):
 
     images = listed()
     components = {"airflow", "mlflow", "notebook", "serving", *STEPS} - LENDERS.keys()
-    assert {f"breezeway/{component}:0.1.0" for component in components} < set(images)
+    assert {f"breezeway/{component}:{VERSION}" for component in components} < set(images)
     there = dict(line.split() for line in listed("REGISTRY=harbor.example/ml"))
     assert list(there) == images
     used = {
