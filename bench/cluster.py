@@ -29,17 +29,20 @@ ROUNDS = 3
 
 def dataset(source: str) -> Callable[[], str]:
     """Readings to features, on the cluster of `RAY_ADDRESS` or without one; the files' hash."""
+    from breezeway.core.settings import Settings
     from breezeway.preprocessing import dataset as preprocessing
+    from breezeway.preprocessing.spec import DatasetSpec
 
     preprocessing.PART_ROWS = ROWS // PARTS
-    contract = readings.contract("json")
+    spec = DatasetSpec(readings.contract("json"), "bench")
+    settings = Settings(ray_min_rows=10**9)
     tables = [feather.read_table(source)]
 
     def make() -> str:
         with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
             made = Path(folder) / "dataset"
             made.mkdir()
-            preprocessing.make_features(tables, contract, None, "bench", made, 2, 10**9)
+            preprocessing.make_features(tables, spec, made, settings)
             digest = hashlib.sha256()
             for file in sorted(file for file in made.rglob("*") if file.is_file()):
                 digest.update(file.relative_to(made).as_posix().encode() + file.read_bytes())
@@ -68,15 +71,16 @@ def first_part(folder: str, part_rows: int) -> Callable[[], int]:
     """The first part of what is staged, by one thread; its rows."""
     from breezeway.preprocessing import dataset as preprocessing
     from breezeway.preprocessing.part import make_part
+    from breezeway.preprocessing.spec import DatasetSpec
 
     preprocessing.PART_ROWS = part_rows
-    contract = readings.contract("json")
+    spec = DatasetSpec(readings.contract("json"), "bench")
     staged = Path(folder)
     part = preprocessing.plan_parts(staged)[0]
 
     def make() -> int:
         with tempfile.TemporaryDirectory(prefix="cluster-") as into:
-            return make_part(staged, contract, None, part, Path(into), 1, None).rows_in
+            return make_part(staged, spec, part, Path(into), 1).rows_in
 
     return make
 

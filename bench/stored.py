@@ -212,19 +212,21 @@ def whole_ours(url: str, query: str, folder: str) -> Callable[[], list[int]]:
     from breezeway.core.settings import Settings
     from breezeway.datasets.versions import publish
     from breezeway.preprocessing.dataset import make_dataset
+    from breezeway.preprocessing.manifest import Manifest
+    from breezeway.preprocessing.spec import DatasetSpec
     from breezeway.readings.store import RawStore
 
-    settings = Settings(home=Path(folder) / "home", raw_url=url)
+    settings = Settings(home=Path(folder) / "home", raw_url=url, threads=1, ray_min_rows=10**12)
     contract = readings.contract("json")
     nothing = pa.table(
         {"device": pa.array([], pa.string())}
         | {name: pa.array([], pa.timestamp("us", tz="UTC")) for name in ("start", "end")}
     )
 
-    def dataset(query: str, aside: Path) -> dict[str, Any]:
+    def dataset(query: str, aside: Path) -> Manifest:
         aside.mkdir(parents=True)
         chunks = RawStore(url).stream(query)
-        return make_dataset(chunks, contract, nothing, query, aside, 1, 10**12)
+        return make_dataset(chunks, DatasetSpec(contract, query, nothing), aside, settings)
 
     dataset(FEW, Path(folder) / "first")
 
@@ -232,7 +234,7 @@ def whole_ours(url: str, query: str, folder: str) -> Callable[[], list[int]]:
         aside = Path(folder) / "aside"
         manifest = dataset(query, aside)
         publish(settings, aside, "v1")
-        return [manifest["rows"], manifest["quarantined"]]
+        return [manifest.rows, manifest.quarantined]
 
     return work
 

@@ -13,18 +13,20 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, TryAgain, UsageError
+from breezeway.core.files import write_json
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.datasets.dvc_objects import file_hashes, folder_hash
+from breezeway.preprocessing.manifest import Manifest, RangeManifest, RawSummary
 
 LOOK_BACK_DAYS = 28
 """How far back a late reading, or a label, makes a day stale by itself."""
@@ -37,6 +39,11 @@ _DONE = re.compile(r"(\d+) rows in ([\d.]+) s")
 
 def day_range(first: date, last: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def day_name(contract: Contract, day: date) -> str:
+    """What a day's partition is called: its work folder, and its tags without their numbers."""
+    return f"{contract.name}-day-{day:%Y%m%d}"
 
 
 def published_days(settings: Settings, name: str) -> dict[date, str]:
@@ -84,19 +91,10 @@ def publish_day(
         TryAgain: the day is just being made anew, or another was publishing for too long.
         ServiceUnavailable: the repository or the remote does not answer, or is full.
     """
-    name = load_contract(settings.sensors).name
-    lock = FileLock(folder.parent / ".preprocess.lock", timeout=settings.lock_wait_seconds)
-    try:
-        with lock:
-            rows = _manifest(folder)["raw"]["rows"]
-            return _publish_revision(
-                settings,
-                folder,
-                f"{name}-day-{day:%Y%m%d}",
-                f"{message}: {rows} rows in {seconds:g} s",
-            )
-    except Timeout:
-        raise TryAgain(f"Another run is making the day {day}.") from None
+    stem = day_name(load_contract(settings.sensors), day)
+    with exclusive(settings, f"preprocess-{stem}"):
+        rows = _manifest(folder).raw.rows
+        return _publish_revision(settings, folder, stem, f"{message}: {rows} rows in {seconds:g} s")
 
 
 def _publish_revision(
@@ -144,7 +142,7 @@ def open_days(
         )
     opened = versions.open_datasets(settings, [published[day] for day in wanted])
     for version in opened:
-        if version.manifest["features"] != contract.feature_names:
+        if _manifest_of(version).features != contract.feature_names:
             raise DataError(
                 f"{version.tag} has other features than the sensor contract names now: make "
                 "the day again."
@@ -179,8 +177,8 @@ def lay_out(contract: Contract, days: Mapping[date, versions.DatasetVersion], fo
                 name = part.name.replace("part-", f"part-{day:%Y%m%d}-")
                 _link(part, folder / kind / name)
     (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
-    _write_json(folder / "examples.json", _examples(days.values()))
-    _write_json(folder / "manifest.json", _whole_manifest(contract, days))
+    write_json(folder / "examples.json", _examples(days.values()))
+    _whole_manifest(contract, days).write(folder)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -208,42 +206,40 @@ def _examples(days: Iterable[versions.DatasetVersion]) -> list[dict[str, Any]]:
 
 def _whole_manifest(
     contract: Contract, days: Mapping[date, versions.DatasetVersion]
-) -> dict[str, Any]:
+) -> RangeManifest:
     from breezeway.preprocessing.days import range_query
 
-    manifests = [version.manifest for version in days.values()]
-    reasons: dict[str, int] = {}
+    manifests = [_manifest_of(version) for version in days.values()]
+    reasons: Counter[str] = Counter()
     for manifest in manifests:
-        for reason, count in manifest["reasons"].items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    raw = [manifest["raw"] for manifest in manifests]
-    return {
-        "contract": contract.name,
-        "query": range_query(contract, min(days), max(days)),
-        "raw": {
-            "rows": sum(each["rows"] for each in raw),
-            "first_time": min(each["first_time"] for each in raw),
-            "last_time": max(each["last_time"] for each in raw),
-            "sha256": hashlib.sha256("".join(each["sha256"] for each in raw).encode()).hexdigest(),
-        },
-        "rows": sum(manifest["rows"] for manifest in manifests),
-        "quarantined": sum(manifest["quarantined"] for manifest in manifests),
-        "reasons": dict(sorted(reasons.items())),
-        "features": contract.feature_names,
-        "days": {day.isoformat(): version.hash for day, version in days.items()},
-    }
+        reasons.update(manifest.reasons)
+    raw = [manifest.raw for manifest in manifests]
+    return RangeManifest(
+        contract=contract.name,
+        query=range_query(contract, min(days), max(days)),
+        raw=RawSummary(
+            rows=sum(each.rows for each in raw),
+            first_time=min(each.first_time for each in raw if each.first_time),
+            last_time=max(each.last_time for each in raw if each.last_time),
+            sha256=hashlib.sha256("".join(each.sha256 for each in raw).encode()).hexdigest(),
+        ),
+        rows=sum(manifest.rows for manifest in manifests),
+        quarantined=sum(manifest.quarantined for manifest in manifests),
+        reasons=dict(sorted(reasons.items())),
+        features=contract.feature_names,
+        days={day.isoformat(): version.hash for day, version in days.items()},
+    )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest_of(version: versions.DatasetVersion) -> Manifest:
+    return Manifest.of(version.manifest, f"Dataset {version.tag!r}")
+
+
+def _manifest(folder: Path) -> Manifest:
     file = folder / "manifest.json"
     if not file.is_file():
         raise UsageError(f"There is no partition of a day in {folder}.")
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    return Manifest.of(json.loads(file.read_text(encoding="utf-8")), str(folder))
 
 
 def _counts(settings: Settings, first: date, last: date) -> dict[date, int]:

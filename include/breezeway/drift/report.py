@@ -5,7 +5,6 @@ day: they show how a distribution has changed, they decide nothing.
 """
 
 import html
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from breezeway.core.errors import DataError
+from breezeway.core.files import write_json
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
 
@@ -99,8 +99,7 @@ def report_classification(
 
 def _write(snapshot: Any, path: Path) -> None:
     snapshot.save_html(str(path.with_suffix(".html")))
-    document = json.loads(snapshot.json())
-    path.with_suffix(".json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    snapshot.save_json(str(path.with_suffix(".json")))
 
 
 def write_night(
@@ -122,8 +121,7 @@ def write_night(
         columns: float64 columns of both.
         folder: where the files go; `drift.json` is Evidently's.
     """
-    text = json.dumps(report, allow_nan=False, ensure_ascii=False, indent=1)
-    (folder / "findings.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "findings.json", report)
     note, page = "There are no readings to draw.", "<html><body></body></html>"
     if sides:
         note = (

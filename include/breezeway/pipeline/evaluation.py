@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from breezeway.core.errors import DataError
+from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision, hours, report
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.manifest import Manifest
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.store import RawStore
 from breezeway.tracking import champions, mlflow_client
 from breezeway.tracking.load import load
@@ -82,8 +85,7 @@ def _judge(
     settings: Settings,
     work: Path,
 ) -> dict[str, Any]:
-    readings = _features(query, model, settings, work)
-    manifest = json.loads((work / "dataset" / "manifest.json").read_text(encoding="utf-8"))
+    readings, manifest = _features(query, model, settings, work / "dataset")
     unseen = readings.filter(pa.array(_unseen(readings, model)))
     if not len(unseen):
         raise DataError(
@@ -102,16 +104,16 @@ def _judge(
     reference = _reference(model, settings)
     drifted = _find_drift(reference, unseen, model, reports, settings.threads)
     evidence["drifted"] = len(drifted)
-    _write(reports / "evidence.json", evidence)
-    _write(reports / "scorecard.json", figures)
-    _write(reports / "manifest.json", manifest)
+    write_json(reports / "evidence.json", evidence)
+    write_json(reports / "scorecard.json", figures)
+    manifest.write(reports)
     run_id = _record(model, evidence, figures, reports, settings)
     return {
         "model_name": model.name,
         "model_version": model.version,
         "rows": len(readings),
         "judged": len(unseen),
-        "quarantined": manifest["quarantined"],
+        "quarantined": manifest.quarantined,
         "drifted": drifted[:20],
         "evidence": {k: v for k, v in evidence.items() if k != "query"},
         "metrics": figures.get("model"),
@@ -124,24 +126,17 @@ def _judge(
     }
 
 
-def _features(query: str, model: ScoringModel, settings: Settings, work: Path) -> pa.Table:
+def _features(
+    query: str, model: ScoringModel, settings: Settings, folder: Path
+) -> tuple[pa.Table, Manifest]:
     """Check the readings and make features of them, by the model's own contract."""
     contract = model.contract
     store = RawStore(settings.raw_address)
-    folder = work / "dataset"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(work / "dataset.staging", ignore_errors=True)
     folder.mkdir()
-    make_dataset(
-        store.stream(query, label=contract.label.column),
-        contract,
-        store.labels(contract.label.table) if contract.label.table else None,
-        query,
-        folder,
-        settings.threads,
-        settings.ray_min_rows,
-    )
-    return ds.dataset(folder / "features").to_table()
+    chunks = store.stream(query, label=contract.label.column)
+    labels = store.labels(contract.label.table) if contract.label.table else None
+    manifest = make_dataset(chunks, DatasetSpec(contract, query, labels), folder, settings)
+    return ds.dataset(folder / "features").to_table(), manifest
 
 
 def _unseen(readings: pa.Table, model: ScoringModel) -> np.ndarray:
@@ -214,7 +209,7 @@ def _beside(
     keys = ["device", "time", "label", "score"]
     readings = truth
     if champion.contract.text != model.contract.text:
-        readings = _features(query, champion, settings, work)
+        readings, _ = _features(query, champion, settings, work / "dataset of the champion")
     readings = readings.filter(pa.array(_unseen(readings, champion)))
     scored = readings.select(["device", "time"]).append_column(
         "champion_score", pa.array(_scores(champion, readings))
@@ -249,7 +244,7 @@ def _find_drift(
     )
     for finding in findings:
         log.info("drift: %s", finding)
-    _write(reports / "drift_findings.json", [asdict(finding) for finding in findings])
+    write_json(reports / "drift_findings.json", [asdict(finding) for finding in findings])
     sides = (report.sample(table.to_batches(), len(table)) for table in (reference, current))
     report.report_drift(*sides, columns, reports)
     return list(dict.fromkeys(finding.column for finding in findings))
@@ -282,7 +277,3 @@ def _record(
         text = json.dumps({**evidence, "query": evidence["query"][:1000]}, ensure_ascii=False)
         client.set_model_version_tag(model.name, model.version, EVIDENCE_TAG, text)
     return active.info.run_id
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

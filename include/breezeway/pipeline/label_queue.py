@@ -36,6 +36,7 @@ from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import ScoringModel
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.store import RawStore
 from breezeway.tracking import champions, reports, rest
 from breezeway.tracking.load import load
@@ -230,15 +231,7 @@ def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings
     try:
         folder = work / "dataset"
         folder.mkdir()
-        make_dataset(
-            store.stream(query),
-            model.contract,
-            None,
-            query,
-            folder,
-            settings.threads,
-            settings.ray_min_rows,
-        )
+        make_dataset(store.stream(query), DatasetSpec(model.contract, query), folder, settings)
         table = ds.dataset(folder / "features").to_table()
     finally:
         shutil.rmtree(work)

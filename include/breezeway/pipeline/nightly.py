@@ -30,6 +30,8 @@ from breezeway.drift.hours import Hours
 from breezeway.drift.report import sample, write_night
 from breezeway.preprocessing.dataset import broken_expectations, make_features
 from breezeway.preprocessing.days import lead_in, midnight, range_query
+from breezeway.preprocessing.manifest import Manifest
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.store import RawStore
 from breezeway.tracking import mlflow_client
 from breezeway.tracking.load import load
@@ -62,7 +64,7 @@ class Day:
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     broken: list[str]
 
 
@@ -143,9 +145,9 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
         "model_name": model.name,
         "model_version": model.version,
         "date": day.isoformat(),
-        "rows": tonight.manifest["rows"] if tonight else 0,
-        "quarantined": tonight.manifest["quarantined"] if tonight else 0,
-        "reasons": tonight.manifest["reasons"] if tonight else {},
+        "rows": tonight.manifest.rows if tonight else 0,
+        "quarantined": tonight.manifest.quarantined if tonight else 0,
+        "reasons": tonight.manifest.reasons if tonight else {},
         "contract": tonight.broken if tonight else [],
         "reference": {
             "data_tag": model.data_tag,
@@ -194,16 +196,9 @@ def _read(
         yield lead_in(store, contract, set(store.devices_of(first)), first)
         yield from store.stream(query, label=contract.label.column)
 
-    manifest, results = make_features(
-        chunks(),
-        contract,
-        store.labels(contract.label.table) if contract.label.table else None,
-        query,
-        folder,
-        settings.threads,
-        settings.ray_min_rows,
-        since=midnight(first),
-    )
+    labels = store.labels(contract.label.table) if contract.label.table else None
+    spec = DatasetSpec(contract, query, labels, since=midnight(first))
+    manifest, results = make_features(chunks(), spec, folder, settings)
     return Day(folder, manifest, list(broken_expectations(contract, manifest, results)))
 
 
@@ -276,7 +271,7 @@ def _samples(
     weekly: bool,
 ) -> tuple[pa.Table, pa.Table] | None:
     """Rows of the reference and of the day, for pictures; None where one side has none."""
-    if not tonight or not tonight.manifest["rows"]:
+    if not tonight or not tonight.manifest.rows:
         return None
     batches = _reference(model, files, first, day)
     count = ds.dataset(files).count_rows()
@@ -289,7 +284,7 @@ def _samples(
         count //= 7
     rows = _batches(tonight.folder / "features")
     old = sample(_scored(model, batches), count)
-    new = sample(_scored(model, rows), tonight.manifest["rows"])
+    new = sample(_scored(model, rows), tonight.manifest.rows)
     return (old, new) if len(old) and len(new) else None
 
 

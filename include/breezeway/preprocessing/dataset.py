@@ -4,12 +4,10 @@ Devices are dealt to parts by their names and row counts alone, so the dataset i
 however many processes make it. Nothing grows with the rows but files.
 """
 
-import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,11 @@ import pyarrow as pa
 
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
+from breezeway.core.files import write_json
+from breezeway.core.settings import Settings
+from breezeway.preprocessing.manifest import Manifest, RawSummary
 from breezeway.preprocessing.part import EXAMPLES, Part, PartResult, combined, make_part
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import device_counts, stage
 
 log = logging.getLogger("breezeway")
@@ -57,59 +59,39 @@ def plan_parts(staged: Path) -> list[Part]:
 
 
 def make_dataset(
-    chunks: Iterable[pa.Table],
-    contract: Contract,
-    labels: pa.Table | None,
-    query: str,
-    folder: Path,
-    threads: int,
-    ray_min_rows: int,
-    since: datetime | None = None,
-) -> dict[str, Any]:
+    chunks: Iterable[pa.Table], spec: DatasetSpec, folder: Path, settings: Settings
+) -> Manifest:
     """Make a dataset folder of raw readings.
 
     Args:
         chunks: tables of device, time, payload and label.
-        contract: says what is checked and made.
-        labels: device, start and end of events, if the contract's label is a table.
-        query: where the readings come from; kept in the manifest.
+        spec: what is to be made.
         folder: an empty folder; gets `features/`, `quarantine/`, `contract.toml`,
             `manifest.json`, `reference.json` and `examples.json`.
-        threads: of one process.
-        ray_min_rows: from this many rows on parts are made by a local Ray even where
-            `RAY_ADDRESS` names no cluster.
-        since: readings before this moment fill the windows of later ones and nothing else.
+        settings: `threads` of one process, and from how many rows on (`ray_min_rows`) parts are
+            made by a local Ray even where `RAY_ADDRESS` names no cluster.
 
     Returns:
-        The manifest.
+        What the folder's manifest says.
 
     Raises:
-        DataError: no row, too many bad ones, or a batch expectation is not met; `folder` then
-            holds what was found.
+        DataError: there is no row, too many are bad, or a batch expectation is not met; `folder`
+            then holds what was found.
     """
-    manifest, results = make_features(
-        chunks, contract, labels, query, folder, threads, ray_min_rows, since
-    )
-    if not manifest["raw"]["rows"]:
+    manifest, results = make_features(chunks, spec, folder, settings)
+    if not manifest.raw.rows:
         raise DataError("query: it returned no row")
-    for sentence in broken_expectations(contract, manifest, results):
+    for sentence in broken_expectations(spec.contract, manifest, results):
         raise DataError(sentence)
     examples = [example for result in results for example in result.examples]
-    _write_json(folder / "examples.json", examples)
-    _write_json(folder / "reference.json", _profile(results, contract))
+    write_json(folder / "examples.json", examples)
+    write_json(folder / "reference.json", _profile(results, spec.contract))
     return manifest
 
 
 def make_features(
-    chunks: Iterable[pa.Table],
-    contract: Contract,
-    labels: pa.Table | None,
-    query: str,
-    folder: Path,
-    threads: int,
-    ray_min_rows: int,
-    since: datetime | None = None,
-) -> tuple[dict[str, Any], list[PartResult]]:
+    chunks: Iterable[pa.Table], spec: DatasetSpec, folder: Path, settings: Settings
+) -> tuple[Manifest, list[PartResult]]:
     """Make features of raw readings, whatever the batch as a whole looks like.
 
     Args:
@@ -117,7 +99,7 @@ def make_features(
             `manifest.json`.
 
     Returns:
-        The manifest, and what each part counted.
+        What the folder's manifest says, and what each part counted.
 
     Raises:
         DataError: there is no row at all.
@@ -129,29 +111,21 @@ def make_features(
         raise DataError("query: it returned no row")
     parts = plan_parts(staging)
     log.info("%d raw rows staged; making %d part(s)", rows_in, len(parts))
-    if os.environ.get("RAY_ADDRESS") or rows_in >= ray_min_rows:
-        results = _on_ray(staging, contract, labels, parts, folder, threads, since)
+    if os.environ.get("RAY_ADDRESS") or rows_in >= settings.ray_min_rows:
+        results = _on_ray(staging, spec, parts, folder, settings.threads)
     else:
-        results = [
-            make_part(staging, contract, labels, part, folder, threads, since) for part in parts
-        ]
-    manifest = _manifest(contract, query, results)
-    seen = manifest["raw"]["rows"] + sum(result.lead_in for result in results)
+        results = [make_part(staging, spec, part, folder, settings.threads) for part in parts]
+    manifest = _manifest(spec, results)
+    seen = manifest.raw.rows + sum(result.lead_in for result in results)
     if seen != rows_in:
         raise AssertionError(f"{rows_in} rows staged, {seen} seen")
-    _write_json(folder / "manifest.json", manifest)
-    (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
+    manifest.write(folder)
+    (folder / "contract.toml").write_text(spec.contract.text, encoding="utf-8")
     return manifest, results
 
 
 def _on_ray(
-    staged: Path,
-    contract: Contract,
-    labels: pa.Table | None,
-    parts: list[Part],
-    folder: Path,
-    threads: int,
-    since: datetime | None,
+    staged: Path, spec: DatasetSpec, parts: list[Part], folder: Path, threads: int
 ) -> list[PartResult]:
     """As `make_part` for each part: a task of one thread, for one CPU is what Ray counts with.
 
@@ -161,37 +135,35 @@ def _on_ray(
 
     with ray_session(threads):
         task = ray.remote(make_part)
-        shared = ray.put(labels)
-        return ray.get(
-            [task.remote(staged, contract, shared, part, folder, 1, since) for part in parts]
-        )
+        shared = ray.put(spec)
+        return ray.get([task.remote(staged, shared, part, folder, 1) for part in parts])
 
 
-def _manifest(contract: Contract, query: str, results: list[PartResult]) -> dict[str, Any]:
-    reasons = sum((result.reasons for result in results), Counter())
-    return {
-        "contract": contract.name,
-        "query": query,
-        "raw": {
-            "rows": sum(result.rows_in for result in results),
-            "first_time": min((r.first_time for r in results if r.first_time), default=None),
-            "last_time": max((r.last_time for r in results if r.last_time), default=None),
-            "sha256": combined(result.digest for result in results),
-        },
-        "rows": sum(result.rows for result in results),
-        "quarantined": reasons.total(),
-        "reasons": dict(sorted(reasons.items())),
-        "features": contract.feature_names,
-    }
+def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
+    reasons: Counter[str] = sum((result.reasons for result in results), Counter())
+    return Manifest(
+        contract=spec.contract.name,
+        query=spec.query,
+        raw=RawSummary(
+            rows=sum(result.rows_in for result in results),
+            first_time=min((r.first_time for r in results if r.first_time), default=None),
+            last_time=max((r.last_time for r in results if r.last_time), default=None),
+            sha256=combined(result.digest for result in results),
+        ),
+        rows=sum(result.rows for result in results),
+        quarantined=reasons.total(),
+        reasons=dict(sorted(reasons.items())),
+        features=spec.contract.feature_names,
+    )
 
 
 def broken_expectations(
-    contract: Contract, manifest: dict[str, Any], results: list[PartResult]
+    contract: Contract, manifest: Manifest, results: list[PartResult]
 ) -> Iterator[str]:
     """Sentences on what breaks the contract in the batch as a whole."""
-    bad, all_rows = manifest["quarantined"], manifest["raw"]["rows"]
-    if bad > contract.quarantine.max_share * all_rows or not manifest["rows"]:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest["reasons"].items())
+    bad, all_rows = manifest.quarantined, manifest.raw.rows
+    if bad > contract.quarantine.max_share * all_rows or not manifest.rows:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.reasons.items())
         yield (
             f"quarantine.max_share: {bad} of {all_rows} rows break the contract ({reasons}); "
             f"at most {contract.quarantine.max_share:.1%} may"
@@ -230,8 +202,3 @@ def _profile(results: list[PartResult], contract: Contract) -> dict[str, Any]:
         }
     rows = sum(result.rows for result in results)
     return {"rows": rows, "sampled_rows": len(sample), "features": features}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from breezeway.contract.contract import Contract, Violation
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.manifest import DayManifest
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import RAW_SCHEMA
 from breezeway.readings.store import RawStore
 
@@ -38,14 +40,14 @@ def range_query(contract: Contract, first: date, last: date) -> str:
     )
 
 
-def make_day(settings: Settings, contract: Contract, day: date, folder: Path) -> dict[str, Any]:
+def make_day(settings: Settings, contract: Contract, day: date, folder: Path) -> DayManifest | None:
     """Make the partition of a day.
 
     Args:
-        folder: an empty folder; gets what `preprocessing.make_dataset` writes.
+        folder: an empty folder; gets what `make_dataset` writes.
 
     Returns:
-        The manifest; `raw.rows` is 0, and the folder stays empty, where the day has no readings.
+        What its manifest says; None, and the folder stays empty, where the day has no readings.
 
     Raises:
         DataError: too many bad rows, or a batch expectation is not met.
@@ -53,27 +55,18 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
     """
     store = RawStore(settings.raw_address)
     if not store.count_by_day(day, day):
-        return {"raw": {"rows": 0}, "rows": 0, "quarantined": 0, "reasons": {}}
+        return None
     labels = _labels(store, contract)
     query = range_query(contract, day, day)
     readings = _DayReadings(store, contract, day, query)
-    manifest = make_dataset(
-        readings,
-        contract,
-        labels,
-        query,
-        folder,
-        settings.threads,
-        settings.ray_min_rows,
-        since=midnight(day),
+    spec = DatasetSpec(contract, query, labels, since=midnight(day))
+    made = make_dataset(readings, spec, folder, settings)
+    manifest = DayManifest(
+        **dict(made),
+        day=day.isoformat(),
+        fingerprint=_fingerprint(contract, labels, day, made.raw.rows, readings.before),
     )
-    rows = manifest["raw"]["rows"]
-    manifest |= {
-        "day": day.isoformat(),
-        "fingerprint": _fingerprint(contract, labels, day, rows, readings.before),
-    }
-    text = json.dumps(manifest, allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True)
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    manifest.write(folder)
     return manifest
 
 

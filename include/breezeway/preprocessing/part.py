@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from breezeway.contract.contract import Contract, Violation
+from breezeway.contract.contract import Violation
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.features import History
 from breezeway.preprocessing.payloads import PayloadParser
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import RAW_SCHEMA, sorted_blocks
 from breezeway.readings.intervals import Intervals
 
@@ -88,37 +88,23 @@ def combined(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def make_part(
-    staged: Path,
-    contract: Contract,
-    labels: pa.Table | None,
-    part: Part,
-    into: Path,
-    threads: int,
-    since: datetime | None,
-) -> PartResult:
+def make_part(staged: Path, spec: DatasetSpec, part: Part, into: Path, threads: int) -> PartResult:
     """Make one part of the dataset.
 
     Writes `features/part-NNNNN.parquet` and, if any row was bad, `quarantine/part-NNNNN.parquet`
     below `into`.
     """
-    return _PartMaker(contract, labels, part, into, threads, since).run(staged)
+    return _PartMaker(spec, part, into, threads).run(staged)
 
 
 class _PartMaker:
-    def __init__(
-        self,
-        contract: Contract,
-        labels: pa.Table | None,
-        part: Part,
-        into: Path,
-        threads: int,
-        since: datetime | None,
-    ):
+    def __init__(self, spec: DatasetSpec, part: Part, into: Path, threads: int):
+        contract = spec.contract
         self._contract = contract
         self._part = part
-        self._since = pa.scalar(since, pa.timestamp("us", tz="UTC")).value if since else None
-        self._intervals = Intervals(labels) if labels is not None else None
+        since = pa.timestamp("us", tz="UTC")
+        self._since = pa.scalar(spec.since, since).value if spec.since else None
+        self._intervals = Intervals(spec.labels) if spec.labels is not None else None
         self._parser = PayloadParser(contract, threads)
         self._history = History(contract)
         self._known_devices: dict[str, Violation | None] = {}

@@ -157,7 +157,9 @@ def sequential(settings: Settings, folder: Path) -> str:
         of_day.mkdir(parents=True)
         manifest = days.make_day(settings, contract, day, of_day)
         hash = versions.folder_hash(versions.file_hashes(of_day))
-        made[day] = versions.DatasetVersion("", "", hash, "", "", manifest, folder=of_day)
+        made[day] = versions.DatasetVersion(
+            "", "", hash, "", "", manifest.model_dump(), folder=of_day
+        )
     whole = folder / "whole"
     whole.mkdir()
     history.lay_out(contract, made, whole)

@@ -14,6 +14,7 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import history, versions
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.store import RawStore
 from tests.fixtures.plant import CONTRACT
 
@@ -121,18 +122,17 @@ def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
     whole = tmp_path / "whole"
     whole.mkdir()
     query = days.range_query(contract, FIRST, LAST)
-    once = make_dataset(
-        store.stream(query), contract, store.labels(), query, whole, 2, home.ray_min_rows
-    )
+    spec = DatasetSpec(contract, query, store.labels())
+    once = make_dataset(store.stream(query), spec, whole, home)
     folders = [make(home, day) for day in EVERY]
     joined, expected = table(folders), table([whole])
     assert joined.schema == expected.schema
-    assert len(joined) == once["rows"] > 150
+    assert len(joined) == once.rows > 150
     for name in joined.column_names:
         assert bits(joined[name]) == bits(expected[name]), name
     manifests = [json.loads((folder / "manifest.json").read_text()) for folder in folders]
-    for count in ("rows", "quarantined"):
-        assert sum(manifest[count] for manifest in manifests) == once[count]
+    assert sum(manifest["rows"] for manifest in manifests) == once.rows
+    assert sum(manifest["quarantined"] for manifest in manifests) == once.quarantined
     assert sum(manifest["raw"]["rows"] for manifest in manifests) == len(readings())
 
 
@@ -212,8 +212,7 @@ def test_a_range_with_a_day_that_is_not_made_is_refused(home):
 def test_a_day_without_readings_is_empty(home):
     folder = home.work / "none"
     folder.mkdir(parents=True)
-    manifest = days.make_day(home, contract_of(home), date(2026, 2, 1), folder)
-    assert manifest["raw"]["rows"] == 0
+    assert days.make_day(home, contract_of(home), date(2026, 2, 1), folder) is None
     assert list(folder.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import load_folder
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings import loaders
 from breezeway.readings.store import RawStore
 from tests.fixtures import ROOT
@@ -42,8 +43,9 @@ def load(name: str, settings: Settings) -> list[dict]:
 
 def preprocess(readings: list[dict], contract: Contract, folder: Path) -> pa.Table:
     folder.mkdir()
-    manifest = make_dataset([pa.Table.from_pylist(readings)], contract, None, "", folder, 2, 10**9)
-    assert manifest["rows"] == len(readings)
+    chunks = [pa.Table.from_pylist(readings)]
+    manifest = make_dataset(chunks, DatasetSpec(contract, ""), folder, Settings())
+    assert manifest.rows == len(readings)
     return pa.concat_tables(pq.read_table(p) for p in sorted((folder / "features").iterdir()))
 
 

@@ -22,6 +22,7 @@ from breezeway.contract.features import window_features
 from breezeway.core.settings import Settings
 from breezeway.preprocessing import dataset
 from breezeway.preprocessing import part as part_module
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.store import RawStore
 from tests.fixtures import ROOT
 from tests.fixtures.ray import ray_cluster
@@ -130,19 +131,19 @@ def test_rows_in_are_rows_out_and_quarantined(home):
 def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
     """The assertion itself: a parser that loses a row makes the step fail."""
     contract = load_contract(Settings.shipped_sensors / "plant.toml")
-    parse = dataset.PayloadParser.parse
+    parse = part_module.PayloadParser.parse
 
     def lose_one(self, payloads):
         good, values, violations = parse(self, payloads)
         violations.pop(next(iter(violations)))
         return good, values, violations
 
-    monkeypatch.setattr(dataset.PayloadParser, "parse", lose_one)
+    monkeypatch.setattr(part_module.PayloadParser, "parse", lose_one)
     folder = tmp_path / "dataset"
     folder.mkdir()
     table = readings(1, 200, bad_share=0.1).append_column("label", pa.nulls(200, pa.int64()))
     with pytest.raises(AssertionError, match="rows in"):
-        dataset.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+        dataset.make_dataset([table], DatasetSpec(contract, "q"), folder, Settings(threads=1))
 
 
 def test_order_chunks_threads_and_ray_change_no_byte(tmp_path, monkeypatch):
@@ -166,7 +167,8 @@ def test_order_chunks_threads_and_ray_change_no_byte(tmp_path, monkeypatch):
     for way, (chunks, threads) in ways.items():
         folder = tmp_path / way
         folder.mkdir()
-        dataset.make_dataset(chunks, contract, labels, "q", folder, threads, 10**9)
+        spec = DatasetSpec(contract, "q", labels)
+        dataset.make_dataset(chunks, spec, folder, Settings(threads=threads))
         contents[way] = content(folder)
     assert contents["whole"] == contents["shuffled"]
     features = ds.dataset(tmp_path / "whole" / "features").to_table()
@@ -197,7 +199,7 @@ def make_in_parts(folder: Path) -> dict[str, str]:
         {"device": ["machine-01"], "start": [START], "end": [START + np.timedelta64(2, "h")]}
     )
     folder.mkdir()
-    dataset.make_dataset([table], contract, labels, "q", folder, 2, 10**9)
+    dataset.make_dataset([table], DatasetSpec(contract, "q", labels), folder, Settings())
     return content(folder)
 
 
@@ -294,7 +296,7 @@ def test_a_label_that_is_neither_0_nor_1_is_quarantined(tmp_path):
     folder = tmp_path / "dataset"
     folder.mkdir()
     with pytest.raises(dataset.DataError, match=r"10 of 40 .* \(10 wrong_type\)"):
-        dataset.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+        dataset.make_dataset([table], DatasetSpec(contract, "q"), folder, Settings(threads=1))
     quarantined = ds.dataset(folder / "quarantine").to_table()
     assert set(quarantined["field"].to_pylist()) == {"label"}
 
@@ -311,7 +313,7 @@ def test_killed_at_any_point_a_rerun_gives_the_same_bytes(home):
     assert run_step(home, tag="killed")[0] == 0
     assert content(home / "work/killed/dataset") == content(home / "work/calm/dataset")
     left = {entry.name for entry in (home / "work/killed").iterdir()}
-    assert left == {"dataset", ".preprocess.lock"}
+    assert left == {"dataset"}
 
 
 def test_examples_give_their_features_again(tmp_path, monkeypatch):
@@ -322,7 +324,7 @@ def test_examples_give_their_features_again(tmp_path, monkeypatch):
     table = table.append_column("label", pa.nulls(len(table), pa.int64()))
     folder = tmp_path / "dataset"
     folder.mkdir()
-    dataset.make_dataset([table], contract, None, "q", folder, 1, 10**9)
+    dataset.make_dataset([table], DatasetSpec(contract, "q"), folder, Settings(threads=1))
     examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     assert {example["device"] for example in examples} == {f"machine-{d:02d}" for d in range(5)}
     for example in examples:

@@ -1,0 +1,94 @@
+"""What a dataset folder says of itself, in its file `manifest.json`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from breezeway.core.errors import DataError
+from breezeway.core.files import write_json
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RawSummary(_Document):
+    """The raw readings that a dataset was made of.
+
+    Attributes:
+        rows: how many.
+        first_time: of the good ones, ISO 8601, UTC; None where none is good.
+        last_time: of the good ones.
+        sha256: of their content; it does not depend on the order in which they were read.
+    """
+
+    rows: int
+    first_time: str | None
+    last_time: str | None
+    sha256: str
+
+
+class Manifest(_Document):
+    """What a dataset was made of, and what came of it.
+
+    Attributes:
+        contract: name of the sensor contract.
+        query: the SELECT that gave the readings.
+        raw: the readings.
+        rows: how many were good, each a row of the dataset.
+        quarantined: how many broke the contract.
+        reasons: how many broke it, by reason.
+        features: names of the feature columns, in order.
+    """
+
+    contract: str
+    query: str
+    raw: RawSummary
+    rows: int
+    quarantined: int
+    reasons: dict[str, int]
+    features: list[str]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], source: str) -> Self:
+        """Check what a manifest holds.
+
+        Args:
+            source: whose it is, for messages.
+
+        Raises:
+            DataError: source, field and reason of the first mistake.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise DataError(f"{source}: manifest.json: {field}: {first['msg']}.") from None
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / "manifest.json", self.model_dump())
+
+
+class DayManifest(Manifest):
+    """Of the partition of a day.
+
+    Attributes:
+        day: ISO 8601.
+        fingerprint: what it was made of, short; `preprocessing.days.stale_days` compares it.
+    """
+
+    day: str
+    fingerprint: str
+
+
+class RangeManifest(Manifest):
+    """Of a range of days.
+
+    Attributes:
+        days: the hash of each day's content, by the day in ISO 8601.
+    """
+
+    days: dict[str, str]
