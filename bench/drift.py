@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench import frame
-from breezeway.contract.contract import Drift
+from breezeway.contract.schema import Drift
 from breezeway.detector.plots import BLUE, GREY, INK, PALE, STYLE
 from breezeway.drift import decision
 from breezeway.drift.faults import sensor_faults

@@ -205,7 +205,9 @@ def make_model(folder: Path, contract: Contract, text: str, readings: list[dict]
     data = xgb.DMatrix(features, label, feature_names=names)
     params = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.05, "nthread": 1}
     booster = xgb.train(params, data, 300)
-    row = window_features(contract, [contract.parse(reading["payload"]) for reading in readings])
+    row = window_features(
+        contract, [contract.parser.parse(reading["payload"]) for reading in readings]
+    )
     score = float(booster.inplace_predict(row[None, :])[0])
     example = {"device": "machine-01", "readings": readings, "score": score}
     write_model(folder, booster, text, contract.name, [example])

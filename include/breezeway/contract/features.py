@@ -18,11 +18,12 @@ import numpy as np
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
+from breezeway.contract.schema import Statistic
 
 CHUNK_ROWS = 1 << 15
 """Windows made at once: many, for the calls' sake, and still in the processor's cache."""
 
-_NEEDS = {
+_NEEDS: dict[Statistic, tuple[str, ...]] = {
     "last": (),
     "mean": ("mean",),
     "std": ("mean", "second"),
@@ -33,11 +34,6 @@ _NEEDS = {
     "kurtosis": ("mean", "second", "third", "fourth"),
     "diff": (),
 }
-STATISTICS = tuple(_NEEDS)
-"""Over the values that are there; `std` is the population's, `slope` the least-squares slope, per
-reading, `kurtosis` Fisher's excess (0 for a normal distribution, NaN where nothing varies). All
-NaN gives NaN."""
-
 _NOTHING = {"low": np.inf, "high": -np.inf}
 """What a part without a value has; every other figure is 0 there."""
 
@@ -79,14 +75,14 @@ class _Plan(NamedTuple):
 
 
 def rolling_statistics(
-    values: np.ndarray, width: int, wanted: Collection[str], seen: np.ndarray | None = None
+    values: np.ndarray, width: int, wanted: Collection[Statistic], seen: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Statistics of every window of `width` readings.
 
     Args:
         values: float64 of shape (…, readings), oldest first; NaN where a value is missing.
         width: readings of a window, from 1 to those that there are.
-        wanted: of `STATISTICS`.
+        wanted: which.
         seen: int64 of shape (readings,): how many of the readings before it each one's window
             may reach back to, where several devices follow one another.
 
@@ -364,7 +360,7 @@ def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
 
     Args:
         contract: says which.
-        readings: what `Contract.parse` gave, oldest first; at least one, of which the last
+        readings: what `ReadingParser.parse` gave, oldest first; at least one, of which the last
             `contract.window` are used.
 
     Returns:

@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from breezeway.contract.contract import Canary
+from breezeway.contract.schema import Canary
 from breezeway.deployment.status import Counts, FeedbackCounts
 
 SLOW_SHARE = 0.05

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from breezeway.contract.contract import Contract, Violation, load_contract
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.contract.parser import Violation
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.laptop.dag_run import DAG, failure, task_instances, trigger, xcom
@@ -228,7 +229,7 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
 
 def _keeps_to(contract: Contract, payload: str | None) -> bool:
     try:
-        contract.parse(payload)
+        contract.parser.parse(payload)
     except Violation:
         return False
     return True

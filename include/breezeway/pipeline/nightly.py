@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from breezeway.contract.contract import Contract, Drift, load_contract
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.contract.schema import Drift
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard

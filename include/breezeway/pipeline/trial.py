@@ -10,7 +10,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from breezeway.contract.contract import Canary, load_contract
+from breezeway.contract.contract import load_contract
+from breezeway.contract.schema import Canary
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment import canary_rule

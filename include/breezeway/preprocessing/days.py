@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from breezeway.contract.contract import Contract, Violation
+from breezeway.contract.contract import Contract
+from breezeway.contract.parser import Violation
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import DayManifest
@@ -133,7 +134,7 @@ def _good(contract: Contract, found: list[tuple]) -> dict[datetime, dict[str, An
         if time in good or label not in (None, 0, 1):
             continue
         try:
-            contract.parse(payload)
+            contract.parser.parse(payload)
         except Violation:
             continue
         good[time] = {"payload": payload, "label": label}

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from breezeway.contract.contract import Violation
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.features import History
+from breezeway.contract.parser import Violation
 from breezeway.preprocessing.payloads import PayloadParser
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import RAW_SCHEMA, sorted_blocks

@@ -1,9 +1,9 @@
-"""`Contract.parse` for a whole column of payloads at once, with the same answers.
+"""`ReadingParser.parse` for a whole column of payloads at once, with the same answers.
 
 DuckDB extracts the values of JSON, Arrow those of delimited text. Both are more lenient than the
 contract, so a row is only taken from them when a fingerprint of its text shows that the text has
 exactly the expected shape, and when each value passes. Every other row goes through
-`Contract.parse`, which has the last word.
+`ReadingParser.parse`, which has the last word.
 
 The fingerprint: each byte that cannot be part of a number has a random 64-bit weight, all
 others weigh nothing. The sum over a payload is known beforehand from the contract, its
@@ -27,8 +27,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from breezeway.contract.contract import NUMBER, Contract, SensorField, Violation
+from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
+from breezeway.contract.parser import NUMBER, Violation
+from breezeway.contract.schema import SensorField
 
 FINGERPRINT_PAIRS = 1 << 15
 """Of octets, whose weights are looked up at once: they and their weights stay in the cache."""
@@ -85,7 +87,7 @@ class PayloadParser:
         texts = payloads.take(pa.array(unsure)).to_pylist()
         for row, text in zip(unsure.tolist(), texts, strict=True):
             try:
-                slow[row] = self._contract.parse(text)
+                slow[row] = self._contract.parser.parse(text)
             except Violation as violation:
                 violations[row] = violation.to_keep()
         good = sure.copy()
@@ -101,7 +103,7 @@ class PayloadParser:
         spec: dict[str, Any] = {}
         columns = []
         for name, field in self._contract.fields.items():
-            path = self._contract.path(name)
+            path = field.keys(name)
             inner = spec
             for key in path[:-1]:
                 inner = inner.setdefault(key, {})
@@ -131,7 +133,7 @@ class PayloadParser:
             return self._contract.payload.separator.encode() * (len(self._contract.fields) - 1)
         document: dict[str, Any] = {}
         for name, field in self._contract.fields.items():
-            path = self._contract.path(name)
+            path = field.keys(name)
             inner = document
             for key in path[:-1]:
                 inner = inner.setdefault(key, {})

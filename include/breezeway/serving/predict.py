@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 import orjson
 
-from breezeway.contract.contract import Contract, Violation
+from breezeway.contract.contract import Contract
 from breezeway.contract.features import window_features
+from breezeway.contract.parser import Violation
 from breezeway.core.names import DEVICE
 from breezeway.deployment.store import Served
 
@@ -262,7 +263,7 @@ def parse_readings(
             parsed.append(known[payload])
             continue
         try:
-            values = contract.parse(payload, flagged)
+            values = contract.parser.parse(payload, flagged)
         except Violation as violation:
             raise _refusal(violation, index) from None
         parsed.append(values)

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from breezeway.contract.contract import Contract, Violation, load_contract
+from breezeway.contract.contract import Contract, load_contract
+from breezeway.contract.parser import Violation
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 
@@ -66,7 +67,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_good_reading(contract):
-    values = contract.parse(GOOD)
+    values = contract.parser.parse(GOOD)
     assert values["temperature"] == 60.5
     assert math.isnan(values["pressure"])
     assert values["mode"] == 1.0
@@ -100,7 +101,7 @@ def test_a_good_reading(contract):
 )
 def test_a_bad_reading_names_its_field(contract, payload, field, reason):
     with pytest.raises(Violation) as violation:
-        contract.parse(payload)
+        contract.parser.parse(payload)
     assert (violation.value.field, violation.value.reason) == (field, reason)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from breezeway.contract.contract import Canary
+from breezeway.contract.schema import Canary
 from breezeway.deployment import canary_rule
 from breezeway.deployment.status import Comparison, Counts, FeedbackCounts, Histogram, total
 

@@ -69,7 +69,7 @@ def test_skab_is_loaded_whole_and_once(settings, real_data):
     contract = load_contract(SENSORS / "skab.toml")
     for row in rows:
         contract.check_device(row["device"])
-        contract.parse(row["payload"])
+        contract.parser.parse(row["payload"])
     first = next(row for row in rows if row["device"] == "valve1/0")
     assert first["time"] == datetime(2020, 3, 9, 10, 14, 33, tzinfo=UTC)
     assert first["payload"] == "0.0265878;0.0401113;1.3302;0.054711;79.3366;26.0199;233.062;32.0"
@@ -94,7 +94,7 @@ def test_ai4i_is_loaded_whole_and_leaks_no_failure_mode(settings, real_data):
     keys = set()
     for row in rows:
         contract.check_device(row["device"])
-        contract.parse(row["payload"])
+        contract.parser.parse(row["payload"])
         keys |= set(json.loads(row["payload"]))
     assert keys == set(contract.fields) == set(loaders.AI4I_FIELDS)
     assert not keys & {"TWF", "HDF", "PWF", "OSF", "RNF"}

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from breezeway.contract.contract import Violation, load_contract
+from breezeway.contract.contract import load_contract
+from breezeway.contract.parser import Violation
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings import simulate as simulation
@@ -41,7 +42,7 @@ def stored(settings):
 
 
 def parsed(contract, readings):
-    return [contract.parse(payload) for payload in readings["payload"].to_pylist()]
+    return [contract.parser.parse(payload) for payload in readings["payload"].to_pylist()]
 
 
 def test_a_reading_a_minute_as_the_contract_says():
@@ -111,7 +112,7 @@ def test_bad_payloads_are_bad_in_many_ways_and_the_rest_is_untouched():
     for before, after in zip(good, spoilt, strict=True):
         if after != before:
             with pytest.raises(Violation) as caught:
-                contract.parse(after)
+                contract.parser.parse(after)
             reasons[caught.value.reason] += 1
     assert sum(reasons.values()) == 720
     assert len(reasons) >= 7

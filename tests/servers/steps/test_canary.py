@@ -31,7 +31,10 @@ READINGS = [make_readings(seed) for seed in range(200)]
 def model_folders(folder: Path) -> Iterator[Path]:
     """The models of the versions 1 to 5."""
     contract = Contract.from_text(CONTRACT, "contract.toml")
-    rows = [window_features(contract, [contract.parse(r["payload"]) for r in w]) for w in READINGS]
+    rows = [
+        window_features(contract, [contract.parser.parse(r["payload"]) for r in w])
+        for w in READINGS
+    ]
     features = np.array(rows)
     hot = features[:, 0] + np.random.default_rng(1).normal(size=len(rows)) * 5 > 65
     parameters = {"objective": "binary:logistic", "max_depth": 3, "nthread": 1}
@@ -54,7 +57,7 @@ def model_folders(folder: Path) -> Iterator[Path]:
 
 def highest(readings: list[dict[str, str]]) -> float:
     contract = Contract.from_text(CONTRACT, "contract.toml")
-    return max(contract.parse(reading["payload"])["temperature"] for reading in readings)
+    return max(contract.parser.parse(reading["payload"])["temperature"] for reading in readings)
 
 
 @pytest.fixture(scope="module")

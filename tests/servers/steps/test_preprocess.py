@@ -328,7 +328,7 @@ def test_examples_give_their_features_again(tmp_path, monkeypatch):
     examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     assert {example["device"] for example in examples} == {f"machine-{d:02d}" for d in range(5)}
     for example in examples:
-        parsed = [contract.parse(reading["payload"]) for reading in example["readings"]]
+        parsed = [contract.parser.parse(reading["payload"]) for reading in example["readings"]]
         features = window_features(contract, parsed)
         expected = [np.nan if value is None else value for value in example["features"]]
         assert features.tobytes() == np.array(expected).tobytes()

@@ -1,0 +1,181 @@
+"""The sections of a sensor contract: which keys its file may have, and what they may hold."""
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
+"""Over the values of a window that are there; `std` is the population's, `slope` the least-squares
+slope, per reading, `kurtosis` Fisher's excess (0 for a normal distribution, NaN where nothing
+varies). All NaN gives NaN."""
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+
+class Section(BaseModel):
+    """A table of the file; a key that it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] <= pair[1]:
+        raise ValueError("expected [lowest, highest]")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Lengths = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ordered)]
+
+
+class Payload(Section):
+    format: Literal["json", "delimited"]
+    separator: Annotated[str, Field(pattern=r"^[^0-9eE+\-.\"\\]$")] = ";"
+
+
+class BatchExpectation(Section):
+    null_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    mean: Range | None = None
+
+
+class SensorField(Section):
+    """One value of a payload.
+
+    `path` leads to it in a JSON payload: nested keys joined by dots, or a list of keys where
+    a key has a dot in it. In a delimited payload fields stand in the order of the file.
+
+    `serving` says what the model server does with a reading that breaks this field's rules:
+    refuse it, or take the value as missing and say so in the answer. History always refuses.
+    """
+
+    type: Literal["float", "int", "category", "vector"]
+    unit: str = ""
+    path: str | list[str] | None = None
+    range: Range | None = None
+    nulls: Literal["reject", "allow"] = "reject"
+    serving: Literal["reject", "flag"] = "reject"
+    categories: list[str] = []
+    length: Lengths = (1, 4096)
+    batch: BatchExpectation = BatchExpectation()
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        if (self.type == "category") != bool(self.categories):
+            raise ValueError("categories: expected for a category, and only there")
+        if len(set(self.categories)) != len(self.categories):
+            raise ValueError("categories: the same one twice")
+        if self.type == "category" and (self.range or self.batch.mean):
+            raise ValueError("range and batch.mean are for numbers")
+        if self.type != "vector" and "length" in self.model_fields_set:
+            raise ValueError("length is for a vector")
+        if self.type == "vector" and self.nulls == "allow":
+            raise ValueError('nulls: a vector needs "reject"')
+        if self.type == "vector" and self.serving == "flag":
+            raise ValueError('serving: a vector needs "reject"')
+        return self
+
+    def keys(self, name: str) -> tuple[str, ...]:
+        """The keys that lead to the value in a JSON payload, for a field of that name."""
+        if self.path is None:
+            return (name,)
+        return tuple(self.path.split(".") if isinstance(self.path, str) else self.path)
+
+
+class Features(Section):
+    window: Annotated[int, Field(ge=1, le=10_000)]
+    reading: dict[str, str]
+    rolling: dict[str, list[Statistic]] = {}
+
+
+class Label(Section):
+    """Where the truth stands: a column of the query, or a table of intervals."""
+
+    column: str | None = None
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.column is None) == (self.table is None):
+            raise ValueError("expected either column or table")
+        return self
+
+
+class Alarm(Section):
+    """What chooses the threshold: a budget of false alarm episodes, or costs."""
+
+    false_episodes_per_day: Annotated[float, Field(gt=0)] | None = None
+    missed_event_cost: Annotated[float, Field(gt=0)] | None = None
+    false_episode_cost: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        costs = (self.missed_event_cost is not None, self.false_episode_cost is not None)
+        if any(costs) != all(costs) or all(costs) == (self.false_episodes_per_day is not None):
+            raise ValueError(
+                "expected either false_episodes_per_day, or both missed_event_cost and "
+                "false_episode_cost"
+            )
+        return self
+
+
+class Split(Section):
+    """How rows are kept apart: the past trains and what follows judges, or some devices train
+    and others judge. The share `holdout` (the newest stretch, or whole devices) is never
+    trained on; the rest is cut in folds."""
+
+    by: Literal["time", "device"]
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+
+class Quarantine(Section):
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+
+
+class Gate(Section):
+    max_loss: Annotated[float, Field(ge=0, le=1)] = 0.02
+    approval: bool = False
+    """Whether a person has to approve each promotion of the DAG `training`."""
+
+
+class Canary(Section):
+    """When a challenger on trial is rolled back; `breezeway.deployment.canary_rule` holds the rule.
+
+    Each limit is what a challenger may be worse by than the champion beside it. It is rolled
+    back when chance alone does not explain that it is worse by more.
+    """
+
+    error_level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of the trials of challengers as good as the champion that end with a rollback."""
+    min_predictions: PositiveInt = 500
+    """Of each of the two; with fewer at the end nothing is promoted."""
+    max_error_increase: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Share of requests that got no score."""
+    max_latency_ratio: Annotated[float, Field(ge=1)] = 2.0
+    """Of the 95th percentile of the prediction's seconds."""
+    max_score_shift: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Kolmogorov distance between the scores of the two."""
+    max_precision_loss: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the alarms that were right, of those that a label came back for."""
+    max_disagreements: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the readings that one of them alone gives an alarm for; in a shadow."""
+
+
+class Drift(Section):
+    """What the nightly check may cost in false alarms; `breezeway.drift.decision` holds the rule.
+
+    A change wakes somebody when it is found tonight and was found in `confirmations` of the
+    `nights` before.
+    """
+
+    false_alarms_per_month: Annotated[float, Field(gt=0, le=30)] = 0.5
+    """Nights a month on which somebody may be woken though nothing has changed."""
+    nights: Annotated[int, Field(ge=0, le=30)] = 3
+    confirmations: Annotated[int, Field(ge=0, le=30)] = 1
+    retrain: bool = False
+    """Whether drift starts the DAG `training`."""
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Self:
+        if self.confirmations > self.nights:
+            raise ValueError("confirmations: expected at most as many as nights")
+        return self
