@@ -208,7 +208,7 @@ def _figures(
     for column in reference.columns:
         old = reference.cube(column)
         new = current.cube(column) if current else old.of_units(slice(0))
-        scale = reference.scale(column) or np.finfo(float).tiny
+        scale = reference.scale(column) or _least_scale(old.level)
         if by_device:
             by_change = _figures_of_devices(old, new, scale, at_once)
             unit = np.tile(np.arange(1 if at_once else new.level.shape[1]), len(new.level))
@@ -239,6 +239,12 @@ def _figures(
                 if change == "profile":
                     usual = math.exp(float(_mean(middle[0])[0, 0]))
             yield _Figure(column, change, names, before, after, unit, current is None, usual)
+
+
+def _least_scale(level: np.ndarray) -> float:
+    """Stands for the standard deviation of a column that never varied: any change is large in it,
+    and is still a number."""
+    return 1e-9 * max(1.0, float(np.nanmax(np.abs(level))))
 
 
 def _tests(figure: _Figure, nights: int | None) -> Iterator[_Tests]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.detector.plots import draw_backtest
 from breezeway.pipeline.backtest import PERIOD_DAYS, judge
@@ -133,8 +134,7 @@ def _figures_by_date(client: "MlflowClient", experiment: str, days: int) -> list
 
 def write_reports(name: str, figures: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write table and picture; the same figures give the same bytes."""
-    text = json.dumps(list(figures), indent=1)
-    (folder / "backtest.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "backtest.json", list(figures))
     draw_backtest(figures, folder / "backtest.png")
     header, lines = table_lines(figures)
     cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in header)]

@@ -10,13 +10,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from breezeway.contract.contract import Contract
-from breezeway.core.errors import DataError, TryAgain
+from breezeway.core.errors import DataError
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
+from breezeway.datasets.history import day_name
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.manifest import Manifest
+from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.store import RawStore
 
 
@@ -36,17 +38,11 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
         TryAgain: another run is making it.
     """
 
-    def make(aside: Path) -> dict[str, Any]:
+    def make(aside: Path) -> Manifest:
         store = RawStore(settings.raw_address)
-        return make_dataset(
-            store.stream(query, label=contract.label.column),
-            contract,
-            store.labels(contract.label.table) if contract.label.table else None,
-            query,
-            aside,
-            settings.threads,
-            settings.ray_min_rows,
-        )
+        chunks = store.stream(query, label=contract.label.column)
+        labels = store.labels(contract.label.table) if contract.label.table else None
+        return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)
 
     folder, manifest = _make(tag, make, settings)
     return {"tag": tag, **_summary(folder, manifest)}
@@ -68,7 +64,7 @@ def make_day(
     """
     started = time.monotonic()
     folder, manifest = _make(
-        f"{contract.name}-day-{day:%Y%m%d}",
+        day_name(contract, day),
         lambda aside: days.make_day(settings, contract, day, aside),
         settings,
     )
@@ -81,34 +77,31 @@ def make_day(
     }
 
 
-def _summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
     return {
         "folder": str(folder),
-        "rows_in": manifest["raw"]["rows"],
-        "rows": manifest["rows"],
-        "quarantined": manifest["quarantined"],
-        "reasons": manifest["reasons"],
+        "rows_in": manifest.raw.rows if manifest else 0,
+        "rows": manifest.rows if manifest else 0,
+        "quarantined": manifest.quarantined if manifest else 0,
+        "reasons": manifest.reasons if manifest else {},
     }
 
 
-def _make(
-    name: str, make: Callable[[Path], dict[str, Any]], settings: Settings
-) -> tuple[Path, dict[str, Any]]:
+def _make[M: Manifest | None](
+    name: str, make: Callable[[Path], M], settings: Settings
+) -> tuple[Path, M]:
     """Make a dataset in a work folder that nobody else writes to meanwhile."""
     work = settings.work / name
     work.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(work / ".preprocess.lock", timeout=settings.lock_wait_seconds):
-            for left in work.glob(".dataset*"):  # by a run that was killed
-                shutil.rmtree(left)
-            aside = work / ".dataset"
-            aside.mkdir()
-            return _make_aside(aside, make)
-    except Timeout:
-        raise TryAgain(f"Another run is preprocessing {name}.") from None
+    with exclusive(settings, f"preprocess-{name}"):
+        for left in work.glob(".dataset*"):  # by a run that was killed
+            shutil.rmtree(left)
+        aside = work / ".dataset"
+        aside.mkdir()
+        return _make_aside(aside, make)
 
 
-def _make_aside(aside: Path, make: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+def _make_aside[M: Manifest | None](aside: Path, make: Callable[[Path], M]) -> tuple[Path, M]:
     try:
         manifest = make(aside)
     except DataError as error:

@@ -27,6 +27,7 @@ import numpy as np
 
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError
+from breezeway.core.files import write_json
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
@@ -282,8 +283,7 @@ class _Record:
     def _write(self, name: str, value: Any) -> None:
         path = self._folder / name
         path.parent.mkdir(exist_ok=True)
-        text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_json(path, value)
 
     def _draw(self, header: list[str], lines: list[list[str]]) -> None:
         from breezeway.detector import plots  # Matplotlib: half a second

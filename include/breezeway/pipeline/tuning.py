@@ -3,13 +3,13 @@
 `breezeway.steps.tune` is the command.
 """
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import search
@@ -53,13 +53,13 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     work = settings.work / version.tag
     work.mkdir(parents=True, exist_ok=True)
     history = [asdict(trial) for trial in trials]
-    _write(work / "tuning.json", {"best": best.number, "trials": history})
+    write_json(work / "tuning.json", {"best": best.number, "trials": history})
     aside = work / f".tuning.png.{os.getpid()}"
     draw_search(history, best.number, ROUNDS_A_STEP, aside)
     aside.replace(work / "tuning.png")
     for path in (work / "params.json", output):
         if path:
-            _write(path, params)  # last: where it is, the others are
+            write_json(path, params)  # last: where it is, the others are
     run_id = _record(settings, contract.name, version.tag, params, work)
     return {
         "tag": version.tag,
@@ -86,9 +86,3 @@ def _record(settings: Settings, model: str, tag: str, params: dict[str, Any], fo
                 mlflow.log_artifact(str(folder / path))
             mlflow.set_tags(mlflow_client.report_tags(settings, "tune", model, REPORTS))
     return active.info.run_id
-
-
-def _write(path: Path, value: Any) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    aside.replace(path)

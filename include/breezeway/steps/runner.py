@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import BreezewayError, InternalError, ServiceUnavailable
+from breezeway.core.files import write_text
 from breezeway.core.settings import Settings, silence_telemetry
 
 log = logging.getLogger("breezeway")
@@ -36,9 +37,7 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
     if path.is_file() and path.stat().st_size == 0 and not os.access(path.parent, os.W_OK):
         path.write_text(text, encoding="utf-8")  # a termination message: the file is given
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_text(path, text)
 
 
 def run_step(

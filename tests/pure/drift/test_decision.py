@@ -227,3 +227,15 @@ def test_any_batch_size_and_what_is_not_finite():
         expected = np.log(np.nanstd(finite, axis=3)[there])
         np.testing.assert_allclose(cube.spread[there], expected, rtol=1e-6)
         np.testing.assert_allclose(cube.missing, np.isnan(finite).mean(axis=3))
+
+
+@pytest.mark.parametrize("usual", [0.0, 3.0, -1e6])
+def test_a_column_that_never_varied_and_now_does_is_found_with_a_finite_effect(usual):
+    def steady(value):
+        return plant(14, 0, lambda device, values: np.full(144, value))
+
+    changed = plant(2, 0, lambda device, values: np.full(144, usual + 5), first_day=14)
+    old, new = (Hours(table.to_reader(), ["value"]) for table in (steady(usual), changed))
+    (findings,) = decision.find_drift(old, new, false_discovery_rate=0.02)
+    assert (None, "level") in {(finding.device, finding.change) for finding in findings}
+    assert np.isfinite([finding.effect for finding in findings]).all()

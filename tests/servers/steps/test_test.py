@@ -95,7 +95,7 @@ def test_a_champion_of_another_contract_reads_the_readings_by_its_own(settings, 
     model = load(settings, "judged", "1")
     text = f"# Of another day.\n{model.contract.text}"
     champion = replace(model, contract=Contract.from_text(text, "sensors.toml"))
-    rows = evaluation._features(QUERY, model, settings, tmp_path)
+    rows, _ = evaluation._features(QUERY, model, settings, tmp_path / "dataset")
     truth = rows.filter(pa.array(evaluation._unseen(rows, model)))
     truth = truth.append_column("score", pa.array(evaluation._scores(model, truth)))
     ours, other = (
