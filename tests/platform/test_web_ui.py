@@ -18,7 +18,7 @@ from breezeway.datasets import versions
 from breezeway.laptop.platform import Platform
 from breezeway.laptop.programs import USER
 from breezeway.readings import simulate
-from breezeway.readings.store import RawStore
+from breezeway.readings.label_store import LabelStore
 from breezeway.steps import preprocess, train
 from breezeway.tracking import champions, reports, rest
 
@@ -238,7 +238,7 @@ def test_labels_come_by_airflows_api_and_keep_who_sent_them(settings, client, ni
     label = {"device": "machine-02", "start": "2026-04-20T10:00:00Z", "end": "2026-04-20T10:20:00Z"}
     finished(client, "import_labels", {"labels": [{**label, "label": "fault"}]})
     (kept,) = [
-        row for row in RawStore(settings.raw_address).labels().to_pylist() if row["labelled_by"]
+        row for row in LabelStore(settings.raw_address).labels().to_pylist() if row["labelled_by"]
     ]
     assert kept["device"] == "machine-02"
     assert kept["labelled_by"] == USER

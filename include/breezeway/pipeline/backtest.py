@@ -29,6 +29,7 @@ from breezeway.datasets import history
 from breezeway.detector import scorecard
 from breezeway.preprocessing.days import midnight
 from breezeway.readings.intervals import Intervals
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Known:
 
     Args:
         readings: device, time, the features and label (as known then), in any order.
-        labels: the fault intervals that the labels are made of, as `raw.LABELS`; None where they
+        labels: the fault intervals that the labels are made of, as `LABELS`; None where they
             are a column of the readings.
         sources: the hash of each day's partition; what the readings came from.
     """
@@ -72,7 +73,7 @@ def read_known(settings: Settings, contract: Contract, moment: date) -> Known:
     """
     days = history.open_days(settings, contract, FIRST_DAY, moment - timedelta(days=1))
     readings = _read(days)
-    labels = _labels(settings, contract)
+    labels = LabelStore(settings.raw_address).labels_of(contract)
     if labels is not None:
         labels = labels.filter(pc.less(known_at(labels), midnight(moment)))
         readings = _relabelled(readings, labels)
@@ -131,7 +132,7 @@ def judge(settings: Settings, contract: Contract, moment: date, period_days: int
     booster, threshold = _fit(table, contract, settings)
     days = history.open_days(settings, contract, moment, until - timedelta(days=1))
     readings = _read(days)
-    truth = _labels(settings, contract)
+    truth = LabelStore(settings.raw_address).labels_of(contract)
     if truth is not None:
         readings = _relabelled(readings, truth)
     readings = readings.filter(readings["label"].is_valid())
@@ -203,12 +204,6 @@ def _read(days: Mapping[date, Any]) -> pa.Table:
         for part in sorted((version.folder / "features").glob("part-*.parquet"))
     ]
     return pa.concat_tables(parts)
-
-
-def _labels(settings: Settings, contract: Contract) -> pa.Table | None:
-    if contract.label.table is None:
-        return None
-    return RawStore(settings.raw_address).labels(contract.label.table)
 
 
 def _relabelled(readings: pa.Table, labels: pa.Table) -> pa.Table:

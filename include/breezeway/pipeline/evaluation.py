@@ -26,6 +26,7 @@ from breezeway.drift import decision, hours, report
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from breezeway.tracking import champions, mlflow_client
 from breezeway.tracking.load import load
@@ -134,7 +135,7 @@ def _features(
     store = RawStore(settings.raw_address)
     folder.mkdir()
     chunks = store.stream(query, label=contract.label.column)
-    labels = store.labels(contract.label.table) if contract.label.table else None
+    labels = LabelStore(settings.raw_address).labels_of(contract)
     manifest = make_dataset(chunks, DatasetSpec(contract, query, labels), folder, settings)
     return ds.dataset(folder / "features").to_table(), manifest
 

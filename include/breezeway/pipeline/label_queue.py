@@ -37,6 +37,7 @@ from breezeway.core.settings import Settings
 from breezeway.detector.scoring import ScoringModel
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from breezeway.tracking import champions, reports, rest
 from breezeway.tracking.load import load
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         rival,
         challenger.threshold if challenger else 1.0,
         drifted=_drifted_devices(settings, name),
-        known=_looked_at(store, champion),
+        known=_looked_at(LabelStore(settings.raw_address), champion),
         count=arguments.count,
     )
     write(items, readings, champion, arguments.output)
@@ -240,7 +241,7 @@ def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings
     return table.append_column("score", pa.array(model.score(np.column_stack(features))))
 
 
-def _looked_at(store: RawStore, model: ScoringModel) -> pa.Table:
+def _looked_at(labels: LabelStore, model: ScoringModel) -> pa.Table:
     if model.contract.label.table is None:
         raise UsageError(
             f"The labels of {model.name!r} are a column of its readings "
@@ -249,7 +250,7 @@ def _looked_at(store: RawStore, model: ScoringModel) -> pa.Table:
     return pa.concat_tables(
         [
             table.select(["device", "start", "end"])
-            for table in (store.labels(model.contract.label.table), store.reviews())
+            for table in (labels.labels(model.contract.label.table), labels.reviews())
         ]
     )
 

@@ -33,6 +33,7 @@ from breezeway.preprocessing.dataset import broken_expectations, make_features
 from breezeway.preprocessing.days import lead_in, midnight, range_query
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from breezeway.tracking import mlflow_client
 from breezeway.tracking.load import load
@@ -197,7 +198,7 @@ def _read(
         yield lead_in(store, contract, set(store.devices_of(first)), first)
         yield from store.stream(query, label=contract.label.column)
 
-    labels = store.labels(contract.label.table) if contract.label.table else None
+    labels = LabelStore(settings.raw_address).labels_of(contract)
     spec = DatasetSpec(contract, query, labels, since=midnight(first))
     manifest, results = make_features(chunks(), spec, folder, settings)
     return Day(folder, manifest, list(broken_expectations(contract, manifest, results)))

@@ -19,6 +19,7 @@ from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 
 
@@ -41,7 +42,7 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
     def make(aside: Path) -> Manifest:
         store = RawStore(settings.raw_address)
         chunks = store.stream(query, label=contract.label.column)
-        labels = store.labels(contract.label.table) if contract.label.table else None
+        labels = LabelStore(settings.raw_address).labels_of(contract)
         return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)
 
     folder, manifest = _make(tag, make, settings)

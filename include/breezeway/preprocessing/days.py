@@ -20,7 +20,8 @@ from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import DayManifest
 from breezeway.preprocessing.spec import DatasetSpec
-from breezeway.preprocessing.staging import RAW_SCHEMA
+from breezeway.readings.arrow import NAIVE_READINGS, READINGS
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 
 DIGEST_LETTERS = 12
@@ -57,7 +58,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
     store = RawStore(settings.raw_address)
     if not store.count_by_day(day, day):
         return None
-    labels = _labels(store, contract)
+    labels = LabelStore(settings.raw_address).labels_of(contract)
     query = range_query(contract, day, day)
     readings = _DayReadings(store, contract, day, query)
     spec = DatasetSpec(contract, query, labels, since=midnight(day))
@@ -76,7 +77,7 @@ class _DayReadings:
 
     def __init__(self, store: RawStore, contract: Contract, day: date, query: str):
         self._store, self._contract, self._day, self._query = store, contract, day, query
-        self.before = RAW_SCHEMA.empty_table()
+        self.before = READINGS.empty_table()
 
     def __iter__(self) -> Iterator[pa.Table]:
         devices: set[str] = set()
@@ -93,12 +94,12 @@ def lead_in(store: RawStore, contract: Contract, devices: set[str], day: date) -
     However long a device was silent: a window is made of readings, not of minutes.
 
     Returns:
-        As `preprocessing.RAW_SCHEMA`; of each device at most `contract.window - 1` rows.
+        As `READINGS`; of each device at most `contract.window - 1` rows.
     """
     rows: list[dict[str, Any]] = []
     for device in sorted(devices):
         rows += _last_good(store, contract, device, day)
-    return pa.Table.from_pylist(rows, schema=RAW_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=READINGS)
 
 
 def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> list[dict[str, Any]]:
@@ -114,7 +115,7 @@ def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> l
         good = _good(contract, found if whole else _whole_times(found))
         if whole or len(good) >= wanted:
             kept = sorted(good)[-wanted:]
-            return [{"device": device, "time": t.replace(tzinfo=None), **good[t]} for t in kept]
+            return [{"device": device, "time": t, **good[t]} for t in kept]
         count *= 4
     return []
 
@@ -159,7 +160,7 @@ def stale_days(
     if not published:
         return {}
     store = RawStore(settings.raw_address)
-    labels = _labels(store, contract)
+    labels = LabelStore(settings.raw_address).labels_of(contract)
     counts = store.count_by_day(min(published), max(published))
     stale = {}
     for day in sorted(published):
@@ -188,7 +189,7 @@ def _fingerprint(
         [
             str(rows),
             _digest(_labels_of(labels, day)),
-            _digest([str(row) for row in before.to_pylist()]),
+            _digest([str(row) for row in before.cast(NAIVE_READINGS).to_pylist()]),
             _digest(shape),
         ]
     )
@@ -199,10 +200,6 @@ SHAPING = {
     *("label", "quarantine"),
 }
 """The sections of a contract that a partition depends on; the others may change."""
-
-
-def _labels(store: RawStore, contract: Contract) -> pa.Table | None:
-    return store.labels(contract.label.table) if contract.label.table else None
 
 
 def _labels_of(labels: pa.Table | None, day: date) -> list[list[str]]:

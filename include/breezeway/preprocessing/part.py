@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from breezeway.contract.features import History
 from breezeway.contract.parser import Violation
 from breezeway.preprocessing.payloads import PayloadParser
 from breezeway.preprocessing.spec import DatasetSpec
-from breezeway.preprocessing.staging import RAW_SCHEMA, sorted_blocks
+from breezeway.preprocessing.staging import sorted_blocks
+from breezeway.readings.arrow import NAIVE_READINGS, READINGS, TIME
 from breezeway.readings.intervals import Intervals
 
 BLOCK_ROWS = 65_536
 EXAMPLES = 16
-QUARANTINE_SCHEMA = pa.schema(
-    [*RAW_SCHEMA, ("reason", pa.string()), ("field", pa.string()), ("message", pa.string())]
+QUARANTINE = pa.schema(
+    [*NAIVE_READINGS, ("reason", pa.string()), ("field", pa.string()), ("message", pa.string())]
 )
+"""Readings that broke the contract, and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +64,12 @@ class _Digest:
     """A content hash of readings that does not depend on how they come in blocks."""
 
     def __init__(self):
-        self._columns = {name: hashlib.sha256() for name in RAW_SCHEMA.names}
+        self._columns = {name: hashlib.sha256() for name in READINGS.names}
 
     def update(self, block: pa.Table) -> None:
         if not len(block):
             return
-        for name in RAW_SCHEMA.names:
+        for name in READINGS.names:
             column = block[name].combine_chunks()
             null = column.is_null().to_numpy(zero_copy_only=False)
             self._columns[name].update(np.packbits(null, bitorder="little").tobytes())
@@ -102,8 +105,7 @@ class _PartMaker:
         contract = spec.contract
         self._contract = contract
         self._part = part
-        since = pa.timestamp("us", tz="UTC")
-        self._since = pa.scalar(spec.since, since).value if spec.since else None
+        self._since = pa.scalar(spec.since, TIME).value if spec.since else None
         self._intervals = Intervals(spec.labels) if spec.labels is not None else None
         self._parser = PayloadParser(contract, threads)
         self._history = History(contract)
@@ -116,7 +118,7 @@ class _PartMaker:
         self._schema = pa.schema(
             [
                 ("device", pa.string()),
-                ("time", pa.timestamp("us", tz="UTC")),
+                ("time", TIME),
                 *((name, pa.float64()) for name in contract.feature_names),
                 ("label", pa.int8()),
             ]
@@ -269,9 +271,9 @@ class _PartMaker:
         if self._quarantine is None:
             self._quarantine_file.parent.mkdir(parents=True, exist_ok=True)
             self._quarantine = pq.ParquetWriter(
-                self._quarantine_file, QUARANTINE_SCHEMA, compression="zstd"
+                self._quarantine_file, QUARANTINE, compression="zstd"
             )
-        self._quarantine.write_table(table.cast(QUARANTINE_SCHEMA))
+        self._quarantine.write_table(table.cast(QUARANTINE))
 
     def _features(
         self,
@@ -298,7 +300,7 @@ class _PartMaker:
             if name in self._part.example_devices and not lead_in[rows[end - 1]]:
                 self._remember_examples(block, rows[start:end], name, label, features, start, end)
         self._last_device = names[-1]
-        utc = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
+        utc = pa.array(times).cast(TIME)
         columns = [block["device"].take(pa.array(rows)).combine_chunks(), utc]
         columns += [pa.array(features[:, k]) for k in range(features.shape[1])]
         return pa.Table.from_arrays([*columns, label], schema=self._schema)
@@ -335,7 +337,7 @@ class _PartMaker:
             self._examples[(device, kind)] = {
                 "device": device,
                 "readings": [
-                    {"time": r["time"].isoformat() + "Z", "payload": r["payload"]} for r in readings
+                    {"time": _utc_text(r["time"]), "payload": r["payload"]} for r in readings
                 ],
                 "features": [None if np.isnan(x) else x for x in features[start + last].tolist()],
             }
@@ -349,3 +351,7 @@ def _select(values: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
         name: column.select(rows) if isinstance(column, Vectors) else column[rows]
         for name, column in values.items()
     }
+
+
+def _utc_text(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat() + "Z"

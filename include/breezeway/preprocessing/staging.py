@@ -19,14 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-RAW_SCHEMA = pa.schema(
-    [
-        ("device", pa.string()),
-        ("time", pa.timestamp("us")),
-        ("payload", pa.string()),
-        ("label", pa.int64()),
-    ]
-)
+from breezeway.readings.arrow import READINGS
+
 RUNS_IN_MEMORY = 16
 """Runs that are looked at before their pages are given back; looking again brings them again.
 The system maps 16 pages around each that is looked at, so many runs would take much."""
@@ -46,12 +40,12 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
     rows = 0
     with (
         pa.OSFile(str(folder / _RUNS), "wb") as file,
-        pa.ipc.new_file(file, RAW_SCHEMA) as writer,
+        pa.ipc.new_file(file, READINGS) as writer,
     ):
         for chunk in chunks:
             if "label" not in chunk.column_names:
                 chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
-            table = chunk.select(RAW_SCHEMA.names).cast(RAW_SCHEMA).combine_chunks()
+            table = chunk.select(READINGS.names).cast(READINGS).combine_chunks()
             codes, names = _codes([table["device"].combine_chunks()])
             gather = functools.partial(_take, table)
             writer.write_table(gather(_order(codes, _times(table), gather)))

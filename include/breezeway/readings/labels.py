@@ -19,7 +19,8 @@ import pyarrow as pa
 from breezeway.contract.contract import load_contract
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings.store import REVIEWS, RawStore
+from breezeway.readings.arrow import REVIEWS
+from breezeway.readings.label_store import LabelStore
 
 VERDICTS = {"fault": True, "normal": False}
 
@@ -39,7 +40,7 @@ def keep(settings: Settings, reviews: pa.Table) -> dict[str, int]:
     """Bring reviews into the raw store.
 
     Args:
-        reviews: as `raw.REVIEWS`.
+        reviews: as `REVIEWS`.
 
     Returns:
         `read`, and of these `new` and `faults`.
@@ -55,7 +56,7 @@ def keep(settings: Settings, reviews: pa.Table) -> dict[str, int]:
             f'{settings.sensors.name}: label: expected table = "labels", which imported labels '
             f"go into; found {contract.label.table or contract.label.column!r}."
         )
-    store = RawStore(settings.raw_address)
+    store = LabelStore(settings.raw_address)
     store.create()
     new = store.append_reviews(reviews)
     faults = sum(reviews["fault"].to_pylist())
@@ -69,7 +70,7 @@ def read(path: Path, by: str) -> pa.Table:
         by: who labelled, where the file does not say.
 
     Returns:
-        As `raw.REVIEWS`.
+        As `REVIEWS`.
 
     Raises:
         UsageError: there is no such file, or it is neither.
@@ -94,7 +95,7 @@ def read(path: Path, by: str) -> pa.Table:
 def table(
     rows: Iterable[Mapping[str, Any]], by: str, at: datetime, where: str = "label"
 ) -> pa.Table:
-    """Make `raw.REVIEWS` of rows with `device`, `start`, `end` (ISO 8601; naive is UTC) and
+    """Make `REVIEWS` of rows with `device`, `start`, `end` (ISO 8601; naive is UTC) and
     `label` (`fault`, `normal`, or empty for none).
 
     Args:

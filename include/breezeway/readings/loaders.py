@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings.store import READINGS, RawStore
+from breezeway.readings.arrow import READINGS
+from breezeway.readings.store import RawStore
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def read(file: Path, form: Format) -> Iterator[pa.Table]:
     """A file's readings, some ten thousand at a time.
 
     Yields:
-        Tables as `raw.READINGS`.
+        Tables as `READINGS`.
 
     Raises:
         DataError: file, line and column of what is wrong.

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings.store import LABELS, READINGS, RawStore
+from breezeway.readings.arrow import LABELS, READINGS
+from breezeway.readings.store import RawStore
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class MachineDay:
     """What one machine did on one day (UTC).
 
     Attributes:
-        readings: 1,440 rows, as `raw.READINGS`, without a label of their own.
-        labels: its faults, as `raw.LABELS`; each begins with the first trace and ends with
+        readings: 1,440 rows, as `READINGS`, without a label of their own.
+        labels: its faults, as `LABELS`; each begins with the first trace and ends with
             the repair, within the day.
     """
 
@@ -126,7 +127,7 @@ def simulate(
             pa.repeat(device, MINUTES),
             pa.array(times).cast(READINGS.field("time").type),
             pa.array(payloads, pa.string()),
-            pa.nulls(MINUTES, pa.int8()),
+            pa.nulls(MINUTES, pa.int64()),
         ],
         schema=READINGS,
     )

@@ -1,7 +1,7 @@
 """Staged readings come back whole and in order, however they came in."""
 
 import tempfile
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -11,12 +11,12 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 
 from breezeway.preprocessing import staging
-from breezeway.preprocessing.staging import RAW_SCHEMA, device_counts, sorted_blocks, stage
+from breezeway.preprocessing.staging import device_counts, sorted_blocks, stage
+from breezeway.readings.arrow import READINGS
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
 names = st.one_of(st.none(), st.sampled_from(["a", "A", "b", "", "é", "z\0", "machine-1"]))
-times = st.one_of(
-    st.none(), st.integers(-3, 3).map(lambda n: datetime(2026, 1, 1) + timedelta(microseconds=n))
-)
+times = st.one_of(st.none(), st.integers(-3, 3).map(lambda n: START + timedelta(microseconds=n)))
 payloads = st.one_of(st.none(), st.sampled_from(["", "{}", '{"a": 1}', "é", "e"]))
 labels = st.one_of(st.none(), st.integers(-1, 1))
 chunk = st.lists(st.tuples(names, times, payloads, labels), max_size=9)
@@ -31,9 +31,9 @@ def nulls_first(row: tuple) -> tuple:
 @example([[], [("a", None, None, None)] * 3], 2, None)
 def test_blocks_are_all_rows_in_order(chunks, rows, data):
     tables = [
-        pa.table([list(column) for column in zip(*part, strict=True)], schema=RAW_SCHEMA)
+        pa.table([list(column) for column in zip(*part, strict=True)], schema=READINGS)
         if part
-        else RAW_SCHEMA.empty_table()
+        else READINGS.empty_table()
         for part in chunks
     ]
     everything = [row for part in chunks for row in part]
@@ -57,6 +57,6 @@ def test_blocks_are_all_rows_in_order(chunks, rows, data):
             bounds = (part[0], part[-1]) if part else (None, None)
             blocks = list(sorted_blocks(folder, *bounds, nameless=number == 0, rows=rows))
             assert all(len(block) == rows for block in blocks[:-1])
-            assert all(block.schema == RAW_SCHEMA for block in blocks)
+            assert all(block.schema == READINGS for block in blocks)
             found += [tuple(row.values()) for block in blocks for row in block.to_pylist()]
     assert found == sorted(everything, key=nulls_first)

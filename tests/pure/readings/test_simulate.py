@@ -16,8 +16,9 @@ from breezeway.contract.parser import Violation
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings import simulate as simulation
+from breezeway.readings.arrow import READINGS
 from breezeway.readings.simulate import simulate
-from breezeway.readings.store import READINGS, RawStore
+from breezeway.readings.store import RawStore
 
 DAY = date(2026, 1, 5)  # a Monday
 SENSORS = Settings.shipped_sensors / "plant.toml"

@@ -15,6 +15,7 @@ from breezeway.datasets import history, versions
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from tests.fixtures.plant import CONTRACT
 
@@ -122,7 +123,7 @@ def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
     whole = tmp_path / "whole"
     whole.mkdir()
     query = days.range_query(contract, FIRST, LAST)
-    spec = DatasetSpec(contract, query, store.labels())
+    spec = DatasetSpec(contract, query, LabelStore(home.raw_address).labels())
     once = make_dataset(store.stream(query), spec, whole, home)
     folders = [make(home, day) for day in EVERY]
     joined, expected = table(folders), table([whole])
@@ -168,7 +169,7 @@ def test_late_readings_and_labels_make_days_stale(home):
     assert stale(home) == {}
     start = days.midnight(EVERY[2]) - timedelta(hours=1)
     fault = {"device": "mill-1", "start": start, "end": start + timedelta(hours=2)}
-    RawStore(home.raw_address).append_labels(pa.Table.from_pylist([fault]))
+    LabelStore(home.raw_address).append(pa.Table.from_pylist([fault]))
     assert stale(home) == dict.fromkeys(EVERY[1:3], "its labels changed")
 
 

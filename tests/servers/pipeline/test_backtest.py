@@ -15,6 +15,7 @@ from breezeway.datasets import history
 from breezeway.detector import scorecard
 from breezeway.pipeline import backtest, backtest_report
 from breezeway.preprocessing import days
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from breezeway.steps import backtest as step
 from breezeway.tracking import mlflow_client
@@ -120,7 +121,7 @@ def test_no_reading_of_the_future_enters(home, contract, tmp_path, monkeypatch):
 
 
 def test_no_label_of_the_future_enters(home, contract, monkeypatch):
-    labels = RawStore(home.raw_address).labels()
+    labels = LabelStore(home.raw_address).labels()
     monkeypatch.setattr(backtest, "_labels", lambda *_: Leaky(labels))
     with pytest.raises(DataError, match="labels were not known yet, such as that of mill-"):
         backtest.read_known(home, contract, DATES[0])

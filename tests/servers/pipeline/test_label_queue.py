@@ -16,7 +16,7 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.pipeline import label_queue
 from breezeway.readings import labels, simulate
-from breezeway.readings.store import RawStore
+from breezeway.readings.label_store import LabelStore
 from breezeway.steps import labels as step
 from breezeway.steps import preprocess, train
 from breezeway.tracking import champions, mlflow_client, rest
@@ -154,7 +154,7 @@ def test_the_tasks_of_label_studio(settings, tmp_path):
 
 def test_labels_come_back_and_the_next_training_uses_them(settings, items, tmp_path):
     before = versions.open_dataset(settings, "whole").folder
-    store = RawStore(settings.raw_address)
+    store = LabelStore(settings.raw_address)
     there = len(store.labels())
     answered = [{**item, "label": ""} for item in items]
     for item in answered[:6]:
@@ -226,7 +226,7 @@ def test_an_export_of_label_studio(settings, tmp_path):
     file = tmp_path / "export.json"
     file.write_text(json.dumps(export))
     assert labels.run(command(file=file, by="eve"), settings) == {"read": 5, "new": 5, "faults": 2}
-    rows = RawStore(settings.raw_address).labels().to_pylist()
+    rows = LabelStore(settings.raw_address).labels().to_pylist()
     (bob,) = [row for row in rows if row["labelled_by"] == "bob@plant"]
     assert (bob["device"], bob["start"]) == ("machine-01", start + timedelta(minutes=5))
     assert bob["labelled_at"] == datetime(2026, 5, 2, 8, 0, 0, 123000, UTC)
@@ -241,7 +241,7 @@ def test_labels_by_the_step(settings):
     step.add_arguments(parser)
     arguments = parser.parse_args([f"--labels={json.dumps(given)}", "--by=carl"])
     assert step.run(arguments, settings) == {"read": 1, "new": 1, "faults": 1}
-    rows = RawStore(settings.raw_address).labels().to_pylist()
+    rows = LabelStore(settings.raw_address).labels().to_pylist()
     (kept,) = [row for row in rows if row["labelled_by"] == "carl"]
     assert kept["end"] == datetime(2026, 4, 27, 2, tzinfo=UTC)
 
@@ -261,7 +261,7 @@ GOOD = "machine-01,2026-04-27T05:00:00Z,2026-04-27T05:10:00Z,fault"
 def test_one_wrong_row_and_none_is_kept(settings, tmp_path, row, message):
     file = tmp_path / "labels.csv"
     file.write_text("\n".join(["device,start,end,label", GOOD, row]))
-    store = RawStore(settings.raw_address)
+    store = LabelStore(settings.raw_address)
     before = len(store.labels()), len(store.reviews())
     with pytest.raises(DataError, match=message):
         labels.run(command(file=file, by="ann"), settings)

@@ -17,25 +17,14 @@ from breezeway.core.errors import (
     TryAgain,
     UsageError,
 )
+from breezeway.readings import sqlite as sqlite_module
 from breezeway.readings import store as store_module
-from breezeway.readings.store import LABELS, READINGS, REVIEWS, RawStore
+from breezeway.readings.arrow import LABELS, READINGS
+from breezeway.readings.label_store import LabelStore
+from breezeway.readings.store import RawStore
 from tests.fixtures.mariadb import PASSWORD
 
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
-
-
-@pytest.fixture(params=["sqlite", "mariadb"])
-def address(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'a folder' / 'raw store?.db'}"
-    return request.getfixturevalue("mariadb").database("raw").url
-
-
-@pytest.fixture
-def store(address):
-    store = RawStore(address)
-    store.create()
-    return store
 
 
 def readings(count=7, **columns):
@@ -262,7 +251,7 @@ def test_a_reader_keeps_no_writer_waiting(store):
 
 
 def test_a_sqlite_writer_that_blocks_for_long_is_a_race_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_module, "BUSY_SECONDS", 0.1)
     store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
     store.create()
     with sqlite3.connect(tmp_path / "raw.db") as other:
@@ -316,61 +305,6 @@ def test_the_last_readings_before_a_day(store):
     assert [payload for _, payload, _ in found] == readings()["payload"].to_pylist()[1::-1]
     assert store.last_readings("a", date(2026, 1, 3), 1, "label")[0][2] == 0
     assert store.last_readings("it's \\", date(2026, 1, 3), 1) == []
-
-
-# -- labels
-
-
-def intervals(*pairs):
-    rows = [{"device": d, "start": s, "end": e} for d, s, e in pairs]
-    return pa.Table.from_pylist(rows, schema=LABELS)
-
-
-def test_labels_come_by_device_and_start(store):
-    hour = timedelta(hours=1)
-    late, early = ("b", START, START + hour), ("a", START, START + hour)
-    store.append(readings(), labels=intervals(late))
-    assert store.append_labels(intervals(early)) == 1
-    assert store.labels() == intervals(early, late)
-
-
-def test_a_label_says_who_found_it_and_when(store):
-    label = {"device": "a", "start": START, "end": START + timedelta(hours=1)}
-    noted = {**label, "labelled_by": "Zoë", "labelled_at": START + timedelta(days=2)}
-    store.append_labels(pa.Table.from_pylist([noted]))
-    assert store.labels().to_pylist() == [noted]
-
-
-def test_a_store_of_an_older_release_is_read_and_gets_the_new_columns(store):
-    with store._engine.begin() as connection:
-        for column in ("labelled_by", "labelled_at"):
-            connection.exec_driver_sql(f"ALTER TABLE labels DROP COLUMN {column}")
-        connection.exec_driver_sql(
-            "INSERT INTO labels (device, start_time, end_time) "
-            "VALUES ('a', '2026-01-01 12:00:00', '2026-01-01 13:00:00')"
-        )
-    before = store.labels()
-    assert before["labelled_by"].to_pylist() == before["labelled_at"].to_pylist() == [None]
-    for _ in range(2):
-        store.create()
-    assert store.labels() == before
-    row = {"device": "b", "start": START, "end": START + timedelta(hours=1), "labelled_by": "me"}
-    store.append_labels(pa.Table.from_pylist([row]))
-    assert store.labels()["labelled_by"].to_pylist() == [None, "me"]
-
-
-def test_no_label_is_an_empty_table(store):
-    assert store.labels() == LABELS.empty_table()
-
-
-def test_a_fault_that_ends_before_it_begins_is_refused(store):
-    with pytest.raises(DataError, match=r"row 1.*'a'.*ends at 2026-01-01 12:00:00"):
-        store.append_labels(intervals(("a", START, START)))
-
-
-def test_a_labels_table_that_is_not_there_is_named(store):
-    with pytest.raises(UsageError, match="faults"):
-        store.labels("faults")
 
 
 # -- only reading
@@ -431,13 +365,14 @@ def test_a_chunk_has_rows(store, chunk_rows):
 
 def failures(address):
     """Every way to use a store, and what each raises."""
-    store = RawStore(address)
+    store, labels = RawStore(address), LabelStore(address)
     uses = [
         store.create,
         store.loads,
-        store.labels,
+        labels.labels,
+        labels.reviews,
         lambda: store.append(readings()),
-        lambda: store.append_labels(LABELS.empty_table()),
+        lambda: labels.append(LABELS.empty_table()),
         lambda: everything(store),
     ]
     for use in uses:
@@ -603,41 +538,3 @@ def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
     )
     assert (few[0], many[0]) == (20_000, 160_000)
     assert many[1] - few[1] < 30, "MiB more for 75 MiB of rows more"
-
-
-def reviews(*stretches: tuple[str, int, int, bool], by: str = "ann") -> pa.Table:
-    """Stretches of (device, first hour, last hour, whether it is a fault)."""
-    said = [
-        {
-            "device": device,
-            "start": START + timedelta(hours=first),
-            "end": START + timedelta(hours=last),
-            "labelled_by": by,
-            "labelled_at": datetime.now(UTC),
-            "fault": fault,
-        }
-        for device, first, last, fault in stretches
-    ]
-    return pa.Table.from_pylist(said, REVIEWS)
-
-
-def test_reviews_are_kept_once_and_their_faults_become_labels(store):
-    assert len(store.reviews()) == 0
-    store.append(readings())
-    device = readings()["device"][0].as_py()
-    said = reviews((device, 0, 1, True), (device, 2, 3, False), (device, 0, 1, True))
-    assert store.append_reviews(said) == 2
-    assert store.append_reviews(said) == 0
-    assert store.append_reviews(reviews((device, 0, 1, True), by="bob")) == 1
-    assert len(store.reviews()) == 3
-    kept = store.labels().to_pylist()
-    assert [row["labelled_by"] for row in kept] == ["ann", "bob"]
-    assert {(row["start"], row["end"]) for row in kept} == {(START, START + timedelta(hours=1))}
-
-
-def test_reviews_of_a_device_without_readings_are_refused_whole(store):
-    store.append(readings())
-    device = readings()["device"][0].as_py()
-    with pytest.raises(DataError, match="'ghost'"):
-        store.append_reviews(reviews((device, 0, 1, True), ("ghost", 0, 1, False)))
-    assert len(store.reviews()) == len(store.labels()) == 0

@@ -14,7 +14,7 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.pipeline import evaluation
 from breezeway.readings import simulate
-from breezeway.readings.store import RawStore
+from breezeway.readings.label_store import LabelStore
 from breezeway.steps import preprocess, test, train
 from breezeway.tracking import champions, mlflow_client
 from breezeway.tracking.load import load
@@ -115,7 +115,7 @@ def test_readings_that_it_knows_are_refused(settings, first):
 
 
 def test_without_labels_there_is_drift_but_nothing_to_promote_on(settings, first):
-    faults = RawStore(settings.raw_address).labels().to_pylist()
+    faults = LabelStore(settings.raw_address).labels().to_pylist()
     hour = next(
         start
         for start in (datetime(2026, 4, 30, hour, tzinfo=UTC) for hour in range(24))

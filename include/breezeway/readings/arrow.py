@@ -1,0 +1,181 @@
+"""Readings and labels as Arrow tables: their schemas, and what is converted on the way."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from breezeway.core.errors import DataError
+from breezeway.readings.engine import EXPECTED, Block
+
+TIME = pa.timestamp("us", tz="UTC")
+
+READINGS = pa.schema(
+    [
+        ("device", pa.string()),
+        ("time", TIME),
+        ("payload", pa.string()),
+        ("label", pa.int64()),
+    ]
+)
+"""Raw readings. A label is 1 (fault), 0 (none) or null (unknown); what else a store has for one
+stands here too, so that it is not lost before the contract is checked."""
+
+NAIVE_READINGS = READINGS.set(
+    READINGS.get_field_index("time"), pa.field("time", pa.timestamp("us"))
+)
+"""The same, with times that are UTC without saying so."""
+
+LABELS = pa.schema(
+    [
+        ("device", pa.string()),
+        ("start", TIME),
+        ("end", TIME),
+        ("labelled_by", pa.string()),
+        ("labelled_at", TIME),
+    ]
+)
+"""Fault intervals; who said so and when are null where nobody noted it."""
+
+REVIEWS = pa.schema([*LABELS, ("fault", pa.bool_())])
+"""Stretches of readings that a person has looked at, and whether each is a fault."""
+
+_NOTES = ("labelled_by", "labelled_at")
+
+
+# -- out of a store
+
+
+def readings_table(block: Block) -> pa.Table:
+    """Readings, from the columns device, time, payload and label."""
+    device, time, payload, label = block
+    labels = pa.nulls(len(device), pa.int64()) if label is None else _integer(label)
+    columns = [_text(device), _time(time, "time"), _text(payload), labels]
+    return pa.table(columns, schema=READINGS)
+
+
+def labels_table(block: Block) -> pa.Table:
+    """Fault intervals, from the columns device, start_time, end_time, labelled_by, labelled_at."""
+    device, start, end, who, when = block
+    nobody = pa.nulls(len(device), pa.binary())
+    columns = [
+        _text(device),
+        _time(start, "start_time"),
+        _time(end, "end_time"),
+        _text(nobody if who is None else who),
+        _time(nobody if when is None else when, "labelled_at"),
+    ]
+    return pa.table(columns, schema=LABELS)
+
+
+def parse_time(value: str | None, column: str) -> datetime | None:
+    """A time as UTC; text without a zone is UTC.
+
+    Raises:
+        DataError: the value is no time.
+    """
+    if value is None:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise DataError(
+            f"--query: the column {column!r} holds {value[:60]!r}; expected {EXPECTED['time']}."
+        ) from None
+
+
+def _text(values: pa.Array) -> pa.Array:
+    """Decode; bytes that are no UTF-8 become U+FFFD, which the contract's check then finds."""
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        decoded = [None if v is None else v.decode(errors="replace") for v in values.to_pylist()]
+        return pa.array(decoded, pa.string())
+
+
+def _integer(values: pa.Array) -> pa.Array:
+    if pa.types.is_integer(values.type):
+        return values
+    try:
+        return values.cast(pa.string()).cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"--query: the column 'label': {error}.") from None
+
+
+def _time(values: pa.Array, column: str) -> pa.Array:
+    """A column of times, as `parse_time` reads each."""
+    text = _text(values)
+    for kind in (pa.timestamp("us"), TIME):  # Arrow reads all with a zone, or all without one
+        try:
+            return text.cast(kind).cast(TIME)
+        except pa.ArrowInvalid:
+            continue
+    return pa.array([parse_time(value, column) for value in text.to_pylist()], TIME)
+
+
+# -- into a store
+
+
+def as_readings(table: pa.Table) -> pa.Table:
+    """A table as `READINGS`; the label may be missing.
+
+    Raises:
+        DataError: another column is missing, or a value does not fit.
+    """
+    if "label" not in table.column_names:
+        table = table.append_column("label", pa.nulls(table.num_rows, pa.int64()))
+    return as_schema(table, READINGS, nullable=("payload", "label"))
+
+
+def as_labels(table: pa.Table) -> pa.Table:
+    """A table as `LABELS`; who said so and when may be missing.
+
+    Raises:
+        DataError: another column is missing, or an interval ends before it begins.
+    """
+    for name in _NOTES:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, LABELS.field(name).type))
+    table = as_schema(table, LABELS, nullable=_NOTES)
+    wrong = pc.index(pc.less(table["start"], table["end"]), False).as_py()
+    if wrong >= 0:
+        row = table.slice(wrong, 1).to_pylist()[0]
+        raise DataError(
+            f"Labels, row {wrong + 1}: the fault of {row['device']!r} that starts at "
+            f"{row['start']:%Y-%m-%d %H:%M:%S} ends at {row['end']:%Y-%m-%d %H:%M:%S}; "
+            "expected a later time."
+        )
+    return table
+
+
+def label_rows(table: pa.Table) -> pa.Table:
+    """Fault intervals as rows of the table `labels`.
+
+    Raises:
+        DataError: as for `as_labels`.
+    """
+    return as_labels(table).rename_columns({"start": "start_time", "end": "end_time"})
+
+
+def as_schema(table: pa.Table, schema: pa.Schema, nullable: tuple[str, ...] = ()) -> pa.Table:
+    """The columns of a schema, cast to its types.
+
+    Raises:
+        DataError: a column is missing, a value does not fit, or is null and not `nullable`.
+    """
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            raise DataError(
+                f"The column {field.name!r} is missing; there are {', '.join(table.column_names)}."
+            )
+        try:
+            column = table[field.name].cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"The column {field.name!r}: {error}.") from None
+        if column.null_count and field.name not in nullable:
+            row = pc.index(column.is_null(), True).as_py() + 1
+            raise DataError(f"Row {row}: {field.name!r} is null.")
+        columns.append(column)
+    return pa.table(columns, schema=schema)

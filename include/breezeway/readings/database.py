@@ -1,0 +1,119 @@
+"""The database that a raw store lies in: connections, bulk calls, and its errors as ours."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.readings import sql_tables
+from breezeway.readings.engine import Block, Column, Engine
+from breezeway.readings.mysql import MySQL
+from breezeway.readings.query import dialect_of
+from breezeway.readings.sqlite import SQLite
+
+ENGINES: dict[str, type[Engine]] = {"mysql": MySQL, "sqlite": SQLite}
+"""By dialect."""
+
+INSERT_ROWS = 10_000
+
+
+class Database:
+    """A MySQL or MariaDB server, or a SQLite file; what every kind of store in it shares.
+
+    Args:
+        address: SQLAlchemy address: `mysql+pymysql://user:password@host/database` (a unix
+            socket as `?unix_socket=/path`) or `sqlite:////path/of/file`.
+
+    Raises:
+        UsageError: the address is none of these.
+    """
+
+    def __init__(self, address: str):
+        kind = ENGINES[dialect_of(address)]
+        try:
+            url = sa.make_url(address)
+            self._engine = kind(url)
+            self._sql = sa.create_engine(
+                url, poolclass=sa.NullPool, connect_args=dict(self._engine.connect_arguments)
+            )
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):
+            # Not the parser's own words: they may hold the password.
+            examples = " or ".join(each.example for each in ENGINES.values())
+            raise UsageError(
+                f"BREEZEWAY_RAW_URL is not an address of a store: expected {examples}."
+            ) from None
+        if url.get_driver_name() != kind.driver:
+            raise UsageError(
+                f"BREEZEWAY_RAW_URL: the driver {url.get_driver_name()!r} is not supported: "
+                f"expected {kind.example}."
+            )
+        if not url.database or url.database == ":memory:":
+            raise UsageError("BREEZEWAY_RAW_URL names no database.")
+        self._url = url
+
+    def __str__(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    def create(self) -> None:
+        """Make the tables that are not there yet, and the columns that an older release lacked.
+
+        Raises:
+            BreezewayError: the store is away, or its user may not create tables.
+        """
+        with self._judged():
+            self._engine.prepare()
+            with self._sql.begin() as connection:
+                sql_tables.create(connection)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """A connection whose work is there as a whole afterwards, or not at all."""
+        with self._judged(), self._sql.begin() as connection:
+            yield connection
+
+    def _quoted(self, name: str) -> str:
+        return self._sql.dialect.identifier_preparer.quote(name)
+
+    def _ask(self, query: str, *values: str) -> list[tuple]:
+        """A small result; `{0}` in the query stands for the next value."""
+        with self._judged(), self._sql.connect() as connection:
+            rows = connection.exec_driver_sql(query.format(self._engine.mark), values)
+            return [tuple(row) for row in rows]
+
+    def _blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
+        """A large result, some thousand rows at a time."""
+        with self._judged():
+            yield from self._engine.blocks(query, columns)
+
+    def _insert(self, connection: sa.Connection, table: str, values: pa.Table) -> int:
+        """Insert by the driver's own bulk call; times as text that sorts as time does."""
+        marks = ", ".join([self._engine.mark] * values.num_columns)
+        statement = f"INSERT INTO {table} ({', '.join(values.column_names)}) VALUES ({marks})"
+        for start in range(0, values.num_rows, INSERT_ROWS):
+            part = values.slice(start, INSERT_ROWS)
+            columns = [
+                pc.strftime(c, "%Y-%m-%d %H:%M:%S") if pa.types.is_timestamp(c.type) else c
+                for c in part.columns
+            ]
+            rows = list(zip(*(c.to_pylist() for c in columns), strict=True))
+            connection.exec_driver_sql(statement, rows)
+        return values.num_rows
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Raises a driver's errors as ours, without the password."""
+        try:
+            yield
+        except (sa.exc.DBAPIError, self._engine.error, OSError) as error:
+            original = error
+            if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+                original = error.orig
+            kind, text = ServiceUnavailable, str(original)
+            if isinstance(original, self._engine.error):
+                kind, text = self._engine.judge(original)
+            if self._url.password:
+                text = text.replace(str(self._url.password), "***")
+            raise kind(f"Raw store {self}: {text}.") from None

@@ -1,0 +1,129 @@
+"""Labels: fault intervals, and the stretches of readings that a person has looked at."""
+
+import hashlib
+import json
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError, TryAgain
+from breezeway.readings import sql_tables
+from breezeway.readings.arrow import (
+    LABELS,
+    REVIEWS,
+    as_labels,
+    as_schema,
+    label_rows,
+    labels_table,
+)
+from breezeway.readings.database import Database
+from breezeway.readings.engine import Column
+
+COLUMNS = (
+    Column("device", "device"),
+    Column("start_time", "time"),
+    Column("end_time", "time"),
+    Column("labelled_by", "device", required=False),
+    Column("labelled_at", "time", required=False),
+)
+
+
+class LabelStore(Database):
+    """Who said what of which readings, in the raw store."""
+
+    def labels(self, table: str = "labels") -> pa.Table:
+        """All fault intervals, by device and start.
+
+        Args:
+            table: its name in the store; it has the columns device, start_time and end_time
+                and may have labelled_by and labelled_at.
+
+        Returns:
+            As `LABELS`.
+
+        Raises:
+            UsageError: there is no such table.
+            DataError: a column is missing, a value is null or no time, or an interval ends
+                before it begins.
+        """
+        query = f"SELECT * FROM {self._quoted(table)} ORDER BY device, start_time"
+        parts = [labels_table(block) for block in self._blocks(query, COLUMNS)]
+        return as_labels(pa.concat_tables(parts) if parts else LABELS.empty_table())
+
+    def labels_of(self, contract: Contract) -> pa.Table | None:
+        """The fault intervals of the table that a contract names; None where it names a column.
+
+        Raises:
+            UsageError, DataError: as for `labels`.
+        """
+        return self.labels(contract.label.table) if contract.label.table else None
+
+    def append(self, labels: pa.Table) -> int:
+        """Append fault intervals: device, start, end (naive is UTC).
+
+        Where it is known, `labelled_by` says who found the fault, and `labelled_at` when.
+
+        Returns:
+            Number of intervals.
+
+        Raises:
+            DataError: a column is missing, or an interval ends before it begins.
+        """
+        with self._transaction() as connection:
+            return self._insert(connection, "labels", label_rows(labels))
+
+    def reviews(self) -> pa.Table:
+        """Stretches that a person has looked at, as `LABELS`; none where nobody has yet."""
+        with self._judged():
+            there = sa.inspect(self._sql).has_table("reviews")
+        return self.labels("reviews") if there else LABELS.empty_table()
+
+    def append_reviews(self, reviews: pa.Table) -> int:
+        """Record what people said of stretches of readings; each fault becomes a label.
+
+        In one transaction. What the same person has said of the same stretch before changes
+        nothing.
+
+        Args:
+            reviews: as `REVIEWS`, nothing of it null.
+
+        Returns:
+            Number of those that were new.
+
+        Raises:
+            DataError: a device has no readings, or a stretch ends before it begins.
+            ServiceUnavailable: the store is away.
+            TryAgain: another was writing the same.
+        """
+        whole = as_schema(reviews, REVIEWS)
+        labels = label_rows(whole)
+        keys = [_key(row) for row in whole.to_pylist()]
+        with self._transaction() as connection:
+            for device in sorted(set(whole["device"].to_pylist())):
+                _expect_device(connection, device)
+            known = set(connection.execute(sa.select(sql_tables.reviews.c.content)).scalars())
+            rows = {key: row for row, key in enumerate(keys) if key not in known}
+            unknown = pa.array(rows.values(), pa.int64())
+            new, fault = labels.take(unknown), whole["fault"].take(unknown)
+            noted = new.append_column("content", pa.array(rows, pa.string()))
+            noted = noted.append_column("fault", fault.cast(pa.int8()))
+            try:
+                self._insert(connection, "reviews", noted)
+            except sa.exc.IntegrityError:
+                raise TryAgain("Another was importing the same labels.") from None
+            self._insert(connection, "labels", new.filter(fault))
+        return len(rows)
+
+
+def _key(review: dict[str, Any]) -> str:
+    """The same where the same person says the same of the same stretch, whenever that is."""
+    said = [str(review[name]) for name in ("device", "start", "end", "fault", "labelled_by")]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _expect_device(connection: sa.Connection, device: str) -> None:
+    readings = sql_tables.readings.c
+    if connection.execute(sa.select(readings.id).where(readings.device == device)).first() is None:
+        raise DataError(f"The raw store has no readings of a device {device!r}.")

@@ -1,0 +1,106 @@
+"""Readings in MySQL or MariaDB."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import pymysql
+from pymysql.constants import CR, ER, FIELD_TYPE
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+
+from breezeway.core.errors import (
+    BreezewayError,
+    DataError,
+    ServiceUnavailable,
+    TryAgain,
+    UsageError,
+)
+from breezeway.readings import mysql_wire
+from breezeway.readings.engine import Block, Column, Engine, Kind, find_columns, refuse_type
+
+TEXT = {
+    FIELD_TYPE.VARCHAR,
+    FIELD_TYPE.VAR_STRING,
+    FIELD_TYPE.STRING,
+    FIELD_TYPE.TINY_BLOB,
+    FIELD_TYPE.BLOB,
+    FIELD_TYPE.MEDIUM_BLOB,
+    FIELD_TYPE.LONG_BLOB,
+    FIELD_TYPE.JSON,
+}
+INTEGER = {
+    FIELD_TYPE.TINY,
+    FIELD_TYPE.SHORT,
+    FIELD_TYPE.INT24,
+    FIELD_TYPE.LONG,
+    FIELD_TYPE.LONGLONG,
+}
+TYPES: dict[Kind, set[int]] = {
+    "device": TEXT | INTEGER,
+    "time": TEXT | {FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP, FIELD_TYPE.DATE},
+    "payload": TEXT,
+    "label": INTEGER,
+}
+TYPE_NAMES = {code: name for name, code in vars(FIELD_TYPE).items() if not name.startswith("_")}
+
+SERVER_AWAY = {
+    CR.CR_CONNECTION_ERROR,
+    CR.CR_CONN_HOST_ERROR,
+    CR.CR_SERVER_GONE_ERROR,
+    CR.CR_SERVER_LOST,
+    CR.CR_SERVER_LOST_EXTENDED,
+    ER.CON_COUNT_ERROR,
+    ER.SERVER_SHUTDOWN,
+    ER.NET_READ_ERROR,
+    ER.NET_READ_INTERRUPTED,
+    ER.NET_ERROR_ON_WRITE,
+    ER.NET_WRITE_INTERRUPTED,
+    ER.DISK_FULL,
+    ER.RECORD_FILE_FULL,
+    ER.QUERY_INTERRUPTED,
+    1927,  # MariaDB: connection was killed
+}
+LOST_A_RACE = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK}
+
+SESSION = "SET SESSION sql_mode = '', time_zone = '+00:00', net_write_timeout = 86400"
+"""The server reads quotes as `check_query` does, gives times as UTC, and waits while the caller is
+busy with a chunk."""
+
+
+class MySQL(Engine):
+    """A server."""
+
+    driver = "pymysql"
+    example = "mysql+pymysql://user:password@host/database"
+    error = pymysql.MySQLError
+    mark = "%s"
+    exact = "CAST({} AS BINARY)"  # 'a' and 'A' are one name otherwise
+
+    def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
+        arguments, options = MySQLDialect_pymysql(dbapi=pymysql).create_connect_args(self.url)
+        with closing(pymysql.connect(*arguments, **options)) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+                cursor.execute(SESSION)
+            found = mysql_wire.execute(connection, query)
+            places = find_columns([column.name for column in found], columns)
+            for column, place in zip(columns, places, strict=True):
+                if place is not None:
+                    _check_type(column, found[place].kind)
+            kept = {place for place in places if place is not None}
+            for block in mysql_wire.blocks(connection, len(found), kept):
+                yield [None if place is None else block[place] for place in places]
+
+    def judge(self, error: pymysql.MySQLError) -> tuple[type[BreezewayError], str]:
+        code, text = error.args if len(error.args) == 2 else (0, str(error))
+        if code in SERVER_AWAY:
+            return ServiceUnavailable, text
+        if code in LOST_A_RACE:
+            return TryAgain, text
+        if isinstance(error, pymysql.DataError | pymysql.IntegrityError):
+            return DataError, text
+        return UsageError, text
+
+
+def _check_type(column: Column, code: int) -> None:
+    if code != FIELD_TYPE.NULL and code not in TYPES[column.kind]:
+        refuse_type(column, TYPE_NAMES.get(code, str(code)))

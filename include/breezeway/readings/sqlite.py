@@ -1,0 +1,110 @@
+"""Readings in a SQLite file."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from breezeway.core.errors import (
+    BreezewayError,
+    DataError,
+    ServiceUnavailable,
+    TryAgain,
+    UsageError,
+)
+from breezeway.readings.engine import Block, Column, Engine, Kind, find_columns, refuse_type
+
+BUSY_SECONDS = 30
+"""How long a writer waits for another."""
+FETCH_ROWS = 10_000
+
+TYPES: dict[Kind, set[type]] = {
+    "device": {bytes, int},
+    "time": {bytes},
+    "payload": {bytes},
+    "label": {int},
+}
+TYPE_NAMES = {bytes: "text", int: "integer", float: "real"}
+
+ERRORS: dict[int, type[BreezewayError]] = {
+    sqlite3.SQLITE_BUSY: TryAgain,
+    sqlite3.SQLITE_LOCKED: TryAgain,
+    sqlite3.SQLITE_CANTOPEN: ServiceUnavailable,
+    sqlite3.SQLITE_IOERR: ServiceUnavailable,
+    sqlite3.SQLITE_FULL: ServiceUnavailable,
+    sqlite3.SQLITE_CORRUPT: DataError,
+    sqlite3.SQLITE_NOTADB: DataError,
+    sqlite3.SQLITE_CONSTRAINT: DataError,
+    sqlite3.SQLITE_TOOBIG: DataError,
+}
+READING = (
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+)
+
+
+class SQLite(Engine):
+    """A file that one process writes at a time."""
+
+    driver = "pysqlite"
+    example = "sqlite:////path/of/file"
+    error = sqlite3.Error
+    mark = "?"
+    exact = "{}"
+
+    @property
+    def connect_arguments(self) -> Mapping[str, Any]:
+        return {"timeout": BUSY_SECONDS}
+
+    @property
+    def _path(self) -> Path:
+        return Path(str(self.url.database)).absolute()
+
+    def prepare(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
+            # Whoever streams for minutes keeps nobody from writing. The file remembers it.
+            connection.execute("PRAGMA journal_mode=WAL")
+
+    def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
+        uri = f"file:{quote(str(self._path))}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.set_authorizer(_allow_reading)
+            connection.text_factory = bytes  # Arrow decodes faster, and bad UTF-8 is no error
+            cursor = connection.execute(query)
+            if cursor.description is None:
+                raise sqlite3.ProgrammingError("the statement gives no rows")
+            places = find_columns([column[0] for column in cursor.description], columns)
+            while rows := cursor.fetchmany(FETCH_ROWS):
+                yield [
+                    None if place is None else _array([row[place] for row in rows], column)
+                    for column, place in zip(columns, places, strict=True)
+                ]
+
+    def judge(self, error: sqlite3.Error) -> tuple[type[BreezewayError], str]:
+        # The primary result code; it is the lowest byte of the extended one.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        return ERRORS.get(code, UsageError), str(error)
+
+
+def _allow_reading(action: int, *_: str | None) -> int:
+    return sqlite3.SQLITE_OK if action in READING else sqlite3.SQLITE_DENY
+
+
+def _array(values: list[Any], column: Column) -> pa.Array:
+    """One column as SQLite gives it; its values may differ in type from row to row."""
+    found = set(map(type, values)) - {type(None)}
+    for other in found - TYPES[column.kind]:
+        refuse_type(column, TYPE_NAMES[other])
+    if column.kind == "label":
+        return pa.array(values, pa.int64())
+    if int in found:
+        values = [str(value).encode() if isinstance(value, int) else value for value in values]
+    return pa.array(values, pa.binary())
