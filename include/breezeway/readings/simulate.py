@@ -93,25 +93,9 @@ def simulate(
     speed = _SPEED[mode] + offset["speed"] + 25 * _wander(rng, 5)
     torque = _TORQUE[mode] * (0.92 + 0.15 * load) + 1.5 * _wander(rng, 3)
     power = speed * torque * 0.10472  # W
-    ambient = 18 + 6 * _season(minute, 15) + rng.normal(0, 1.5)
-    temperature = (
-        ambient
-        + offset["temperature"]
-        + 25
-        + 0.003 * _follow(power, 45)
-        + 18 * severity["overheating"]
-        + 3 * severity["bearing"]
-        + 0.8 * _wander(rng, 20)
-        + drift
-    )
-    pressure = (
-        6
-        + offset["pressure"]
-        + 0.8 * load
-        - 1.3 * severity["leak"]
-        - _pump_switches(rng)
-        + 0.12 * _wander(rng, 4)
-    )
+    warmth = offset["temperature"], drift
+    temperature = _temperature(rng, minute, power, severity, warmth)
+    pressure = _pressure(rng, load, severity["leak"], offset["pressure"])
     vibration = _vibration(rng, speed, offset["vibration"], severity["bearing"])
     lengths = rng.integers(BURST - 2, BURST + 3, MINUTES)
 
@@ -119,9 +103,15 @@ def simulate(
     if bad_share:
         spoiler = np.random.default_rng(_entropy(seed, device, day.isoformat(), "bad"))
         _spoil(payloads, bad_share, spoiler)
+    return _as_tables(device, day, offset["second"], payloads, faults)
+
+
+def _as_tables(
+    device: str, day: date, second: int, payloads: list[str], faults: "list[_Fault]"
+) -> MachineDay:
+    """A reading at the given second of each minute, and the faults as labels."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    first = int(midnight.timestamp()) + offset["second"]
-    times = (first + 60 * minute) * 1_000_000
+    times = (int(midnight.timestamp()) + second + 60 * np.arange(MINUTES)) * 1_000_000
     readings = pa.table(
         [
             pa.repeat(device, MINUTES),
@@ -325,6 +315,39 @@ def _draw_faults(rng: np.random.Generator) -> list[_Fault]:
 
 
 # -- payloads
+
+
+def _temperature(
+    rng: np.random.Generator,
+    minute: np.ndarray,
+    power: np.ndarray,
+    severity: dict[str, np.ndarray],
+    offsets: tuple[float, float],
+) -> np.ndarray:
+    """°C by the minute: the room's, and what power (W) and faults add to it.
+
+    Args:
+        offsets: of the machine, and of its thermometer on this day.
+    """
+    machine, thermometer = offsets
+    ambient = 18 + 6 * _season(minute, 15) + rng.normal(0, 1.5)
+    return (
+        ambient
+        + machine
+        + 25
+        + 0.003 * _follow(power, 45)
+        + 18 * severity["overheating"]
+        + 3 * severity["bearing"]
+        + 0.8 * _wander(rng, 20)
+        + thermometer
+    )
+
+
+def _pressure(
+    rng: np.random.Generator, load: np.ndarray, leak: np.ndarray, offset: float
+) -> np.ndarray:
+    """Bar by the minute."""
+    return 6 + offset + 0.8 * load - 1.3 * leak - _pump_switches(rng) + 0.12 * _wander(rng, 4)
 
 
 def _payloads(
