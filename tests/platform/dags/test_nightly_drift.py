@@ -17,29 +17,22 @@ from breezeway.core.settings import Settings
 from breezeway.tracking import champions, rest
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
-from tests.fixtures import ROOT
+from tests.fixtures import airflow
 
 MODEL = f"pump-{uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="module")
 def dag(airflow_database, mlflow_server: str, tmp_path_factory) -> Iterator[DAG]:
-    """The DAG of a model that no other test knows, stored as the scheduler would find it."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-
+    """The DAG of a model that no other test knows."""
     contract = (Settings.shipped_sensors / "plant.toml").read_text()
     sensors = tmp_path_factory.mktemp("contract") / "sensors.toml"
     sensors.write_text(contract.replace('name = "plant"', f'name = "{MODEL}"'))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BREEZEWAY_SENSORS", str(sensors))
         patch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
-        DagBundlesManager().sync_bundles_to_db()
-        bag = DagBag(dag_folder=ROOT / "dags" / "nightly_drift.py")
-        assert not bag.import_errors
-        sync_bag_to_db(bag, "dags-folder", None)
-        patch.setattr(DagBundlesManager, "get_all_dag_bundles", lambda self: [])
-        yield bag.dags["nightly_drift"]
+        with airflow.stored_dags("nightly_drift.py") as dags:
+            yield dags["nightly_drift"]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
-from tests.fixtures import ROOT
+from tests.fixtures import ROOT, airflow
 
 TASKS = {
     "preprocess": ["preprocess", "publish_data"],
@@ -57,17 +57,8 @@ RESULTS = {
 
 @pytest.fixture(scope="module")
 def dag(airflow_database) -> Iterator[DAG]:
-    """The DAG, stored as the scheduler would find it, once and not again with every run."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-
-    DagBundlesManager().sync_bundles_to_db()
-    bag = DagBag()
-    assert not bag.import_errors
-    sync_bag_to_db(bag, "dags-folder", None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DagBundlesManager, "get_all_dag_bundles", lambda self: [])
-        yield bag.dags["training"]
+    with airflow.stored_dags() as dags:
+        yield dags["training"]
 
 
 @pytest.fixture
