@@ -1,0 +1,95 @@
+"""Which contract and which readings a demo takes, and what it says where there are none."""
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from breezeway.contract.contract import load_contract
+from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
+from breezeway.core.settings import Settings
+from breezeway.laptop import demo
+from breezeway.readings.store import RawStore
+from tests.fixtures.processes import new_port
+
+
+def chosen(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    demo.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def store_of(settings: Settings, device: str, *payloads: str) -> None:
+    store = RawStore(settings.raw_address)
+    store.create()
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [
+        {"device": device, "time": start + timedelta(minutes=number), "payload": payload}
+        for number, payload in enumerate(payloads)
+    ]
+    if rows:
+        store.append(pa.Table.from_pylist(rows))
+
+
+def test_a_shipped_contract_is_known_by_its_name_and_has_a_store_of_its_own(
+    tmp_path: Path,
+) -> None:
+    settings = demo._with_contract(chosen("--sensors", "skab"), Settings(home=tmp_path))
+    assert settings.sensors.name == "skab.toml"
+    assert settings.raw_address.endswith("raw-skab.db")
+    assert settings.root == Settings(home=tmp_path).root
+
+
+def test_a_contract_may_be_a_file_and_a_store_that_is_named_stays(tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text((Settings.shipped_sensors / "skab.toml").read_text())
+    before = Settings(home=tmp_path, raw_url="sqlite:////elsewhere.db")
+    settings = demo._with_contract(chosen("--sensors", str(own)), before)
+    assert (settings.sensors, settings.raw_address) == (own, "sqlite:////elsewhere.db")
+
+
+def test_a_contract_that_there_is_not_is_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no contract 'moon'; .* one of ai4i, plant, skab"):
+        demo._with_contract(chosen("--sensors", "moon"), Settings(home=tmp_path))
+
+
+def test_without_public_data_it_is_said_where_they_are_found(tmp_path: Path) -> None:
+    settings = demo._with_contract(chosen("--sensors", "skab"), Settings(home=tmp_path))
+    with pytest.raises(UsageError, match=r"make demo SENSORS=skab DATA=FOLDER\. .*SKAB"):
+        demo._fill(chosen(), settings)
+
+
+def test_without_readings_of_an_own_contract_it_is_said_how_to_load_some(tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    text = (Settings.shipped_sensors / "skab.toml").read_text()
+    own.write_text(text.replace('name = "skab"', 'name = "mine"'))
+    settings = demo._with_contract(chosen("--sensors", str(own)), Settings(home=tmp_path))
+    with pytest.raises(UsageError, match=r"no readings for mine\. .*load-readings --help"):
+        demo._fill(chosen(), settings)
+
+
+def test_readings_that_break_the_contract_are_not_sent(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    store_of(settings, "machine-01", "{", "[]", "null")
+    with pytest.raises(DataError, match="None of the newest 3 readings of machine-01 keeps"):
+        demo.predict("http://127.0.0.1:9", "plant", load_contract(settings.sensors), settings)
+
+
+def test_an_empty_store_after_a_run_is_a_defect(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    store_of(settings, "machine-01")
+    with pytest.raises(InternalError, match="is empty after a run that succeeded"):
+        demo.predict("http://127.0.0.1:9", "plant", load_contract(settings.sensors), settings)
+
+
+def test_a_model_server_that_is_away_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path)
+    store_of(settings, "machine-01", "{}")
+    monkeypatch.setattr(demo, "_keeps_to", lambda *_: True)
+    url = f"http://127.0.0.1:{new_port()}"
+    with pytest.raises(ServiceUnavailable, match=f"model server at {url} does not answer"):
+        demo.predict(url, "plant", load_contract(settings.sensors), settings)

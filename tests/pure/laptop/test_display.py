@@ -1,0 +1,90 @@
+"""What a person sees in the shell when a run has ended."""
+
+import pytest
+
+from breezeway.laptop import display
+
+CARD = {
+    "events": 4,
+    "events_hit": 3,
+    "events_hit_within_10_min": 2,
+    "false_episodes_per_normal_hour": 0.25,
+    "false_alarm_rate": None,
+    "f1": 0.5,
+    "average_precision": 0.61234,
+}
+RESULTS = {
+    "preprocess": {
+        "tag": "plant-1",
+        "rows_in": 100,
+        "rows": 98,
+        "quarantined": 2,
+        "reasons": {"not_json": 2},
+    },
+    "tune": {"params": {"max_depth": 3, "learning_rate": 0.123456}},
+    "train": {
+        "model_name": "plant",
+        "model_version": "7",
+        "threshold": 0.25,
+        "metrics": CARD,
+        "baselines": {"always_on": CARD},
+    },
+    "test": {"judged": 40, "drifted": []},
+    "promote": {"promoted": True, "reason": "It is better."},
+    "deploy": {"bento": "plant:7-abc"},
+}
+PREDICTION = {
+    "device": "m-1",
+    "time": "2026-01-01T00:00:00",
+    "score": 0.75,
+    "alarm": True,
+    "model_version": "7",
+    "readings": 10,
+    "milliseconds": 2.4,
+    "prediction_id": "plant.7.00000001",
+}
+DAG_RUN = {"run_after": "2026-01-01T00:00:00+00:00", "end_date": "2026-01-01T00:01:30+00:00"}
+TASKS = {"train": {"duration": 12.34}, "skipped": {"duration": None}}
+
+
+def summary(capsys: pytest.CaptureFixture[str], **changed: object) -> str:
+    display.print_summary(RESULTS | changed, PREDICTION, TASKS, DAG_RUN, 95.0)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_summary_tells_of_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    said = summary(capsys)
+    for fact in (
+        "plant-1: 100 readings in, 98 out, 2 quarantined (2 not_json)",
+        "max_depth 3, learning_rate 0.1235",
+        "plant version 7, alarm from score 0.2500",
+        "promoted: It is better.",
+        "plant:7-abc",
+        "m-1 at 2026-01-01T00:00:00: score 0.7500, ALARM (version 7, 10 readings, 2 ms,",
+        "always on",
+        "3 of 4",
+        "2 in 10_min",
+        "Drift among 40 recent readings: none.",
+        "seconds: train 12.3 From",
+        "From the trigger to the deployment 90.0 s; in all 95 s.",
+    ):
+        assert fact in said
+
+
+def test_a_figure_that_there_is_not_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    assert " 0.250 - 0.500 0.612 " in summary(capsys)
+
+
+def test_what_was_refused_or_rejected_is_not_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = {"promoted": False, "reason": "No better than before."}
+    said = summary(capsys, promote=refused, deploy=None)
+    assert "refused: No better than before." in said
+    assert "none; the champion serves on" in said
+    assert "refused: A person rejected it." in summary(capsys, promote=None, deploy=None)
+
+
+def test_seconds_of_a_task_that_waits_runs_and_has_ended() -> None:
+    assert display._seconds({"duration": None, "start_date": None}) == ""
+    assert display._seconds({"duration": 12.34, "start_date": "2026-01-01T00:00:00Z"}) == "12.3"
+    running = display._seconds({"duration": None, "start_date": "2026-01-01T00:00:00Z"})
+    assert float(running) > 0
