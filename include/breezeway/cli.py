@@ -26,7 +26,7 @@ COMMANDS = {
     "label-queue": ("breezeway.pipeline.label_queue:run", "pick what is most worth labelling"),
     "import-labels": ("breezeway.readings.labels:run", "bring labels back, with who gave them"),
     "backtest": (
-        "breezeway.pipeline.backtest:run",
+        "breezeway.pipeline.backtest_plan:run",
         "how models trained as of some dates would have done",
     ),
     "versions": ("breezeway.cli:versions", "list the dataset versions"),

@@ -88,20 +88,16 @@ class AnnounceDrift(BaseOperator):
             self.log.info("The drift since %s is over.", known["date"])
 
     def _remember(self, settings: Settings, drift: dict[str, str] | None) -> None:
-        from breezeway.tracking import rest
+        from breezeway.tracking import registry
 
-        rest.post(
-            settings,
-            "registered-models/set-tag",
-            name=self.result["model_name"],
-            key="breezeway.drift_announced",
-            value=json.dumps(drift),
-        )
+        model_name = self.result["model_name"]
+        registry.tag_model(settings, model_name, "drift_announced", json.dumps(drift))
 
 
 def _announced(settings: Settings, model_name: str) -> dict[str, str] | None:
     """The drift that was announced and is not over."""
-    from breezeway.tracking import rest
+    from breezeway.tracking import registry
 
-    tags = rest.tags(rest.find_model(settings, model_name))
-    return json.loads(tags.get("breezeway.drift_announced", "null"))
+    tags = registry.find_model(settings, model_name).tags
+    announced: dict[str, str] | None = json.loads(tags.get("drift_announced", "null"))
+    return announced

@@ -93,7 +93,7 @@ def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str
         UsageError: a field is wrong; the sentence names it.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway.tracking import champions, rest
+    from breezeway.tracking import champions, registry
 
     form = read(params)
     name = form["model_name"]
@@ -104,7 +104,7 @@ def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str
             "challenger beside."
         )
     try:
-        version = rest.resolve_version(settings, name, form["model_version"])
+        version = registry.resolve_version(settings, name, form["model_version"])
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     if version == champion:
@@ -224,10 +224,10 @@ def _model_version(form: dict[str, Any], steps: set[str], settings: Settings) ->
 
 def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings) -> str:
     """The number of the version that is tested, promoted or deployed without training."""
-    from breezeway.tracking import champions, rest
+    from breezeway.tracking import champions, registry
 
     name, version = form["model_name"], form["model_version"]
-    if not rest.model_exists(settings, name):
+    if not registry.model_exists(settings, name):
         raise UsageError(
             f"Correct the field 'model_name': there is no model {name!r}. Or add train to the "
             "steps."
@@ -235,24 +235,11 @@ def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings)
     if not version and "deploy" in steps and "promote" not in steps:
         version = champions.CHAMPION  # what passed no gate is not deployed unless it is named
     try:
-        version = rest.resolve_version(settings, name, version or _newest(name, settings))
+        version = registry.resolve_version(
+            settings, name, version or registry.newest_version(settings, name)
+        )
         if "promote" in steps and "test" not in steps:
             champions.read_evidence(settings, name, version)
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     return version
-
-
-def _newest(name: str, settings: Settings) -> str:
-    from breezeway.tracking import rest
-
-    found = rest.get(
-        settings,
-        "model-versions/search",
-        filter=f"name = '{name}'",
-        order_by="version_number DESC",
-        max_results=1,
-    )
-    if not found.get("model_versions"):
-        raise UsageError(f"the model {name!r} has no version yet.")
-    return found["model_versions"][0]["version"]

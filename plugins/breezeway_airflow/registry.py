@@ -61,10 +61,10 @@ class PromoteModel(_Promotion):
             ServiceUnavailable: MLflow does not answer.
         """
         from breezeway.contract.contract import load_contract
-        from breezeway.tracking import champions, rest
+        from breezeway.tracking import champions, registry
 
         settings = Settings.from_environment()
-        version = rest.resolve_version(settings, self.model_name, self.model_version)
+        version = registry.resolve_version(settings, self.model_name, self.model_version)
         gate = load_contract(settings.sensors).gate
         decision = champions.pass_gate(settings, self.model_name, version, gate)
         return self._end(

@@ -16,7 +16,7 @@ from breezeway.laptop import dag_run, demo
 from breezeway.laptop.platform import Platform
 from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
-from breezeway.tracking import champions, rest
+from breezeway.tracking import champions, registry
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -172,7 +172,7 @@ def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform)
         assert len(airflow.events()) == 1
 
     assert champions.champion(settings, "plant") == "2"
-    kept = rest.tags(rest.find_version(settings, "plant", "2"))
-    assert kept["breezeway.approved_by"] == "admin"
+    kept = registry.find_version(settings, "plant", "2").tags
+    assert kept["approved_by"] == "admin"
     answer = demo.predict(platform.url("serving"), "plant", contract, settings)
     assert answer["model_version"] == "2"

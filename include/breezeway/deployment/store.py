@@ -6,7 +6,7 @@
 
 A deployment never changes. The pointer carries the SHA-256 of the record, and the record
 those of the files, so whoever follows the pointer knows that he reads what was deployed.
-Writers hold one lock a model (`steps.deploy`); readers need none.
+Writers hold one lock a model (`pipeline.rollout`); readers need none.
 """
 
 import hashlib

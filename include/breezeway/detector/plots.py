@@ -5,7 +5,7 @@ Matplotlib's object interface on Agg: no window, no state that is shared with an
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -17,6 +17,9 @@ from matplotlib.ticker import PercentFormatter
 
 from breezeway.detector.scorecard import Rows
 from breezeway.detector.thresholds import ThresholdCurve
+
+if TYPE_CHECKING:
+    from breezeway.detector.search import SearchTrial  # Ray: a second and a half
 
 INK, GREY, PALE = "#1f2933", "#8a94a0", "#bcc5ce"
 BLUE, ORANGE, RED = "#2563a8", "#e07a1f", "#c23b3b"
@@ -46,42 +49,40 @@ SHOWN_DEVICES = 4
 SHOWN_FEATURES = 20
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
 
 
-def _figure(width: float, height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     return figure, figure.subplots(1, columns, **options)
 
 
-def draw_search(
-    trials: Sequence[Mapping[str, Any]], best: int, rounds_a_step: int, path: Path
-) -> None:
+def draw_search(trials: Sequence["SearchTrial"], best: int, rounds_a_step: int, path: Path) -> None:
     """Draw a search for parameters: every trial's curve, and how the best came about.
 
     Args:
-        trials: `curve` (average precision after each step) and `ended` of each, by number.
+        trials: by number.
         best: number of the best trial.
     """
     with rc_context(STYLE):
-        figure, (left, right) = _figure(11, 4.4, 2, sharey=True)
+        figure, (left, right) = new_figure(11, 4.4, 2, sharey=True)
         for number, trial in enumerate(trials):
-            rounds = rounds_a_step * np.arange(1, len(trial["curve"]) + 1)
-            colour = {best: ORANGE}.get(number, PALE if trial["ended"] == "behind" else GREY)
+            rounds = rounds_a_step * np.arange(1, len(trial.curve) + 1)
+            colour = {best: ORANGE}.get(number, PALE if trial.ended == "behind" else GREY)
             width = 2.4 if number == best else 1.2
-            left.plot(rounds, trial["curve"], color=colour, lw=width, zorder=1 + (number == best))
-            left.plot(rounds[-1], trial["curve"][-1], ".", color=colour)
-        peak = int(np.argmax(trials[best]["curve"]))
-        left.plot(rounds_a_step * (peak + 1), trials[best]["curve"][peak], "o", ms=9, color=ORANGE)
+            left.plot(rounds, trial.curve, color=colour, lw=width, zorder=1 + (number == best))
+            left.plot(rounds[-1], trial.curve[-1], ".", color=colour)
+        peak = int(np.argmax(trials[best].curve))
+        left.plot(rounds_a_step * (peak + 1), trials[best].curve[peak], "o", ms=9, color=ORANGE)
         left.set(title="Trials as they grow", xlabel="boosting rounds")
         left.set_ylabel("average precision, mean of folds")
 
-        values = [max(trial["curve"]) for trial in trials]
+        values = [max(trial.curve) for trial in trials]
         numbers = np.arange(1, len(trials) + 1)
         best_so_far = np.maximum.accumulate(values)
         right.step(numbers, best_so_far, where="post", color=ORANGE, lw=2, label="best so far")
-        stopped = np.array([trial["ended"] == "behind" for trial in trials])
+        stopped = np.array([trial.ended == "behind" for trial in trials])
         for chosen, colour, label in (
             (~stopped, GREY, "ran to its end"),
             (stopped, PALE, "stopped early: behind the median"),
@@ -102,7 +103,7 @@ def draw_search(
         span = max(best_so_far[-1] - low, 0.01)
         right.set_ylim(max(0, low - 0.6 * span), min(1.02, best_so_far[-1] + 0.25 * span))
         right.legend(loc="lower right")
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_training(growth: np.ndarray, rounds: int, rounds_a_step: int, path: Path) -> None:
@@ -114,7 +115,7 @@ def draw_training(growth: np.ndarray, rounds: int, rounds_a_step: int, path: Pat
     """
     shown = np.minimum(rounds_a_step * np.arange(1, growth.shape[2] + 1), rounds)
     with rc_context(STYLE):
-        figure, axes = _figure(8, 4.6)
+        figure, axes = new_figure(8, 4.6)
         for kind, colour, label in (
             (0, GREY, "rows that it was fitted on"),
             (1, BLUE, "rows that it did not see"),
@@ -129,7 +130,7 @@ def draw_training(growth: np.ndarray, rounds: int, rounds_a_step: int, path: Pat
             ylim=(0, 1.03),
         )
         axes.legend(loc="lower right")
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_precision_recall(
@@ -142,7 +143,7 @@ def draw_precision_recall(
     recall, precision = caught / caught[-1], caught / alarms
     shown = _thin(len(recall))
     with rc_context(STYLE):
-        figure, axes = _figure(6, 4.6)
+        figure, axes = new_figure(6, 4.6)
         axes.plot(recall[shown], precision[shown], color=BLUE, lw=2, label="model")
         axes.axhline(label.mean(), color=GREY, ls="--", lw=1.2, label="always in alarm")
         alarm = score >= threshold
@@ -157,13 +158,13 @@ def draw_precision_recall(
             ylim=(0, 1.03),
         )
         axes.legend(loc="center left")
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_threshold(curve: ThresholdCurve, threshold: float, path: Path) -> None:
     """Draw what each candidate for the threshold would do: events hit and false episodes."""
     with rc_context(STYLE):
-        figure, (hits, false) = _figure(10, 4.2, 2)
+        figure, (hits, false) = new_figure(10, 4.2, 2)
         hit = (curve.events - curve.missed) / max(1, curve.events)
         hits.step(curve.threshold, hit, where="pre", color=BLUE, lw=2)
         hits.set(title=f"Events hit, of {curve.events}", ylim=(-0.02, 1.03))
@@ -176,7 +177,7 @@ def draw_threshold(curve: ThresholdCurve, threshold: float, path: Path) -> None:
             axes.axvline(threshold, color=ORANGE, lw=1.6)
             axes.set_xlabel("threshold on the score")
             axes.set_xlim(curve.threshold[-1], min(1.02, curve.threshold[0] + 0.02))
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_score_over_time(rows: Rows, score: np.ndarray, threshold: np.ndarray, path: Path) -> None:
@@ -206,7 +207,7 @@ def draw_score_over_time(rows: Rows, score: np.ndarray, threshold: np.ndarray, p
             "did not see the reading",
             fontsize=10,
         )
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_confusion(label: np.ndarray, alarm: np.ndarray, path: Path) -> None:
@@ -214,7 +215,7 @@ def draw_confusion(label: np.ndarray, alarm: np.ndarray, path: Path) -> None:
     counts = np.array([[((label == y) & (alarm == a)).sum() for a in (0, 1)] for y in (0, 1)])
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     with rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = _figure(4.6, 4.0)
+        figure, axes = new_figure(4.6, 4.0)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
         for y in (0, 1):
             for a in (0, 1):
@@ -231,7 +232,7 @@ def draw_confusion(label: np.ndarray, alarm: np.ndarray, path: Path) -> None:
         )
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_importance(gain: Mapping[str, float], path: Path) -> None:
@@ -239,14 +240,14 @@ def draw_importance(gain: Mapping[str, float], path: Path) -> None:
     total = sum(gain.values()) or 1
     top = sorted(gain.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_FEATURES]
     with rc_context(STYLE):
-        figure, axes = _figure(7, 1.2 + 0.28 * max(1, len(top)))
+        figure, axes = new_figure(7, 1.2 + 0.28 * max(1, len(top)))
         axes.barh([name for name, _ in top], [value / total for _, value in top], color=BLUE)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         more = f", the first {len(top)} of {len(gain)}" if len(gain) > len(top) else ""
         axes.set(title=f"Features by share of the model's gain{more}")
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_table(
@@ -254,7 +255,7 @@ def draw_table(
 ) -> None:
     """Draw a table; the first line, the model's, stands out."""
     with rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = _figure(1.9 + 1.35 * len(header[1:]), 1.0 + 0.38 * (1 + len(lines)))
+        figure, axes = new_figure(1.9 + 1.35 * len(header[1:]), 1.0 + 0.38 * (1 + len(lines)))
         axes.set_axis_off()
         axes.set_title(title)
         widths = [1.6] + [1.35] * len(header[1:])
@@ -275,7 +276,7 @@ def draw_table(
                 cell.get_text().set_color(GREY)
             if line == 1:
                 cell.get_text().set_weight("bold")
-        _save(figure, path)
+        save(figure, path)
 
 
 def _figure_of_rows(width: float, height: float, rows: int) -> tuple[Figure, Sequence[Axes]]:
@@ -288,36 +289,3 @@ def _thin(points: int, keep: np.ndarray | None = None) -> np.ndarray:
     shown = np.zeros(points, dtype=bool)
     shown[np.linspace(0, points - 1, min(points, SHOWN_POINTS)).astype(int)] = True
     return np.flatnonzero(shown if keep is None else shown | keep)
-
-
-def draw_backtest(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw a backtest: how each date's model did on the period that followed.
-
-    Args:
-        figures: by date, as `backtest.judge` gives them.
-    """
-    dates = np.array([each["date"] for each in figures], dtype="datetime64[D]")
-    drawn = (
-        ("average precision", "average_precision", 1, BLUE),
-        ("false episodes a day, device", "false_episodes_per_day", 1, RED),
-        ("median delay, minutes", "median_delay_seconds", 60, ORANGE),
-    )
-    with rc_context(STYLE):
-        figure, panels = _figure(12, 3.6, 4)
-        for panel, (title, name, unit, colour) in zip(panels, drawn, strict=False):
-            values = [np.nan if each[name] is None else each[name] / unit for each in figures]
-            panel.plot(dates, values, "o-", color=colour)
-            panel.margins(y=0.2)
-            panel.set(title=title)
-            panel.set_ylim(bottom=0)
-        events = np.array([each["events"] for each in figures])
-        hit = np.array([each["events_hit"] for each in figures])
-        panels[-1].bar(dates, events, color=PALE, label="events")
-        panels[-1].bar(dates, hit, color=BLUE, label="hit")
-        panels[-1].set(title="events")
-        panels[-1].legend()
-        marked = dates[:: -(-len(dates) // 3)]
-        for panel in panels:
-            panel.set_xticks(marked, [str(each) for each in marked], fontsize=8)
-        figure.supxlabel("trained as of", fontsize=10)
-        _save(figure, path)

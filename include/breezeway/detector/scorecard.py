@@ -12,6 +12,7 @@ together, and the same figures for three baselines stand beside them.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,41 @@ class Rows(NamedTuple):
             _changes(device), device, self.time[kept], self.label[kept], self.order[kept],
             self.names,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """The figures of a detector. A share is None where there are no rows to be a share of.
+
+    Args:
+        horizon_seconds: within which of its start a hit of an event is prompt.
+        false_alarm_rate: share of the normal rows that are in alarm.
+        missed_share: share of the positive rows that are not.
+    """
+
+    rows: int
+    events: int
+    events_hit: int
+    events_hit_promptly: int
+    horizon_seconds: float
+    false_episodes: int
+    false_episodes_per_normal_hour: float | None
+    false_alarm_rate: float | None
+    missed_share: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+
+    def figures(self) -> dict[str, float | int | None]:
+        """By name, as they are kept; that of the prompt hits says the horizon:
+        `events_hit_within_60s`."""
+        names = {"events_hit_promptly": f"events_hit_within_{self.horizon_seconds:g}s"}
+        return {
+            names.get(name, name): value
+            for name, value in asdict(self).items()
+            if name != "horizon_seconds"
+        }
 
 
 def rows_of(frame: Mapping[str, Any]) -> Rows:
@@ -136,7 +172,7 @@ def false_episodes(rows: Rows, alarm: np.ndarray, horizon: float) -> int:
 
 def scorecard(
     frame: Mapping[str, Any], threshold: float | np.ndarray, interval_seconds: float
-) -> dict[str, float | int | None]:
+) -> Scorecard:
     """Return the figures of a score column at a threshold.
 
     Works badly with few events: with ten of them, one more or less moves a share by 0.1.
@@ -146,21 +182,17 @@ def scorecard(
         threshold: a row is in alarm from this score on; one number, or one for each row.
         interval_seconds: time that one reading stands for.
 
-    Returns:
-        Counts and shares; None where a share has no rows to be a share of. The horizon stands
-        in the name of the prompt hits: `events_hit_within_60s`.
-
     Example:
-        >>> figures = scorecard(
+        >>> card = scorecard(
         ...     {"device": ["a"] * 4, "time": np.arange(4).astype("datetime64[s]"),
         ...      "label": [0, 0, 1, 1], "score": [0.9, 0.1, 0.2, 0.8]}, 0.5, 1)
-        >>> figures["events_hit"], figures["false_episodes"], figures["false_alarm_rate"]
+        >>> card.events_hit, card.false_episodes, card.false_alarm_rate
         (1, 0, 0.5)
     """
     rows = rows_of(frame)
     score = numbers(frame["score"])
     alarm = (score >= threshold)[rows.order]
-    return _figures(rows, alarm, score[rows.order], interval_seconds)
+    return _judged(rows, alarm, score[rows.order], interval_seconds)
 
 
 def baselines(
@@ -168,7 +200,7 @@ def baselines(
     threshold: float | np.ndarray,
     interval_seconds: float,
     seed: int = 0,
-) -> dict[str, dict[str, float | int | None]]:
+) -> dict[str, Scorecard]:
     """Return the figures of three detectors that look at no sensor, on the same rows.
 
     - `always_on`: always in alarm.
@@ -187,7 +219,7 @@ def baselines(
         "clock_only": _clock(rows),
         "random": np.random.default_rng(seed).random(len(rows.label)) < rate,
     }
-    return {name: _figures(rows, on[name], on[name], interval_seconds) for name in BASELINES}
+    return {name: _judged(rows, on[name], on[name], interval_seconds) for name in BASELINES}
 
 
 def average_precision(label: np.ndarray, score: np.ndarray) -> float | None:
@@ -204,6 +236,14 @@ def average_precision(label: np.ndarray, score: np.ndarray) -> float | None:
     return _precision(ranking, np.ones(len(ranking.order)))
 
 
+class Difference(NamedTuple):
+    """Of the average precision of two score columns: the estimate and its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
 def compare(
     label: np.ndarray,
     score: np.ndarray,
@@ -212,8 +252,8 @@ def compare(
     *,
     resamples: int = 400,
     seed: int = 0,
-) -> dict[str, float]:
-    """Return how much more average precision one score column has than another, with 95 %.
+) -> Difference:
+    """Return how much more average precision one score column has than another.
 
     A paired block bootstrap: readings nearby say almost the same, so whole blocks are drawn
     again, and both columns are judged on the same draw. Works badly with fewer than some
@@ -225,9 +265,6 @@ def compare(
         blocks: int (rows,), as `time_blocks` gives them.
         resamples: draws.
         seed: of the draws.
-
-    Returns:
-        `estimate` (of `score` minus `other`) and the ends of its interval, `low` and `high`.
 
     Raises:
         DataError: no row is positive, so neither column has an average precision.
@@ -247,7 +284,7 @@ def compare(
             differences.append(values[0] - values[1])
     estimate = average_precision(label, score) - average_precision(label, other)
     low, high = np.percentile(differences, (2.5, 97.5)) if differences else (-1.0, 1.0)
-    return {"estimate": float(estimate), "low": float(low), "high": float(high)}
+    return Difference(float(estimate), float(low), float(high))
 
 
 def time_blocks(device: Any, time: Any, seconds: float) -> np.ndarray:
@@ -282,9 +319,7 @@ def _clock(rows: Rows) -> np.ndarray:
     return on
 
 
-def _figures(
-    rows: Rows, alarm: np.ndarray, score: np.ndarray, interval_seconds: float
-) -> dict[str, float | int | None]:
+def _judged(rows: Rows, alarm: np.ndarray, score: np.ndarray, interval_seconds: float) -> Scorecard:
     label = rows.label
     begins = event_starts(rows)
     event = np.cumsum(begins) - 1
@@ -296,20 +331,21 @@ def _figures(
 
     normal, positive = int((~label).sum()), int(label.sum())
     caught, alarms = int((label & alarm).sum()), int(alarm.sum())
-    return {
-        "rows": len(label),
-        "events": int(begins.sum()),
-        "events_hit": len(hit),
-        f"events_hit_within_{horizon:g}s": int((delay <= horizon * 1_000_000).sum()),
-        "false_episodes": false,
-        "false_episodes_per_normal_hour": _share(false, normal * interval_seconds / 3600),
-        "false_alarm_rate": _share(alarms - caught, normal),
-        "missed_share": _share(positive - caught, positive),
-        "precision": _share(caught, alarms),
-        "recall": _share(caught, positive),
-        "f1": _share(2 * caught, alarms + positive),
-        "average_precision": average_precision(label, score),
-    }
+    return Scorecard(
+        rows=len(label),
+        events=int(begins.sum()),
+        events_hit=len(hit),
+        events_hit_promptly=int((delay <= horizon * 1_000_000).sum()),
+        horizon_seconds=horizon,
+        false_episodes=false,
+        false_episodes_per_normal_hour=_share(false, normal * interval_seconds / 3600),
+        false_alarm_rate=_share(alarms - caught, normal),
+        missed_share=_share(positive - caught, positive),
+        precision=_share(caught, alarms),
+        recall=_share(caught, positive),
+        f1=_share(2 * caught, alarms + positive),
+        average_precision=average_precision(label, score),
+    )
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -58,7 +58,7 @@ RANDOM_TRIALS = 4
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One set of parameters and how far it came.
 
     Args:
@@ -82,7 +82,7 @@ class Trial:
         return (self.curve.index(self.average_precision) + 1) * ROUNDS_A_STEP
 
 
-def search(table: Table, contract: Contract, count: int, settings: Settings) -> list[Trial]:
+def search(table: Table, contract: Contract, count: int, settings: Settings) -> list[SearchTrial]:
     """Try `count` sets of parameters.
 
     `settings.threads` trials run at once, one thread each. Together with the data and the count
@@ -139,15 +139,15 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
     return sorted(trials, key=lambda trial: trial.number)
 
 
-def best(trials: list[Trial]) -> Trial:
+def best(trials: list[SearchTrial]) -> SearchTrial:
     """Return the trial of the highest average precision, the earlier one of two equals."""
     return max(trials, key=lambda trial: (trial.average_precision, -trial.number))
 
 
-def _trial(result: tune.Result) -> Trial:
+def _trial(result: tune.Result) -> SearchTrial:
     params = dict(result.config)
     number = params.pop("number")
-    return Trial(number, params, result.metrics["curve"], result.metrics["ended"] or "behind")
+    return SearchTrial(number, params, result.metrics["curve"], result.metrics["ended"] or "behind")
 
 
 class _LaggingSearch(OptunaSearch):

@@ -4,25 +4,21 @@ As of a date means: readings before it, and labels that were known by then. A la
 the moment at which somebody noted it, or, where nobody did, from the end of its fault. A label that
 stands in a column of the readings has no moment of its own; it counts as known with its reading.
 What stands in no store can't be undone: a reading that came in late looks as if it had been there.
-
-As a command: the dates, their rows and the time that they will take; without `--dry-run` also
-the backtest itself, one date after the other.
 """
 
-import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from breezeway.contract.contract import Contract, load_contract
+from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
@@ -30,10 +26,6 @@ from breezeway.detector import scorecard
 from breezeway.preprocessing.days import midnight
 from breezeway.readings.intervals import Intervals
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore
-
-if TYPE_CHECKING:
-    from breezeway.detector.table import Table
 
 PERIOD_DAYS = 7
 """Days after the date that the model is judged on, unless another number is asked for."""
@@ -48,14 +40,45 @@ class Known:
 
     Args:
         readings: device, time, the features and label (as known then), in any order.
-        labels: the fault intervals that the labels are made of, as `LABELS`; None where they
-            are a column of the readings.
+        labels: the fault intervals that the labels are made of, as the raw store gives them; None
+            where they are a column of the readings.
         sources: the hash of each day's partition; what the readings came from.
     """
 
     readings: pa.Table
     labels: pa.Table | None
     sources: Mapping[date, str]
+
+
+@dataclass(frozen=True)
+class BacktestFigures:
+    """How the model of a date did on the period that followed.
+
+    Args:
+        date: that it was trained as of (ISO 8601).
+        until: the first day that is not judged (ISO 8601).
+        known_rows: rows that were known at the date.
+        trained_rows: of them, those with a label that the contract does not keep back.
+        rows: that were judged.
+        alarms: episodes.
+        false_episodes_per_day: of a device.
+        median_delay_seconds: of the events hit, from the start to the first alarm.
+        sources: a digest of all that went in.
+    """
+
+    date: str
+    until: str
+    known_rows: int
+    trained_rows: int
+    rows: int
+    average_precision: float | None
+    alarms: int
+    false_episodes_per_day: float | None
+    events: int
+    events_hit: int
+    median_delay_seconds: float | None
+    threshold: float
+    sources: str
 
 
 def known_at(labels: pa.Table) -> pa.ChunkedArray:
@@ -105,22 +128,19 @@ def refuse_future(readings: pa.Table, labels: pa.Table | None, moment: date) -> 
         )
 
 
-def judge(settings: Settings, contract: Contract, moment: date, period_days: int) -> dict[str, Any]:
+def judge(
+    settings: Settings, contract: Contract, moment: date, period_days: int
+) -> BacktestFigures:
     """Train as of a date and judge on the days that follow. The same stores give the same figures.
 
     The parameters are the defaults: those tuned today have seen the future.
-
-    Returns:
-        `date`, `until` (the first day that is not judged), `known_rows`, `trained_rows` (without
-        those that the contract keeps back), `rows` (judged), `average_precision`, `alarms`
-        (episodes), `false_episodes_per_day` (of a device), `events`, `events_hit`,
-        `median_delay_seconds` (of the events hit), `threshold`, and `sources`, a digest of all
-        that went in.
 
     Raises:
         UsageError: the period is not over yet, or as `read_known`.
         DataError: what was known then teaches nothing, or as `read_known`.
     """
+    from breezeway.detector import model  # XGBoost: two seconds, which a plan does without
+    from breezeway.detector.fitting import fit_detector
     from breezeway.detector.table import labelled_table
 
     until = moment + timedelta(days=period_days)
@@ -129,7 +149,9 @@ def judge(settings: Settings, contract: Contract, moment: date, period_days: int
     known = read_known(settings, contract, moment)
     labelled = known.readings.filter(known.readings["label"].is_valid())
     table = labelled_table(labelled, contract)
-    booster, threshold = _fit(table, contract, settings)
+    fitted = fit_detector(
+        table, contract, model.DEFAULT_PARAMS, model.DEFAULT_ROUNDS, settings.threads
+    )
     days = history.open_days(settings, contract, moment, until - timedelta(days=1))
     readings = _read(days)
     truth = LabelStore(settings.raw_address).labels_of(contract)
@@ -137,49 +159,34 @@ def judge(settings: Settings, contract: Contract, moment: date, period_days: int
         readings = _relabelled(readings, truth)
     readings = readings.filter(readings["label"].is_valid())
     features = np.column_stack([readings[name].to_numpy() for name in contract.feature_names])
-    score = booster.inplace_predict(features).astype(np.float64)
+    score = fitted.booster.inplace_predict(features).astype(np.float64)
     frame = readings.select(["device", "time", "label"]).append_column("score", pa.array(score))
     sources = {**known.sources, **{day: version.hash for day, version in days.items()}}
-    return {
-        "date": moment.isoformat(),
-        "until": until.isoformat(),
-        "known_rows": len(known.readings),
-        "trained_rows": len(table.rows.label),
-        **_figures(frame, threshold, contract.interval_seconds),
-        "threshold": threshold,
-        "sources": _digest(contract, sources, known.labels, truth, settings.threads),
-    }
-
-
-def _fit(table: "Table", contract: Contract, settings: Settings) -> tuple[Any, float]:
-    """A model and its threshold, as the step `train` makes them."""
-    from breezeway.detector import model, thresholds
-
-    params, rounds, threads = model.DEFAULT_PARAMS, model.DEFAULT_ROUNDS, settings.threads
-    scores = model.out_of_fold(table, contract, params, rounds, threads)
-    scored = scores.fold >= 0
-    curve = thresholds.threshold_curve(table.rows.where(scored), scores.score[scored], contract)
-    booster = model.fit(
-        table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads
+    return BacktestFigures(
+        date=moment.isoformat(),
+        until=until.isoformat(),
+        known_rows=len(known.readings),
+        trained_rows=len(table.rows.label),
+        threshold=fitted.threshold,
+        sources=_digest(contract, sources, known.labels, truth, settings.threads),
+        **_judged(frame, fitted.threshold, contract.interval_seconds),
     )
-    return booster, thresholds.choose_threshold(curve, contract)
 
 
-def _figures(frame: pa.Table, threshold: float, interval: float) -> dict[str, Any]:
+def _judged(frame: pa.Table, threshold: float, interval: float) -> dict[str, Any]:
     card = scorecard.scorecard(frame, threshold, interval)
     rows = scorecard.rows_of(frame)
     alarm = (frame["score"].to_numpy() >= threshold)[rows.order]
     nowhere = rows._replace(label=np.zeros_like(rows.label))
-    horizon = scorecard.horizon_seconds(interval)
     delays = detection_delays(rows, alarm)
     device_days = len(frame) * interval / 86_400
     return {
-        "rows": card["rows"],
-        "average_precision": card["average_precision"],
-        "alarms": scorecard.false_episodes(nowhere, alarm, horizon),
-        "false_episodes_per_day": card["false_episodes"] / device_days if device_days else None,
-        "events": card["events"],
-        "events_hit": card["events_hit"],
+        "rows": card.rows,
+        "average_precision": card.average_precision,
+        "alarms": scorecard.false_episodes(nowhere, alarm, card.horizon_seconds),
+        "false_episodes_per_day": card.false_episodes / device_days if device_days else None,
+        "events": card.events,
+        "events_hit": card.events_hit,
         "median_delay_seconds": float(np.median(delays)) if len(delays) else None,
     }
 
@@ -231,75 +238,3 @@ def _digest(
     labels = [[str(row) for row in each.to_pylist()] for each in (known, truth) if each is not None]
     text = json.dumps([contract.text, listed, labels, threads])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-# What a person asks in a shell.
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=date.fromisoformat, required=True, help="first date")
-    parser.add_argument("--last", type=date.fromisoformat, required=True, help="last date at most")
-    parser.add_argument("--every", type=int, default=PERIOD_DAYS, help="days between dates (7)")
-    parser.add_argument(
-        "--days", type=int, default=PERIOD_DAYS, help="days that each is judged on (7)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only dates, rows and the time")
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """The plan, or with it the figures of each date.
-
-    Raises:
-        UsageError: a number is below 1, there is no date, or a day is not made yet.
-        BreezewayError: as for `judge`.
-    """
-    if arguments.every < 1 or arguments.days < 1:
-        raise UsageError("--every and --days: expected at least 1.")
-    step = timedelta(days=arguments.every)
-    count = (arguments.last - arguments.first) // step + 1
-    dates = [arguments.first + n * step for n in range(count)]
-    if not dates:
-        raise UsageError(f"--last {arguments.last} is before --first {arguments.first}.")
-    if arguments.dry_run:
-        return plan(settings, dates, arguments.days)
-    contract = load_contract(settings.sensors)
-    return {"dates": [judge(settings, contract, each, arguments.days) for each in dates]}
-
-
-def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[str, Any]:
-    """What a backtest of some dates would read, and how long it would take."""
-    counts = RawStore(settings.raw_address).count_by_day(
-        FIRST_DAY, max(dates) + timedelta(days=period_days)
-    )
-    made = history.published_days(settings, load_contract(settings.sensors).name)
-    listed = []
-    for moment in dates:
-        until = moment + timedelta(days=period_days)
-        listed.append(
-            {
-                "date": moment.isoformat(),
-                "known_rows": sum(n for day, n in counts.items() if day < moment),
-                "judged_rows": sum(n for day, n in counts.items() if moment <= day < until),
-                "days_to_make": sum(day not in made for day in counts if day < until),
-                "over": until <= datetime.now(UTC).date(),
-            }
-        )
-    rows = sum(each["known_rows"] + each["judged_rows"] for each in listed)
-    return {"dates": listed, "rows": rows, **history.estimate(rows, _rate(settings))}
-
-
-def _rate(settings: Settings) -> float | None:
-    """Rows a second of the backtests that MLflow knows of; None where there are none."""
-    from breezeway.tracking import mlflow_client
-
-    client = mlflow_client.client(settings)
-    with mlflow_client.errors(settings):
-        runs = client.search_runs(
-            [each.experiment_id for each in client.search_experiments()],
-            "tags.`breezeway.step` = 'backtest' and attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-            max_results=20,
-        )
-    seconds = sum(run.data.metrics.get("seconds", 0) for run in runs)
-    rows = sum(run.data.metrics.get("rows_read", 0) for run in runs)
-    return rows / seconds if seconds else None

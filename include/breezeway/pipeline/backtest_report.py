@@ -5,34 +5,39 @@ import html
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from matplotlib import rc_context
+from pydantic import TypeAdapter, ValidationError
+
 from breezeway.contract.contract import load_contract
+from breezeway.core.errors import DataError
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
-from breezeway.detector.plots import draw_backtest
-from breezeway.pipeline.backtest import PERIOD_DAYS, judge
-from breezeway.tracking import mlflow_client
+from breezeway.detector.plots import BLUE, ORANGE, PALE, RED, STYLE, new_figure, save
+from breezeway.pipeline.backtest import PERIOD_DAYS, BacktestFigures, judge
+from breezeway.tracking import mlflow_client, runs
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
-FIGURES_TAG = "breezeway.figures"
-PERIOD_TAG = "breezeway.period_days"
 REPORTS = {
     "backtest.html": "Backtest: table and picture",
     "backtest.png": "Backtest: picture",
     "backtest.json": "Backtest: figures",
 }
-STYLE = """\
+CSS = """\
 body { font-family: sans-serif; color: #1f2933 } img { max-width: 100% }
 table { border-collapse: collapse } th, td { padding: 0.3em 0.8em; text-align: right }
 tr { border-bottom: 1px solid #eceff2 }
 """
+
+_FIGURES = TypeAdapter(BacktestFigures)
 
 COLUMNS = {
     "date": "trained as of",
@@ -66,75 +71,80 @@ def backtest(settings: Settings, moment: date, days: int | None = None) -> dict[
     days = days or PERIOD_DAYS
     contract = load_contract(settings.sensors)
     figures = judge(settings, contract, moment, days)
+    run_id = _run_of(settings, contract.name, figures, days)
+    if run_id is None:
+        run_id = _record(settings, contract.name, figures, days, started)
+    # Read after ours is there: of several at once, the last finds all.
+    by_date = _figures_by_date(settings, contract.name, days)
+    with tempfile.TemporaryDirectory(prefix="breezeway-backtest-") as folder:
+        write_reports(contract.name, by_date, Path(folder))
+        runs.add_reports(
+            settings, run_id, Path(folder), REPORTS, step="backtest", about=contract.name
+        )
+    shown = {name: value for name, value in asdict(figures).items() if name != "sources"}
+    return {"model_name": contract.name, **shown, "dates": len(by_date), "run_id": run_id}
+
+
+def _record(
+    settings: Settings, name: str, figures: BacktestFigures, days: int, started: float
+) -> str:
+    tags = {"figures": json.dumps(asdict(figures)), "period_days": str(days)}
+    run_name = f"backtest {name} {figures.date}"
+    with runs.recorded(settings, name, run_name, started=started, tags=tags) as run_id:
+        import mlflow
+
+        numbers = {k: v for k, v in asdict(figures).items() if isinstance(v, int | float)}
+        read = figures.known_rows + figures.rows
+        mlflow.log_metrics(numbers | {"rows_read": read, "seconds": time.time() - started})
+    return run_id
+
+
+def _runs(settings: Settings, experiment: str, days: int) -> list[tuple[str, BacktestFigures]]:
+    """Ids and figures of the runs on as many days, the oldest first."""
     client = mlflow_client.client(settings)
-    import mlflow
-
-    with mlflow_client.errors(settings):
-        experiment = mlflow.set_experiment(contract.name).experiment_id
-        run_id = _run_of(client, experiment, figures, days)
-        if run_id is None:
-            tags = {FIGURES_TAG: json.dumps(figures), PERIOD_TAG: str(days)}
-            name = f"backtest {contract.name} {moment}"
-            created = client.create_run(experiment, int(started * 1000), tags, name)
-            run_id = created.info.run_id
-            read = figures["known_rows"] + figures["rows"]
-            measured = {"rows_read": read, "seconds": time.time() - started}
-            with mlflow.start_run(run_id=run_id):
-                numbers = {k: v for k, v in figures.items() if isinstance(v, int | float)}
-                mlflow.log_metrics(numbers | measured)
-        # Read after ours is there: of several at once, the last finds all.
-        table = _figures_by_date(client, experiment, days)
-        with tempfile.TemporaryDirectory(prefix="breezeway-backtest-") as folder:
-            write_reports(contract.name, table, Path(folder))
-            for file in REPORTS:
-                client.log_artifact(run_id, str(Path(folder) / file))
-        for key, value in mlflow_client.report_tags(
-            settings, "backtest", contract.name, REPORTS
-        ).items():
-            client.set_tag(run_id, key, value)
-    shown = {name: value for name, value in figures.items() if name != "sources"}
-    return {"model_name": contract.name, **shown, "dates": len(table), "run_id": run_id}
-
-
-def _runs(client: "MlflowClient", experiment: str, days: int) -> list["Run"]:
-    """Runs with figures on as many days, the oldest first."""
     found: list[Run] = []
     token = None
-    while True:
-        page = client.search_runs(
-            [experiment],
-            f"tags.`{PERIOD_TAG}` = '{days}'",
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
+    with mlflow_client.errors(settings):
+        kept = client.get_experiment_by_name(experiment)
+        while kept:
+            page = client.search_runs(
+                [kept.experiment_id],
+                f"tags.`breezeway.period_days` = '{days}'",
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                break
+    return [(run.info.run_id, _figures_of(run)) for run in found]
 
 
-def _run_of(
-    client: "MlflowClient", experiment: str, figures: dict[str, Any], days: int
-) -> str | None:
+def _figures_of(run: "Run") -> BacktestFigures:
+    try:
+        return _FIGURES.validate_json(run.data.tags["breezeway.figures"])
+    except (KeyError, ValidationError) as error:
+        raise DataError(f"breezeway.figures of the run {run.info.run_id}: {error}") from None
+
+
+def _run_of(settings: Settings, experiment: str, figures: BacktestFigures, days: int) -> str | None:
     """The run that has these very figures, if it is the date's newest."""
     newest = None
-    for run in _runs(client, experiment, days):
-        found = json.loads(run.data.tags[FIGURES_TAG])
-        if found["date"] == figures["date"]:
-            newest = run.info.run_id if found == figures else None
+    for run_id, found in _runs(settings, experiment, days):
+        if found.date == figures.date:
+            newest = run_id if found == figures else None
     return newest
 
 
-def _figures_by_date(client: "MlflowClient", experiment: str, days: int) -> list[dict[str, Any]]:
+def _figures_by_date(settings: Settings, experiment: str, days: int) -> list[BacktestFigures]:
     """The newest figures of each date, by date."""
-    found = [json.loads(run.data.tags[FIGURES_TAG]) for run in _runs(client, experiment, days)]
-    newest = {figures["date"]: figures for figures in found}
+    newest = {figures.date: figures for _, figures in _runs(settings, experiment, days)}
     return [newest[each] for each in sorted(newest)]
 
 
-def write_reports(name: str, figures: Sequence[dict[str, Any]], folder: Path) -> None:
+def write_reports(name: str, figures: Sequence[BacktestFigures], folder: Path) -> None:
     """Write table and picture; the same figures give the same bytes."""
-    write_json(folder / "backtest.json", list(figures))
+    write_json(folder / "backtest.json", [asdict(each) for each in figures])
     draw_backtest(figures, folder / "backtest.png")
     header, lines = table_lines(figures)
     cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in header)]
@@ -144,26 +154,53 @@ def write_reports(name: str, figures: Sequence[dict[str, Any]], folder: Path) ->
     title = html.escape(f"Backtest of {name}")
     document = (
         f"<!doctype html>\n<meta charset='utf-8'><title>{title}</title>\n"
-        f"<style>{STYLE}</style>\n<h1>{title}</h1>\n"
+        f"<style>{CSS}</style>\n<h1>{title}</h1>\n"
         "<p>Each line: a model trained on what was known at the date, judged on the days that "
         f"follow.</p>\n<table>\n{rows}\n</table>\n<img src='data:image/png;base64,{picture}'>\n"
     )
     (folder / "backtest.html").write_text(document, encoding="utf-8")
 
 
-def table_lines(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def table_lines(figures: Sequence[BacktestFigures]) -> tuple[list[str], list[list[str]]]:
     """Header and lines of the table, as text, by date."""
     lines = []
-    for found in sorted(figures, key=lambda each: each["date"]):
-        shown = {name: found[name] for name in COLUMNS} | {
-            "average_precision": _decimals(found["average_precision"], 3),
-            "false_episodes_per_day": _decimals(found["false_episodes_per_day"], 3),
-            "events_hit": f"{found['events_hit']} of {found['events']}",
-            "median_delay_seconds": _decimals(found["median_delay_seconds"], 1, 60),
+    for found in sorted(figures, key=lambda each: each.date):
+        shown = asdict(found) | {
+            "average_precision": _decimals(found.average_precision, 3),
+            "false_episodes_per_day": _decimals(found.false_episodes_per_day, 3),
+            "events_hit": f"{found.events_hit} of {found.events}",
+            "median_delay_seconds": _decimals(found.median_delay_seconds, 1, 60),
         }
-        lines.append([str(value) for value in shown.values()])
+        lines.append([str(shown[name]) for name in COLUMNS])
     return list(COLUMNS.values()), lines
 
 
 def _decimals(value: float | None, places: int, unit: float = 1) -> str:
     return "-" if value is None else f"{value / unit:.{places}f}"
+
+
+def draw_backtest(figures: Sequence[BacktestFigures], path: Path) -> None:
+    """Draw how the model of each date did on the period that followed."""
+    dates = np.array([each.date for each in figures], dtype="datetime64[D]")
+    drawn = (
+        ("average precision", [each.average_precision for each in figures], 1, BLUE),
+        ("false episodes a day, device", [f.false_episodes_per_day for f in figures], 1, RED),
+        ("median delay, minutes", [f.median_delay_seconds for f in figures], 60, ORANGE),
+    )
+    with rc_context(STYLE):
+        figure, panels = new_figure(12, 3.6, 4)
+        for panel, (title, values, unit, colour) in zip(panels, drawn, strict=False):
+            heights = [np.nan if value is None else value / unit for value in values]
+            panel.plot(dates, heights, "o-", color=colour)
+            panel.margins(y=0.2)
+            panel.set(title=title)
+            panel.set_ylim(bottom=0)
+        panels[-1].bar(dates, [each.events for each in figures], color=PALE, label="events")
+        panels[-1].bar(dates, [each.events_hit for each in figures], color=BLUE, label="hit")
+        panels[-1].set(title="events")
+        panels[-1].legend()
+        marked = dates[:: -(-len(dates) // 3)]
+        for panel in panels:
+            panel.set_xticks(marked, [str(each) for each in marked], fontsize=8)
+        figure.supxlabel("trained as of", fontsize=10)
+        save(figure, path)

@@ -3,21 +3,19 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import breezeway
 from breezeway.core.errors import DataError, ServiceUnavailable
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import Deployment, DeploymentStore, Pointer
-from breezeway.tracking import mlflow_client, rest
+from breezeway.tracking import mlflow_client
+from breezeway.tracking.registry import ModelVersion
 
 LINEAGE = ("data_tag", "data_hash", "data_commit", "params_tag", "run_id", "airflow_run", "code")
 """Tags of the registered version that the Bento carries as labels."""
 
 
-def build(
-    settings: Settings, store: DeploymentStore, version: dict[str, Any], name: str
-) -> Pointer:
+def build(settings: Settings, store: DeploymentStore, version: ModelVersion, name: str) -> Pointer:
     """Import the model from MLflow, build a Bento of it and add it to the store.
 
     BentoML's own stores are a folder of work in progress here: what counts is the exported
@@ -27,7 +25,7 @@ def build(
         DataError: what is registered is no MLflow model with the Python flavour.
         ServiceUnavailable: MLflow does not answer.
     """
-    model_name, number = version["name"], str(version["version"])
+    model_name, number = version.name, version.version
     work = settings.work / f"deploy-{model_name}"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed; we hold the lock
     (work / "bentoml").mkdir(parents=True)
@@ -36,11 +34,10 @@ def build(
     import bentoml
     from bentoml.exceptions import BentoMLException
 
-    tags = rest.tags(version)
     labels = {
         "model_name": model_name,
         "model_version": number,
-        **{key: tags.get(f"breezeway.{key}", "") for key in LINEAGE},
+        **{key: version.tags.get(key, "") for key in LINEAGE},
     }
     tag = f"{model_name.lower()}:{name}"
     try:

@@ -3,11 +3,11 @@
 `breezeway.steps.test` is the command.
 """
 
-import json
 import logging
 import shutil
 import tempfile
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
+from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision, hours, report
 from breezeway.preprocessing.dataset import make_dataset
@@ -28,12 +29,12 @@ from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
-from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking import champions, registry, runs
+from breezeway.tracking.gate import Difference, Evidence
 from breezeway.tracking.load import load
 
 log = logging.getLogger("breezeway.test")
 
-EVIDENCE_TAG = "breezeway.evidence"
 FALSE_DISCOVERY_RATE = 0.02
 """Of the tests of readings in which nothing has changed, the share that finds drift."""
 
@@ -61,12 +62,13 @@ def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, 
         DataError: the model knows all of these readings, or they break the contract.
         ServiceUnavailable: MLflow or the raw store does not answer.
     """
+    started = time.time()
     model = load(settings, name, version)
     champion = _champion(settings, model)
     settings.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="test-", dir=settings.work))
     try:
-        return _judge(query, model, champion, settings, work)
+        return _judge(query, model, champion, settings, work, started)
     finally:
         shutil.rmtree(work)
 
@@ -85,6 +87,7 @@ def _judge(
     champion: ScoringModel | None,
     settings: Settings,
     work: Path,
+    started: float,
 ) -> dict[str, Any]:
     readings, manifest = _features(query, model, settings, work / "dataset")
     unseen = readings.filter(pa.array(_unseen(readings, model)))
@@ -96,19 +99,19 @@ def _judge(
     unseen = unseen.append_column("score", pa.array(_scores(model, unseen)))
     reports = work / "reports"
     reports.mkdir()
-    evidence, figures = _evidence(query, model, champion, unseen, settings, work)
-    if evidence["labelled"]:
+    evidence, cards = _evidence(query, model, champion, unseen, settings, work)
+    if evidence.labelled:
         truth = unseen.filter(unseen["label"].is_valid())
         report.report_classification(
             truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
         )
     reference = _reference(model, settings)
     drifted = _find_drift(reference, unseen, model, reports, settings.threads)
-    evidence["drifted"] = len(drifted)
-    write_json(reports / "evidence.json", evidence)
-    write_json(reports / "scorecard.json", figures)
+    evidence = replace(evidence, drifted=len(drifted))
+    write_json(reports / "evidence.json", asdict(evidence))
+    write_json(reports / "scorecard.json", {name: card.figures() for name, card in cards.items()})
     manifest.write(reports)
-    run_id = _record(model, evidence, figures, reports, settings)
+    run_id = _record(model, evidence, cards, reports, settings, started)
     return {
         "model_name": model.name,
         "model_version": model.version,
@@ -116,11 +119,15 @@ def _judge(
         "judged": len(unseen),
         "quarantined": manifest.quarantined,
         "drifted": drifted[:20],
-        "evidence": {k: v for k, v in evidence.items() if k != "query"},
-        "metrics": figures.get("model"),
+        "evidence": {key: value for key, value in asdict(evidence).items() if key != "query"},
+        "metrics": cards["model"].figures() if cards else None,
         "baselines": {
-            name: {key: card[key] for key in ("average_precision", "f1", "events_hit")}
-            for name, card in figures.items()
+            name: {
+                "average_precision": card.average_precision,
+                "f1": card.f1,
+                "events_hit": card.events_hit,
+            }
+            for name, card in cards.items()
             if name not in ("model", "champion")
         },
         "run_id": run_id,
@@ -156,46 +163,45 @@ def _evidence(
     unseen: pa.Table,
     settings: Settings,
     work: Path,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[Evidence, dict[str, Scorecard]]:
     """What the gate needs to know, and the figures behind it by detector."""
     truth = unseen.filter(unseen["label"].is_valid())
     positive = int(pa.compute.sum(truth["label"]).as_py() or 0)
-    evidence: dict[str, Any] = {
-        "query": query,
-        "rows": len(unseen),
-        "tested_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "champion": champion.version if champion else None,
-        "labelled": 0 < positive < len(truth),
-        "average_precision": None,
-        "baseline": None,
-        "champion_average_precision": None,
-        "difference": None,
-    }
-    if not evidence["labelled"]:
+    evidence = Evidence(
+        labelled=0 < positive < len(truth),
+        champion=champion.version if champion else None,
+        query=query,
+        rows=len(unseen),
+        tested_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if not evidence.labelled:
         return evidence, {}
     interval = model.contract.interval_seconds
-    figures = {
-        "model": scorecard.scorecard(truth, model.threshold, interval),
-        **scorecard.baselines(truth, model.threshold, interval),
-    }
-    evidence["average_precision"] = figures["model"]["average_precision"]
-    evidence["baseline"] = {
-        name: card["average_precision"] for name, card in figures.items() if name != "model"
-    }
-    if champion and champion is not model:
-        both = _beside(query, model, champion, truth, settings, work)
-        label = both["label"].to_numpy().astype(bool)
-        if 0 < label.sum() < len(label):
-            blocks = scorecard.time_blocks(
-                both["device"], both["time"], 4 * model.contract.window * interval
-            )
-            evidence["difference"] = scorecard.compare(
-                label, both["score"].to_numpy(), both["champion_score"].to_numpy(), blocks
-            )
-            card = both.drop_columns(["score"]).rename_columns({"champion_score": "score"})
-            figures["champion"] = scorecard.scorecard(card, champion.threshold, interval)
-            evidence["champion_average_precision"] = figures["champion"]["average_precision"]
-    return evidence, figures
+    card = scorecard.scorecard(truth, model.threshold, interval)
+    baselines = scorecard.baselines(truth, model.threshold, interval)
+    cards = {"model": card, **baselines}
+    evidence = replace(
+        evidence,
+        average_precision=card.average_precision,
+        baseline={name: card.average_precision or 0.0 for name, card in baselines.items()},
+    )
+    if not champion or champion is model:
+        return evidence, cards
+    both = _beside(query, model, champion, truth, settings, work)
+    label = both["label"].to_numpy().astype(bool)
+    if not 0 < label.sum() < len(label):
+        return evidence, cards
+    length = 4 * model.contract.window * interval
+    blocks = scorecard.time_blocks(both["device"], both["time"], length)
+    scores = both["score"].to_numpy(), both["champion_score"].to_numpy()
+    frame = both.drop_columns(["score"]).rename_columns({"champion_score": "score"})
+    cards["champion"] = scorecard.scorecard(frame, champion.threshold, interval)
+    evidence = replace(
+        evidence,
+        champion_average_precision=cards["champion"].average_precision,
+        difference=Difference(*scorecard.compare(label, *scores, blocks)),
+    )
+    return evidence, cards
 
 
 def _beside(
@@ -253,28 +259,21 @@ def _find_drift(
 
 def _record(
     model: ScoringModel,
-    evidence: dict[str, Any],
-    figures: dict[str, Any],
+    evidence: Evidence,
+    cards: dict[str, Scorecard],
     reports: Path,
     settings: Settings,
+    started: float,
 ) -> str:
     """Keep the reports in an MLflow run; the version's evidence comes last."""
-    client = mlflow_client.client(settings)
-    import mlflow
+    tags = {"drifted": str(evidence.drifted)}
+    name, experiment = f"test {model.name} {model.version}", model.contract.name
+    with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:
+        import mlflow
 
-    with mlflow_client.errors(settings):
-        mlflow.set_experiment(model.contract.name)
-        with mlflow.start_run(run_name=f"test {model.name} {model.version}") as active:
-            mlflow.log_metrics({k: v for k, v in figures.get("model", {}).items() if v is not None})
-            mlflow.log_artifacts(str(reports))
-            there = {name: title for name, title in REPORTS.items() if (reports / name).is_file()}
-            about = f"{model.name}/{model.version}"
-            mlflow.set_tags(
-                {
-                    "breezeway.drifted": evidence["drifted"],
-                    **mlflow_client.report_tags(settings, "test", about, there),
-                }
-            )
-        text = json.dumps({**evidence, "query": evidence["query"][:1000]}, ensure_ascii=False)
-        client.set_model_version_tag(model.name, model.version, EVIDENCE_TAG, text)
-    return active.info.run_id
+        figures = cards["model"].figures() if cards else {}
+        mlflow.log_metrics({key: value for key, value in figures.items() if value is not None})
+        about = f"{model.name}/{model.version}"
+        runs.add_reports(settings, run_id, reports, REPORTS, step="test", about=about)
+    registry.tag_version(settings, model.name, model.version, evidence=evidence.to_json())
+    return run_id

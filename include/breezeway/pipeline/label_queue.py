@@ -39,8 +39,9 @@ from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
-from breezeway.tracking import champions, reports, rest
+from breezeway.tracking import champions, reports
 from breezeway.tracking.load import load
+from breezeway.tracking.registry import newest_version
 
 log = logging.getLogger("breezeway")
 
@@ -202,14 +203,7 @@ def _challenger(
 ) -> ScoringModel | None:
     if version is not None:
         return load(settings, champion.name, version)
-    answer = rest.get(
-        settings,
-        "model-versions/search",
-        filter=f"name = '{champion.name}'",
-        max_results=1,
-        order_by="version_number DESC",
-    )
-    newest = answer["model_versions"][0]["version"]
+    newest = newest_version(settings, champion.name)
     return load(settings, champion.name, newest) if newest != champion.version else None
 
 

@@ -20,16 +20,14 @@ from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.deployment.store import DeploymentStore
-from breezeway.tracking.rest import (
-    NotFound,
-    aliases,
+from breezeway.tracking.registry import (
+    ModelVersion,
     find_model,
     find_version,
-    get,
-    post,
     resolve_version,
-    tags,
+    search_versions,
 )
+from breezeway.tracking.rest import NotFound, get, post
 
 PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}")
 PAGE = 100
@@ -86,11 +84,11 @@ def trace(settings: Settings, what: str) -> dict[str, Any]:
 def _back(settings: Settings, model_name: str, version: str, problems: list[str]) -> dict[str, Any]:
     version = resolve_version(settings, model_name, version)
     about = find_version(settings, model_name, version)
-    keys = _keys(about)
-    found = {
+    keys = about.tags
+    found: dict[str, Any] = {
         "model": _model(settings, about),
         "deployment": _deployment(settings, model_name, version, problems),
-        "run": _run(settings, keys.get("run_id") or about.get("run_id"), problems),
+        "run": _run(settings, keys.get("run_id") or about.run_id, problems),
         "code": keys.get("code"),
         "airflow_run": keys.get("airflow_run"),
         "data": None,
@@ -137,31 +135,26 @@ def _forward(settings: Settings, tag: str, problems: list[str]) -> dict[str, Any
         leads_to["models"] = [
             {
                 **_model(settings, about),
-                "run_id": _keys(about).get("run_id") or about.get("run_id"),
-                "deployment": _deployment(settings, about["name"], about["version"], problems),
+                "run_id": about.tags.get("run_id") or about.run_id,
+                "deployment": _deployment(settings, about.name, about.version, problems),
             }
-            for about in _search_versions(settings, search)
+            for about in search_versions(settings, search)
         ]
     except ServiceUnavailable as error:
         problems.append(str(error))
     return {"data": {**data, "leads_to": leads_to}}
 
 
-def _keys(about: Mapping[str, Any]) -> dict[str, str]:
-    """The lineage keys among the tags of a version."""
-    found = tags(about)
-    return {key.removeprefix("breezeway."): value for key, value in found.items() if value}
-
-
-def _model(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
-    named = aliases(find_model(settings, about["name"]))
-    keys = _keys(about)
+def _model(settings: Settings, about: ModelVersion) -> dict[str, Any]:
+    aliases = find_model(settings, about.name).aliases
     return {
-        "name": about["name"],
-        "version": about["version"],
-        "registered_at": _time(about.get("creation_timestamp")),
-        "aliases": sorted(name for name, version in named.items() if version == about["version"]),
-        **{name: keys.get(name) for name in ("decision", "decided_at", "reason", "threshold")},
+        "name": about.name,
+        "version": about.version,
+        "registered_at": _time(about.created_at),
+        "aliases": sorted(name for name, version in aliases.items() if version == about.version),
+        **{
+            name: about.tags.get(name) for name in ("decision", "decided_at", "reason", "threshold")
+        },
     }
 
 
@@ -206,17 +199,6 @@ def _data(version: versions.DatasetVersion) -> dict[str, Any]:
     found = asdict(version)
     del found["folder"]
     return found
-
-
-def _search_versions(settings: Settings, search: str) -> Iterator[dict[str, Any]]:
-    token = ""
-    while True:
-        fields = {"filter": search, "max_results": PAGE, "page_token": token}
-        answer = get(settings, "model-versions/search", **fields)
-        yield from answer.get("model_versions", [])
-        token = answer.get("next_page_token", "")
-        if not token:
-            return
 
 
 def _search_runs(settings: Settings, search: str) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@
 import logging
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -35,7 +36,7 @@ from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
-from breezeway.tracking import mlflow_client
+from breezeway.tracking import runs
 from breezeway.tracking.load import load
 
 log = logging.getLogger("breezeway.drift")
@@ -43,6 +44,7 @@ log = logging.getLogger("breezeway.drift")
 NAMED_CHANGES = 20
 NAMED_FAULTS = 10
 """What a result of 4 KiB has room for."""
+REPORTS = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
 RATE_SHARES = {"features": 0.8, "score": 0.1, "quality": 0.1}
 """Of the rate of false alarms, what each may use."""
 MIN_RATIO = 1.25
@@ -83,16 +85,19 @@ def check(name: str, version: str, day: date, settings: Settings) -> dict[str, A
     Raises:
         ServiceUnavailable: MLflow or the raw store does not answer.
     """
+    started = time.time()
     model = load(settings, name, version)
     settings.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="drift-", dir=settings.work))
     try:
-        return _check(model, day, settings, work)
+        return _check(model, day, settings, work, started)
     finally:
         shutil.rmtree(work)
 
 
-def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> dict[str, Any]:
+def _check(
+    model: ScoringModel, day: date, settings: Settings, work: Path, started: float
+) -> dict[str, Any]:
     rule = load_contract(settings.sensors).drift
     first = day - timedelta(days=rule.nights)
     before = None
@@ -177,7 +182,7 @@ def _check(model: ScoringModel, day: date, settings: Settings, work: Path) -> di
     reports.mkdir()
     sides = _samples(model, files, first, day, tonight, reference.weekly)
     write_night(report, confirmed, nights[-1], faults, sides, [*columns, "score"], reports)
-    return _result(report, _record(model, report, reports, settings))
+    return _result(report, _record(model, report, reports, settings, started))
 
 
 # -- reading
@@ -426,7 +431,7 @@ def _scorecard(
     table = pa.concat_tables(pieces).unify_dictionaries()
     interval = model.contract.interval_seconds
     return {
-        **scorecard.scorecard(table, model.threshold, interval),
+        **scorecard.scorecard(table, model.threshold, interval).figures(),
         "device_days": rows * interval / 86_400,
     }
 
@@ -535,14 +540,10 @@ def _and_more(findings: list[Finding]) -> str:
 # -- telling
 
 
-def _record(model: ScoringModel, report: dict[str, Any], reports: Path, settings: Settings) -> str:
+def _record(
+    model: ScoringModel, report: dict[str, Any], reports: Path, settings: Settings, started: float
+) -> str:
     """Keep the reports in an MLflow run."""
-    mlflow_client.configure(settings)
-    import mlflow
-
-    titles = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
-    there = {name: title for name, title in titles.items() if (reports / name).is_file()}
-    about = f"{model.name}/{model.version}"
     metrics = {
         "rows": report["rows"],
         "quarantined": report["quarantined"],
@@ -555,19 +556,15 @@ def _record(model: ScoringModel, report: dict[str, Any], reports: Path, settings
             if name != "rows" and value is not None
         },
     }
-    with mlflow_client.errors(settings):
-        mlflow.set_experiment(model.contract.name)
-        with mlflow.start_run(run_name=f"drift {model.name} {report['date']}") as active:
-            mlflow.log_metrics(metrics)
-            mlflow.log_artifacts(str(reports))
-            mlflow.set_tags(
-                {
-                    "breezeway.date": report["date"],
-                    "breezeway.verdict": report["verdict"],
-                    **mlflow_client.report_tags(settings, "drift", about, there),
-                }
-            )
-    return active.info.run_id
+    tags = {"date": report["date"], "verdict": report["verdict"]}
+    name, experiment = f"drift {model.name} {report['date']}", model.contract.name
+    with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:
+        import mlflow
+
+        mlflow.log_metrics(metrics)
+        about = f"{model.name}/{model.version}"
+        runs.add_reports(settings, run_id, reports, REPORTS, step="drift", about=about)
+    return run_id
 
 
 def _result(report: dict[str, Any], run_id: str) -> dict[str, Any]:

@@ -7,14 +7,12 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.deployment.replicas import Replica, Replicas
 from breezeway.deployment.status import Failure, ServerStatus
@@ -26,7 +24,7 @@ from breezeway.deployment.store import (
     Served,
 )
 from breezeway.pipeline.bento import build
-from breezeway.tracking import rest
+from breezeway.tracking.registry import ModelVersion, find_version, resolve_version
 
 log = logging.getLogger("breezeway.deploy")
 
@@ -53,10 +51,11 @@ def deploy(
         ServiceUnavailable: MLflow or a server does not answer.
         TryAgain: another deployment of this model is under way.
     """
-    version = find_version(settings, model_name, model_version)
+    number = resolve_version(settings, model_name, model_version)
+    version = find_version(settings, model_name, number)
     store = DeploymentStore(settings.deployments)
-    with only_writer(settings, version["name"]):
-        replicas = Replicas(settings, version["name"])
+    with exclusive(settings, lock_name(version.name)):
+        replicas = Replicas(settings, version.name)
         statuses = replicas.statuses()  # before anything moves: is there anyone to take it up?
         if mode:
             return put_on_trial(settings, store, replicas, version, mode, share)
@@ -71,9 +70,10 @@ def end_trial(settings: Settings, model_name: str, model_version: str) -> dict[s
         ServiceUnavailable: MLflow does not answer.
         TryAgain: another deployment of this model is under way.
     """
-    version = find_version(settings, model_name, model_version)
-    with only_writer(settings, version["name"]):
-        withdraw(DeploymentStore(settings.deployments), version["name"], deployment_name(version))
+    number = resolve_version(settings, model_name, model_version)
+    version = find_version(settings, model_name, number)
+    with exclusive(settings, lock_name(version.name)):
+        withdraw(DeploymentStore(settings.deployments), version.name, deployment_name(version))
     return {**_names(version), "role": "withdrawn"}
 
 
@@ -81,19 +81,19 @@ def make_champion(
     settings: Settings,
     store: DeploymentStore,
     replicas: Replicas,
-    version: dict[str, Any],
+    version: ModelVersion,
     statuses: list[tuple[Replica, ServerStatus]],
 ) -> dict[str, Any]:
     """Put a version into service in place of the present one; a trial ends with that."""
     name = deployment_name(version)
-    before = store.pointer(version["name"])
+    before = store.pointer(version.name)
     if _is_deployed(before, name, statuses):
-        log.info("%s version %s is deployed already", version["name"], version["version"])
+        log.info("%s version %s is deployed already", version.name, version.version)
         return result_of(before)
-    pointer = store.find(version["name"], name) or build(settings, store, version, name)
+    pointer = store.find(version.name, name) or build(settings, store, version, name)
     pointer = pointer.model_copy(update={"previous": way_back(before, name)})
     go_live(store, replicas, pointer)
-    store.prune(version["name"])
+    store.prune(version.name)
     return result_of(pointer)
 
 
@@ -130,7 +130,7 @@ def put_on_trial(
     settings: Settings,
     store: DeploymentStore,
     replicas: Replicas,
-    version: dict[str, Any],
+    version: ModelVersion,
     mode: str,
     share: float,
 ) -> dict[str, Any]:
@@ -141,14 +141,14 @@ def put_on_trial(
             is on trial.
         DataError, ServiceUnavailable: it does not work; then it is out again.
     """
-    model_name, name = version["name"], deployment_name(version)
+    model_name, name = version.name, deployment_name(version)
     before = store.pointer(model_name)
     if before is None or before.verified_at is None:
         raise UsageError(
             f"{model_name} has no champion in service that a challenger could be tried beside."
         )
     if before.deployment == name:
-        raise UsageError(f"Version {version['version']} of {model_name} is in service already.")
+        raise UsageError(f"Version {version.version} of {model_name} is in service already.")
     running = before.challenger
     if running and running.deployment != name:
         raise UsageError(
@@ -179,8 +179,8 @@ def put_on_trial(
     }
 
 
-def _names(version: dict[str, Any]) -> dict[str, Any]:
-    return {"model_name": version["name"], "model_version": version["version"]}
+def _names(version: ModelVersion) -> dict[str, Any]:
+    return {"model_name": version.name, "model_version": version.version}
 
 
 def withdraw(store: DeploymentStore, model_name: str, name: str) -> None:
@@ -204,45 +204,19 @@ def withdraw(store: DeploymentStore, model_name: str, name: str) -> None:
     log.info("%s: %s is not on trial any more", model_name, pointer.challenger.bento)
 
 
-def find_version(settings: Settings, model_name: str, version: str) -> dict[str, Any]:
-    """The registered version behind a number or an alias, as MLflow's REST API gives it.
-
-    Raises:
-        UsageError: there is no such model, version or alias.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    number = rest.resolve_version(settings, model_name, version)
-    return rest.find_version(settings, model_name, number)
-
-
-def deployment_name(version: dict[str, Any]) -> str:
+def deployment_name(version: ModelVersion) -> str:
     """One name for one registered version, so that a rerun finds what it made before.
 
     A registry that was set up anew gives the same numbers to other models; their source and
     time of registration tell them apart.
     """
-    identity = f"{version['name']}\n{version['source']}\n{version['creation_timestamp']}"
-    return f"{version['version']}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    identity = f"{version.name}\n{version.source}\n{version.created_at}"
+    return f"{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
-@contextmanager
-def only_writer(settings: Settings, model_name: str) -> Iterator[None]:
-    """Wait until no other deployment of this model is under way.
-
-    Raises:
-        TryAgain: another one took longer than `lock_wait_seconds`.
-    """
-    settings.locks.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.locks / f"deploy-{model_name}.lock").acquire(
-            timeout=settings.lock_wait_seconds
-        ):
-            yield
-    except Timeout:
-        raise TryAgain(
-            f"Another deployment of {model_name} is still under way after "
-            f"{settings.lock_wait_seconds:.0f} s."
-        ) from None
+def lock_name(model_name: str) -> str:
+    """Of the lock that whoever writes a model's pointer holds."""
+    return f"deploy-{model_name}"
 
 
 def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> None:

@@ -13,13 +13,15 @@ from typing import Any
 from breezeway.contract.contract import load_contract
 from breezeway.contract.schema import Canary
 from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.deployment import canary_rule
 from breezeway.deployment.replicas import Replicas
 from breezeway.deployment.status import Counts, ServerStatus, total
 from breezeway.deployment.store import Challenger, DeploymentStore
-from breezeway.pipeline.rollout import deployment_name, find_version, only_writer, withdraw
-from breezeway.tracking import champions, rest
+from breezeway.pipeline.rollout import deployment_name, lock_name, withdraw
+from breezeway.tracking import champions
+from breezeway.tracking.registry import ModelVersion, find_version, resolve_version
 
 log = logging.getLogger("breezeway.canary")
 
@@ -46,15 +48,16 @@ def watch_trial(
         TryAgain: another deployment of this model is under way.
     """
     rule = load_contract(settings.sensors).canary
-    version = find_version(settings, model_name, model_version)
+    number = resolve_version(settings, model_name, model_version)
+    version = find_version(settings, model_name, number)
     trial = TrialWatch(settings, version, rule, length, every)
     verdict, figures = trial.decided() or trial.watch()
     if verdict.decision == "roll back":
         trial.withdraw()
-    log.info("%s %s: %s", version["name"], verdict.decision, verdict.reason)
+    log.info("%s %s: %s", version.name, verdict.decision, verdict.reason)
     return {
-        "model_name": version["name"],
-        "model_version": version["version"],
+        "model_name": version.name,
+        "model_version": version.version,
         "decision": verdict.decision,
         "reason": verdict.reason,
         **figures,
@@ -66,7 +69,7 @@ class TrialWatch:
 
     Args:
         settings: where the store, the servers and the registry are.
-        version: the challenger as MLflow's REST API gives it.
+        version: the challenger.
         rule: section `[canary]` of the sensor contract.
         length: of the trial.
         every: seconds between two looks.
@@ -75,14 +78,14 @@ class TrialWatch:
     def __init__(
         self,
         settings: Settings,
-        version: dict[str, Any],
+        version: ModelVersion,
         rule: Canary,
         length: timedelta,
         every: float,
     ):
         self._settings = settings
         self._store = DeploymentStore(settings.deployments)
-        self._replicas = Replicas(settings, version["name"])
+        self._replicas = Replicas(settings, version.name)
         self._version = version
         self._name = deployment_name(version)
         self._rule = rule
@@ -91,20 +94,18 @@ class TrialWatch:
 
     def decided(self) -> tuple[canary_rule.Verdict, dict[str, Any]] | None:
         """What an earlier run of this step decided about this trial, if it did."""
-        kept = rest.tags(self._version)
-        decision = kept.get("breezeway.canary_decision")
+        kept = self._version.tags
+        decision = kept.get("canary_decision")
         if decision not in ("promote", "roll back"):
             return None
-        pointer = self._store.pointer(self._version["name"])
+        pointer = self._store.pointer(self._version.name)
         challenger = pointer and pointer.challenger
         if challenger is None:
             # It was taken out, or has taken the champion's place.
             same = decision == "roll back" or (pointer and pointer.deployment == self._name)
         else:
-            same = kept.get("breezeway.canary_trial") == challenger.deployed_at.isoformat()
-        return (
-            (canary_rule.Verdict(decision, kept["breezeway.canary_reason"]), {}) if same else None
-        )
+            same = kept.get("canary_trial") == challenger.deployed_at.isoformat()
+        return (canary_rule.Verdict(decision, kept["canary_reason"]), {}) if same else None
 
     def watch(self) -> tuple[canary_rule.Verdict, dict[str, Any]]:
         """Look at the trial until its end, and keep with the version what came of it.
@@ -126,8 +127,8 @@ class TrialWatch:
             log.info("%s %s", verdict.reason, figures)
         champions.keep(
             self._settings,
-            self._version["name"],
-            self._version["version"],
+            self._version.name,
+            self._version.version,
             canary_trial=challenger.deployed_at.isoformat(),
             canary_mode=challenger.mode,
             canary_reason=verdict.reason,
@@ -137,11 +138,11 @@ class TrialWatch:
         return verdict, figures
 
     def _challenger(self) -> Challenger:
-        pointer = self._store.pointer(self._version["name"])
+        pointer = self._store.pointer(self._version.name)
         challenger = pointer and pointer.challenger
         if challenger is None or challenger.deployment != self._name:
             raise UsageError(
-                f"Version {self._version['version']} of {self._version['name']} is not on trial; "
+                f"Version {self._version.version} of {self._version.name} is not on trial; "
                 "`deploy --canary 10` puts it there."
             )
         return challenger
@@ -192,15 +193,15 @@ class TrialWatch:
                 time.sleep(1)
 
     def _move_share(self, share: float) -> None:
-        with only_writer(self._settings, self._version["name"]):
+        with exclusive(self._settings, lock_name(self._version.name)):
             challenger = self._challenger().model_copy(update={"share": share})
             pointer = self._store.pointer(challenger.model_name)
             self._store.point(pointer.model_copy(update={"challenger": challenger}))
 
     def withdraw(self) -> None:
         """Take the challenger out of the pointer, if it is still there."""
-        with only_writer(self._settings, self._version["name"]):
-            withdraw(self._store, self._version["name"], self._name)
+        with exclusive(self._settings, lock_name(self._version.name)):
+            withdraw(self._store, self._version.name, self._name)
 
 
 def _figures(counts: Counts) -> dict[str, Any]:

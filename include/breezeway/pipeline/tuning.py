@@ -4,6 +4,7 @@
 """
 
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from breezeway.detector.boosting import SEED
 from breezeway.detector.plots import draw_search
 from breezeway.detector.table import read_table
 from breezeway.detector.trials import ROUNDS_A_STEP
-from breezeway.tracking import mlflow_client
+from breezeway.tracking import runs
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
 
@@ -38,6 +39,7 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
         DataError: no fold has both classes.
         ServiceUnavailable: MLflow, Ray or the dataset's remote does not answer.
     """
+    started = time.time()
     version = versions.open_dataset(settings, tag)
     contract = load_contract(version.folder / "contract.toml")
     table = read_table(version.folder, contract)
@@ -52,15 +54,15 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     }
     work = settings.work / version.tag
     work.mkdir(parents=True, exist_ok=True)
-    history = [asdict(trial) for trial in trials]
-    write_json(work / "tuning.json", {"best": best.number, "trials": history})
+    history = {"best": best.number, "trials": [asdict(trial) for trial in trials]}
+    write_json(work / "tuning.json", history)
     aside = work / f".tuning.png.{os.getpid()}"
-    draw_search(history, best.number, ROUNDS_A_STEP, aside)
+    draw_search(trials, best.number, ROUNDS_A_STEP, aside)
     aside.replace(work / "tuning.png")
     for path in (work / "params.json", output):
         if path:
             write_json(path, params)  # last: where it is, the others are
-    run_id = _record(settings, contract.name, version.tag, params, work)
+    run_id = _record(settings, contract.name, version.tag, params, work, started)
     return {
         "tag": version.tag,
         "params_file": str(work / "params.json"),
@@ -72,17 +74,22 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     }
 
 
-def _record(settings: Settings, model: str, tag: str, params: dict[str, Any], folder: Path) -> str:
+def _record(
+    settings: Settings,
+    model: str,
+    tag: str,
+    params: dict[str, Any],
+    folder: Path,
+    started: float,
+) -> str:
     """Keep what was found in an MLflow run; return its id."""
-    mlflow_client.configure(settings)
-    import mlflow
+    tags = {"data_tag": tag}
+    with runs.recorded(settings, model, f"tune {tag}", started=started, tags=tags) as run_id:
+        import mlflow
 
-    with mlflow_client.errors(settings):
-        mlflow.set_experiment(model)
-        with mlflow.start_run(run_name=f"tune {tag}", tags={"breezeway.data_tag": tag}) as active:
-            mlflow.log_params({**params["params"], "rounds": params["rounds"]})
-            mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
-            for path in REPORTS:
-                mlflow.log_artifact(str(folder / path))
-            mlflow.set_tags(mlflow_client.report_tags(settings, "tune", model, REPORTS))
-    return active.info.run_id
+        mlflow.log_params({**params["params"], "rounds": params["rounds"]})
+        mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
+        for path in REPORTS:
+            mlflow.log_artifact(str(folder / path))
+        runs.tag_reports(settings, run_id, REPORTS, step="tune", about=model)
+    return run_id

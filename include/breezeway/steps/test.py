@@ -12,7 +12,7 @@ from typing import Any
 from breezeway.core.arguments import model_name, model_version
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
-from breezeway.tracking import rest
+from breezeway.tracking import registry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    version = rest.resolve_version(settings, arguments.model_name, arguments.model_version)
+    version = registry.resolve_version(settings, arguments.model_name, arguments.model_version)
     from breezeway.pipeline import (
         evaluation,  # takes two seconds: a version that is not there is said before
     )

@@ -13,25 +13,22 @@ one Airflow pool of one slot hold all promotions.
 """
 
 import json
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
-from breezeway.tracking.gate import Decision, Gate, decide
-from breezeway.tracking.rest import (
-    aliases,
+from breezeway.tracking.gate import Decision, Evidence, Gate, decide
+from breezeway.tracking.registry import (
+    RegisteredModel,
     find_model,
     find_version,
     model_exists,
-    post,
     resolve_version,
-    tags,
+    set_alias,
+    tag_model,
+    tag_version,
 )
 
 CHAMPION = "champion"
@@ -49,31 +46,30 @@ def pass_gate(settings: Settings, model_name: str, version: str, gate: Gate) -> 
     """
     version = resolve_version(settings, model_name, version)
     evidence = read_evidence(settings, model_name, version)
-    if evidence.get("champion") == version == champion(settings, model_name):
+    if evidence.champion == version == champion(settings, model_name):
         return Decision(True, f"Version {version} is the champion already.")
     decision = decide(gate, evidence)
     if decision.promote:
-        return promote(settings, model_name, version, evidence["champion"], decision.reason)
+        return promote(settings, model_name, version, evidence.champion, decision.reason)
     refuse(settings, model_name, version, decision.reason)
     return decision
 
 
-def read_evidence(settings: Settings, model_name: str, version: str) -> dict[str, Any]:
+def read_evidence(settings: Settings, model_name: str, version: str) -> Evidence:
     """What the step `test` found out about a version.
 
     Raises:
         UsageError: there is no such version, or it has not been tested.
-        DataError: it is not JSON.
+        DataError: it is not whole, or not JSON.
         ServiceUnavailable: MLflow does not answer.
     """
-    text = tags(find_version(settings, model_name, version)).get("breezeway.evidence")
+    text = find_version(settings, model_name, version).tags.get("evidence")
     if text is None:
         raise UsageError(f"Version {version} of {model_name!r} has not been tested: run `test`.")
     try:
-        evidence: dict[str, Any] = json.loads(text)
+        return Evidence.from_json(text)
     except ValueError as error:
         raise DataError(f"breezeway.evidence of {model_name!r} {version}: {error}.") from None
-    return evidence
 
 
 def promote(
@@ -97,23 +93,25 @@ def promote(
         ServiceUnavailable: MLflow does not answer.
     """
     with exclusive(settings, _lock(model_name)):
-        about = tags(find_version(settings, model_name, version))
+        about = find_version(settings, model_name, version).tags
         model = find_model(settings, model_name)
-        now = aliases(model).get(CHAMPION)
-        before = about.get("breezeway.champion_before") or None
+        now = model.aliases.get(CHAMPION)
+        before = about.get("champion_before")
         again = now == version and expected_champion in (before, version)
         if now != expected_champion and not again:
             return _refuse(settings, model_name, version, _lost(version, expected_champion, now))
         if not again:
             _settle_champions(settings, model_name, model)
-            _tag(settings, model_name, version, champion_before=now or "")
-            _set_champion(settings, model_name, version)
+            tag_version(settings, model_name, version, champion_before=now or "")
+            set_alias(settings, model_name, CHAMPION, version)
             model = find_model(settings, model_name)
-            now = aliases(model).get(CHAMPION)
+            now = model.aliases.get(CHAMPION)
         if now != version:
             return _refuse(settings, model_name, version, _lost(version, expected_champion, now))
         _settle_champions(settings, model_name, model)
-        _tag(settings, model_name, version, decision="promoted", reason=reason, decided_at=_now())
+        tag_version(
+            settings, model_name, version, decision="promoted", reason=reason, decided_at=_now()
+        )
         return Decision(True, reason)
 
 
@@ -136,7 +134,7 @@ def keep(settings: Settings, model_name: str, version: str, **values: str) -> No
         ServiceUnavailable: MLflow does not answer.
     """
     find_version(settings, model_name, version)
-    _tag(settings, model_name, version, **values)
+    tag_version(settings, model_name, version, **values)
 
 
 def rollback(
@@ -166,14 +164,14 @@ def rollback(
     """
     with exclusive(settings, _lock(model_name)):
         model = find_model(settings, model_name)
-        now = aliases(model).get(CHAMPION)
+        now = model.aliases.get(CHAMPION)
         if now is None:
             raise UsageError(f"{model_name!r} has no champion to go back from.")
         if to_version == now:
             return now
         if from_version not in (None, now):
-            left = tags(find_version(settings, model_name, from_version))
-            if left.get("breezeway.rolled_back_to") == now:
+            left = find_version(settings, model_name, from_version).tags
+            if left.get("rolled_back_to") == now:
                 return now
             raise UsageError(f"The champion of {model_name!r} is {now}, not {from_version}.")
         earlier = _settle_champions(settings, model_name, model)[:-1]
@@ -184,13 +182,13 @@ def rollback(
             raise UsageError(f"Version {target} of {model_name!r} was no champion before {now}.")
         find_version(settings, model_name, target)
         decision = {"decision": "rolled back", "reason": reason, "decided_at": _now()}
-        _tag(settings, model_name, now, rolled_back_to=target, **decision)
+        tag_version(settings, model_name, now, rolled_back_to=target, **decision)
         while earlier[-1] != target:
             earlier.pop()
         # First the way back: killed in between, the alias is a champion that it misses, and the
         # next reader appends it. The other way round, that would be the one rolled back to.
         _keep_champions(settings, model_name, earlier)
-        _set_champion(settings, model_name, target)
+        set_alias(settings, model_name, CHAMPION, target)
         return target
 
 
@@ -202,7 +200,7 @@ def champion(settings: Settings, model_name: str) -> str | None:
     """
     if not model_exists(settings, model_name):
         return None
-    return aliases(find_model(settings, model_name)).get(CHAMPION)
+    return find_model(settings, model_name).aliases.get(CHAMPION)
 
 
 def _lock(model_name: str) -> str:
@@ -221,14 +219,14 @@ def _named(version: str | None) -> str:
 
 
 def _refuse(settings: Settings, model_name: str, version: str, reason: str) -> Decision:
-    _tag(settings, model_name, version, decision="refused", reason=reason, decided_at=_now())
+    tag_version(settings, model_name, version, decision="refused", reason=reason, decided_at=_now())
     return Decision(False, reason)
 
 
-def _settle_champions(settings: Settings, model_name: str, model: Mapping[str, Any]) -> list[str]:
+def _settle_champions(settings: Settings, model_name: str, model: RegisteredModel) -> list[str]:
     """Champions, oldest first; the present one is added if it was set by hand or by the killed."""
-    kept: list[str] = json.loads(tags(model).get("breezeway.champions", "[]"))
-    now = aliases(model).get(CHAMPION)
+    kept: list[str] = json.loads(model.tags.get("champions", "[]"))
+    now = model.aliases.get(CHAMPION)
     if now is None or kept[-1:] == [now]:
         return kept
     _keep_champions(settings, model_name, [*kept, now])
@@ -236,30 +234,7 @@ def _settle_champions(settings: Settings, model_name: str, model: Mapping[str, A
 
 
 def _keep_champions(settings: Settings, model_name: str, champions: list[str]) -> None:
-    post(
-        settings,
-        "registered-models/set-tag",
-        name=model_name,
-        key="breezeway.champions",
-        value=json.dumps(champions[-KEPT_CHAMPIONS:]),
-    )
-
-
-def _set_champion(settings: Settings, model_name: str, version: str) -> None:
-    path = "registered-models/alias"
-    post(settings, path, name=model_name, alias=CHAMPION, version=version)
-
-
-def _tag(settings: Settings, model_name: str, version: str, **values: str) -> None:
-    for key, value in values.items():
-        post(
-            settings,
-            "model-versions/set-tag",
-            name=model_name,
-            version=version,
-            key=f"breezeway.{key}",
-            value=value,
-        )
+    tag_model(settings, model_name, "champions", json.dumps(champions[-KEPT_CHAMPIONS:]))
 
 
 def _now() -> str:

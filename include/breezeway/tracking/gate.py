@@ -1,10 +1,19 @@
 """The gate of promotion: what evidence is enough to make a version the champion."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
 
 from breezeway.core.errors import DataError
+
+CHANCE = ("always_on", "random")
+"""Detectors that a version has to beat where there is no champion."""
+
+LONGEST_QUERY = 1000
+"""Characters of it in a tag, whose length is bounded."""
 
 
 @dataclass(frozen=True)
@@ -24,45 +33,98 @@ class Gate(Protocol):
     max_loss: float
 
 
-def decide(gate: Gate, evidence: Mapping[str, Any]) -> Decision:
+@dataclass(frozen=True)
+class Difference:
+    """How much more average precision the version has than the champion, with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the step `test` found out about a version.
+
+    Args:
+        labelled: whether the judged rows hold labels of both classes; without, no figure is given.
+        champion: the version that was champion then; None where there was none.
+        query: what the rows were asked by.
+        rows: how many were judged.
+        tested_at: ISO 8601, UTC.
+        average_precision: of the version.
+        baseline: of detectors that look at no sensor, by name.
+        champion_average_precision: of the champion, on the same rows.
+        difference: None where the champion could not be scored on them.
+        drifted: columns that have changed since the training.
+    """
+
+    labelled: bool
+    champion: str | None
+    query: str = ""
+    rows: int = 0
+    tested_at: str = ""
+    average_precision: float | None = None
+    baseline: Mapping[str, float] | None = None
+    champion_average_precision: float | None = None
+    difference: Difference | None = None
+    drifted: int = 0
+
+    @classmethod
+    def from_json(cls, text: str) -> "Evidence":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: a key is missing or of another type; the message names it.
+        """
+        try:
+            return _EVIDENCE.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "content"
+            raise ValueError(f"{field}: {first['msg']}") from None
+
+    def to_json(self) -> str:
+        """For the tag of the version."""
+        kept = replace(self, query=self.query[:LONGEST_QUERY])
+        return json.dumps(asdict(kept), ensure_ascii=False)
+
+
+_EVIDENCE = TypeAdapter(Evidence)
+
+
+def decide(gate: Gate, evidence: Evidence) -> Decision:
     """Whether what a test found is enough to promote the tested version.
 
     Without a champion, the version must beat detectors that look at no sensor. Against one, the
     interval of the difference must rule out a loss larger than the gate allows. Without labels
     nothing is known, so nothing is promoted.
 
-    Args:
-        evidence: as the step `test` writes it: `labelled`, `champion`, `average_precision`,
-            `baseline` (name → average precision, or figures that hold it),
-            `champion_average_precision`, `difference` (`estimate`, `low`, `high`).
-
     Raises:
-        DataError: the evidence misses a key.
+        DataError: the evidence lacks a figure that this takes.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> decide(SimpleNamespace(max_loss=0.02), {"labelled": False}).promote
+        >>> decide(SimpleNamespace(max_loss=0.02), Evidence(labelled=False, champion=None)).promote
         False
     """
-    if not evidence.get("labelled"):
+    if not evidence.labelled:
         return Decision(False, "The tested rows have no labels, so nothing shows how good it is.")
-    score = evidence.get("average_precision")
+    score = evidence.average_precision
     if score is None:
         return Decision(False, "The tested rows hold no event, so nothing shows how good it is.")
-    try:
-        if evidence["champion"] is None:
-            return _decide_alone(score, evidence["baseline"])
-        return _decide_against(gate, score, evidence)
-    except (KeyError, TypeError) as error:
-        raise DataError(f"The evidence of the test is not whole: {error}.") from None
+    if evidence.champion is None:
+        return _decide_alone(score, evidence.baseline)
+    return _decide_against(gate, score, evidence)
 
 
-def _decide_alone(score: float, baseline: Mapping[str, Any]) -> Decision:
-    chance = max(
-        figures["average_precision"] if isinstance(figures, Mapping) else figures
-        for name, figures in baseline.items()
-        if name in ("always_on", "random")
-    )
+def _decide_alone(score: float, baseline: Mapping[str, float] | None) -> Decision:
+    by_chance = [baseline[name] for name in CHANCE if name in baseline] if baseline else []
+    if not by_chance:
+        raise DataError(
+            f"The evidence of the test is not whole: baseline: expected {' or '.join(CHANCE)}."
+        )
+    chance = max(by_chance)
     beats = score > chance
     return Decision(
         beats,
@@ -71,15 +133,17 @@ def _decide_alone(score: float, baseline: Mapping[str, Any]) -> Decision:
     )
 
 
-def _decide_against(gate: Gate, score: float, evidence: Mapping[str, Any]) -> Decision:
-    difference = evidence["difference"]
+def _decide_against(gate: Gate, score: float, evidence: Evidence) -> Decision:
+    difference, champions = evidence.difference, evidence.champion_average_precision
     if difference is None:
         return Decision(False, "The champion could not be scored on the same rows.")
-    enough = difference["low"] >= -gate.max_loss
+    if champions is None:
+        raise DataError("The evidence of the test is not whole: champion_average_precision.")
+    enough = difference.low >= -gate.max_loss
     return Decision(
         enough,
-        f"Average precision {score:.3f} against {evidence['champion_average_precision']:.3f} of "
-        f"champion {evidence['champion']}: difference {difference['estimate']:+.3f}, 95 % interval "
-        f"{difference['low']:+.3f} to {difference['high']:+.3f}; a loss of more than "
-        f"{gate.max_loss:g} is {'ruled out' if enough else 'not ruled out'}.",
+        f"Average precision {score:.3f} against {champions:.3f} of champion {evidence.champion}: "
+        f"difference {difference.estimate:+.3f}, 95 % interval {difference.low:+.3f} to "
+        f"{difference.high:+.3f}; a loss of more than {gate.max_loss:g} is "
+        f"{'ruled out' if enough else 'not ruled out'}.",
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import ScoringModel, load_folder
-from breezeway.tracking import mlflow_client, rest
+from breezeway.tracking import mlflow_client, registry
 
 
 def load(settings: Settings, name: str, version: str) -> ScoringModel:
@@ -19,7 +19,7 @@ def load(settings: Settings, name: str, version: str) -> ScoringModel:
         DataError: its files do not load.
         ServiceUnavailable: MLflow does not answer.
     """
-    number = rest.resolve_version(settings, name, version)
+    number = registry.resolve_version(settings, name, version)
     mlflow_client.configure(settings)
     import mlflow
 

@@ -1,12 +1,11 @@
 """The one door to MLflow: it answers within seconds or the caller hears that it is away."""
 
 import http.client
-import json
 import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -62,35 +61,6 @@ def client(settings: Settings) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=settings.mlflow_url, registry_uri=settings.mlflow_url)
-
-
-def report_tags(
-    settings: Settings, step: str, model: str, reports: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the tags by which a run's files become reports: Airflow's page lists them.
-
-    Set them last, when the files are there.
-
-    Args:
-        step: that made them.
-        model: what they are about: `name/version`, or the name where there is no version.
-        reports: path within the run → title, in the order in which a person should see them.
-            The path ends in `.html`, `.png` or `.json`; the page shows no other files.
-
-    Example:
-        >>> report_tags(Settings(run_id="daily/r1"), "test", "plant/3", {"drift.html": "Drift"})
-        ... # doctest: +NORMALIZE_WHITESPACE
-        {'breezeway.step': 'test', 'breezeway.model': 'plant/3',
-         'breezeway.reports': '[{"path": "drift.html", "title": "Drift"}]',
-         'breezeway.airflow_run': 'daily/r1'}
-    """
-    listed = [{"path": path, "title": title} for path, title in reports.items()]
-    tags = {
-        "breezeway.step": step,
-        "breezeway.model": model,
-        "breezeway.reports": json.dumps(listed, ensure_ascii=False),
-    }
-    return tags | ({"breezeway.airflow_run": settings.run_id} if settings.run_id else {})
 
 
 def check(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import base64
 import http.client
 import json
 import os
-import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -23,68 +22,9 @@ class NotFound(UsageError):
     """MLflow knows no such model, version or run."""
 
 
-def resolve_version(settings: Settings, model_name: str, version_or_alias: str) -> str:
-    """The number of a version that is given as such or as an alias.
-
-    Raises:
-        UsageError: there is no such model, version or alias.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    if re.fullmatch(r"[0-9]+", version_or_alias):
-        return str(find_version(settings, model_name, version_or_alias)["version"])
-    known = aliases(find_model(settings, model_name))
-    if version_or_alias not in known:
-        there = ", ".join(sorted(known)) or "none"
-        raise UsageError(
-            f"{model_name!r} has no version or alias {version_or_alias!r}; its aliases: {there}."
-        )
-    return known[version_or_alias]
-
-
-def model_exists(settings: Settings, model_name: str) -> bool:
-    """Whether a model of this name is registered.
-
-    Raises:
-        ServiceUnavailable: MLflow does not answer.
-    """
-    try:
-        find_model(settings, model_name)
-    except NotFound:
-        return False
-    return True
-
-
-def find_model(settings: Settings, model_name: str) -> dict[str, Any]:
-    """A registered model as MLflow's REST API gives it.
-
-    Raises:
-        UsageError: there is none of this name.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    answer = get(settings, "registered-models/get", name=model_name)
-    model: dict[str, Any] = answer["registered_model"]
-    return model
-
-
-def find_version(settings: Settings, model_name: str, version: str) -> dict[str, Any]:
-    """A model version as MLflow's REST API gives it.
-
-    Raises:
-        UsageError: there is no such model or version.
-        ServiceUnavailable: MLflow does not answer.
-    """
-    answer = get(settings, "model-versions/get", name=model_name, version=version)
-    found: dict[str, Any] = answer["model_version"]
-    return found
-
-
 def tags(thing: Mapping[str, Any]) -> dict[str, str]:
-    """Tags of a model, version or run as MLflow's REST API gives it."""
+    """Tags of a model, a version or a run."""
     return {tag["key"]: tag.get("value", "") for tag in thing.get("tags", [])}
-
-
-def aliases(model: Mapping[str, Any]) -> dict[str, str]:
-    return {alias["alias"]: alias["version"] for alias in model.get("aliases", [])}
 
 
 def get(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:

@@ -39,40 +39,49 @@ def test_figures_counted_by_hand():
         {"a": "0007000000000000000000000", "b": "9000000000000000000000060"},
     )
     figures = scorecard.scorecard(frame, 0.6, 60)
-    assert figures["events"] == 3
-    assert figures["events_hit"] == 1
-    assert figures["events_hit_within_600s"] == 1
+    assert figures.events == 3
+    assert figures.events_hit == 1
+    assert figures.events_hit_promptly == 1
     # The alarm one reading after b's event holds none of the event's own readings: two false.
-    assert figures["false_episodes"] == 2
-    assert figures["false_episodes_per_normal_hour"] == pytest.approx(2 / (44 / 60))
-    assert figures["false_alarm_rate"] == pytest.approx(2 / 44)
-    assert figures["missed_share"] == pytest.approx(5 / 6)
-    assert figures["precision"] == pytest.approx(1 / 3)
-    assert figures["recall"] == pytest.approx(1 / 6)
-    assert figures["f1"] == pytest.approx(2 / 9)
+    assert figures.false_episodes == 2
+    assert figures.false_episodes_per_normal_hour == pytest.approx(2 / (44 / 60))
+    assert figures.false_alarm_rate == pytest.approx(2 / 44)
+    assert figures.missed_share == pytest.approx(5 / 6)
+    assert figures.precision == pytest.approx(1 / 3)
+    assert figures.recall == pytest.approx(1 / 6)
+    assert figures.f1 == pytest.approx(2 / 9)
+
+
+def test_kept_figures_have_the_horizon_in_a_name():
+    card = scorecard.scorecard(frame_of({"a": "0011"}, {"a": "0090"}), 0.5, 60)
+    kept = card.figures()
+    assert list(kept)[:5] == [
+        "rows", "events", "events_hit", "events_hit_within_600s", "false_episodes",
+    ]  # fmt: skip
+    assert kept["events_hit_within_600s"] == card.events_hit_promptly == 1
 
 
 def test_a_late_hit_is_a_hit_but_not_a_prompt_one():
     figures = scorecard.scorecard(frame_of({"a": "0" + "1" * 12}, {"a": "0" * 12 + "9"}), 0.5, 60)
-    assert (figures["events_hit"], figures["events_hit_within_600s"]) == (1, 0)
+    assert (figures.events_hit, figures.events_hit_promptly) == (1, 0)
 
 
 def test_alarms_within_the_horizon_are_one_episode():
     near = frame_of({"a": "0" * 30}, {"a": "9" + "0" * 9 + "9" + "0" * 19})
     far = frame_of({"a": "0" * 30}, {"a": "9" + "0" * 10 + "9" + "0" * 18})
-    assert scorecard.scorecard(near, 0.5, 60)["false_episodes"] == 1
-    assert scorecard.scorecard(far, 0.5, 60)["false_episodes"] == 2
+    assert scorecard.scorecard(near, 0.5, 60).false_episodes == 1
+    assert scorecard.scorecard(far, 0.5, 60).false_episodes == 2
 
 
 def test_episodes_end_with_their_device():
     frame = frame_of({"a": "00", "b": "00"}, {"a": "99", "b": "99"})
-    assert scorecard.scorecard(frame, 0.5, 60)["false_episodes"] == 2
+    assert scorecard.scorecard(frame, 0.5, 60).false_episodes == 2
 
 
 def test_order_and_kind_of_the_columns_do_not_matter():
     frame = frame_of({"a": "0110.0", "b": "00.111"}, {"a": "173528", "b": "384659"})
     expected = scorecard.scorecard(frame, 0.5, 60)
-    assert expected["rows"] == 10
+    assert expected.rows == 10
     table = pa.table(
         {**frame, "label": pa.array(frame["label"], pa.int8())}
         | {"time": pa.array(frame["time"]).cast(pa.timestamp("us", "UTC"))}
@@ -86,15 +95,15 @@ def test_order_and_kind_of_the_columns_do_not_matter():
 def test_a_threshold_for_each_row():
     frame = frame_of({"a": "0011"}, {"a": "5555"})
     figures = scorecard.scorecard(frame, np.array([0.9, 0.4, 0.9, 0.4]), 60)
-    assert (figures["false_alarm_rate"], figures["recall"]) == (0.5, 0.5)
+    assert (figures.false_alarm_rate, figures.recall) == (0.5, 0.5)
 
 
 def test_what_has_no_rows_is_none():
     none = scorecard.scorecard(frame_of({"a": "00"}, {"a": "00"}), 0.5, 60)
-    assert none["recall"] is none["average_precision"] is none["precision"] is None
+    assert none.recall is none.average_precision is none.precision is None
     empty = {"device": [], "time": np.array([], "datetime64[us]"), "label": [], "score": []}
-    assert scorecard.scorecard(empty, 0.5, 60)["false_episodes_per_normal_hour"] is None
-    assert scorecard.baselines(empty, 0.5, 60)["random"]["rows"] == 0
+    assert scorecard.scorecard(empty, 0.5, 60).false_episodes_per_normal_hour is None
+    assert scorecard.baselines(empty, 0.5, 60)["random"].rows == 0
 
 
 def test_a_label_that_is_none_is_refused():
@@ -134,11 +143,11 @@ def test_published_figures_of_the_baselines_on_skab():
     figures = scorecard.baselines(frame, 0.975, 1)
     shown = {
         name: (
-            f["events_hit"],
-            f["events_hit_within_60s"],
-            round(f["false_episodes_per_normal_hour"], 1),
-            round(100 * f["false_alarm_rate"], 1),
-            round(f["f1"], 3),
+            f.events_hit,
+            f.events_hit_promptly,
+            round(f.false_episodes_per_normal_hour, 1),
+            round(100 * f.false_alarm_rate, 1),
+            round(f.f1, 3),
         )
         for name, f in figures.items()
     }
@@ -156,13 +165,13 @@ def test_clock_only_places_single_readings_within_all_of_time():
     days = [f"machine-{i}" for i in range(20)]
     at = np.datetime64("2026-01-01") + np.arange(20).astype("timedelta64[D]")
     frame = {"device": days, "time": at, "label": [0] * 20, "score": [0.0] * 20}
-    assert scorecard.baselines(frame, 0.5, 60)["clock_only"]["false_alarm_rate"] == 0.7
+    assert scorecard.baselines(frame, 0.5, 60)["clock_only"].false_alarm_rate == 0.7
 
 
 def test_random_baseline_alarms_as_often_as_the_model():
     frame = frame_of({"a": "01" * 2000}, {"a": "0001" * 1000})
     figures = scorecard.baselines(frame, 0.05, 60)["random"]
-    assert figures["false_alarm_rate"] == pytest.approx(0.25, abs=0.04)
+    assert figures.false_alarm_rate == pytest.approx(0.25, abs=0.04)
     assert figures == scorecard.baselines(frame, 0.05, 60)["random"]
 
 
@@ -179,17 +188,13 @@ def noisy_columns(rows: int) -> tuple[np.ndarray, ...]:
 def test_comparison_sees_the_better_column():
     label, better, worse, blocks = noisy_columns(100_000)
     difference = scorecard.compare(label, better, worse, blocks)
-    assert 0 < difference["low"] < difference["estimate"] < difference["high"]
+    assert 0 < difference.low < difference.estimate < difference.high
     assert difference == scorecard.compare(label, better, worse, blocks)
 
 
 def test_comparison_with_itself_is_zero():
     label, better, _, blocks = noisy_columns(5000)
-    assert scorecard.compare(label, better, better, blocks) == {
-        "estimate": 0.0,
-        "low": 0.0,
-        "high": 0.0,
-    }
+    assert scorecard.compare(label, better, better, blocks) == (0, 0, 0)
 
 
 def test_comparison_interval_widens_when_rows_repeat():
@@ -198,7 +203,7 @@ def test_comparison_interval_widens_when_rows_repeat():
     alike = np.repeat(np.arange(600), 100)
     honest = scorecard.compare(label, better, worse, alike)
     deceived = scorecard.compare(label, better, worse, np.arange(len(label)))
-    assert honest["high"] - honest["low"] > 4 * (deceived["high"] - deceived["low"])
+    assert honest.high - honest.low > 4 * (deceived.high - deceived.low)
 
 
 def test_comparison_needs_a_positive():

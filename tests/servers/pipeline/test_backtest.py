@@ -13,7 +13,7 @@ from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.detector import scorecard
-from breezeway.pipeline import backtest, backtest_report
+from breezeway.pipeline import backtest, backtest_plan, backtest_report
 from breezeway.preprocessing import days
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
@@ -153,16 +153,15 @@ def test_a_label_without_a_moment_is_known_from_the_end_of_its_fault():
 
 def ask(home: Settings, *words: str) -> dict:
     parser = argparse.ArgumentParser()
-    backtest.add_arguments(parser)
+    backtest_plan.add_arguments(parser)
     first, last = map(str, DATES)
     given = ["--first", first, "--last", last, "--every", "2", "--days", "2", *words]
-    return backtest.run(parser.parse_args(given), home)
+    return backtest_plan.run(parser.parse_args(given), home)
 
 
 def test_the_same_table_twice(home):
     once, again = ask(home), ask(home)
     assert once == again
-    assert backtest_report.table_lines(once["dates"]) == backtest_report.table_lines(again["dates"])
     for figures in once["dates"]:
         assert figures["rows"] == 2 * len(MACHINES) * 96
         assert figures["events"] >= 2 * len(MACHINES)

@@ -19,7 +19,7 @@ from breezeway.readings import labels, simulate
 from breezeway.readings.label_store import LabelStore
 from breezeway.steps import labels as step
 from breezeway.steps import preprocess, train
-from breezeway.tracking import champions, mlflow_client, rest
+from breezeway.tracking import champions, mlflow_client, rest, runs
 from breezeway.tracking.load import load
 
 MODEL = "worth"
@@ -118,8 +118,7 @@ def test_a_drifted_device_has_its_turn(settings, tmp_path):
     found = {"confirmed": [], "nights": [{"found": [{"column": "power", "device": "machine-02"}]}]}
     client.log_dict(run, found, "findings.json")
     reports = {"findings.json": "Findings"}
-    for tag in mlflow_client.report_tags(settings, "drift", f"{MODEL}/1", reports).items():
-        client.set_tag(run, *tag)
+    runs.tag_reports(settings, run, reports, step="drift", about=f"{MODEL}/1")
     named = [
         i for i in queue(settings, tmp_path, query=LAST_DAY) if i["reason"] == label_queue.DRIFTED
     ]

@@ -13,7 +13,7 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions, rest
+from breezeway.tracking import champions, registry, rest
 from breezeway_airflow.approval import ApprovePromotion
 
 
@@ -56,7 +56,7 @@ def answer(model: str, option: str, user: str | None) -> Any:
 
 
 def kept(model: str) -> dict[str, str]:
-    return rest.tags(rest.find_version(Settings.from_environment(), model, "1"))
+    return registry.find_version(Settings.from_environment(), model, "1").tags
 
 
 def test_nobody_is_asked_about_what_the_gate_refuses(model: str) -> None:
@@ -65,7 +65,7 @@ def test_nobody_is_asked_about_what_the_gate_refuses(model: str) -> None:
 
 def test_an_approval_keeps_who_gave_it_and_goes_on(model: str) -> None:
     answer(model, "Approve", "ada")
-    assert kept(model)["breezeway.approved_by"] == "ada"
+    assert kept(model)["approved_by"] == "ada"
 
 
 @pytest.mark.parametrize(
@@ -76,5 +76,5 @@ def test_a_rejection_is_kept_and_skips_promotion_and_deployment(model, user, rea
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         answer(model, "Reject", user)
     assert set(skipped.value.tasks) == {"promote", "deploy"}
-    assert kept(model)["breezeway.decision"] == "refused"
-    assert kept(model)["breezeway.reason"] == reason
+    assert kept(model)["decision"] == "refused"
+    assert kept(model)["reason"] == reason

@@ -12,7 +12,8 @@ import pytest
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.tracking import champions, rest
+from breezeway.tracking import champions, registry, rest
+from breezeway.tracking.gate import Evidence
 from breezeway_airflow import form
 
 MOMENT = datetime(2026, 11, 21, 12, 7, 40, 123456, tzinfo=UTC)
@@ -48,8 +49,8 @@ def model(home: Path, mlflow_server: str) -> str:
     for _ in range(3):
         rest.post(settings, "model-versions/create", name=name, **source)
     champions.promote(settings, name, "1", None, "the first")
-    evidence = {"key": "breezeway.evidence", "value": "{}"}
-    rest.post(settings, "model-versions/set-tag", name=name, version="2", **evidence)
+    evidence = Evidence(labelled=False, champion="1")
+    registry.tag_version(settings, name, "2", evidence=evidence.to_json())
     return name
 
 

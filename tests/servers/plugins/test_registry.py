@@ -12,7 +12,7 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions, rest
+from breezeway.tracking import champions, registry, rest
 from breezeway_airflow.registry import PromoteChallenger, PromoteModel, RollbackModel
 
 
@@ -107,8 +107,8 @@ def test_a_challenger_that_passes_is_champion_with_the_reason(model) -> None:
         result = after_trial(model, "promote", Instance())
         assert (result["promoted"], result["reason"]) == (True, "1000 predictions")
     assert champions.champion(settings, model) == "2"
-    kept = rest.tags(rest.find_version(settings, model, "2"))
-    assert kept["breezeway.reason"] == "1000 predictions"
+    kept = registry.find_version(settings, model, "2").tags
+    assert kept["reason"] == "1000 predictions"
 
 
 @pytest.mark.parametrize("decision", ["roll back", "promote"])

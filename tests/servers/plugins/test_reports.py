@@ -13,7 +13,7 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import mlflow_client, rest
+from breezeway.tracking import mlflow_client, rest, runs
 from tests.fixtures.mlflow import serving
 from tests.fixtures.s3 import s3_server
 
@@ -94,7 +94,7 @@ def report(
             client.log_artifact(run, str(local), str(folder))
         else:
             client.log_text(run, DRIFT if path.endswith(".html") else "{}", path)
-    for key, value in (mlflow_client.report_tags(mine, "drift", model, reports) | tags).items():
+    for key, value in (runs.report_tags(mine, "drift", model, reports) | tags).items():
         client.set_tag(run, key, value)
     client.set_terminated(run)
     return run

@@ -73,7 +73,7 @@ def test_reports_and_evidence_are_kept(settings, first):
         "manifest.json",
         "scorecard.json",
     }
-    assert champions.read_evidence(settings, "judged", "1")["rows"] == first["judged"]
+    assert champions.read_evidence(settings, "judged", "1").rows == first["judged"]
     assert not list(settings.work.glob("test-*"))
 
 

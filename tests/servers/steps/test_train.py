@@ -1,7 +1,6 @@
 """Training on a published dataset, into a real MLflow."""
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
@@ -13,17 +12,13 @@ import time
 import numpy as np
 import pytest
 
-from breezeway.contract.contract import load_contract
 from breezeway.core.errors import DataError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import model
-from breezeway.detector.table import read_table
-from breezeway.pipeline import training
 from breezeway.steps import train
 from breezeway.tracking import load, mlflow_client, reports
 from tests.fixtures import ROOT
-from tests.fixtures.plant import make_plant
 from tests.fixtures.processes import new_port
 
 PARAMS = {"max_depth": 3, "learning_rate": 0.2, "min_child_weight": 2.0}
@@ -249,13 +244,3 @@ def test_a_dataset_without_recorded_readings_is_refused(settings, tmp_path, plan
     versions.publish(own, folder, "bare")
     with pytest.raises(DataError, match=r"expected examples.json"):
         train.run(arguments("bare", tag="bare"), own)
-
-
-def test_by_device_every_trained_row_is_judged(tmp_path):
-    folder = make_plant(tmp_path / "dataset", by="device", devices=5, readings=500)
-    contract = load_contract(folder / "contract.toml")
-    table = read_table(folder, contract)
-    version = versions.DatasetVersion("v1", "c", "h", "", "", {}, folder=folder)
-    trained = training._train(table, contract, version, Settings())
-    assert trained.judged.all()
-    assert trained.sha256 == hashlib.sha256(trained.content).hexdigest()

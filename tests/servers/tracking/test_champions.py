@@ -1,12 +1,12 @@
 """The gate and the champion on a real MLflow server."""
 
-import json
 import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,22 +17,22 @@ import pytest
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions, rest
-from breezeway.tracking.gate import Decision, decide
+from breezeway.tracking import champions, registry, rest
+from breezeway.tracking.gate import Decision, Difference, Evidence, decide
 
 GATE = SimpleNamespace(max_loss=0.02)
 
 
-def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> dict[str, Any]:
-    found = {
-        "labelled": True,
-        "champion": champion,
-        "average_precision": 0.7,
-        "baseline": {"always_on": 0.1, "random": {"average_precision": 0.2}, "clock_only": 0.9},
-        "champion_average_precision": 0.68 if champion else None,
-        "difference": {"estimate": 0.02, "low": low, "high": 0.05} if champion else None,
-    }
-    return found | changed
+def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> Evidence:
+    found = Evidence(
+        labelled=True,
+        champion=champion,
+        average_precision=0.7,
+        baseline={"always_on": 0.1, "random": 0.2, "clock_only": 0.9},
+        champion_average_precision=0.68 if champion else None,
+        difference=Difference(0.02, low, 0.05) if champion else None,
+    )
+    return replace(found, **changed)
 
 
 @pytest.mark.parametrize(
@@ -47,19 +47,45 @@ def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> d
         (evidence(average_precision=None), False, "no event"),
     ],
 )
-def test_the_gate(found: dict[str, Any], promotes: bool, reason: str) -> None:
+def test_the_gate(found: Evidence, promotes: bool, reason: str) -> None:
     decision = decide(GATE, found)
     assert decision.promote is promotes
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(decision.reason)
 
 
-@pytest.mark.parametrize("missing", ["champion", "baseline"])
-def test_evidence_that_is_not_whole(missing: str) -> None:
-    found = evidence()
-    del found[missing]
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [
+        (evidence(baseline=None), "baseline"),
+        (evidence(baseline={"clock_only": 0.9}), "baseline"),
+        (evidence("3", champion_average_precision=None), "champion_average_precision"),
+    ],
+)
+def test_evidence_that_is_not_whole(found: Evidence, missing: str) -> None:
     with pytest.raises(DataError, match=missing):
         decide(GATE, found)
+
+
+def test_evidence_is_read_as_it_was_written() -> None:
+    found = evidence("3", query="SELECT 1", rows=7, tested_at="2026-01-01T00:00:00", drifted=2)
+    assert Evidence.from_json(found.to_json()) == found
+    long = evidence(query="x" * 2000)
+    assert Evidence.from_json(long.to_json()).query == "x" * 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("{}", "labelled"),
+        ('{"labelled": true}', "champion"),
+        ("[]", "content"),
+        ('{"labelled": true, "champion": null, "difference": {"low": 0}}', "difference.estimate"),
+    ],
+)
+def test_evidence_that_is_none_is_named(text: str, field: str) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        Evidence.from_json(text)
 
 
 @pytest.fixture
@@ -80,7 +106,7 @@ def model(settings: Settings) -> str:
 
 
 def version_tags(settings: Settings, model: str, version: str) -> dict[str, str]:
-    found = rest.tags(rest.find_version(settings, model, version))
+    found = registry.find_version(settings, model, version).tags
     return {key.removeprefix("breezeway."): value for key, value in found.items()}
 
 
@@ -136,20 +162,20 @@ def test_a_promotion_that_waits_too_long_tries_again_later(settings: Settings, m
 
 def test_gate_by_the_evidence_of_the_test(settings: Settings, model: str) -> None:
     def gate(version: str, found: str) -> Decision:
-        champions._tag(settings, model, version, evidence=found)
+        registry.tag_version(settings, model, version, evidence=found)
         return champions.pass_gate(settings, model, version, GATE)
 
     with pytest.raises(UsageError, match="has not been tested"):
         champions.pass_gate(settings, model, "1", GATE)
     with pytest.raises(DataError, match=r"breezeway\.evidence"):
         gate("1", "{")
-    assert gate("1", json.dumps(evidence())).promote
-    assert gate("1", json.dumps(evidence())).promote  # a second run
-    assert gate("1", json.dumps(evidence("1"))).promote  # tested against itself
-    assert not gate("2", json.dumps(evidence("1", low=-0.5))).promote
+    assert gate("1", evidence().to_json()).promote
+    assert gate("1", evidence().to_json()).promote  # a second run
+    assert gate("1", evidence("1").to_json()).promote  # tested against itself
+    assert not gate("2", evidence("1", low=-0.5).to_json()).promote
     assert version_tags(settings, model, "2")["decision"] == "refused"
-    assert gate("2", json.dumps(evidence("1"))).promote
-    assert not gate("3", json.dumps(evidence("1"))).promote
+    assert gate("2", evidence("1").to_json()).promote
+    assert not gate("3", evidence("1").to_json()).promote
     assert champions.champion(settings, model) == "2"
 
 
@@ -189,7 +215,7 @@ def test_rollback_from_a_version_twice_is_one_step(settings: Settings, model: st
 
 def test_champion_set_by_hand_is_on_the_way_back(settings: Settings, model: str) -> None:
     champions.promote(settings, model, "1", None, "first")
-    champions._set_champion(settings, model, "2")
+    registry.set_alias(settings, model, champions.CHAMPION, "2")
     champions.promote(settings, model, "3", "2", "better")
     assert champions.rollback(settings, model, reason="bad") == "2"
     assert champions.rollback(settings, model, reason="bad") == "1"
@@ -208,7 +234,7 @@ def post(*arguments, **fields):
     if len(sent) == {number}:
         os.kill(os.getpid(), signal.SIGKILL)
     return send(*arguments, **fields)
-rest.post = champions.post = post
+rest.post = post
 settings = Settings(home=Path({str(settings.home)!r}), mlflow_url={settings.mlflow_url!r})
 {call}
 """
@@ -242,20 +268,20 @@ def test_killed_while_rolling_back_then_run_again(
 
 def test_names(settings: Settings, model: str) -> None:
     champions.promote(settings, model, "2", None, "first")
-    assert rest.resolve_version(settings, model, "champion") == "2"
-    assert rest.resolve_version(settings, model, "3") == "3"
-    assert rest.model_exists(settings, model)
-    assert not rest.model_exists(settings, "no such")
+    assert registry.resolve_version(settings, model, "champion") == "2"
+    assert registry.resolve_version(settings, model, "3") == "3"
+    assert registry.model_exists(settings, model)
+    assert not registry.model_exists(settings, "no such")
     assert champions.champion(settings, "no such") is None
 
 
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda s, m: rest.resolve_version(s, "no such", "1"), "no such"),
-        (lambda s, m: rest.resolve_version(s, "no such", "champion"), "no such"),
-        (lambda s, m: rest.resolve_version(s, m, "7"), "7"),
-        (lambda s, m: rest.resolve_version(s, m, "best"), "'best'; its aliases: none"),
+        (lambda s, m: registry.resolve_version(s, "no such", "1"), "no such"),
+        (lambda s, m: registry.resolve_version(s, "no such", "champion"), "no such"),
+        (lambda s, m: registry.resolve_version(s, m, "7"), "7"),
+        (lambda s, m: registry.resolve_version(s, m, "best"), "'best'; its aliases: none"),
         (lambda s, m: champions.promote(s, m, "7", None, "?"), "7"),
         (lambda s, m: champions.refuse(s, m, "7", "?"), "7"),
         (lambda s, m: champions.rollback(s, "no such", reason="?"), "no such"),

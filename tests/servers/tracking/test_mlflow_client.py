@@ -1,6 +1,5 @@
 """MLflow's door: one real server, one that is away, one that hangs."""
 
-import json
 import socket
 
 import pytest
@@ -62,21 +61,3 @@ def test_a_server_that_went_away_is_unavailable(closed_port, monkeypatch):
 def test_our_own_defects_pass_through():
     with pytest.raises(ZeroDivisionError), mlflow_client.errors(settings_for("http://127.0.0.1:1")):
         _ = 1 / 0
-
-
-def test_report_tags_name_step_model_reports_and_the_airflow_run():
-    reports = {"drift.html": "Drift", "evidence.json": "Evidence"}
-    tags = mlflow_client.report_tags(Settings(run_id="daily/r1"), "test", "plant/3", reports)
-    assert json.loads(tags.pop("breezeway.reports")) == [
-        {"path": "drift.html", "title": "Drift"},
-        {"path": "evidence.json", "title": "Evidence"},
-    ]
-    assert tags == {
-        "breezeway.step": "test",
-        "breezeway.model": "plant/3",
-        "breezeway.airflow_run": "daily/r1",
-    }
-
-
-def test_outside_airflow_no_run_is_named():
-    assert "breezeway.airflow_run" not in mlflow_client.report_tags(Settings(), "test", "plant", {})

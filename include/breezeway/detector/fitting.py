@@ -1,0 +1,97 @@
+"""A whole detector from labelled rows: the booster, its alarm threshold, and how it did unseen."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from breezeway.contract.contract import Contract
+from breezeway.detector import model
+from breezeway.detector.boosting import SEED, xgb
+from breezeway.detector.model import OutOfFold
+from breezeway.detector.scorecard import Scorecard, baselines, scorecard
+from breezeway.detector.table import Table
+from breezeway.detector.thresholds import (
+    ThresholdCurve,
+    choose_threshold,
+    honest_thresholds,
+    threshold_curve,
+)
+
+log = logging.getLogger("breezeway")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A detector and what its threshold was chosen by.
+
+    Args:
+        booster: fitted on all rows of the table.
+        params, rounds: that it was fitted with.
+        scores: of the rows, by models that did not see them.
+        curve: what each candidate for the threshold would do on these scores.
+        threshold: a reading is in alarm from this score on.
+    """
+
+    booster: xgb.Booster
+    params: dict[str, Any]
+    rounds: int
+    scores: OutOfFold
+    curve: ThresholdCurve
+    threshold: float
+
+
+def fit_detector(
+    table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
+) -> Fitted:
+    """Fit a booster on all rows, and choose its threshold on scores of models that saw fewer.
+
+    Raises:
+        DataError: no fold has both classes, or XGBoost refuses a parameter.
+    """
+    scores = model.out_of_fold(table, contract, params, rounds, threads)
+    scored = scores.fold >= 0
+    curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
+    booster = model.fit(
+        table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads
+    )
+    return Fitted(booster, params, rounds, scores, curve, choose_threshold(curve, contract))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a detector did on rows that neither its boosters nor its threshold had seen.
+
+    Args:
+        judged: bool, of the table's rows: those that the figures are about.
+        thresholds: of the table's rows, each chosen without the row; NaN where it is not judged.
+        cards: by detector: `model` and the baselines.
+    """
+
+    judged: np.ndarray
+    thresholds: np.ndarray
+    cards: dict[str, Scorecard]
+
+
+def judge_unseen(table: Table, contract: Contract, fitted: Fitted) -> Judgement:
+    """Judge the scores of the folds, each by a threshold that was chosen on other rows.
+
+    With one fold only there are no other rows; then the detector's own threshold judges, which
+    flatters it.
+    """
+    scores = fitted.scores
+    thresholds = honest_thresholds(table.rows, scores, contract)
+    if np.isnan(thresholds).all():
+        log.warning("one fold only: the figures' threshold was chosen on the rows that it judges")
+        thresholds[scores.fold >= 0] = fitted.threshold
+    judged = ~np.isnan(thresholds)
+    frame, interval = table.frame(scores.score, judged), contract.interval_seconds
+    return Judgement(
+        judged,
+        thresholds,
+        {
+            "model": scorecard(frame, thresholds[judged], interval),
+            **baselines(frame, thresholds[judged], interval, SEED),
+        },
+    )

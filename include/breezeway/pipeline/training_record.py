@@ -1,0 +1,276 @@
+"""What MLflow keeps of a training: figures, reports, and the model with what it needs to be served.
+
+All files are made in a folder first, so that a run is logged in one go.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from breezeway.contract.contract import Contract
+from breezeway.core.files import write_json
+from breezeway.core.settings import Settings
+from breezeway.datasets.versions import DatasetVersion
+from breezeway.detector import plots, scorecard
+from breezeway.detector.boosting import xgb
+from breezeway.detector.fitting import Fitted, Judgement
+from breezeway.detector.model import GROWTH_ROUNDS, model_bytes
+from breezeway.detector.scorecard import Scorecard
+from breezeway.detector.table import Table
+from breezeway.tracking import mlflow_client, runs
+
+if TYPE_CHECKING:
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.models import ModelSignature
+
+log = logging.getLogger("breezeway")
+
+ARTIFACT = "model"
+"""The model's name within its run."""
+
+REPORTS = {
+    "reports/scorecard.png": "Scorecard",
+    "reports/training_curves.png": "Training curves",
+    "reports/score_over_time.png": "Score over time",
+    "reports/precision_recall.png": "Precision and recall",
+    "reports/threshold.png": "Threshold",
+    "reports/confusion_matrix.png": "Confusion matrix",
+    "reports/feature_importance.png": "Feature importance",
+    "reports/scorecard.json": "Scorecard (JSON)",
+}
+
+TABLE_COLUMNS = (
+    "detector",
+    "events hit",
+    "promptly hit",
+    "false episodes\nper normal hour",
+    "normal time\nin alarm",
+    "precision",
+    "recall",
+    "F1",
+    "average\nprecision",
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training went by, and what came of it.
+
+    Args:
+        version: the dataset version.
+        lineage: keys of the other stores, as tags.
+    """
+
+    run_name: str
+    model_name: str
+    table: Table
+    contract: Contract
+    version: DatasetVersion
+    fitted: Fitted
+    judgement: Judgement
+    lineage: Mapping[str, str]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the model."""
+        return hashlib.sha256(model_bytes(self.fitted.booster)).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """What two runs have in common if the second has nothing to add to the first."""
+        data = [self.lineage.get(key) for key in ("data_tag", "data_hash", "params_tag")]
+        text = json.dumps([self.run_name, self.model_name, *data, self.sha256])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record(
+    training: Training, examples: list[dict[str, Any]], settings: Settings, started: float
+) -> str:
+    """Log a run and return its id. What a process that died left as running is marked as killed.
+
+    Args:
+        examples: recorded readings with their features, which the model has to score.
+        started: when the training began, in seconds since 1970.
+
+    Raises:
+        UsageError, ServiceUnavailable: as `mlflow_client.errors`.
+    """
+    own = {"identity": training.identity, "model_sha256": training.sha256}
+    tags = {**training.lineage, **own}
+    with tempfile.TemporaryDirectory(prefix="breezeway-train-") as made:
+        folder = Path(made)
+        write_model_files(training, examples, folder / "extra")
+        write_reports(training, folder / "reports")
+        end_dead_runs(training, settings)
+        name, experiment = training.run_name, training.contract.name
+        with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:
+            _log(training, tags, settings, folder)
+    return run_id
+
+
+def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
+    """Write what goes with the model: examples with their scores, threshold, contract."""
+    folder.mkdir()
+    features = np.array([example["features"] for example in examples], dtype=np.float64)
+    scores = training.fitted.booster.inplace_predict(features).tolist()
+    scored = [{**example, "score": s} for example, s in zip(examples, scores, strict=True)]
+    write_json(folder / "examples.json", scored)
+    decided = {
+        "threshold": training.fitted.threshold,
+        "trained_on": json.loads(training.table.scope.to_json()),
+        **training.lineage,
+        "model_name": training.model_name,
+    }
+    write_json(folder / "threshold.json", decided)
+    assert training.version.folder
+    shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
+
+
+def write_reports(training: Training, folder: Path) -> None:
+    """Write scorecard and pictures; the same training gives the same bytes."""
+    folder.mkdir()
+    cards = training.judgement.cards
+    write_json(folder / "scorecard.json", {name: card.figures() for name, card in cards.items()})
+    lines = table_lines(cards)
+    markdown = [
+        "| " + " | ".join(cell.replace("\n", " ") for cell in TABLE_COLUMNS) + " |",
+        "|---" + "|---:" * (len(TABLE_COLUMNS) - 1) + "|",
+        *("| " + " | ".join(line) + " |" for line in lines),
+    ]
+    (folder / "scorecard.md").write_text("\n".join(markdown) + "\n", "utf-8")
+    plots.draw_table(
+        "Rows that the scoring model did not see, beside detectors that look at no sensor",
+        TABLE_COLUMNS,
+        lines,
+        folder / "scorecard.png",
+    )
+    _draw_scores(training, folder)
+    _draw_alarms(training, folder)
+    gain = training.fitted.booster.get_score(importance_type="total_gain")
+    plots.draw_importance(gain, folder / "feature_importance.png")
+
+
+def _draw_scores(training: Training, folder: Path) -> None:
+    """Draw what the folds' scores say, whatever the threshold of a row."""
+    fitted = training.fitted
+    scored = fitted.scores.fold >= 0
+    label, score = training.table.rows.label[scored], fitted.scores.score[scored]
+    plots.draw_training(
+        fitted.scores.growth, fitted.rounds, GROWTH_ROUNDS, folder / "training_curves.png"
+    )
+    average = scorecard.average_precision(label, score) or 0.0
+    path = folder / "precision_recall.png"
+    plots.draw_precision_recall(label, score, fitted.threshold, average, path)
+    plots.draw_threshold(fitted.curve, fitted.threshold, folder / "threshold.png")
+
+
+def _draw_alarms(training: Training, folder: Path) -> None:
+    """Draw the rows that the figures are about, by the threshold of each."""
+    judged = training.judgement.judged
+    rows, score = training.table.rows.where(judged), training.fitted.scores.score[judged]
+    thresholds = training.judgement.thresholds[judged]
+    plots.draw_score_over_time(rows, score, thresholds, folder / "score_over_time.png")
+    plots.draw_confusion(rows.label, score >= thresholds, folder / "confusion_matrix.png")
+
+
+def end_dead_runs(training: Training, settings: Settings) -> None:
+    """Mark runs of this name and dataset that were left as running: we hold the model's lock."""
+    client = mlflow_client.client(settings)
+    with mlflow_client.errors(settings):
+        experiment = client.get_experiment_by_name(training.contract.name)
+        if experiment is None:
+            return
+        dead = (
+            f"attributes.run_name = '{training.run_name}' and attributes.status = 'RUNNING' "
+            f"and tags.`breezeway.data_tag` = '{training.version.tag}'"
+        )
+        for run in client.search_runs([experiment.experiment_id], dead):
+            log.info("run %s was left by a process that died: marked as killed", run.info.run_id)
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder: Path) -> None:
+    import mlflow
+
+    fitted, contract = training.fitted, training.contract
+    mlflow.log_params(
+        {
+            **fitted.params,
+            "rounds": fitted.rounds,
+            "split": contract.split.by,
+            "folds": int(fitted.scores.fold.max()) + 1,
+            "window": contract.window,
+            "threads": settings.threads,
+        }
+    )
+    metrics: dict[str, float | None] = {"threshold": fitted.threshold}
+    for name, card in training.judgement.cards.items():
+        prefix = "" if name == "model" else f"{name}/"
+        metrics |= {f"{prefix}{figure}": value for figure, value in card.figures().items()}
+    mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
+    mlflow.log_input(
+        _input(contract, training.version),
+        context="training",
+        tags={f"breezeway.{key}": value for key, value in tags.items()},
+    )
+    mlflow.log_artifacts(str(folder / "reports"), "reports")
+    mlflow.xgboost.log_model(
+        fitted.booster,
+        name=ARTIFACT,
+        model_format="ubj",
+        signature=_signature(contract),
+        pip_requirements=[f"xgboost-cpu=={xgb.__version__}", f"numpy=={np.__version__}"],
+        extra_files=[str(path) for path in sorted((folder / "extra").iterdir())],
+    )
+
+
+def _input(contract: Contract, version: DatasetVersion) -> "MetaDataset":
+    """What a run was trained on, as MLflow shows it; from a table it would look at each value."""
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.types.schema import ColSpec, Schema
+
+    with warnings.catch_warnings():
+        # MLflow knows two kinds of local folders, both of the same name.
+        warnings.filterwarnings("ignore", message="The specified dataset source can be")
+        source = resolve_dataset_source(str(version.folder))
+    columns = [ColSpec("double", name) for name in contract.feature_names]
+    schema = Schema([*columns, ColSpec("integer", "label")])
+    return MetaDataset(source, name=version.tag, digest=version.hash, schema=schema)
+
+
+def _signature(contract: Contract) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema
+
+    inputs = Schema([ColSpec("double", name, required=False) for name in contract.feature_names])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("double")]))
+
+
+def table_lines(cards: Mapping[str, Scorecard]) -> list[list[str]]:
+    """A line a detector, in the order of `TABLE_COLUMNS`."""
+    return [
+        [
+            name.replace("_", " "),
+            f"{card.events_hit} of {card.events}",
+            f"{card.events_hit_promptly} of {card.events}",
+            _shown(card.false_episodes_per_normal_hour),
+            _shown(card.false_alarm_rate, ".1%"),
+            *map(_shown, (card.precision, card.recall, card.f1, card.average_precision)),
+        ]
+        for name, card in cards.items()
+    ]
+
+
+def _shown(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else format(value, form)

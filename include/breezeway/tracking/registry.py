@@ -1,0 +1,199 @@
+"""Registered models and their versions, as MLflow's REST API gives them.
+
+Tags of ours begin with `breezeway.`; here they have their names without it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.tracking import rest
+
+PREFIX = "breezeway."
+PAGE = 100
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A name under which versions are registered.
+
+    Args:
+        aliases: alias → number of the version.
+        tags: of ours.
+    """
+
+    name: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version of a registered model.
+
+    Args:
+        name: of the model.
+        version: its number.
+        source: where its files are.
+        run_id: of the MLflow run that made it; empty where MLflow knows of none.
+        created_at: milliseconds since 1970, UTC.
+        tags: of ours, but for the empty ones.
+    """
+
+    name: str
+    version: str
+    source: str
+    run_id: str
+    created_at: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_model(settings: Settings, model_name: str) -> RegisteredModel:
+    """Find a registered model.
+
+    Raises:
+        UsageError: there is none of this name.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    found = rest.get(settings, "registered-models/get", name=model_name)["registered_model"]
+    aliases = {alias["alias"]: str(alias["version"]) for alias in found.get("aliases", [])}
+    return RegisteredModel(found["name"], aliases, _own_tags(found))
+
+
+def model_exists(settings: Settings, model_name: str) -> bool:
+    """Whether a model of this name is registered.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    try:
+        find_model(settings, model_name)
+    except rest.NotFound:
+        return False
+    return True
+
+
+def resolve_version(settings: Settings, model_name: str, version_or_alias: str) -> str:
+    """The number of a version that is given as such or as an alias.
+
+    Raises:
+        UsageError: there is no such model, version or alias.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    if re.fullmatch(r"[0-9]+", version_or_alias):
+        return find_version(settings, model_name, version_or_alias).version
+    known = find_model(settings, model_name).aliases
+    if version_or_alias not in known:
+        there = ", ".join(sorted(known)) or "none"
+        raise UsageError(
+            f"{model_name!r} has no version or alias {version_or_alias!r}; its aliases: {there}."
+        )
+    return known[version_or_alias]
+
+
+def find_version(settings: Settings, model_name: str, version: str) -> ModelVersion:
+    """Find a version by its number.
+
+    Raises:
+        UsageError: there is no such model or version.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    answer = rest.get(settings, "model-versions/get", name=model_name, version=version)
+    return _version(answer["model_version"])
+
+
+def newest_version(settings: Settings, model_name: str) -> str:
+    """The number of the version that was registered last.
+
+    Raises:
+        UsageError: the model has none.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    answer = rest.get(
+        settings,
+        "model-versions/search",
+        filter=f"name = '{model_name}'",
+        order_by="version_number DESC",
+        max_results=1,
+    )
+    if not answer.get("model_versions"):
+        raise UsageError(f"the model {model_name!r} has no version yet.")
+    return str(answer["model_versions"][0]["version"])
+
+
+def search_versions(settings: Settings, condition: str) -> Iterator[ModelVersion]:
+    """All versions, of whatever model, that a condition in MLflow's filter language holds for.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    token = ""
+    while True:
+        fields = {"filter": condition, "max_results": PAGE, "page_token": token}
+        answer = rest.get(settings, "model-versions/search", **fields)
+        yield from map(_version, answer.get("model_versions", []))
+        token = answer.get("next_page_token", "")
+        if not token:
+            return
+
+
+def tag_model(settings: Settings, model_name: str, key: str, value: str) -> None:
+    """Set a tag of ours of a model.
+
+    Raises:
+        UsageError: there is no such model.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    path = "registered-models/set-tag"
+    rest.post(settings, path, name=model_name, key=f"{PREFIX}{key}", value=value)
+
+
+def tag_version(settings: Settings, model_name: str, version: str, **values: str) -> None:
+    """Set tags of ours of a version, in the order in which they are given.
+
+    Raises:
+        UsageError: there is no such version.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    for key, value in values.items():
+        rest.post(
+            settings,
+            "model-versions/set-tag",
+            name=model_name,
+            version=version,
+            key=f"{PREFIX}{key}",
+            value=value,
+        )
+
+
+def set_alias(settings: Settings, model_name: str, alias: str, version: str) -> None:
+    """Let an alias name a version, whatever it named before.
+
+    Raises:
+        UsageError: there is no such version.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    path = "registered-models/alias"
+    rest.post(settings, path, name=model_name, alias=alias, version=version)
+
+
+def _version(found: Mapping[str, Any]) -> ModelVersion:
+    return ModelVersion(
+        name=found["name"],
+        version=str(found["version"]),
+        source=found.get("source", ""),
+        run_id=found.get("run_id", ""),
+        created_at=int(found["creation_timestamp"]),
+        tags=_own_tags(found),
+    )
+
+
+def _own_tags(found: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key.removeprefix(PREFIX): value
+        for key, value in rest.tags(found).items()
+        if key.startswith(PREFIX) and value
+    }

@@ -1,0 +1,84 @@
+"""The files of a training."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from breezeway.contract.contract import load_contract
+from breezeway.datasets.versions import DatasetVersion
+from breezeway.detector.fitting import fit_detector, judge_unseen
+from breezeway.detector.model import DEFAULT_PARAMS, model_bytes
+from breezeway.detector.scoring import load_folder
+from breezeway.detector.table import read_table
+from breezeway.pipeline.training_record import (
+    REPORTS,
+    TABLE_COLUMNS,
+    Training,
+    table_lines,
+    write_model_files,
+    write_reports,
+)
+from tests.fixtures.plant import make_plant
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    folder = make_plant(tmp_path_factory.mktemp("plant") / "dataset", devices=4, readings=800)
+    contract = load_contract(folder / "contract.toml")
+    table = read_table(folder, contract)
+    fitted = fit_detector(table, contract, DEFAULT_PARAMS, 20, threads=1)
+    return Training(
+        run_name="nightly",
+        model_name="mill",
+        table=table,
+        contract=contract,
+        version=DatasetVersion("v1", "c", "h", "", "", {}, folder=folder),
+        fitted=fitted,
+        judgement=judge_unseen(table, contract, fitted),
+        lineage={"data_tag": "v1", "data_hash": "h"},
+    )
+
+
+def test_every_report_has_a_file_and_the_same_training_the_same_bytes(training, tmp_path):
+    for name in ("once", "again"):
+        write_reports(training, tmp_path / name)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "once").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert {Path(path).name for path in REPORTS} | {"scorecard.md"} == files.keys()
+    kept = json.loads(files["scorecard.json"])
+    assert kept["model"] == training.judgement.cards["model"].figures()
+
+
+def test_the_model_loads_with_its_files_and_gives_the_recorded_scores(training, tmp_path):
+    examples = json.loads((training.version.folder / "examples.json").read_text())
+    write_model_files(training, examples, tmp_path / "extra_files")
+    (tmp_path / "model.ubj").write_bytes(model_bytes(training.fitted.booster))
+    model = load_folder(tmp_path)
+    assert (model.name, model.data_tag) == ("mill", "v1")
+    assert model.threshold == training.fitted.threshold
+    assert len(model.examples) == len(examples)
+    features = [example["features"] for example in model.examples]
+    expected = [example["score"] for example in model.examples]
+    assert training.fitted.booster.inplace_predict(features).tolist() == expected
+
+
+def test_the_table_has_a_line_a_detector(training):
+    lines = table_lines(training.judgement.cards)
+    assert [line[0] for line in lines] == ["model", "always on", "clock only", "random"]
+    assert {len(line) for line in lines} == {len(TABLE_COLUMNS)}
+    card = training.judgement.cards["model"]
+    assert lines[0][1] == f"{card.events_hit} of {card.events}"
+    assert lines[1][4] == "100.0%"
+
+
+def test_another_name_or_model_is_another_identity(training):
+    from dataclasses import replace
+
+    others = [
+        replace(training, run_name="other"),
+        replace(training, model_name="other"),
+        replace(training, lineage={**training.lineage, "data_hash": "i"}),
+    ]
+    assert len({training.identity, *(other.identity for other in others)}) == 4
+    assert replace(training).identity == training.identity
