@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.parser import ReadingParser, Violation
-from breezeway.preprocessing import payloads as payloads_module
+from breezeway.preprocessing import fingerprints
 from breezeway.preprocessing.payloads import PayloadParser
 
 ARABIC_ONE = "\N{ARABIC-INDIC DIGIT ONE}"
@@ -211,7 +211,7 @@ def test_the_fast_way_is_taken_for_good_rows(pairs, monkeypatch):
         raise AssertionError(f"the slow way was taken for {payload!r}")
 
     monkeypatch.setattr(ReadingParser, "parse", refuse)
-    monkeypatch.setattr(payloads_module, "FINGERPRINT_PAIRS", pairs)
+    monkeypatch.setattr(fingerprints, "CHUNK_PAIRS", pairs)
     rows = [
         BASE,
         BASE.replace("1.5", "null").replace('"x"', "null"),

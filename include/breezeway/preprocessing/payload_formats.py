@@ -1,0 +1,228 @@
+"""Columns of payloads to columns of values, by format: JSON by DuckDB, delimited text by Arrow.
+
+Both are more lenient than the contract. What they may be shown, and whether to believe what they
+found, `payloads` decides.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import duckdb
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from breezeway.contract.contract import Contract
+from breezeway.contract.parser import NUMBER
+from breezeway.contract.schema import SensorField
+
+NULL, UNKNOWN = -1, -2
+"""Stand for the position of a category where there is none."""
+
+Extracted = Mapping[str, Any]
+"""Values by field: numbers (null: NaN), positions of categories, or a list array of vectors."""
+
+
+class PayloadFormat(ABC):
+    """One format of payloads, for one contract."""
+
+    weightless: ClassVar[bytes]
+    """The bytes that a number is written with, and those between values that mean nothing."""
+    null: ClassVar[bytes]
+    """What a null is written as."""
+
+    def __init__(self, contract: Contract):
+        self._contract = contract
+
+    @abstractmethod
+    def template(self) -> bytes:
+        """A payload without its categories, nulls, and commas inside vectors."""
+
+    @abstractmethod
+    def category_texts(self, field: SensorField) -> list[str]:
+        """What each category is written as."""
+
+    @abstractmethod
+    def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
+        """Which payloads can be extracted at all, bool; only a quick look."""
+
+    @abstractmethod
+    def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
+        """Values of the likely rows (bool); what stands in another row fits no contract."""
+
+    @abstractmethod
+    def _is_null(self, texts: pa.Array) -> pa.Array:
+        """Which categories are null."""
+
+    def _values(self, field: SensorField, array: pa.Array) -> Any:
+        if field.type == "vector":
+            return array
+        if field.type == "category":
+            texts = array.cast(pa.string())
+            known = pa.array(self.category_texts(field), pa.string())
+            position = pc.index_in(texts, value_set=known).fill_null(UNKNOWN)
+            null = self._is_null(texts).to_numpy(zero_copy_only=False)
+            return np.where(null, NULL, position.to_numpy())
+        return (array.fill_null(np.nan) if array.null_count else array).to_numpy()
+
+
+class Json(PayloadFormat):
+    """JSON objects, read by DuckDB.
+
+    Args:
+        threads: of DuckDB.
+    """
+
+    weightless = b"0123456789+-.eE \t\r\n"
+    null = b"null"
+
+    def __init__(self, contract: Contract, threads: int):
+        super().__init__(contract)
+        self._connection = duckdb.connect(config={"threads": threads})
+
+    def template(self) -> bytes:
+        return orjson.dumps(self._document({"vector": []}, 0))
+
+    def category_texts(self, field: SensorField) -> list[str]:
+        return [orjson.dumps(category).decode() for category in field.categories]
+
+    def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
+        return np.ones(len(payloads), bool)
+
+    def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
+        _, offsets, data = payloads.buffers()
+        valid = np.packbits(np.pad(likely, (payloads.offset, 0)), bitorder="little")
+        shown = pa.StringArray.from_buffers(
+            len(payloads), offsets, data, pa.py_buffer(valid), offset=payloads.offset
+        )
+        with self._connection.cursor() as cursor:
+            cursor.register("payloads", pa.table({"payload": shown}))
+            try:
+                found = cursor.sql(self._select("payload")).to_arrow_table()
+            except duckdb.InvalidInputException:
+                # A malformed text with a sum that can be right, or the sums are not listed.
+                checked = "CASE WHEN json_valid(payload) THEN payload END"
+                found = cursor.sql(self._select(checked)).to_arrow_table()
+        fields = self._contract.fields.items()
+        return {name: self._values(field, _in_one(found[name])) for name, field in fields}
+
+    def _is_null(self, texts: pa.Array) -> pa.Array:
+        return pc.equal(texts, "null").fill_null(False)
+
+    def _document(self, kinds: Mapping[str, Any], other: Any) -> dict[str, Any]:
+        """A document with a value in the place of each field, by its type."""
+        document: dict[str, Any] = {}
+        for name, field in self._contract.fields.items():
+            path = field.keys(name)
+            inner = document
+            for key in path[:-1]:
+                inner = inner.setdefault(key, {})
+            inner[path[-1]] = kinds.get(field.type, other)
+        return document
+
+    def _select(self, text: str) -> str:
+        """The query for all fields of `text`, an expression over the column `payload`."""
+        types = self._document({"category": "JSON", "vector": ["DOUBLE"]}, "DOUBLE")
+        columns = [
+            f'{self._column(field, field.keys(name))} AS "{name}"'
+            for name, field in self._contract.fields.items()
+        ]
+        return (
+            f"SELECT {', '.join(columns)} FROM "
+            f"(SELECT text, from_json(text, {_quoted(orjson.dumps(types).decode())}) AS document "
+            f"FROM (SELECT {text} AS text FROM payloads))"
+        )
+
+    @staticmethod
+    def _column(field: SensorField, path: tuple[str, ...]) -> str:
+        value = "document" + "".join(f"[{_quoted(key)}]" for key in path)
+        if field.nulls == "reject":
+            return value
+        # from_json gives NULL for a null and for a missing key alike.
+        null = f"json_type(text, {_quoted(_json_pointer(path))}) = 'NULL'"
+        known, missing = ("'null'", "NULL") if field.type == "category" else ("NULL", "'inf'")
+        return (
+            f"CASE WHEN {value} IS NOT NULL THEN {value} "
+            f"WHEN {null} THEN {known} ELSE {missing} END"
+        )
+
+
+class Delimited(PayloadFormat):
+    """Values between separators, in the order of the contract's fields, read by Arrow as CSV."""
+
+    weightless = b"0123456789+-.eE"
+    null = b""
+
+    def template(self) -> bytes:
+        return self._contract.payload.separator.encode() * (len(self._contract.fields) - 1)
+
+    def category_texts(self, field: SensorField) -> list[str]:
+        return field.categories
+
+    def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
+        """Which have the right number of values, and no line break."""
+        separators = pc.count_substring(payloads, self._contract.payload.separator)
+        one_line = pc.invert(pc.match_substring_regex(payloads, r"[\r\n]"))
+        whole = pc.and_(pc.equal(separators, len(self._contract.fields) - 1), one_line)
+        return np.asarray(whole.fill_null(False).to_numpy(zero_copy_only=False))
+
+    def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
+        lines = payloads.filter(pa.array(likely))
+        try:
+            found = self._read(lines, pa.float64())
+        except pa.ArrowInvalid:  # a value looks like a number, and is none
+            found = self._read(lines, pa.string())
+        extracted = {}
+        for name, field in self._contract.fields.items():
+            column = found[name]
+            if pa.types.is_string(column.type) and field.type != "category":
+                number = pc.match_substring_regex(column, f"^(?:{NUMBER.pattern})$")
+                column = pc.if_else(number, column, "inf").cast(pa.float64())
+            values = self._values(field, _in_one(column))
+            extracted[name] = np.full(len(likely), UNKNOWN if field.type == "category" else np.inf)
+            extracted[name] = extracted[name].astype(values.dtype)
+            extracted[name][likely] = values
+        return extracted
+
+    def _is_null(self, texts: pa.Array) -> pa.Array:
+        return texts.is_null()
+
+    def _read(self, lines: pa.StringArray, number: pa.DataType) -> pa.Table:
+        """The lines as a CSV file, with numbers as that type."""
+        fields = self._contract.fields
+        kinds = {n: pa.string() if f.type == "category" else number for n, f in fields.items()}
+        whole = pa.ListArray.from_arrays([0, len(lines)], lines)
+        text = pc.binary_join(whole, "\n")[0].as_buffer()
+        if not text.size:  # which is no CSV; one field, and it is null, or no row at all
+            return pa.table({n: pa.nulls(len(lines), kind) for n, kind in kinds.items()})
+        return pa_csv.read_csv(
+            pa.BufferReader(text),
+            pa_csv.ReadOptions(use_threads=False, block_size=text.size, column_names=list(fields)),
+            pa_csv.ParseOptions(
+                delimiter=self._contract.payload.separator,
+                quote_char=False,
+                ignore_empty_lines=False,
+            ),
+            pa_csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=True),
+        )
+
+
+def payload_format(contract: Contract, threads: int) -> PayloadFormat:
+    """The format that a contract names."""
+    return Json(contract, threads) if contract.payload.format == "json" else Delimited(contract)
+
+
+def _in_one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _json_pointer(path: tuple[str, ...]) -> str:
+    """As RFC 6901 writes it."""
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
