@@ -16,7 +16,7 @@ def breezeway(*words: str, home: Path, **environment: str) -> subprocess.Complet
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("BREEZEWAY_")}
     return subprocess.run(
         [sys.executable, "-m", "breezeway", *words],
-        env=inherited | {"PYTHONPATH": "include", "BREEZEWAY_HOME": str(home)} | environment,
+        env=inherited | {"BREEZEWAY_HOME": str(home)} | environment,
         capture_output=True,
         text=True,
         timeout=60,

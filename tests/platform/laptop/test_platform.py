@@ -44,7 +44,7 @@ def test_a_start_that_is_killed_leaves_what_the_next_one_sweeps(tmp_path: Path) 
     home = tmp_path / "ho me"
     process = subprocess.Popen(
         [sys.executable, "-m", "breezeway", "up", "--no-run"],
-        env=os.environ | {"PYTHONPATH": "include", "BREEZEWAY_HOME": str(home)},
+        env=os.environ | {"BREEZEWAY_HOME": str(home)},
         stdout=subprocess.DEVNULL,
     )
     eventually(lambda: (home / "postgres" / "data" / "postmaster.pid").is_file(), 240)
