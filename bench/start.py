@@ -1,8 +1,9 @@
-"""What a step costs before it does anything, and a DAG file at each parse.
+"""What a step costs before it does anything, a DAG file at each parse, a library at its import.
 
 A step begins when its arguments and settings are read: until then it has imported what that
 takes, and what it refuses is refused at once. A DAG file is parsed by Airflow with all modules of
-Airflow's own imported before.
+Airflow's own imported before. A library that would do what a module of ours does stands beside it:
+what importing both costs a process that has imported nothing.
 """
 
 import importlib
@@ -20,6 +21,14 @@ from bench import frame
 
 STEP_SECONDS = 1.0
 PARSE_SECONDS = 0.3
+
+INSTEAD = {
+    "breezeway.tracking.rest": "mlflow",
+    "breezeway.detector.scorecard": "sklearn.metrics",
+    "breezeway.detector.boosting": "xgboost",
+    "breezeway.datasets.dvc_objects": "dvc.repo",
+}
+"""Module of ours → what one would import instead. XGBoost itself: with scikit-learn."""
 
 STEPS = ["preprocess", "labels", "tune", "train", "test", "deploy", "canary", "drift", "backtest"]
 
@@ -71,7 +80,18 @@ def _process_seconds(command: list[str]) -> float:
 def _starts() -> dict[str, float]:
     """Step → CPU seconds of the process that prints its help; `python -c pass` among them."""
     commands = {"python -c pass": ["-c", "pass"]}
-    commands |= {step: ["-m", f"breezeway.steps.{step}", "--help"] for step in STEPS}
+    return _medians(
+        commands | {step: ["-m", f"breezeway.steps.{step}", "--help"] for step in STEPS}
+    )
+
+
+def _imports() -> dict[str, float]:
+    """Module → CPU seconds of a process that imports it and nothing else."""
+    modules = [*INSTEAD, *INSTEAD.values()]
+    return _medians({module: ["-c", f"import {module}"] for module in modules})
+
+
+def _medians(commands: dict[str, list[str]]) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(frame.ROUNDS):
         for name, command in commands.items():
@@ -101,11 +121,20 @@ def _parses() -> dict[str, float]:
 
 def run(folder: Path) -> None:
     began = time.monotonic()
-    starts, parsed = _starts(), _parses()
+    starts, parsed, imports = _starts(), _parses(), _imports()
     empty = starts.pop("python -c pass")
     lines = [[step, f"{seconds:.2f}"] for step, seconds in starts.items()]
     print(frame.table(["CPU-s of a step", "until its arguments are read"], lines))
     print(frame.table(["DAG file", "CPU-s"], [[k, f"{v:.2f}"] for k, v in parsed.items()]))
+    print(
+        frame.table(
+            ["CPU-s of an import", "ours", "instead"],
+            [
+                [f"{ours}, {other}", f"{imports[ours]:.2f}", f"{imports[other]:.2f}"]
+                for ours, other in INSTEAD.items()
+            ],
+        )
+    )
     slowest, longest = max(starts, key=starts.get), max(parsed, key=parsed.get)
     parts = [
         {
@@ -120,6 +149,15 @@ def run(folder: Path) -> None:
             "peers": "-",
             "floor": "-",
         },
+        *(
+            {
+                "part": f"importing {ours}",
+                "ours": f"{imports[ours]:.2f} CPU-s",
+                "peers": f"{other} {imports[other]:.2f} CPU-s",
+                "floor": f"python -c pass: {empty:.2f} CPU-s",
+            }
+            for ours, other in INSTEAD.items()
+        ),
     ]
     targets = [
         frame.Target(
@@ -133,6 +171,7 @@ def run(folder: Path) -> None:
         ),
     ]
     result = {"rounds": frame.ROUNDS, "python": empty, "starts": starts, "parses": parsed}
+    result["imports"] = imports
     packages = ["apache-airflow", "mlflow", "pydantic-settings", "ray", "xgboost-cpu"]
     result |= {"seconds": time.monotonic() - began, "parts": parts}
     frame.write_result(folder, "start", result, targets, packages)
