@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
-from airflow.sdk.bases.skipmixin import SkipMixin
+from airflow.sdk import BaseOperator, Context, SkipMixin
 
 
 class StepBranch(BaseOperator, SkipMixin):

@@ -55,6 +55,7 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
     Raises:
         BreezewayError: the code is not 0, or there is no result.
     """
+    result: dict[str, Any] | None
     try:
         result = json.loads(text)
     except json.JSONDecodeError:  # none, or its writer was killed

@@ -5,8 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
-from airflow.sdk.bases.skipmixin import SkipMixin
+from airflow.sdk import BaseOperator, Context, SkipMixin
 
 from breezeway.core.settings import Settings
 
@@ -62,7 +61,7 @@ class PublishParameters(BaseOperator):
         self.params_file = params_file
         self.tag = tag
 
-    def execute(self, context: Context) -> dict[str, str]:
+    def execute(self, context: Context) -> dict[str, str | None]:
         """Publish; the result's `tag` is that of the parameters.
 
         Raises:

@@ -161,7 +161,7 @@ def _select(field: str, query: str, settings: Settings) -> str:
 
 
 def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Settings) -> str:
-    tag = form["tag"]
+    tag: str = form["tag"]
     if "preprocess" in steps:
         if not tag:
             return f"{moment.astimezone(UTC):v%Y%m%d-%H%M%S-%f}"[:-3]
@@ -218,7 +218,7 @@ def _model_version(form: dict[str, Any], steps: set[str], settings: Settings) ->
             )
         return ""
     if not steps & {"test", "promote", "deploy"}:
-        return form["model_version"]
+        return str(form["model_version"])
     return _existing_version(form, steps, settings)
 
 
@@ -226,7 +226,8 @@ def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings)
     """The number of the version that is tested, promoted or deployed without training."""
     from breezeway.tracking import champions, registry
 
-    name, version = form["model_name"], form["model_version"]
+    name: str = form["model_name"]
+    version: str = form["model_version"]
     if not registry.model_exists(settings, name):
         raise UsageError(
             f"Correct the field 'model_name': there is no model {name!r}. Or add train to the "

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow.sdk import BaseOperatorLink
-from airflow.sdk.configuration import conf
+from airflow.sdk import BaseOperatorLink, conf
+
+from breezeway_airflow.airflow_internals import task_result
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -16,7 +17,8 @@ REPORTS = "breezeway/reports"
 
 def root_path() -> str:
     """Where Airflow lies on its host: `/`, or the path of a proxy's folder with `/` at its end."""
-    return urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/") + "/"
+    address: str = conf.get("api", "base_url", fallback="/")
+    return urlsplit(address).path.rstrip("/") + "/"
 
 
 class ReportLink(BaseOperatorLink):
@@ -26,9 +28,7 @@ class ReportLink(BaseOperatorLink):
 
     def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:
         """Return the address; empty where the step has left no result or names no run."""
-        from airflow.sdk.execution_time.xcom import XCom  # which only a running task has
-
-        result = XCom.get_value(ti_key=ti_key, key="return_value")
+        result = task_result(ti_key)
         run_id = result.get("run_id") if isinstance(result, dict) else None
         if not run_id:
             return ""

@@ -25,7 +25,7 @@ class BreezewayPlugin(AirflowPlugin):
     ]
 
     @property
-    def fastapi_apps(self) -> list[dict[str, Any]]:
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """Imported where it is asked for, by the API server: other processes load plugins too."""
         from breezeway_airflow.reports import app
 

@@ -111,6 +111,7 @@ def _process_group(
     keeper = subprocess.Popen(
         ["/bin/sh", "-c", _KEEPER, str(GRACE_SECONDS)], stdin=subprocess.PIPE, process_group=0
     )
+    assert keeper.stdin is not None
     try:
         process = subprocess.Popen(
             command,

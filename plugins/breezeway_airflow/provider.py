@@ -25,7 +25,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "triggers": [
-            {"integration-name": "Breezeway", "python-modules": ["breezeway_airflow.pod"]}
+            {"integration-name": "Breezeway", "python-modules": ["breezeway_airflow.pod_trigger"]}
         ],
         "extra-links": ["breezeway_airflow.links.ReportLink"],
     }

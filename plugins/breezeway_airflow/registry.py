@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
-from airflow.sdk.bases.skipmixin import SkipMixin
+from airflow.sdk import BaseOperator, Context, SkipMixin
 
 from breezeway.core.settings import Settings
 

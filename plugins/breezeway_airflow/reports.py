@@ -9,18 +9,9 @@ from collections.abc import Iterator
 from datetime import date
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import (
-    AccessView,
-    DagAccessEntity,
-    DagDetails,
-)
-from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
-from airflow.models.dag import DagModel
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment, FileSystemLoader
@@ -30,6 +21,7 @@ from breezeway.core.settings import Settings
 from breezeway.tracking import reports
 from breezeway.tracking.reports import ReportedRun
 from breezeway.tracking.rest import NotFound
+from breezeway_airflow import airflow_internals
 
 CHUNK_BYTES = 1 << 16
 
@@ -58,9 +50,11 @@ _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
 )
 
+User = Annotated[Any, Depends(airflow_internals.logged_in_user())]
+
 app = FastAPI(
     title="Reports of Breezeway",
-    dependencies=[Depends(requires_access_view(AccessView.WEBSITE))],
+    dependencies=[Depends(airflow_internals.must_see_the_website())],
     docs_url=None,
     redoc_url=None,
     openapi_url=None,
@@ -70,7 +64,7 @@ app = FastAPI(
 @app.get("/")
 def show_list(
     request: Request,
-    user: GetUserDep,
+    user: User,
     dag: str = "",
     run: str = "",
     model: str = "",
@@ -92,7 +86,7 @@ def show_list(
 
 
 @app.get("/{run_id}/")
-def show_first(request: Request, user: GetUserDep, run_id: str) -> Response:
+def show_first(request: Request, user: User, run_id: str) -> Response:
     """The first report of a run."""
     run = _run(user, run_id)
     if not run.reports:
@@ -101,14 +95,14 @@ def show_first(request: Request, user: GetUserDep, run_id: str) -> Response:
 
 
 @app.get("/{run_id}/view/{path:path}")
-def show_report(request: Request, user: GetUserDep, run_id: str, path: str) -> Response:
+def show_report(request: Request, user: User, run_id: str, path: str) -> Response:
     """A report in its frame, with the run's others beside it."""
     run = _run(user, run_id)
     return _page(request, "report.html", run=run, shown=run.report(path))
 
 
 @app.get("/{run_id}/file/{path:path}")
-def send_report(user: GetUserDep, run_id: str, path: str) -> Response:
+def send_report(user: User, run_id: str, path: str) -> Response:
     """The report's own bytes."""
     run = _run(user, run_id)
     content = reports.open_report(Settings.from_environment(), run, path)
@@ -130,23 +124,16 @@ def say_what_is_wrong(request: Request, error: BreezewayError) -> Response:
     return _page(request, "message.html", code, message=str(error))
 
 
-def _run(user: BaseUser, run_id: str) -> ReportedRun:
+def _run(user: Any, run_id: str) -> ReportedRun:
     run = reports.get(Settings.from_environment(), run_id)
     if not _may_read(user, run.dag_id):
         raise NotFound("There is no such run.")
     return run
 
 
-def _may_read(user: BaseUser, dag_id: str) -> bool:
-    """Whether a user may see the runs of a DAG. A step that ran without one is anybody's."""
-    if not dag_id:
-        return True
-    return get_auth_manager().is_authorized_dag(
-        method="GET",
-        access_entity=DagAccessEntity.RUN,
-        details=DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)),
-        user=user,
-    )
+def _may_read(user: Any, dag_id: str) -> bool:
+    """Whether a user may see the reports of a DAG's runs, or of a step that ran without a DAG."""
+    return not dag_id or airflow_internals.may_see_runs(user, dag_id)
 
 
 def _day(text: str) -> date | None:
@@ -164,7 +151,7 @@ def _chunks(content: HTTPResponse) -> Iterator[bytes]:
 
 def _root(request: Request) -> str:
     """Where this app lies, behind whatever proxy."""
-    return request.scope["root_path"]
+    return str(request.scope["root_path"])
 
 
 def _page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
