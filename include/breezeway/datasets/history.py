@@ -30,7 +30,6 @@ from breezeway.preprocessing.manifest import Manifest, RangeManifest, RawSummary
 
 LOOK_BACK_DAYS = 28
 """How far back a late reading, or a label, makes a day stale by itself."""
-EXAMPLE_DEVICES = 16
 RATE_DAYS = 7
 """An estimate is made from so many days that were published last."""
 
@@ -190,6 +189,8 @@ def _link(source: Path, target: Path) -> None:
 
 def _examples(days: Iterable[versions.DatasetVersion]) -> list[dict[str, Any]]:
     """The newest recorded readings of each device, in an event and outside; of some devices."""
+    from breezeway.preprocessing.examples import example_devices
+
     newest: dict[str, list[dict[str, Any]]] = {}
     for version in days:
         text = (version.folder / "examples.json").read_text(encoding="utf-8")
@@ -199,9 +200,7 @@ def _examples(days: Iterable[versions.DatasetVersion]) -> list[dict[str, Any]]:
         for device, examples in of_day.items():
             if len(examples) >= len(newest.get(device, [])):
                 newest[device] = examples
-    names = sorted(newest)
-    step = max(1, -(-len(names) // EXAMPLE_DEVICES))
-    return [example for name in names[::step] for example in newest[name]]
+    return [example for name in example_devices(sorted(newest)) for example in newest[name]]
 
 
 def _whole_manifest(

@@ -18,8 +18,10 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
+from breezeway.preprocessing.content_hash import combined
+from breezeway.preprocessing.examples import example_devices
 from breezeway.preprocessing.manifest import Manifest, RawSummary
-from breezeway.preprocessing.part import EXAMPLES, Part, PartResult, combined, make_part
+from breezeway.preprocessing.part import Part, PartResult, make_part
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import device_counts, stage
 
@@ -35,8 +37,7 @@ PROFILE_ROWS = 50_000
 def plan_parts(staged: Path) -> list[Part]:
     """Deal the staged devices to parts."""
     devices = list(device_counts(staged).items())
-    step = max(1, -(-len(devices) // EXAMPLES))
-    examples = frozenset(name for name, _ in devices[::step])
+    examples = frozenset(example_devices([name for name, _ in devices]))
     sample_step = max(1, sum(count for _, count in devices) // PROFILE_ROWS)
     groups: list[list[str]] = [[]]
     rows = 0
@@ -169,9 +170,9 @@ def broken_expectations(
             f"at most {contract.quarantine.max_share:.1%} may"
         )
     for name, field in contract.fields.items():
-        count, nulls, total = (
-            sum(result.field_totals[name][k] for result in results) for k in range(3)
-        )
+        totals = [result.field_totals[name] for result in results]
+        count, nulls = sum(part.count for part in totals), sum(part.nulls for part in totals)
+        total = sum(part.sum for part in totals)
         allowed, mean = field.batch.null_share, field.batch.mean
         if allowed is not None and nulls > allowed * count:
             yield (

@@ -1,0 +1,78 @@
+"""Recorded readings with their features: what a model server proves a deployment with."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+EXAMPLE_DEVICES = 16
+"""Devices, or fewer, that examples are recorded of."""
+
+
+def example_devices(names: Sequence[str]) -> Sequence[str]:
+    """Some of the names in order, at even distances."""
+    return names[:: max(1, -(-len(names) // EXAMPLE_DEVICES))]
+
+
+class Examples:
+    """The last whole window of each device, and the last one in an event.
+
+    Args:
+        window: readings of a window.
+        devices: those to record.
+    """
+
+    def __init__(self, window: int, devices: Collection[str]):
+        self.devices = devices
+        self._window = window
+        self._recorded: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def record(
+        self,
+        device: str,
+        block: pa.Table,
+        rows: np.ndarray,
+        label: pa.Array,
+        features: np.ndarray,
+        is_continued: bool,
+    ) -> None:
+        """Look at the good readings of one device in a block.
+
+        A window that began in an earlier block is not whole here: without its beginning it
+        would give other features.
+
+        Args:
+            block: readings with time and payload.
+            rows: int (readings,): those of the device, in order.
+            label: int8 (readings,).
+            features: float64 (readings, features).
+            is_continued: whether an earlier block had readings of the device.
+        """
+        event = pc.equal(label, 1).fill_null(False).to_numpy(zero_copy_only=False)
+        ends = {"normal": len(rows)}
+        if event.any():
+            ends["event"] = int(np.flatnonzero(event)[-1]) + 1
+        for kind, end in ends.items():
+            if is_continued and end < self._window:
+                continue
+            window = pa.array(rows[max(0, end - self._window) : end])
+            readings = block.select(["time", "payload"]).take(window).to_pylist()
+            self._recorded[(device, kind)] = {
+                "device": device,
+                "readings": [
+                    {"time": _utc_text(reading["time"]), "payload": reading["payload"]}
+                    for reading in readings
+                ],
+                "features": [None if np.isnan(x) else x for x in features[end - 1].tolist()],
+            }
+
+    def in_order(self) -> list[dict[str, Any]]:
+        """By device; its event before its normal readings."""
+        return [self._recorded[key] for key in sorted(self._recorded)]
+
+
+def _utc_text(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat() + "Z"

@@ -1,0 +1,78 @@
+"""What the payload does not hold: the checks of a reading's device, time and label."""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from breezeway.contract.contract import Contract
+from breezeway.contract.parser import Violation
+
+
+class Devices(NamedTuple):
+    """The devices of some readings.
+
+    Attributes:
+        names: each once.
+        codes: int (readings,): each reading's place in `names`; -1 where it has no device.
+    """
+
+    names: list[str]
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, block: pa.Table) -> Self:
+        encoded = block["device"].combine_chunks().dictionary_encode()
+        return cls(encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1).to_numpy())
+
+
+class RowChecks:
+    """Checks readings that come block by block, by device and time."""
+
+    def __init__(self, contract: Contract):
+        self._contract = contract
+        self._known: dict[str, Violation | None] = {}
+        self._last: tuple[str, int] | None = None
+
+    def violations(self, block: pa.Table, devices: Devices) -> dict[int, Violation]:
+        """What is wrong, by row: the device before the time, the time before the label."""
+        found: dict[int, Violation] = {}
+        label = block["label"].combine_chunks()
+        allowed = pc.is_in(label, value_set=pa.array([0, 1, None], pa.int64()))
+        for row in np.flatnonzero(~allowed.to_numpy(zero_copy_only=False)).tolist():
+            message = f"label: {label[row]}, expected 0, 1 or null"
+            found[row] = Violation("label", "wrong_type", message)
+        for code, name in enumerate(devices.names):
+            if violation := self._of_device(name):
+                rows = np.flatnonzero(devices.codes == code).tolist()
+                found.update(dict.fromkeys(rows, violation))
+        for name in ("time", "device"):
+            null = block[name].combine_chunks().is_null().to_numpy(zero_copy_only=False)
+            for row in np.flatnonzero(null).tolist():
+                found[row] = Violation(name, "null", f"{name}: null")
+        return found
+
+    def first_of_time(self, devices: Devices, times: np.ndarray) -> np.ndarray:
+        """Which readings, bool, are the first good ones of their device and time.
+
+        Args:
+            devices: of good readings, the next ones in order.
+            times: int64 microseconds of the same.
+        """
+        names, codes = devices
+        first = np.ones(len(codes), bool)
+        if len(codes):
+            first[1:] = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
+            first[0] = (names[codes[0]], int(times[0])) != self._last
+            self._last = (names[codes[-1]], int(times[-1]))
+        return first
+
+    def _of_device(self, name: str) -> Violation | None:
+        if name not in self._known:
+            try:
+                self._contract.check_device(name)
+                self._known[name] = None
+            except Violation as violation:
+                self._known[name] = violation.to_keep()
+        return self._known[name]
