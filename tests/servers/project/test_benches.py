@@ -1,5 +1,6 @@
 """Each bench of the page can be run."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -16,6 +17,17 @@ def test_a_bench_measures_into_the_folder_of_a_run(name):
     assert list(inspect.signature(importlib.import_module(f"bench.{name}").run).parameters) == [
         "folder"
     ]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "bench").rglob("*.py")), ids=lambda path: path.name)
+def test_what_a_bench_imports_while_it_runs_is_there(file):
+    """Most imports stand in functions: what is measured imports what it needs itself."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "breezeway":
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                there = hasattr(module, name.name)
+                assert there or importlib.import_module(f"{node.module}.{name.name}")
 
 
 def test_the_script_beside_the_training_dag_imports_what_there_is():
