@@ -1,272 +1,20 @@
-"""Readings to features: one definition, used by history and by a single request alike.
+"""Readings to features: history, in blocks, and a single request alike.
 
-The statistics of a window are put together of those of its two parts, and these of theirs, down
-to single readings. A window that slides over a long column shares its parts with its neighbours,
-and yet each result depends on the readings in its window alone, taken in one order: history
-and a request give the same bits. How two parts are joined: Pébay, "Formulas for Robust,
-One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Moments",
-SAND2008-6212; no digits are lost where the mean is large.
-
-Written by hand because it pays: `make bench ONLY=preprocess` has it beside pandas.
+Both take the statistics of windows from `rolling`, so the same readings give the same bits.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
+from breezeway.contract.rolling import rolling_statistics
 from breezeway.contract.schema import Statistic
 
 CHUNK_ROWS = 1 << 15
 """Windows made at once: many, for the calls' sake, and still in the processor's cache."""
-
-_NEEDS: dict[Statistic, tuple[str, ...]] = {
-    "last": (),
-    "mean": ("mean",),
-    "std": ("mean", "second"),
-    "min": ("low",),
-    "max": ("high",),
-    "slope": ("mean", "joint"),
-    "rms": ("mean", "second"),
-    "kurtosis": ("mean", "second", "third", "fourth"),
-    "diff": (),
-}
-_NOTHING = {"low": np.inf, "high": -np.inf}
-"""What a part without a value has; every other figure is 0 there."""
-
-Figures = dict[str, Any]
-"""Of blocks of equally many readings, by the reading that each begins with: `mean`, `second`,
-`third` and `fourth` (sums of powers of deviations), `joint` (of the products of the deviations
-of position and value), `low`, `high`. What is the same for all blocks is a float."""
-
-
-class _Step(NamedTuple):
-    """How two parts are joined, `older` readings and then `newer`. Floats, or an array each.
-
-    Args:
-        extends: the newer part is what was put together of the digits before; else both are
-            blocks of the same size, and what comes out are blocks of twice that.
-        unseen: where the older part counts for nothing.
-        share: the newer part's of the values that are there.
-        rest: the older part's.
-        weight: product of the two counts over their sum.
-        apart: from the older part's mean position to the newer's.
-    """
-
-    extends: bool
-    older: int
-    newer: int
-    unseen: np.ndarray | None
-    share: Any
-    rest: Any
-    weight: Any
-    apart: Any
-
-
-class _Plan(NamedTuple):
-    """All steps to windows; their counts, and the sums of squared deviations of position."""
-
-    steps: list[_Step]
-    count: Any
-    spread: Any
-
-
-def rolling_statistics(
-    values: np.ndarray, width: int, wanted: Collection[Statistic], seen: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """Statistics of every window of `width` readings.
-
-    Args:
-        values: float64 of shape (…, readings), oldest first; NaN where a value is missing.
-        width: readings of a window, from 1 to those that there are.
-        wanted: which.
-        seen: int64 of shape (readings,): how many of the readings before it each one's window
-            may reach back to, where several devices follow one another.
-
-    Returns:
-        For each that is wanted, float64 of shape (…, readings - width + 1).
-
-    >>> rolling_statistics(np.array([1.0, 2.0, 4.0, np.nan]), 2, ["mean"])["mean"]
-    array([1.5, 3. , 4. ])
-    """
-    last = values[..., width - 1 :]
-    found = {}
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if needs := {need for name in wanted for need in _NEEDS[name]}:
-            missing = np.isnan(values)
-            if seen is None and not missing.any():
-                plan = _plan_of_whole_windows(width)
-            else:
-                plan = _plan((~missing).astype(np.float64), width, seen)
-            figures = _of_windows(_of_readings(values, missing, needs), plan.steps, width)
-            found = {name: _statistic(name, figures, plan) for name in wanted if _NEEDS[name]}
-        if "last" in wanted:
-            found["last"] = last
-        if "diff" in wanted:
-            found["diff"] = last - (values[..., width - 2 : -1] if width > 1 else last)
-            if seen is not None and width > 1:
-                found["diff"] = np.where(seen[width - 1 :] > 0, found["diff"], np.nan)
-    return {name: np.broadcast_to(figure, last.shape) for name, figure in found.items()}
-
-
-@cache
-def _plan_of_whole_windows(width: int) -> _Plan:
-    return _plan(1.0, width, None)
-
-
-def _plan(count: Any, width: int, seen: np.ndarray | None) -> _Plan:
-    """The steps to windows: blocks of 1, 2, 4 … readings are made, and those that the width's
-    binary digits name are joined, the largest the oldest.
-
-    Sums of positions and of their squares are whole numbers, and exact.
-
-    Args:
-        count: of the values of each reading: 1 or 0.
-    """
-    steps: list[_Step] = []
-    blocks = found = (count, 0.0 * count, 0.0 * count)  # counts, positions, squares
-    size, done = 1, width & 1
-    while done < width:
-        step, blocks = _plan_step(False, blocks, blocks, size, size, seen)
-        steps.append(step)
-        size *= 2
-        if width & size and not done:
-            found, done = blocks, size
-        elif width & size:
-            step, found = _plan_step(True, blocks, found, size, done, seen)
-            steps.append(step)
-            done += size
-    count, positions, squares = found
-    return _Plan(steps, count, squares - np.square(positions) / count)
-
-
-def _plan_step(
-    extends: bool, older: tuple, newer: tuple, shift: int, following: int, seen: np.ndarray | None
-) -> tuple[_Step, tuple]:
-    unseen = None if seen is None else seen[shift + following - 1 :] < following
-    a = [_cut(figure, following, unseen) for figure in older]
-    b = [figure if isinstance(figure, float) else figure[..., shift:] for figure in newer]
-    count = a[0] + b[0]
-    moved = b[1] + shift * b[0]
-    share = _over(b[0], count)
-    apart = _over(moved, b[0]) - _over(a[1], a[0])
-    rest = _over(a[0], count)
-    step = _Step(extends, shift, following, unseen, share, rest, a[0] * share, apart)
-    squares = a[2] + b[2] + 2 * shift * b[1] + shift * shift * b[0]
-    return step, (count, a[1] + moved, squares)
-
-
-def _over(figure: Any, count: Any) -> Any:
-    """A quotient; where there is nothing to divide by, nor is there anything to divide: 0."""
-    if isinstance(count, float):
-        return figure / count if count else 0.0
-    return figure / np.maximum(count, 1.0)
-
-
-def _cut(figure: Any, following: int, unseen: np.ndarray | None, nothing: float = 0.0) -> Any:
-    """Of the older blocks those that have a newer one, and nothing where that may not see them."""
-    if not isinstance(figure, float):
-        figure = figure[..., :-following]
-    return figure if unseen is None else np.where(unseen, nothing, figure)
-
-
-def _of_readings(values: np.ndarray, missing: np.ndarray, needs: set[str]) -> Figures:
-    figures: Figures = {}
-    for need in needs:
-        if need in ("mean", "low", "high"):
-            nothing = _NOTHING.get(need, 0.0)
-            figures[need] = np.where(missing, nothing, values) if missing.any() else values
-        else:
-            figures[need] = 0.0
-    return figures
-
-
-def _of_windows(blocks: Figures, steps: Sequence[_Step], width: int) -> Figures:
-    found, size, done = blocks, 1, width & 1
-    for step in steps:
-        if step.extends:
-            found = _join(blocks, found, step)
-            done += size
-        else:
-            blocks = _join(blocks, blocks, step)
-            size *= 2
-            if width & size and not done:
-                found, done = blocks, size
-    return found
-
-
-def _join(older: Figures, newer: Figures, step: _Step) -> Figures:
-    b = {n: f if isinstance(f, float) else f[..., step.older :] for n, f in newer.items()}
-    a = {n: _cut(f, step.newer, step.unseen, _NOTHING.get(n, 0.0)) for n, f in older.items()}
-    joined: Figures = {}
-    if "low" in a:
-        joined["low"] = np.minimum(a["low"], b["low"])
-    if "high" in a:
-        joined["high"] = np.maximum(a["high"], b["high"])
-    if "mean" not in a:
-        return joined
-    delta = b["mean"] - a["mean"]
-    joined["mean"] = _plus(delta * step.share, a["mean"])
-    if len(a) == len(joined):
-        return joined
-    weighted = delta * step.weight
-    if "second" in a:
-        joined["second"] = _plus(delta * weighted, a["second"], b["second"])
-    if "joint" in a:
-        joined["joint"] = _plus(weighted * step.apart, a["joint"], b["joint"])
-    if "fourth" in a:
-        joined |= _join_higher(a, b, step, delta, weighted)
-    return joined
-
-
-def _join_higher(
-    a: Figures, b: Figures, step: _Step, delta: np.ndarray, weighted: np.ndarray
-) -> Figures:
-    share, rest, square = step.share, step.rest, delta * delta
-    third = _plus(
-        square * (weighted * (rest - share)),
-        *(a["third"], b["third"]),
-        3 * delta * (rest * b["second"] - share * a["second"]),
-    )
-    fourth = _plus(
-        square * delta * (weighted * (rest * rest - rest * share + share * share)),
-        *(a["fourth"], b["fourth"]),
-        6 * square * (rest * rest * b["second"] + share * share * a["second"]),
-        4 * delta * (rest * b["third"] - share * a["third"]),
-    )
-    return {"third": third, "fourth": fourth}
-
-
-def _plus(array: np.ndarray, *others: Any) -> np.ndarray:
-    """The sum, in the place of the first: memory is what this waits for."""
-    for other in others:
-        array += other
-    return array
-
-
-def _statistic(name: str, figures: Figures, plan: _Plan) -> Any:
-    count = plan.count
-    match name:
-        case "mean":
-            found = figures["mean"]
-        case "min":
-            found = figures["low"]
-        case "max":
-            found = figures["high"]
-        case "std":
-            found = np.sqrt(figures["second"] / count)
-        case "rms":
-            found = np.sqrt(figures["second"] / count + np.square(figures["mean"]))
-        case "slope":
-            found = np.where(plan.spread > 0, figures["joint"] / plan.spread, np.nan)
-        case "kurtosis":
-            variance = figures["second"] / count
-            fourth = figures["fourth"] / count
-            found = np.where(variance > 0, fourth / np.square(variance) - 3, np.nan)
-    return found if isinstance(count, float) else np.where(count > 0, found, np.nan)
 
 
 class History:
@@ -281,7 +29,9 @@ class History:
         self._device: str | None = None
         self._tail = {name: np.empty(0) for name in contract.features.rolling}
 
-    def features(self, devices: Sequence[str], starts: np.ndarray, values: Mapping) -> np.ndarray:
+    def features(
+        self, devices: Sequence[str], starts: np.ndarray, values: Mapping[str, Any]
+    ) -> np.ndarray:
         """Features of the next block.
 
         Args:
@@ -318,7 +68,7 @@ class History:
         column: np.ndarray,
         tail: np.ndarray,
         starts: np.ndarray,
-        wanted: Sequence[str],
+        wanted: Sequence[Statistic],
         out: np.ndarray,
     ) -> None:
         """Write the statistics of every trailing window of `column` into `out`."""
@@ -347,7 +97,7 @@ class History:
     @staticmethod
     def _put(
         found: Mapping[str, np.ndarray],
-        wanted: Sequence[str],
+        wanted: Sequence[Statistic],
         out: np.ndarray,
         rows: np.ndarray | slice = slice(None),
     ) -> None:

@@ -121,7 +121,7 @@ def _publish_revision(
 
 def open_days(
     settings: Settings, contract: Contract, first: date, last: date
-) -> dict[date, versions.DatasetVersion]:
+) -> dict[date, versions.OpenedVersion]:
     """The published days of a range, with their files.
 
     Raises:
@@ -167,7 +167,7 @@ def compose(settings: Settings, first: date, last: date) -> versions.DatasetVers
         return _publish_revision(settings, Path(folder), stem, f"{len(days)} days")
 
 
-def lay_out(contract: Contract, days: Mapping[date, versions.DatasetVersion], folder: Path) -> None:
+def lay_out(contract: Contract, days: Mapping[date, versions.OpenedVersion], folder: Path) -> None:
     """Fill an empty folder with what days hold together, as `preprocessing` would lay it out."""
     for kind in ("features", "quarantine"):
         for day, version in days.items():
@@ -187,7 +187,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _examples(days: Iterable[versions.DatasetVersion]) -> list[dict[str, Any]]:
+def _examples(days: Iterable[versions.OpenedVersion]) -> list[dict[str, Any]]:
     """The newest recorded readings of each device, in an event and outside; of some devices."""
     from breezeway.preprocessing.examples import example_devices
 
@@ -204,7 +204,7 @@ def _examples(days: Iterable[versions.DatasetVersion]) -> list[dict[str, Any]]:
 
 
 def _whole_manifest(
-    contract: Contract, days: Mapping[date, versions.DatasetVersion]
+    contract: Contract, days: Mapping[date, versions.OpenedVersion]
 ) -> RangeManifest:
     from breezeway.preprocessing.days import range_query
 

@@ -58,8 +58,6 @@ class DatasetVersion:
         params_tag: tag of the parameters; None where none are tuned yet.
         params_commit: its git commit.
         params: content of `params.json`.
-        folder: the verified files, read only, shared by all who open this version; None except
-            from `open_dataset`.
     """
 
     tag: str
@@ -71,7 +69,17 @@ class DatasetVersion:
     params_tag: str | None = None
     params_commit: str | None = None
     params: dict[str, Any] | None = None
-    folder: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedVersion(DatasetVersion):
+    """A version whose files are on this machine.
+
+    Args:
+        folder: the verified files, read only, shared by all who open this version.
+    """
+
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -182,8 +190,7 @@ def publish_params(
             for tag in entry.params_tags:
                 if space.read(tag, "params.json") == text:
                     return _read(space, entry, tag)
-            numbers = [int(PARAMS_TAG.fullmatch(tag)["number"]) for tag in entry.params_tags]
-            tag = f"{data_tag}-params-{max(numbers, default=0) + 1}"
+            tag = f"{data_tag}-params-{_last_number(entry.params_tags) + 1}"
             space.git("checkout", "--quiet", "--force", "--detach", f"refs/tags/{data_tag}")
             for name in PARAMS_FILES:
                 if (folder / name).is_file():
@@ -191,6 +198,12 @@ def publish_params(
             space.commit(message or f"Parameters {tag}")
             space.push(f"refs/tags/{tag}")  # next time round they are found, ours or another's
     raise TryAgain(f"Others were publishing parameters of {data_tag!r} all the time.")
+
+
+def _last_number(params_tags: Sequence[str]) -> int:
+    """The highest number of some tags of parameters; 0 where there are none."""
+    matches = (PARAMS_TAG.fullmatch(tag) for tag in params_tags)
+    return max((int(match["number"]) for match in matches if match), default=0)
 
 
 def find_version(settings: Settings, tag: str) -> DatasetVersion:
@@ -223,7 +236,7 @@ def find_versions(settings: Settings, tags: Sequence[str]) -> list[DatasetVersio
         return [_read(space, entry) for entry in entries]
 
 
-def open_datasets(settings: Settings, tags: Sequence[str]) -> list[DatasetVersion]:
+def open_datasets(settings: Settings, tags: Sequence[str]) -> list[OpenedVersion]:
     """As `open_dataset` for many data tags; those whose files are here cost little.
 
     Raises:
@@ -233,13 +246,13 @@ def open_datasets(settings: Settings, tags: Sequence[str]) -> list[DatasetVersio
     for version in find_versions(settings, tags):
         home = _home(settings, version.hash)
         if folder_hash(file_hashes(home)) == version.hash:
-            opened.append(replace(version, folder=home))
+            opened.append(OpenedVersion(**vars(version), folder=home))
         else:
             opened.append(open_dataset(settings, version.tag))
     return opened
 
 
-def open_dataset(settings: Settings, tag: str) -> DatasetVersion:
+def open_dataset(settings: Settings, tag: str) -> OpenedVersion:
     """A version with a local folder of its files, all verified against their hashes.
 
     Any number of processes may open and read a version at once. What is damaged on this side is
@@ -260,7 +273,7 @@ def open_dataset(settings: Settings, tag: str) -> DatasetVersion:
         if folder_hash(file_hashes(home)) != version.hash:
             with exclusive(settings, f"dataset-{version.hash}"):
                 _restore(space, version, home)
-        return replace(version, folder=home)
+        return OpenedVersion(**vars(version), folder=home)
 
 
 def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
@@ -271,7 +284,8 @@ def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
     drop_damaged(cache, [version.hash])
     drop_damaged(cache, listing(cache, version.hash).values())
     space.configure_dvc()
-    (space.tree / "data.dvc").write_text(space.read(version.tag, "data.dvc"), encoding="utf-8")
+    data_dvc = space.read(version.tag, "data.dvc") or ""
+    (space.tree / "data.dvc").write_text(data_dvc, encoding="utf-8")
     failure = space.pull_data()
     files = listing(cache, version.hash)
     broken = [name for name, hash in files.items() if not is_whole(cache, hash)]
@@ -360,8 +374,9 @@ def _entry(tags: dict[str, str], tag: str) -> PublishedTag:
 def _find(space: Workspace, tag: str) -> DatasetVersion:
     tags = space.tags()
     match = PARAMS_TAG.fullmatch(tag)
+    params_tag: str | None = tag
     if match and tag in tags:
-        entry, params_tag = _entry(tags, match["data"]), tag
+        entry = _entry(tags, match["data"])
     else:
         entry = _entry(tags, tag)
         params_tag = entry.params_tags[-1] if entry.params_tags else None
@@ -403,9 +418,11 @@ def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) 
 
 
 def _hash_of(data_dvc: str) -> str | None:
-    """The hash in the text of a `.dvc` file."""
-    outputs = (yaml.safe_load(data_dvc) or {}).get("outs") or [{}]
-    return outputs[0].get("md5")
+    """The hash in the text of a `.dvc` file; None where it holds none."""
+    try:
+        return str(yaml.safe_load(data_dvc)["outs"][0]["md5"])
+    except (yaml.YAMLError, LookupError, TypeError):
+        return None
 
 
 def _json_object(text: str, what: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _back(settings: Settings, model_name: str, version: str, problems: list[str]
         problems.append(f"{model_name}/{version} does not say what it was trained on.")
         return found
     try:
-        found["data"] = _data(versions.find_version(settings, tag))
+        found["data"] = asdict(versions.find_version(settings, tag))
     except BreezewayError as error:
         problems.append(str(error))
         # What the registry keeps of it is better than nothing.
@@ -126,7 +126,7 @@ def _forward(settings: Settings, tag: str, problems: list[str]) -> dict[str, Any
             "a model version by <model>/<version>."
         ) from None
     entry = next(e for e in versions.list_versions(settings) if e.tag == version.tag)
-    data = _data(version)
+    data = asdict(version)
     leads_to: dict[str, Any] = {"params_tags": list(entry.params_tags), "runs": [], "models": []}
     key = "params_tag" if versions.PARAMS_TAG.fullmatch(tag) else "data_tag"
     search = f"tags.`breezeway.{key}` = '{tag}'"
@@ -193,12 +193,6 @@ def _run_figures(run: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": _time(info.get("start_time")),
         "metrics": {metric["key"]: metric.get("value") for metric in data.get("metrics", [])},
     }
-
-
-def _data(version: versions.DatasetVersion) -> dict[str, Any]:
-    found = asdict(version)
-    del found["folder"]
-    return found
 
 
 def _search_runs(settings: Settings, search: str) -> Iterator[dict[str, Any]]:

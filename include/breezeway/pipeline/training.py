@@ -22,7 +22,7 @@ from breezeway.core.errors import DataError, InternalError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.datasets.versions import DatasetVersion
+from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector.fitting import fit_detector, judge_unseen
 from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS
 from breezeway.detector.scorecard import Scorecard
@@ -104,14 +104,14 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
     return examples
 
 
-def _parameters(version: DatasetVersion) -> tuple[dict[str, Any], int]:
+def _parameters(version: OpenedVersion) -> tuple[dict[str, Any], int]:
     """Those that were tuned for the dataset version, else the defaults; and the rounds."""
     if not version.params:
         return DEFAULT_PARAMS, DEFAULT_ROUNDS
     return version.params["params"], version.params["rounds"]
 
 
-def _lineage(version: DatasetVersion, settings: Settings) -> dict[str, str]:
+def _lineage(version: OpenedVersion, settings: Settings) -> dict[str, str]:
     keys = {
         "data_tag": version.tag,
         "data_hash": version.hash,

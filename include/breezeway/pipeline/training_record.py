@@ -20,7 +20,7 @@ import numpy as np
 from breezeway.contract.contract import Contract
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
-from breezeway.datasets.versions import DatasetVersion
+from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector import plots, scorecard
 from breezeway.detector.boosting import xgb
 from breezeway.detector.fitting import Fitted, Judgement
@@ -75,7 +75,7 @@ class Training:
     model_name: str
     table: Table
     contract: Contract
-    version: DatasetVersion
+    version: OpenedVersion
     fitted: Fitted
     judgement: Judgement
     lineage: Mapping[str, str]
@@ -132,7 +132,6 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
         "model_name": training.model_name,
     }
     write_json(folder / "threshold.json", decided)
-    assert training.version.folder
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
 
 
@@ -234,7 +233,7 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
     )
 
 
-def _input(contract: Contract, version: DatasetVersion) -> "MetaDataset":
+def _input(contract: Contract, version: OpenedVersion) -> "MetaDataset":
     """What a run was trained on, as MLflow shows it; from a table it would look at each value."""
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset

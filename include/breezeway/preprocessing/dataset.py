@@ -132,7 +132,10 @@ def _on_ray(
 
     On a cluster of several hosts `staged` and `folder` must lie where all of them see them.
     """
-    from breezeway.core.ray_session import ray, ray_session
+    from breezeway.core.ray_session import ray_session  # before Ray, which it prepares
+
+    # isort: split
+    import ray
 
     with ray_session(threads):
         task = ray.remote(make_part)

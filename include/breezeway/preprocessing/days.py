@@ -22,7 +22,7 @@ from breezeway.preprocessing.manifest import DayManifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.arrow import NAIVE_READINGS, READINGS
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import RawStore, Reading
 
 DIGEST_LETTERS = 12
 LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")
@@ -120,18 +120,15 @@ def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> l
     return []
 
 
-def _whole_times(found: list[tuple]) -> list[tuple]:
+def _whole_times(found: list[Reading]) -> list[Reading]:
     """Without the oldest time: of several readings of that time some may be missing."""
-    return [row for row in found if row[0] != found[-1][0]]
+    return [reading for reading in found if reading.time != found[-1].time]
 
 
-def _good(contract: Contract, found: list[tuple]) -> dict[datetime, dict[str, Any]]:
+def _good(contract: Contract, found: list[Reading]) -> dict[datetime, dict[str, Any]]:
     """By time the reading that preprocessing keeps: the first good one, nulls before all else."""
     good: dict[datetime, dict[str, Any]] = {}
-    in_order = sorted(
-        found, key=lambda row: (row[1] is not None, row[1] or "", row[2] is not None, row[2] or 0)
-    )
-    for time, payload, label in in_order:
+    for time, payload, label in sorted(found, key=_nulls_first):
         if time in good or label not in (None, 0, 1):
             continue
         try:
@@ -140,6 +137,12 @@ def _good(contract: Contract, found: list[tuple]) -> dict[datetime, dict[str, An
             continue
         good[time] = {"payload": payload, "label": label}
     return good
+
+
+def _nulls_first(reading: Reading) -> tuple[bool, str, bool, int]:
+    """As staged readings of one time are sorted."""
+    _, payload, label = reading
+    return payload is not None, payload or "", label is not None, label or 0
 
 
 def stale_days(

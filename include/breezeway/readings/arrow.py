@@ -68,14 +68,15 @@ def labels_table(block: Block) -> pa.Table:
     return pa.table(columns, schema=LABELS)
 
 
-def parse_time(value: str | None, column: str) -> datetime | None:
+def parse_time(value: str, column: str) -> datetime:
     """A time as UTC; text without a zone is UTC.
 
+    Args:
+        column: that holds the value, for messages.
+
     Raises:
-        DataError: the value is no time.
+        DataError: the value is not a time.
     """
-    if value is None:
-        return None
     try:
         time = datetime.fromisoformat(value)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -111,7 +112,8 @@ def _time(values: pa.Array, column: str) -> pa.Array:
             return text.cast(kind).cast(TIME)
         except pa.ArrowInvalid:
             continue
-    return pa.array([parse_time(value, column) for value in text.to_pylist()], TIME)
+    times = [None if value is None else parse_time(value, column) for value in text.to_pylist()]
+    return pa.array(times, TIME)
 
 
 # -- into a store

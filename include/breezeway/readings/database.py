@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from breezeway.core.errors import ServiceUnavailable, UsageError
+from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.readings import sql_tables
 from breezeway.readings.engine import Block, Column, Engine
 from breezeway.readings.mysql import MySQL
@@ -77,7 +78,7 @@ class Database:
     def _quoted(self, name: str) -> str:
         return self._sql.dialect.identifier_preparer.quote(name)
 
-    def _ask(self, query: str, *values: str) -> list[tuple]:
+    def _ask(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         """A small result; `{0}` in the query stands for the next value."""
         with self._judged(), self._sql.connect() as connection:
             rows = connection.exec_driver_sql(query.format(self._engine.mark), values)
@@ -100,7 +101,7 @@ class Database:
             ]
             rows = list(zip(*(c.to_pylist() for c in columns), strict=True))
             connection.exec_driver_sql(statement, rows)
-        return values.num_rows
+        return len(values)
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
@@ -111,7 +112,8 @@ class Database:
             original = error
             if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
                 original = error.orig
-            kind, text = ServiceUnavailable, str(original)
+            kind: type[BreezewayError] = ServiceUnavailable
+            text = str(original)
             if isinstance(original, self._engine.error):
                 kind, text = self._engine.judge(original)
             if self._url.password:

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, DataError
@@ -32,9 +31,9 @@ class Column(NamedTuple):
     required: bool = True
 
 
-Block = list[pa.Array | None]
-"""Some thousand rows of a result: for each wanted column its values as binary (the text that the
-store has) or as integers; None where the column is missing."""
+Block = list[Any]
+"""Some thousand rows of a result: for each wanted column an Arrow array of binary (the text that
+the store has) or of integers; None where the column is missing."""
 
 
 class Engine(ABC):

@@ -117,8 +117,8 @@ def table(
             raise DataError(f"{where} {number}: label: {label!r}, expected fault or normal.")
         if not isinstance(row["device"], str):
             raise DataError(f"{where} {number}: device: {row['device']!r}, expected text.")
-        start, end = (_time(row[key], f"{where} {number}: {key}") for key in ("start", "end"))
-        reviews.append(_review(row["device"], start, end, VERDICTS[label], by, at))
+        bounds = _bounds(row, f"{where} {number}: ")
+        reviews.append(_review(row["device"], bounds, VERDICTS[label], by, at))
     return pa.Table.from_pylist(reviews, REVIEWS)
 
 
@@ -132,13 +132,11 @@ def _annotations(tasks: Any, by: str, path: Path) -> Iterator[dict[str, Any]]:
                     continue
                 who, when = _author(annotation, by), annotation.get("updated_at")
                 at = _time(when, "updated_at") if when else datetime.now(UTC)
-                bounds = [_time(data[key], key) for key in ("start", "end")]
-                yield _review(data["device"], *bounds, False, who, at)
+                yield _review(data["device"], _bounds(data), False, who, at)
                 for region in annotation["result"]:
                     value = region["value"]
                     if "fault" in value.get("timeserieslabels", []):
-                        bounds = [_time(value[key], key) for key in ("start", "end")]
-                        yield _review(data["device"], *bounds, True, who, at)
+                        yield _review(data["device"], _bounds(value), True, who, at)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: expected an export of Label Studio in JSON, of tasks that label-queue made: "
@@ -152,10 +150,14 @@ def _author(annotation: Mapping[str, Any], by: str) -> str:
 
 
 def _review(
-    device: str, start: datetime, end: datetime, fault: bool, by: str, at: datetime
+    device: str, bounds: tuple[datetime, datetime], fault: bool, by: str, at: datetime
 ) -> dict[str, Any]:
-    values = (device, start, end, by, at, fault)
+    values = (device, *bounds, by, at, fault)
     return dict(zip(REVIEWS.names, values, strict=True))
+
+
+def _bounds(stretch: Mapping[str, Any], where: str = "") -> tuple[datetime, datetime]:
+    return _time(stretch["start"], f"{where}start"), _time(stretch["end"], f"{where}end")
 
 
 def _time(value: Any, where: str) -> datetime:

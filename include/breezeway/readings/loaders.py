@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -51,6 +51,9 @@ SKAB_SENSORS = [
 
 CHUNK_ROWS = 50_000
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+Row = tuple[str, datetime, str | None, int | None]
+"""A reading, as `READINGS` has it."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def read(file: Path, form: Format) -> Iterator[pa.Table]:
     Raises:
         DataError: file, line and column of what is wrong.
     """
-    rows: list[tuple] = []
+    rows: list[Row] = []
     number = 0
     for line, row in _rows(file, form):
         rows.append(_reading(file, line, number, row, form))
@@ -228,7 +231,7 @@ def _find_files(paths: list[Path]) -> list[Path]:
     return files
 
 
-def _open(file: Path):
+def _open(file: Path) -> TextIO:
     try:
         return file.open(encoding="utf-8-sig", newline="")
     except OSError as error:
@@ -263,14 +266,12 @@ def _rows(file: Path, form: Format) -> Iterator[tuple[int, dict[str, str]]]:
             ) from None
 
 
-def _reading(
-    file: Path, line: int, number: int, row: dict[str, str], form: Format
-) -> tuple[str, datetime, str | None, int | None]:
+def _reading(file: Path, line: int, number: int, row: dict[str, str], form: Format) -> Row:
     try:
         device = form.device(row)
         if not device:
             raise ValueError(f"the device ({form.columns[0]}) is empty")
-        label = row.get(form.label_column, form.label)
+        label = row.get(form.label_column or "", form.label)
         return device, form.time(row, number), form.payload(row), _label(label)
     except ValueError as error:
         raise DataError(f"{file}, line {line}: {error}.") from None
@@ -306,7 +307,7 @@ def _json_value(text: str) -> str:
     return text if _NUMBER.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
-def _table(rows: list[tuple]) -> pa.Table:
+def _table(rows: list[Row]) -> pa.Table:
     columns = zip(*rows, strict=True)
     return pa.table(
         [pa.array(list(c), f.type) for c, f in zip(columns, READINGS, strict=True)],

@@ -3,9 +3,8 @@
 import logging
 import re
 
-from sqlglot import exp, parse, tokenize
+from sqlglot import Token, TokenType, exp, parse, tokenize
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
 
 from breezeway.core.errors import UsageError
 
@@ -53,7 +52,9 @@ def check_query(query: str, address: str) -> str:
     dialect = dialect_of(address)
     try:
         tokens = tokenize(query, dialect=dialect)
-        statements = [s for s in parse(query, dialect=dialect) if not _is_empty(s)]
+        # A semicolon stands here for nothing but a comment behind the last one.
+        parsed = parse(query, dialect=dialect)
+        statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
     except (SqlglotError, RecursionError) as error:
         # MySQL's INTO OUTFILE is nothing that the parser knows.
         into = re.search(r"(?i)\binto\b", query)
@@ -90,11 +91,6 @@ def _refuse_more_than_reading(node: exp.Expr) -> None:
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
         if name.lower() in FILE_FUNCTIONS:
             raise UsageError(f"--query: the function {name.upper()} reads files and is refused.")
-
-
-def _is_empty(statement: exp.Expr | None) -> bool:
-    """Nothing but a semicolon or a comment."""
-    return statement is None or isinstance(statement, exp.Semicolon)
 
 
 def _kind(statement: exp.Expr, tokens: list[Token]) -> str:

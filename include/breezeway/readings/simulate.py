@@ -81,8 +81,8 @@ def simulate(
         "pressure": machine.normal(0, 0.4),
         "speed": machine.normal(0, 40),
         "vibration": machine.uniform(0.8, 1.25),
-        "second": int(machine.integers(0, 60)),
     }
+    second = int(machine.integers(0, 60))
     minute = np.arange(MINUTES)
     faults = _draw_faults(rng)
     severity = {kind: np.zeros(MINUTES) for kind in _FAULTS}
@@ -103,11 +103,11 @@ def simulate(
     if bad_share:
         spoiler = np.random.default_rng(_entropy(seed, device, day.isoformat(), "bad"))
         _spoil(payloads, bad_share, spoiler)
-    return _as_tables(device, day, offset["second"], payloads, faults)
+    return _as_tables(device, day, second, payloads, faults)
 
 
 def _as_tables(
-    device: str, day: date, second: int, payloads: list[str], faults: "list[_Fault]"
+    device: str, day: date, second: int, payloads: list[str | None], faults: "list[_Fault]"
 ) -> MachineDay:
     """A reading at the given second of each minute, and the faults as labels."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -225,7 +225,7 @@ def _entropy(*parts: object) -> int:
 
 def _season(minute: np.ndarray, peak_hour: float) -> np.ndarray:
     """A day's sine, -1 to 1."""
-    return np.cos(2 * np.pi * (minute / 60 - peak_hour) / 24)
+    return np.asarray(np.cos(2 * np.pi * (minute / 60 - peak_hour) / 24))
 
 
 def _operation(
@@ -243,7 +243,7 @@ def _wander(rng: np.random.Generator, minutes: float) -> np.ndarray:
     """Noise of standard deviation 1 that forgets within some minutes."""
     noise = rng.normal(0, 1, MINUTES + int(8 * minutes))
     smooth = np.convolve(noise, _memory(minutes), mode="valid")[:MINUTES]
-    return smooth / np.sqrt(np.sum(_memory(minutes) ** 2))
+    return np.asarray(smooth / np.sqrt(np.sum(_memory(minutes) ** 2)))
 
 
 def _follow(values: np.ndarray, minutes: float) -> np.ndarray:
@@ -331,7 +331,7 @@ def _temperature(
     """
     machine, thermometer = offsets
     ambient = 18 + 6 * _season(minute, 15) + rng.normal(0, 1.5)
-    return (
+    return np.asarray(
         ambient
         + machine
         + 25
@@ -347,7 +347,8 @@ def _pressure(
     rng: np.random.Generator, load: np.ndarray, leak: np.ndarray, offset: float
 ) -> np.ndarray:
     """Bar by the minute."""
-    return 6 + offset + 0.8 * load - 1.3 * leak - _pump_switches(rng) + 0.12 * _wander(rng, 4)
+    dips, noise = _pump_switches(rng), 0.12 * _wander(rng, 4)
+    return np.asarray(6 + offset + 0.8 * load - 1.3 * leak - dips + noise)
 
 
 def _payloads(

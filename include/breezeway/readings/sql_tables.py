@@ -1,13 +1,14 @@
 """The tables that Breezeway keeps in a raw store, and how they are made."""
 
 import re
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 _metadata = sa.MetaData()
 _utc = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-_mysql_options = {
+_mysql_options: dict[str, Any] = {
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")
     for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -15,6 +16,14 @@ from breezeway.readings.query import check_query
 
 CHUNK_BYTES = 256 << 20
 """A chunk is handed over when it reaches this, however few its rows."""
+
+
+class Reading(NamedTuple):
+    """One device's reading at a time (UTC)."""
+
+    time: datetime
+    payload: str | None
+    label: int | None
 
 
 class RawStore(Database):
@@ -105,8 +114,8 @@ class RawStore(Database):
 
     def last_readings(
         self, device: str, before: date, count: int, label: str | None = None
-    ) -> list[tuple[datetime, str | None, int | None]]:
-        """A device's last readings before a day (UTC): time, payload, label; newest first.
+    ) -> list[Reading]:
+        """A device's last readings before a day (UTC), newest first.
 
         Args:
             device: its name.
@@ -122,7 +131,7 @@ class RawStore(Database):
             f"ORDER BY time DESC LIMIT {count:d}"
         )
         rows = self._ask(query, device, device, before.isoformat())
-        return [(parse_time(str(time), "time"), payload, value) for time, payload, value in rows]
+        return [Reading(parse_time(str(time), "time"), *rest) for time, *rest in rows]
 
     def stream(
         self, query: str, chunk_rows: int = 32_768, label: str | None = None

@@ -157,7 +157,7 @@ def sequential(settings: Settings, folder: Path) -> str:
         of_day.mkdir(parents=True)
         manifest = days.make_day(settings, contract, day, of_day)
         hash = versions.folder_hash(versions.file_hashes(of_day))
-        made[day] = versions.DatasetVersion(
+        made[day] = versions.OpenedVersion(
             "", "", hash, "", "", manifest.model_dump(), folder=of_day
         )
     whole = folder / "whole"

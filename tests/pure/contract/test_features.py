@@ -11,7 +11,8 @@ from hypothesis import given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import VECTOR_FUNCTIONS, Expression, Vectors
-from breezeway.contract.features import History, rolling_statistics, window_features
+from breezeway.contract.features import History, window_features
+from breezeway.contract.rolling import rolling_statistics
 from breezeway.contract.schema import STATISTICS
 
 

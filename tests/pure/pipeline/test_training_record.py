@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from breezeway.contract.contract import load_contract
-from breezeway.datasets.versions import DatasetVersion
+from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector.fitting import fit_detector, judge_unseen
 from breezeway.detector.model import DEFAULT_PARAMS, model_bytes
 from breezeway.detector.scoring import load_folder
@@ -33,7 +33,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
         model_name="mill",
         table=table,
         contract=contract,
-        version=DatasetVersion("v1", "c", "h", "", "", {}, folder=folder),
+        version=OpenedVersion("v1", "c", "h", "", "", {}, folder=folder),
         fitted=fitted,
         judgement=judge_unseen(table, contract, fitted),
         lineage={"data_tag": "v1", "data_hash": "h"},
