@@ -29,7 +29,7 @@ if not os.environ.get("RAY_ADDRESS"):
     # What Ray sets on macOS: its processes listen on the loopback address alone.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-import ray
+import ray as ray  # whoever needs it takes it from here, after the line above
 from filelock import FileLock, Timeout
 
 from breezeway.core.errors import ServiceUnavailable
@@ -49,8 +49,8 @@ def ray_session(threads: int) -> Iterator[Path]:
         A folder for what is written down meanwhile, gone afterwards.
     """
     # Ray's sockets lie below this folder, and their paths must fit into 107 bytes.
-    base = tempfile.gettempdir()
-    base = Path(base if len(base) < 24 else "/tmp")
+    temporary = tempfile.gettempdir()
+    base = Path(temporary if len(temporary) < 24 else "/tmp")
     _sweep(base)
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
     lock = FileLock(folder / "in-use")

@@ -71,7 +71,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 def folder_hash(files: Mapping[str, str]) -> str:
     """DVC's hash of a folder of such files."""
-    return _md5(_listing_text(files)).hexdigest() + ".dir"
+    return f"{_md5(_listing_text(files)).hexdigest()}.dir"
 
 
 def listing(store: Path, hash: str) -> dict[str, str]:

@@ -134,7 +134,8 @@ class Replicas:
                 not answer.
             UsageError: they want another token.
         """
-        answers, nobody = [], None
+        answers: list[tuple[Replica, ServerStatus]] = []
+        nobody: NobodyThere | None = None
         for replica in self._all():
             try:
                 answers.append((replica, replica.status()))
@@ -143,7 +144,7 @@ class Replicas:
                 nobody = error
                 if str(replica) in self._seen:
                     raise
-        if not answers:
+        if nobody and not answers:
             raise nobody
         return answers
 
@@ -154,5 +155,5 @@ class Replicas:
                 found = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
             except socket.gaierror as error:
                 raise NobodyThere(f"{url} ({error.strerror})") from None
-            for address in sorted({place[0] for *_, place in found}):
+            for address in sorted({str(place[0]) for *_, place in found}):
                 yield Replica(self._http, url, address, self._model_name)

@@ -3,7 +3,7 @@
 import os
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def _import_xgboost() -> ModuleType:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     hidden = "sklearn" not in sys.modules
     if hidden:
-        sys.modules["sklearn"] = None
+        cast("dict[str, ModuleType | None]", sys.modules)["sklearn"] = None
     try:
         import xgboost
     finally:
@@ -34,7 +34,12 @@ def _import_xgboost() -> ModuleType:
     return xgboost
 
 
-xgb = _import_xgboost()
+if TYPE_CHECKING:
+    import xgboost
+
+    xgb = xgboost
+else:
+    xgb = _import_xgboost()
 
 
 def matrix(

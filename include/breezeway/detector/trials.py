@@ -24,9 +24,9 @@ class Boosters(tune.Trainable):
     Matrices stay with the process: the next trial in it uses them again.
     """
 
-    def setup(
+    def setup(  # type: ignore[override]  # `tune.with_parameters` gives all but the first
         self,
-        config: dict,
+        config: dict[str, Any],
         features: np.ndarray,
         label: np.ndarray,
         folds: list[tuple[np.ndarray, np.ndarray]],
@@ -41,7 +41,7 @@ class Boosters(tune.Trainable):
             folds: row numbers to fit on and to be scored, of each.
             names: of the features.
         """
-        self._matrices = []
+        self._matrices: list[tuple[xgb.DMatrix, xgb.DMatrix, np.ndarray, np.ndarray]] = []
         for fit, scored in folds:
             learned = matrix(features[fit], label[fit], names, threads=1)
             # Not binned: that gives the same scores at twice the time.
@@ -49,7 +49,7 @@ class Boosters(tune.Trainable):
             self._matrices.append((learned, others, label[fit], label[scored]))
         self.reset_config(config)
 
-    def reset_config(self, new_config: dict) -> bool:
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
         params = {name: value for name, value in new_config.items() if name != "number"}
         self._boosters = [
             xgb.Booster(booster_params(params, label, threads=1), [learned, others])
@@ -66,7 +66,9 @@ class Boosters(tune.Trainable):
         ):
             for number in range(first, first + ROUNDS_A_STEP):
                 booster.update(learned, number)
-            values.append(average_precision(label, booster.predict(others)))
+            precision = average_precision(label, booster.predict(others))
+            assert precision is not None, "the search takes folds that hold a positive row"
+            values.append(precision)
         self._curve.append(float(np.mean(values)))
         since_best = len(self._curve) - 1 - int(np.argmax(self._curve))
         ended = "levelled" if since_best >= PATIENCE else ""

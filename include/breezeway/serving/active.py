@@ -136,7 +136,7 @@ class ActiveModels:
 
     def get(self, model_name: str) -> Serving | None:
         state = self._states.get(model_name)
-        return state and state.serving
+        return state.serving if state else None
 
     @property
     def ready(self) -> bool:
@@ -149,25 +149,25 @@ class ActiveModels:
     def status(self, model_name: str) -> ServerStatus:
         """What is live under a name, and the last failure to load."""
         state = self._states[model_name]
-        serving = state.serving
-        trial = serving and serving.trial
-        champion = serving and serving.champion.live
+        trial = state.serving.trial if state.serving else None
+        champion = state.serving.champion.live if state.serving else None
+        deployment = champion.deployment if champion else None
         return ServerStatus(
             model=model_name,
-            model_version=champion and champion.deployment.model_version,
-            deployment=champion and champion.deployment.deployment,
-            bento=champion and champion.deployment.bento,
-            data_tag=champion and champion.deployment.data_tag,
-            threshold=champion and champion.model.threshold,
-            loaded_at=champion and champion.loaded_at.isoformat(),
+            model_version=deployment.model_version if deployment else None,
+            deployment=deployment.deployment if deployment else None,
+            bento=deployment.bento if deployment else None,
+            data_tag=deployment.data_tag if deployment else None,
+            threshold=champion.model.threshold if champion else None,
+            loaded_at=champion.loaded_at.isoformat() if champion else None,
             server=f"{socket.gethostname()}-{os.getpid()}",
             source=state.source,
             swaps=state.swaps,
             failed_loads=state.failures.count,
             failure=state.failures.last,
-            challenger=trial and trial.challenger_status(),
+            challenger=trial.challenger_status() if trial else None,
             challenger_failure=state.challenger_failures.last,
-            trial=trial and trial.status(),
+            trial=trial.status() if trial else None,
         )
 
     def hold(self, live: LiveModel, source: str, began: float) -> None:
@@ -247,14 +247,14 @@ class ActiveModels:
                 state.failures.note(pointer, error, model_name)
                 self._fall_back(state, store, pointer, copy, model_name)
             if pointer and state.serving:
-                self._follow_challenger(state, store, pointer.challenger)
+                self._follow_challenger(state, state.serving, store, pointer.challenger)
 
     def _follow_champion(
         self, state: State, store: DeploymentStore, pointer: Pointer, copy: DeploymentStore
     ) -> None:
-        live = state.serving and state.serving.champion.live
+        live = state.serving.champion.live if state.serving else None
         failure = state.failures.last
-        served = bool(live) and live.deployment.sha256 == pointer.sha256
+        served = live is not None and live.deployment.sha256 == pointer.sha256
         if failure and failure.concerns(pointer):
             if not state.failures.is_due(pointer):
                 return
@@ -273,22 +273,22 @@ class ActiveModels:
             _keep(state, copy, store, pointer)
 
     def _follow_challenger(
-        self, state: State, store: DeploymentStore, terms: Challenger | None
+        self, state: State, serving: Serving, store: DeploymentStore, terms: Challenger | None
     ) -> None:
-        trial = state.serving.trial
+        trial = serving.trial
         if terms is None:
             state.challenger_failures.last = None
             if trial:
-                state.serving = state.serving.without_challenger()
+                state.serving = serving.without_challenger()
                 log.info("%s: the trial of %s has ended", trial.terms.model_name, trial.terms.bento)
             return
         if trial and _same_trial(trial.terms, terms):
             if trial.terms.share != terms.share:
-                state.serving = state.serving.on_terms(terms)
+                state.serving = serving.on_terms(terms)
             return
         if trial:
             # Over, whatever becomes of the next: the pointer names its challenger no more.
-            state.serving = state.serving.without_challenger()
+            state.serving = serving = serving.without_challenger()
         if not state.challenger_failures.is_due(terms):
             return
         try:
@@ -297,7 +297,7 @@ class ActiveModels:
             state.challenger_failures.note(terms, error, terms.model_name)
             return
         state.challenger_failures.last = None
-        state.serving = state.serving.with_challenger(live, terms, self.metrics)
+        state.serving = serving.with_challenger(live, terms, self.metrics)
         log.info("%s: %s is on trial (%s)", terms.model_name, terms.bento, terms.mode)
 
     def _fall_back(

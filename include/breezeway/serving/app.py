@@ -295,7 +295,7 @@ async def _receive_into(body: bytearray, receive: Receive) -> bool:
     body += message.get("body", b"")
     if len(body) > BODY_LIMIT_BYTES:
         raise _too_large()
-    return message.get("more_body", False)
+    return bool(message.get("more_body", False))
 
 
 def _too_large() -> Refusal:

@@ -7,7 +7,7 @@ workers, which costs more than a prediction, and there is one worker here. They 
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -261,7 +261,7 @@ def _features(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:
     ]
 
 
-def _counter(name: str, text: str, labels: list[str], counts: dict[Any, float]) -> Metric:
+def _counter(name: str, text: str, labels: list[str], counts: Mapping[Any, float]) -> Metric:
     family = CounterMetricFamily(name, text, labels=labels)
     for key, count in counts.items():
         family.add_metric(list(map(str, key)), count)

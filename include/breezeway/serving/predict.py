@@ -144,8 +144,9 @@ def read_feedback(body: bytes, model_name: str) -> Feedback:
         Refusal: 400, naming the key.
     """
     document = _object(body)
-    name, label = document.get("prediction_id"), document.get("label")
-    parts = name.rsplit(".", 2) if isinstance(name, str) else []
+    given, label = document.get("prediction_id"), document.get("label")
+    name = given if isinstance(given, str) else ""
+    parts = name.rsplit(".", 2)
     if len(parts) != 3 or parts[0] != model_name or not PREDICTION_NUMBER.fullmatch(parts[2]):
         raise Refusal(
             400,

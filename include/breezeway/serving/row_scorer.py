@@ -70,7 +70,8 @@ class RowScorer:
         """
         self._row[0] = row
         _check(_library.XGBoosterPredictFromDense(*self._arguments))
-        return self._scores[0]
+        score: float = self._scores[0]
+        return score
 
 
 def _check(status: int) -> None:

@@ -14,6 +14,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import bentoml
 from bentoml.images import Image
@@ -75,7 +76,7 @@ def settle() -> None:
     logging.getLogger("uvicorn.access").propagate = False
 
 
-class LeanService(bentoml.Service):
+class LeanService(bentoml.Service[Any]):
     """A BentoML service whose requests reach our application first."""
 
     def to_asgi(self, is_main: bool = True) -> App:
@@ -83,12 +84,12 @@ class LeanService(bentoml.Service):
         return App(
             models,
             super().to_asgi(is_main),
-            token=settings.serving_token and settings.serving_token.get_secret_value(),
+            token=settings.serving_token.get_secret_value() if settings.serving_token else None,
             open_paths=settings.serving_open_paths,
         )
 
 
-@bentoml.service(
+@bentoml.service(  # type: ignore[operator]  # a module has the same name
     name="breezeway",
     service_class=LeanService,
     workers=1,
@@ -102,6 +103,9 @@ class LeanService(bentoml.Service):
 )
 class ModelServer:
     """Predictions for sensor readings: `POST /v1/models/<model>/predict`."""
+
+    bento_service: bentoml.Service[Any]
+    """BentoML puts it here."""
 
     @bentoml.on_startup
     def start(self) -> None:
@@ -135,7 +139,7 @@ def _pointer_of(bento: bentoml.Bento) -> Pointer:
     return Pointer(
         model_name=labels["model_name"],
         model_version=labels["model_version"],
-        deployment=bento.tag.version,
+        deployment=bento.tag.version or "",
         bento=str(bento.tag),
         data_tag=labels["data_tag"],
         sha256="",

@@ -248,16 +248,13 @@ class Serving:
             requests: as they stand in the body.
             known: by deployment, the payloads that were parsed in this batch; it is added to.
         """
-        read: list[tuple[str, Readings] | Refusal] = []
-        for request in requests:
+        answers: dict[int, dict[str, Any] | Refusal] = {}
+        whole: dict[int, tuple[str, Readings]] = {}
+        for index, request in enumerate(requests):
             try:
-                read.append(check_request(request))
+                whole[index] = check_request(request)
             except Refusal as refusal:
-                read.append(refusal)
-        answers: dict[int, dict[str, Any] | Refusal] = {
-            index: refusal for index, refusal in enumerate(read) if isinstance(refusal, Refusal)
-        }
-        whole = {index: request for index, request in enumerate(read) if index not in answers}
+                answers[index] = refusal
         theirs = self._of_challenger(whole, known)
         answers |= {i: answer for i, answer in theirs.items() if not isinstance(answer, Refusal)}
         rest = {index: request for index, request in whole.items() if index not in answers}
@@ -267,7 +264,7 @@ class Serving:
         refused = [i for i in theirs if i in rest and not isinstance(answers[i], Refusal)]
         if self.trial:
             self.trial.challenger_tally.outcomes["rejected"] += len(refused)
-        return [answers[index] for index in range(len(read))]
+        return [answers[index] for index in range(len(requests))]
 
     def _of_challenger(
         self, requests: Mapping[int, tuple[str, Readings]], known: dict[str, Known]
