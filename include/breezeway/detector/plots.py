@@ -19,12 +19,14 @@ from breezeway.detector.scorecard import Rows
 from breezeway.detector.thresholds import ThresholdCurve
 
 if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
     from breezeway.detector.search import SearchTrial  # Ray: a second and a half
 
 INK, GREY, PALE = "#1f2933", "#8a94a0", "#bcc5ce"
 BLUE, ORANGE, RED = "#2563a8", "#e07a1f", "#c23b3b"
 
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so a picture is the same everywhere
     "font.size": 10,
     "text.color": INK,
@@ -281,7 +283,7 @@ def draw_table(
 
 def _figure_of_rows(width: float, height: float, rows: int) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
+    return figure, list(figure.subplots(rows, 1, squeeze=False)[:, 0])
 
 
 def _thin(points: int, keep: np.ndarray | None = None) -> np.ndarray:

@@ -134,14 +134,16 @@ def microseconds(column: Any) -> np.ndarray:
     import pyarrow as pa
 
     times = arrow_column(column).cast(pa.timestamp("us", "UTC"), safe=False)
-    return times.cast(pa.int64()).to_numpy()
+    values: np.ndarray = times.cast(pa.int64()).to_numpy()
+    return values
 
 
 def numbers(column: Any) -> np.ndarray:
     """Return numbers as float64, null as NaN."""
     import pyarrow as pa
 
-    return arrow_column(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values: np.ndarray = arrow_column(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
 
 
 def horizon_seconds(interval_seconds: float) -> float:
@@ -270,7 +272,8 @@ def compare(
         DataError: no row is positive, so neither column has an average precision.
     """
     label = np.asarray(label, dtype=bool)
-    if not label.any():
+    mine, others = average_precision(label, score), average_precision(label, other)
+    if mine is None or others is None:
         raise DataError("label: no row is positive, so there is nothing to compare.")
     rankings = [_Ranking.of(label, np.asarray(column, dtype=float)) for column in (score, other)]
     names, block = np.unique(blocks, return_inverse=True)
@@ -279,12 +282,11 @@ def compare(
     differences = []
     for _ in range(resamples):
         drawn = generator.multinomial(len(names), evenly).astype(float)
-        values = [_precision(ranking, drawn[block[ranking.order]]) for ranking in rankings]
-        if None not in values:  # a draw without a positive row says nothing
-            differences.append(values[0] - values[1])
-    estimate = average_precision(label, score) - average_precision(label, other)
+        first, second = (_precision(r, drawn[block[r.order]]) for r in rankings)
+        if first is not None and second is not None:  # a draw without a positive row says nothing
+            differences.append(first - second)
     low, high = np.percentile(differences, (2.5, 97.5)) if differences else (-1.0, 1.0)
-    return Difference(float(estimate), float(low), float(high))
+    return Difference(float(mine - others), float(low), float(high))
 
 
 def time_blocks(device: Any, time: Any, seconds: float) -> np.ndarray:
@@ -302,7 +304,8 @@ def time_blocks(device: Any, time: Any, seconds: float) -> np.ndarray:
     if not len(stretch):
         return stretch
     stretch -= stretch.min()
-    return codes * (stretch.max() + 1) + stretch
+    blocks: np.ndarray = codes * (stretch.max() + 1) + stretch
+    return blocks
 
 
 def _clock(rows: Rows) -> np.ndarray:

@@ -135,7 +135,7 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
             ):
                 raise ServiceUnavailable(f"A worker of Ray died: {error}")
             raise InternalError(f"A trial failed: {error}")
-        trials = [_trial(result) for result in results]
+        trials = [_trial(results[number]) for number in range(len(results))]
     return sorted(trials, key=lambda trial: trial.number)
 
 
@@ -145,9 +145,9 @@ def best(trials: list[SearchTrial]) -> SearchTrial:
 
 
 def _trial(result: tune.Result) -> SearchTrial:
-    params = dict(result.config)
+    params, metrics = dict(result.config or {}), result.metrics or {}
     number = params.pop("number")
-    return SearchTrial(number, params, result.metrics["curve"], result.metrics["ended"] or "behind")
+    return SearchTrial(number, params, metrics["curve"], metrics["ended"] or "behind")
 
 
 class _LaggingSearch(OptunaSearch):
@@ -170,7 +170,7 @@ class _LaggingSearch(OptunaSearch):
         self._lag = lag
         self._count = count
         self._numbers: dict[str, int] = {}
-        self._ended: dict[str, tuple[dict | None, bool]] = {}
+        self._ended: dict[str, tuple[dict[str, Any] | None, bool]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         number = len(self._numbers)
@@ -180,13 +180,15 @@ class _LaggingSearch(OptunaSearch):
                 return None  # asked again soon
             super().on_trial_complete(shown, *self._ended[shown])
         self._numbers[trial_id] = number
-        return {**super().suggest(trial_id), "number": number}
+        suggested = super().suggest(trial_id)
+        assert isinstance(suggested, dict), "all of the space was given to Optuna"
+        return {**suggested, "number": number}
 
-    def on_trial_result(self, trial_id: str, result: dict) -> None:
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Says nothing to Optuna: what a running trial shows depends on the moment."""
 
     def on_trial_complete(
-        self, trial_id: str, result: dict | None = None, error: bool = False
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         self._ended[trial_id] = (result, error)
         number = self._numbers[trial_id]
@@ -224,7 +226,7 @@ class _MedianRule(tune.Stopper):
         ]
         if len(curve) < GRACE_STEPS or len(bests) < ENOUGH_TRIALS:
             return False
-        return max(curve) < statistics.median(bests)
+        return bool(max(curve) < statistics.median(bests))
 
     def stop_all(self) -> bool:
         return False

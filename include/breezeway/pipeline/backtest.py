@@ -201,7 +201,8 @@ def detection_delays(rows: scorecard.Rows, alarm: np.ndarray) -> np.ndarray:
     event = np.cumsum(begins) - 1
     hits = np.flatnonzero(rows.label & alarm)
     hit, first = np.unique(event[hits], return_index=True)
-    return (rows.time[hits[first]] - rows.time[np.flatnonzero(begins)[hit]]) / 1e6
+    delays: np.ndarray = rows.time[hits[first]] - rows.time[np.flatnonzero(begins)[hit]]
+    return delays / 1e6
 
 
 def _read(days: Mapping[date, Any]) -> pa.Table:

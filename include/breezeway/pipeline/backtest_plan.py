@@ -54,19 +54,21 @@ def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[st
         FIRST_DAY, max(dates) + timedelta(days=period_days)
     )
     made = history.published_days(settings, load_contract(settings.sensors).name)
-    listed = []
+    listed, rows = [], 0
     for moment in dates:
         until = moment + timedelta(days=period_days)
+        known = sum(n for day, n in counts.items() if day < moment)
+        judged = sum(n for day, n in counts.items() if moment <= day < until)
+        rows += known + judged
         listed.append(
             {
                 "date": moment.isoformat(),
-                "known_rows": sum(n for day, n in counts.items() if day < moment),
-                "judged_rows": sum(n for day, n in counts.items() if moment <= day < until),
+                "known_rows": known,
+                "judged_rows": judged,
                 "days_to_make": sum(day not in made for day in counts if day < until),
                 "over": until <= datetime.now(UTC).date(),
             }
         )
-    rows = sum(each["known_rows"] + each["judged_rows"] for each in listed)
     return {"dates": listed, "rows": rows, **history.estimate(rows, _rate(settings))}
 
 

@@ -87,7 +87,7 @@ def make_champion(
     """Put a version into service in place of the present one; a trial ends with that."""
     name = deployment_name(version)
     before = store.pointer(version.name)
-    if _is_deployed(before, name, statuses):
+    if before and _is_deployed(before, name, statuses):
         log.info("%s version %s is deployed already", version.name, version.version)
         return result_of(before)
     pointer = store.find(version.name, name) or build(settings, store, version, name)

@@ -155,7 +155,8 @@ def write_reports(training: Training, folder: Path) -> None:
     )
     _draw_scores(training, folder)
     _draw_alarms(training, folder)
-    gain = training.fitted.booster.get_score(importance_type="total_gain")
+    gains = training.fitted.booster.get_score(importance_type="total_gain")
+    gain = {name: float(np.sum(value)) for name, value in gains.items()}
     plots.draw_importance(gain, folder / "feature_importance.png")
 
 
@@ -245,7 +246,9 @@ def _input(contract: Contract, version: OpenedVersion) -> "MetaDataset":
         source = resolve_dataset_source(str(version.folder))
     columns = [ColSpec("double", name) for name in contract.feature_names]
     schema = Schema([*columns, ColSpec("integer", "label")])
-    return MetaDataset(source, name=version.tag, digest=version.hash, schema=schema)
+    return MetaDataset(  # type: ignore[abstract]  # MLflow's own class lacks what its base asks for
+        source, name=version.tag, digest=version.hash, schema=schema
+    )
 
 
 def _signature(contract: Contract) -> "ModelSignature":

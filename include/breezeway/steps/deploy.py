@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(%(const)s to begin with)",
     )
     # A DAG's arguments have values, if only "yes".
-    flag = {"nargs": "?", "const": "yes", "choices": ["yes"], "metavar": "yes"}
+    flag: dict[str, Any] = {"nargs": "?", "const": "yes", "choices": ["yes"], "metavar": "yes"}
     role.add_argument(
         "--shadow",
         **flag,
