@@ -33,10 +33,10 @@ from breezeway.core.errors import (
 )
 from breezeway_airflow import pod_trigger
 from breezeway_airflow.pod import PodStep
-from breezeway_airflow.pod_trigger import PodTrigger
+from breezeway_airflow.pod_trigger import LOGGED_UNTIL, PodTrigger
 from breezeway_airflow.retry import RETRIES
 from tests.fixtures import ROOT
-from tests.fixtures.kubernetes import NAMESPACE, Cluster, serve
+from tests.fixtures.kubernetes import NAMESPACE, Cluster, serve, stamp
 
 PROBE = ROOT / "tests" / "cluster" / "probe.py"
 RESULT = 'printf \'{"rows": 3}\' > "$BREEZEWAY_RESULT"'
@@ -395,9 +395,12 @@ def test_another_triggerer_goes_on_where_the_first_one_was(
     attempt = Attempt(step(f"echo line 1; echo line 2; {until(go_on)}; echo line 3; {RESULT}"))
     first = attempt.begin()
 
+    def last_line_at() -> str:
+        return stamp(cluster.only().lines[-1][0], "nanoseconds")
+
     async def die_after_two_lines() -> None:
         running = asyncio.create_task(anext(first.run()))
-        while len(lines(log)) < 2 or not cluster.only().manifest["metadata"].get("annotations"):
+        while len(lines(log)) < 2 or cluster.only().annotation(LOGGED_UNTIL) != last_line_at():
             await asyncio.sleep(0.05)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
