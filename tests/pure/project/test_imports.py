@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,12 @@ def test_what_airflow_reads_imports_no_ml_library_at_its_top() -> None:
     check = [sys.executable, "-m", "ruff", "check", "--select", "TID", "dags", "plugins"]
     found = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
+
+
+def test_what_the_linter_keeps_from_the_top_is_there() -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["lint"]
+    banned = rules["flake8-tidy-imports"]["banned-module-level-imports"]
+    assert {name for name in banned if name.startswith("breezeway")} <= MODULES.keys()
 
 
 def test_a_name_is_taken_from_where_it_is_defined() -> None:
