@@ -59,7 +59,8 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
 
 def device_counts(folder: Path) -> dict[str, int]:
     """Staged readings of each device, in order of their names."""
-    return json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
+    counts: dict[str, int] = json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
+    return counts
 
 
 def sorted_blocks(
@@ -122,7 +123,7 @@ def _wanted(run: pa.RecordBatch, first: str | None, last: str | None, nameless: 
     """A run's readings of the devices from `first` to `last`; they stand together."""
     device = run["device"]
     begin = end = device.null_count
-    if first is not None:
+    if first is not None and last is not None:
         begin = _position(device, first, after=False)
         end = _position(device, last, after=True)
     if nameless:
@@ -136,7 +137,7 @@ def _take(table: pa.Table, rows: np.ndarray) -> pa.Table:
 
 def _position(names: pa.StringArray, name: str, after: bool) -> int:
     """Where a name stands, or would, among sorted ones whose nulls come first."""
-    low, high = names.null_count, len(names)
+    low, high = int(names.null_count), len(names)
     while low < high:
         middle = (low + high) // 2
         found = names[middle].as_py()
@@ -162,7 +163,8 @@ def _codes(columns: Iterable[pa.StringArray]) -> tuple[np.ndarray, list[str]]:
 
 def _times(table: pa.Table) -> np.ndarray:
     times = table["time"].combine_chunks().cast(pa.int64())
-    return times.fill_null(_NO_TIME).to_numpy()
+    values: np.ndarray = times.fill_null(_NO_TIME).to_numpy()
+    return values
 
 
 def _order(

@@ -12,10 +12,12 @@ tests/servers/readings/test_mysql_wire.py fails when an upgrade moves them; pypr
 the version.
 """
 
+import io
 import re
 import time
 from collections.abc import Iterator
 from struct import Struct
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +61,7 @@ def execute(connection: pymysql.Connection, query: str) -> list[Column]:
     """
     connection.query(query, unbuffered=True)
     # PyMySQL's own result object would read row by row from here on.
-    result = connection._result
+    result: Any = connection._result  # type: ignore[attr-defined]
     if not result.unbuffered_active:
         raise pymysql.ProgrammingError(0, "the statement gives no rows")
     result.unbuffered_active = False
@@ -83,7 +85,8 @@ def blocks(
         pymysql.MySQLError: the server fails in the midst, or goes away.
     """
     # What PyMySQL has read ahead; from here on the socket is read without it.
-    ahead = np.frombuffer(connection._rfile.peek(), np.uint8)
+    stream: io.BufferedReader = connection._rfile  # type: ignore[attr-defined]
+    ahead = np.frombuffer(stream.peek(), np.uint8)
     octets = np.concatenate([ahead, np.empty(BLOCK_BYTES, np.uint8)])
     filled = received = len(ahead)
     while True:
@@ -103,7 +106,7 @@ def blocks(
                 return
         if received < READ_BYTES // 2:
             time.sleep(PAUSE_SECONDS)
-        received = connection._rfile.raw.readinto(octets.data[filled:])
+        received = stream.raw.readinto(octets.data[filled:])
         if not received:
             raise pymysql.OperationalError(
                 CR.CR_SERVER_LOST, "the server closed the connection in the middle of the rows"
