@@ -106,7 +106,7 @@ def blocks(
                 return
         if received < READ_BYTES // 2:
             time.sleep(PAUSE_SECONDS)
-        received = stream.raw.readinto(octets.data[filled:])
+        received = stream.raw.readinto(octets.data[filled:]) or 0
         if not received:
             raise pymysql.OperationalError(
                 CR.CR_SERVER_LOST, "the server closed the connection in the middle of the rows"
