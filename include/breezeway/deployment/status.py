@@ -193,13 +193,18 @@ class ServerStatus:
         """Whether this is the champion."""
         return self.deployment == pointer.deployment
 
+    def has(self, challenger: Challenger) -> bool:
+        """Whether this is on trial, in this mode."""
+        live = self.challenger
+        return live is not None and (live.deployment, live.mode) == (
+            challenger.deployment,
+            challenger.mode,
+        )
+
     def tries(self, challenger: Challenger) -> bool:
         """Whether this is on trial, in this mode and with this share."""
         live = self.challenger
-        return live is not None and (
-            (live.deployment, live.mode, live.share)
-            == (challenger.deployment, challenger.mode, challenger.share)
-        )
+        return live is not None and self.has(challenger) and live.share == challenger.share
 
 
 _STATUS = TypeAdapter(ServerStatus)

@@ -1,6 +1,7 @@
 """A fitted model as it is used: loaded from its folder, it scores rows."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,11 @@ class ScoringModel:
                 f"features: shape {features.shape}, expected (rows, {len(self.feature_names)})."
             )
         return self.booster.inplace_predict(features).astype(np.float64)
+
+    def score_columns(self, columns: Mapping[str, Any]) -> np.ndarray:
+        """The same for an Arrow table or batch with a float64 column of each feature."""
+        features = [columns[name].to_numpy(zero_copy_only=False) for name in self.feature_names]
+        return self.score(np.column_stack(features))
 
 
 def load_folder(folder: Path, version: str | None = None, threads: int = 1) -> ScoringModel:

@@ -21,60 +21,78 @@ def build(settings: Settings, store: DeploymentStore, version: ModelVersion, nam
     BentoML's own stores are a folder of work in progress here: what counts is the exported
     Bento, which `bentoml serve <folder>` runs and `bentoml import` takes in.
 
+    Args:
+        name: of the deployment.
+
+    Returns:
+        An unverified pointer to it, which is not set yet.
+
     Raises:
         DataError: what is registered is no MLflow model with the Python flavour.
-        ServiceUnavailable: MLflow does not answer.
+        ServiceUnavailable: MLflow does not answer, or the disk is full.
     """
-    model_name, number = version.name, version.version
-    work = settings.work / f"deploy-{model_name}"
+    work = settings.work / f"deploy-{version.name}"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed; we hold the lock
     (work / "bentoml").mkdir(parents=True)
     os.environ["BENTOML_HOME"] = str(work / "bentoml")  # read when BentoML is imported
     mlflow_client.configure(settings)
-    import bentoml
     from bentoml.exceptions import BentoMLException
 
     labels = {
-        "model_name": model_name,
-        "model_version": number,
+        "model_name": version.name,
+        "model_version": version.version,
         **{key: version.tags.get(key, "") for key in LINEAGE},
     }
-    tag = f"{model_name.lower()}:{name}"
     try:
-        with mlflow_client.errors(settings):
-            model = bentoml.mlflow.import_model(
-                tag, f"models:/{model_name}/{number}", labels=labels
-            )
-        # The package as it is installed here, from a wheel or from a checkout.
-        source = work / "source"
-        shutil.copytree(
-            Path(breezeway.__file__).parent,
-            source / "breezeway",
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-        bento = bentoml.bentos.build(
-            "breezeway.serving.service:ModelServer",
-            name=model.tag.name,
-            version=name,
-            labels=labels,
-            models=[str(model.tag)],
-            build_ctx=str(source),
-        )
+        bento, model_folder = _build(settings, version, name, labels, work)
     except BentoMLException as error:
-        raise DataError(f"BentoML cannot build a Bento of {tag}: {error}") from None
+        raise DataError(
+            f"BentoML cannot build a Bento of version {version.version} of {version.name}: {error}"
+        ) from None
     except shutil.Error as error:  # copytree's: it hides the one error of a full disk in many
-        raise ServiceUnavailable(f"A Bento of {tag} cannot be written: {error}") from None
-    bento.export(str(work / "export"), output_format="folder")
+        raise ServiceUnavailable(f"A Bento cannot be written to {work}: {error}") from None
     pointer = store.add(
         work / "export",
         Deployment(
-            model_name=model_name,
-            model_version=number,
+            model_name=version.name,
+            model_version=version.version,
             deployment=name,
-            bento=str(bento.tag),
+            bento=bento,
             data_tag=labels["data_tag"],
-            model_folder=f"models/{model.tag.path()}/mlflow_model",
+            model_folder=model_folder,
         ),
     )
     shutil.rmtree(work)
     return pointer
+
+
+def _build(
+    settings: Settings, version: ModelVersion, name: str, labels: dict[str, str], work: Path
+) -> tuple[str, str]:
+    """Export a Bento to `work/export`; returns its tag, and where the model lies in it."""
+    import bentoml
+
+    from breezeway.serving.bentoml_parts import exported_model
+
+    with mlflow_client.errors(settings):
+        model = bentoml.mlflow.import_model(
+            f"{version.name.lower()}:{name}",
+            f"models:/{version.name}/{version.version}",
+            labels=labels,
+        )
+    # The package as it is installed here, from a wheel or from a checkout.
+    shutil.copytree(
+        Path(breezeway.__file__).parent,
+        work / "source" / "breezeway",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    bento = bentoml.bentos.build(
+        "breezeway.serving.service:ModelServer",
+        name=model.tag.name,
+        version=name,
+        labels=labels,
+        models=[str(model.tag)],
+        build_ctx=str(work / "source"),
+    )
+    bento.export(str(work / "export"), output_format="folder")
+    return str(bento.tag), exported_model(model.tag)

@@ -94,14 +94,17 @@ def _judge(
     if not len(unseen):
         raise DataError(
             f"query: all of its {len(readings)} good readings were used to train version "
-            f"{model.version} of {model.name}; ask for newer ones"
+            f"{model.version} of {model.name}; ask for newer ones."
         )
-    unseen = unseen.append_column("score", pa.array(_scores(model, unseen)))
+    unseen = unseen.append_column("score", pa.array(model.score_columns(unseen)))
     reports = work / "reports"
     reports.mkdir()
-    evidence, cards = _evidence(query, model, champion, unseen, settings, work)
+    truth = unseen.filter(unseen["label"].is_valid())
+    both = None
+    if champion and champion is not model and _has_both_classes(truth):
+        both = _beside(query, model, champion, truth, settings, work)
+    evidence, cards = weigh(query, model, champion, unseen, both)
     if evidence.labelled:
-        truth = unseen.filter(unseen["label"].is_valid())
         report.report_classification(
             truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
         )
@@ -151,24 +154,24 @@ def _unseen(readings: pa.Table, model: ScoringModel) -> np.ndarray:
     return ~model.trained_on.covers(readings["device"], readings["time"])
 
 
-def _scores(model: ScoringModel, readings: pa.Table) -> np.ndarray:
-    features = [readings[name].to_numpy() for name in model.feature_names]
-    return model.score(np.column_stack(features))
-
-
-def _evidence(
+def weigh(
     query: str,
     model: ScoringModel,
     champion: ScoringModel | None,
     unseen: pa.Table,
-    settings: Settings,
-    work: Path,
+    both: pa.Table | None,
 ) -> tuple[Evidence, dict[str, Scorecard]]:
-    """What the gate needs to know, and the figures behind it by detector."""
+    """What the gate needs to know, and the figures behind it by detector.
+
+    Args:
+        query: that gave the readings.
+        unseen: device, time, label and score of the rows that the model was not trained on.
+        both: those with a label that the champion was not trained on either, with both scores;
+            None where there is no other champion.
+    """
     truth = unseen.filter(unseen["label"].is_valid())
-    positive = int(pa.compute.sum(truth["label"]).as_py() or 0)
     evidence = Evidence(
-        labelled=0 < positive < len(truth),
+        labelled=_has_both_classes(truth),
         champion=champion.version if champion else None,
         query=query,
         rows=len(unseen),
@@ -185,14 +188,11 @@ def _evidence(
         average_precision=card.average_precision,
         baseline={name: card.average_precision or 0.0 for name, card in baselines.items()},
     )
-    if not champion or champion is model:
-        return evidence, cards
-    both = _beside(query, model, champion, truth, settings, work)
-    label = both["label"].to_numpy().astype(bool)
-    if not 0 < label.sum() < len(label):
+    if champion is None or both is None or not _has_both_classes(both):
         return evidence, cards
     length = 4 * model.contract.window * interval
     blocks = scorecard.time_blocks(both["device"], both["time"], length)
+    label = both["label"].to_numpy().astype(bool)
     scores = both["score"].to_numpy(), both["champion_score"].to_numpy()
     frame = both.drop_columns(["score"]).rename_columns({"champion_score": "score"})
     cards["champion"] = scorecard.scorecard(frame, champion.threshold, interval)
@@ -202,6 +202,10 @@ def _evidence(
         difference=Difference(*scorecard.compare(label, *scores, blocks)),
     )
     return evidence, cards
+
+
+def _has_both_classes(rows: pa.Table) -> bool:
+    return 0 < (pa.compute.sum(rows["label"]).as_py() or 0) < len(rows)
 
 
 def _beside(
@@ -219,7 +223,7 @@ def _beside(
         readings, _ = _features(query, champion, settings, work / "dataset of the champion")
     readings = readings.filter(pa.array(_unseen(readings, champion)))
     scored = readings.select(["device", "time"]).append_column(
-        "champion_score", pa.array(_scores(champion, readings))
+        "champion_score", pa.array(champion.score_columns(readings))
     )
     both = truth.select(keys).join(scored, ["device", "time"], join_type="inner")
     return both.sort_by([("device", "ascending"), ("time", "ascending")])
@@ -230,7 +234,7 @@ def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
     version = versions.open_dataset(settings, model.data_tag)
     table = ds.dataset(version.folder / "features").to_table()
     table = table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
-    return table.append_column("score", pa.array(_scores(model, table)))
+    return table.append_column("score", pa.array(model.score_columns(table)))
 
 
 def _find_drift(
@@ -238,8 +242,8 @@ def _find_drift(
 ) -> list[str]:
     """The columns that have drifted, the surest first; writes what was found, and the report."""
     columns = [*model.feature_names, "score"]
-    time = scorecard.microseconds(reference["time"])
-    unit = decision.unit_length(int(time.min()), int(time.max()))
+    moments = scorecard.microseconds(reference["time"])
+    unit = decision.unit_length(int(moments.min()), int(moments.max()))
     old, new = (
         hours.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
     )

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -162,7 +163,7 @@ def pick(
     }
     free = _free(names, keys, length, known)
     items = []
-    for reason, row in _take_turns(orders, keys, block, free, count):
+    for reason, row in islice(_take_turns(orders, keys, block, free), count):
         start = int(keys[block[row], 1]) * length
         items.append(
             Item(
@@ -231,8 +232,7 @@ def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings
     finally:
         shutil.rmtree(work)
     table = table.sort_by([("device", "ascending"), ("time", "ascending")])
-    features = [table[name].to_numpy() for name in model.feature_names]
-    return table.append_column("score", pa.array(model.score(np.column_stack(features))))
+    return table.append_column("score", pa.array(model.score_columns(table)))
 
 
 def _looked_at(labels: LabelStore, model: ScoringModel) -> pa.Table:
@@ -305,31 +305,29 @@ def _free(names: list[str], keys: np.ndarray, length: int, known: pa.Table) -> n
 
 
 def _take_turns(
-    orders: dict[str, list[int]],
-    keys: np.ndarray,
-    block: np.ndarray,
-    free: np.ndarray,
-    count: int,
+    orders: dict[str, list[int]], keys: np.ndarray, block: np.ndarray, free: np.ndarray
 ) -> Iterator[tuple[str, int]]:
     """Reason and row of each pick; no two picks are neighbours in time on one device."""
     taken: set[tuple[int, int]] = set()
+
+    def place(row: int) -> tuple[int, int]:
+        code, number = keys[block[row]]
+        return int(code), int(number)
+
+    def is_free(row: int) -> bool:
+        code, number = place(row)
+        near = {(code, number + step) for step in (-1, 0, 1)}
+        return bool(free[block[row]]) and not near & taken
+
     queues = {reason: iter(rows) for reason, rows in orders.items()}
-    picked = 0
-    while queues and picked < count:
-        for reason in list(queues):
-            for row in queues[reason]:
-                code, number = (int(part) for part in keys[block[row]])
-                near = {(code, number + step) for step in (-1, 0, 1)}
-                if free[block[row]] and not near & taken:
-                    break
-            else:
+    while queues:
+        for reason, rows in list(queues.items()):
+            row = next(filter(is_free, rows), None)
+            if row is None:
                 del queues[reason]
                 continue
-            taken.add((code, number))
+            taken.add(place(row))
             yield reason, row
-            picked += 1
-            if picked == count:
-                return
 
 
 def _series(item: Item, readings: pa.Table, model: ScoringModel) -> dict[str, list]:

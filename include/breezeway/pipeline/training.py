@@ -59,7 +59,7 @@ def train(
     name = model_name or contract.name
     with exclusive(settings, f"train-{name}"):
         table = read_table(version.folder, contract)
-        params, rounds = _parameters(version)
+        params, rounds = parameters(version)
         log.info(
             "%d rows of %d features to train on; %s parameters, %d rounds",
             *table.features.shape,
@@ -75,7 +75,7 @@ def train(
             version=version,
             fitted=fitted,
             judgement=judge_unseen(table, contract, fitted),
-            lineage=_lineage(version, settings),
+            lineage=lineage_of(version, settings),
         )
         run_id = _finished_run(training, settings) or record(training, examples, settings, started)
         number = _register(training, run_id, settings)
@@ -104,26 +104,26 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
     return examples
 
 
-def _parameters(version: OpenedVersion) -> tuple[dict[str, Any], int]:
+def parameters(version: OpenedVersion) -> tuple[dict[str, Any], int]:
     """Those that were tuned for the dataset version, else the defaults; and the rounds."""
     if not version.params:
         return DEFAULT_PARAMS, DEFAULT_ROUNDS
     return version.params["params"], version.params["rounds"]
 
 
-def _lineage(version: OpenedVersion, settings: Settings) -> dict[str, str]:
+def lineage_of(version: OpenedVersion, settings: Settings) -> dict[str, str]:
     keys = {
         "data_tag": version.tag,
         "data_hash": version.hash,
         "data_commit": version.commit,
         "params_tag": version.params_tag,
         "airflow_run": settings.run_id,
-        "code": settings.code or _code_version(),
+        "code": settings.code or code_version(),
     }
     return {key: value for key, value in keys.items() if value}
 
 
-def _code_version() -> str:
+def code_version() -> str:
     """The commit of this code, marked where it has changes; outside a git checkout its release."""
     # A wheel may be installed below a repository that is not its own.
     own = ("git", "ls-files", "--error-unmatch", __file__)

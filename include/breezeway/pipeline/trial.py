@@ -18,7 +18,7 @@ from breezeway.core.settings import Settings
 from breezeway.deployment import canary_rule
 from breezeway.deployment.replicas import Replicas
 from breezeway.deployment.status import Counts, ServerStatus, total
-from breezeway.deployment.store import Challenger, DeploymentStore
+from breezeway.deployment.store import Challenger, DeploymentStore, Pointer
 from breezeway.pipeline.rollout import deployment_name, lock_name, withdraw
 from breezeway.tracking import champions
 from breezeway.tracking.registry import ModelVersion, find_version, resolve_version
@@ -95,17 +95,20 @@ class TrialWatch:
     def decided(self) -> tuple[canary_rule.Verdict, dict[str, Any]] | None:
         """What an earlier run of this step decided about this trial, if it did."""
         kept = self._version.tags
-        decision = kept.get("canary_decision")
-        if decision not in ("promote", "roll back"):
-            return None
+        match kept.get("canary_decision"):
+            case "promote" | "roll back" as decision:
+                verdict = canary_rule.Verdict(decision, kept.get("canary_reason", ""))
+            case _:
+                return None
         pointer = self._store.pointer(self._version.name)
-        challenger = pointer and pointer.challenger
-        if challenger is None:
+        if pointer is None:
+            same = decision == "roll back"
+        elif pointer.challenger is None:
             # It was taken out, or has taken the champion's place.
-            same = decision == "roll back" or (pointer and pointer.deployment == self._name)
+            same = decision == "roll back" or pointer.deployment == self._name
         else:
-            same = kept.get("canary_trial") == challenger.deployed_at.isoformat()
-        return (canary_rule.Verdict(decision, kept["canary_reason"]), {}) if same else None
+            same = kept.get("canary_trial") == pointer.challenger.deployed_at.isoformat()
+        return (verdict, {}) if same else None
 
     def watch(self) -> tuple[canary_rule.Verdict, dict[str, Any]]:
         """Look at the trial until its end, and keep with the version what came of it.
@@ -114,14 +117,14 @@ class TrialWatch:
             UsageError: the version is not on trial, or not any more.
             ServiceUnavailable: MLflow or the servers do not answer.
         """
-        challenger = self._challenger()
+        _, challenger = self._pointer()
         end = challenger.deployed_at + self._length
         looks = math.ceil(self._length.total_seconds() / self._every)
         while True:
             left = (end - datetime.now(UTC)).total_seconds()
             time.sleep(max(0.0, min(self._every, left)))
             last = left <= self._every
-            verdict, figures = self._look(looks, last)
+            verdict, figures = self.look(looks, last)
             if verdict.decision != "wait":
                 break
             log.info("%s %s", verdict.reason, figures)
@@ -137,18 +140,29 @@ class TrialWatch:
         )
         return verdict, figures
 
-    def _challenger(self) -> Challenger:
+    def _pointer(self) -> tuple[Pointer, Challenger]:
+        """The model's pointer, and the challenger that it has to name."""
         pointer = self._store.pointer(self._version.name)
-        challenger = pointer and pointer.challenger
-        if challenger is None or challenger.deployment != self._name:
+        challenger = pointer.challenger if pointer else None
+        if pointer is None or challenger is None or challenger.deployment != self._name:
             raise UsageError(
                 f"Version {self._version.version} of {self._version.name} is not on trial; "
                 "`deploy --canary 10` puts it there."
             )
-        return challenger
+        return pointer, challenger
 
-    def _look(self, looks: int, last: bool) -> tuple[canary_rule.Verdict, dict[str, Any]]:
-        challenger = self._challenger()
+    def look(self, looks: int, last: bool) -> tuple[canary_rule.Verdict, dict[str, Any]]:
+        """Judge once what all servers have counted so far; returns the figures too.
+
+        Args:
+            looks: how many times this trial is looked at in all.
+            last: whether it ends with this look.
+
+        Raises:
+            UsageError: the version is not on trial any more.
+            ServiceUnavailable: the servers do not answer.
+        """
+        _, challenger = self._pointer()
         statuses = self._statuses()
         for status in statuses:
             failure = status.challenger_failure
@@ -156,25 +170,19 @@ class TrialWatch:
                 reason = f"The model server {status.server} cannot load it: {failure.reason}"
                 return canary_rule.Verdict("roll back", reason), {}
         # A server that is starting counts nothing yet, and one that started anew has forgotten.
-        trials = [
-            status.trial
-            for status in statuses
-            if status.trial and status.challenger and status.challenger.deployment == self._name
-        ]
+        trials = [status.trial for status in statuses if status.trial and status.has(challenger)]
         if not trials:
             nothing = "No server has the challenger on trial."
             return canary_rule.Verdict("roll back" if last else "wait", nothing), {}
         mine = total([trial.challenger for trial in trials])
         others = total([trial.champion for trial in trials])
-        verdict = canary_rule.judge(
-            self._rule, others, mine, challenger.mode, looks=looks, last=last
-        )
-        share = challenger.share
-        if challenger.mode == "bandit" and verdict.decision == "wait":
+        mode, share = challenger.mode, challenger.share
+        verdict = canary_rule.judge(self._rule, others, mine, mode, looks=looks, last=last)
+        if mode == "bandit" and verdict.decision == "wait":
             share = canary_rule.thompson_share(others.feedback, mine.feedback) or share
             self._move_share(share)
         figures = {
-            "mode": challenger.mode,
+            "mode": mode,
             "share": round(share, 3),
             "replicas": len(trials),
             "champion": _figures(others),
@@ -194,9 +202,9 @@ class TrialWatch:
 
     def _move_share(self, share: float) -> None:
         with exclusive(self._settings, lock_name(self._version.name)):
-            challenger = self._challenger().model_copy(update={"share": share})
-            pointer = self._store.pointer(challenger.model_name)
-            self._store.point(pointer.model_copy(update={"challenger": challenger}))
+            pointer, challenger = self._pointer()
+            moved = challenger.model_copy(update={"share": share})
+            self._store.point(pointer.model_copy(update={"challenger": moved}))
 
     def withdraw(self) -> None:
         """Take the challenger out of the pointer, if it is still there."""

@@ -13,17 +13,15 @@ import threading
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import bentoml
 from bentoml.images import Image
-from bentoml.models import BentoModel
 
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import DeploymentStore, Pointer
 from breezeway.serving import active
-from breezeway.serving.app import App
+from breezeway.serving.app import App, ASGIApp
+from breezeway.serving.bentoml_parts import bento_of, labels_of, models_in, service_behind
 from breezeway.serving.metrics import exposition
 
 PACKAGES = (
@@ -76,22 +74,15 @@ def settle() -> None:
     logging.getLogger("uvicorn.access").propagate = False
 
 
-class LeanService(bentoml.Service[Any]):
-    """A BentoML service whose requests reach our application first."""
-
-    def to_asgi(self, is_main: bool = True) -> App:
-        settings = Settings.from_environment()
-        return App(
-            models,
-            super().to_asgi(is_main),
-            token=settings.serving_token.get_secret_value() if settings.serving_token else None,
-            open_paths=settings.serving_open_paths,
-        )
+def stand_before(bentoml_app: ASGIApp) -> App:
+    settings = Settings.from_environment()
+    token = settings.serving_token.get_secret_value() if settings.serving_token else None
+    return App(models, bentoml_app, token=token, open_paths=settings.serving_open_paths)
 
 
 @bentoml.service(  # type: ignore[operator]  # a module has the same name
     name="breezeway",
-    service_class=LeanService,
+    service_class=service_behind(stand_before),
     workers=1,
     # A container has a network of its own, in which loopback would be out of reach.
     http={"host": "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"},
@@ -110,14 +101,13 @@ class ModelServer:
     @bentoml.on_startup
     def start(self) -> None:
         threading.Thread(target=leave_with_supervisor, daemon=True).start()
-        bento = self.bento_service.bento
+        bento = bento_of(self)
         if bento is None:
             settings = Settings.from_environment()
             store, copy = settings.deployments, settings.deployment_copy
             models.follow(DeploymentStore(store), DeploymentStore(copy))
         else:
-            for inside in bento.info.all_models:
-                folder = Path(BentoModel(inside.tag).resolve().path) / "mlflow_model"
+            for folder in models_in(bento):
                 began = time.monotonic()
                 models.hold(active.load(folder, _pointer_of(bento)), "Bento", began)
         settle()
@@ -135,7 +125,7 @@ class ModelServer:
 
 def _pointer_of(bento: bentoml.Bento) -> Pointer:
     """The pointer that a Bento's labels describe."""
-    labels = bento.info.labels
+    labels = labels_of(bento)
     return Pointer(
         model_name=labels["model_name"],
         model_version=labels["model_version"],

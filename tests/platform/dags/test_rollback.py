@@ -10,7 +10,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import ParamValidationError
 
 from breezeway.core.settings import Settings
-from breezeway.tracking import champions, rest
+from breezeway.tracking import champions, registry, rest
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 from tests.fixtures import airflow
@@ -65,7 +65,7 @@ def roll_back(
 
 
 def reason_of(settings: Settings, model: str, version: str) -> str:
-    return rest.tags(rest.find_version(settings, model, version))["breezeway.reason"]
+    return registry.find_version(settings, model, version).tags["reason"]
 
 
 def test_the_champion_before_comes_back_and_is_deployed(roll_back, settings, model) -> None:

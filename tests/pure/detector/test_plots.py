@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ def rows_of(devices: int, readings: int) -> tuple[Rows, np.ndarray]:
     return rows, np.where(label, 0.9, 0.1)
 
 
-def trial(*curve: float, ended: str = "") -> dict[str, object]:
-    return {"curve": list(curve), "ended": ended}
+def trial(*curve: float, ended: str = "") -> SimpleNamespace:
+    return SimpleNamespace(curve=list(curve), ended=ended)
 
 
 SEARCH = [trial(0.2, 0.4), trial(0.3, 0.6), trial(0.1, ended="behind")]
@@ -43,13 +44,6 @@ CURVE = ThresholdCurve(
     events=3,
     device_days=10.0,
 )
-PERIOD = {
-    "average_precision": 0.5,
-    "false_episodes_per_day": 1.0,
-    "median_delay_seconds": 300.0,
-    "events": 4,
-    "events_hit": 3,
-}
 ROWS, SCORE = rows_of(3, 200)
 
 DRAWN: dict[str, Callable[[Path], None]] = {
@@ -67,9 +61,6 @@ DRAWN: dict[str, Callable[[Path], None]] = {
     "confusion": lambda path: plots.draw_confusion(ROWS.label, SCORE > 0.5, path),
     "importance": lambda path: plots.draw_importance({"strain": 3.0, "torque": 1.0}, path),
     "table": lambda path: plots.draw_table("Scores", ["", "F1"], [["model", "0.9"]], path),
-    "backtest": lambda path: plots.draw_backtest(
-        [{"date": f"2026-01-0{day}", **PERIOD} for day in (1, 2, 3, 4)], path
-    ),
 }
 
 
@@ -138,10 +129,3 @@ def test_of_many_features_the_first_are_drawn_and_the_title_says_so(tmp_path: Pa
 def test_a_model_without_a_tree_has_no_feature_to_draw(tmp_path: Path) -> None:
     plots.draw_importance({}, tmp_path / "none.png")
     assert (tmp_path / "none.png").is_file()
-
-
-def test_a_period_without_a_figure_leaves_a_gap(tmp_path: Path) -> None:
-    gap = PERIOD | {"average_precision": None, "median_delay_seconds": None}
-    figures = [{"date": "2026-01-01", **PERIOD}, {"date": "2026-01-02", **gap}]
-    plots.draw_backtest(figures, tmp_path / "backtest.png")
-    assert shows(tmp_path / "backtest.png", plots.RED)

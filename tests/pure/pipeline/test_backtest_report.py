@@ -1,9 +1,21 @@
 """Table and picture of a backtest."""
 
 import json
+from pathlib import Path
 
+import numpy as np
+from matplotlib import image
+from matplotlib.colors import to_rgb
+
+from breezeway.detector.plots import RED
 from breezeway.pipeline.backtest import BacktestFigures
-from breezeway.pipeline.backtest_report import COLUMNS, REPORTS, table_lines, write_reports
+from breezeway.pipeline.backtest_report import (
+    COLUMNS,
+    REPORTS,
+    draw_backtest,
+    table_lines,
+    write_reports,
+)
 
 FIRST = BacktestFigures(
     date="2026-03-06",
@@ -37,6 +49,11 @@ QUIET = BacktestFigures(
 )
 
 
+def shows(picture: Path, colour: str) -> bool:
+    pixels = image.imread(picture)[..., :3]
+    return int((np.abs(pixels - to_rgb(colour)).max(axis=2) < 0.01).sum()) > 20
+
+
 def test_the_table_is_by_date_and_says_what_is_not_known():
     header, lines = table_lines([QUIET, FIRST])
     assert header == list(COLUMNS.values())
@@ -62,3 +79,10 @@ def test_the_same_figures_give_the_same_bytes(tmp_path):
     page = written[0]["backtest.html"].decode()
     assert "Backtest of &lt;mill&gt;" in page
     assert "<mill>" not in page
+
+
+def test_a_period_without_a_figure_leaves_a_gap(tmp_path):
+    draw_backtest([FIRST, QUIET], tmp_path / "backtest.png")
+    assert shows(tmp_path / "backtest.png", RED)
+    draw_backtest([QUIET], tmp_path / "quiet.png")
+    assert not shows(tmp_path / "quiet.png", RED)

@@ -122,7 +122,7 @@ def test_no_reading_of_the_future_enters(home, contract, tmp_path, monkeypatch):
 
 def test_no_label_of_the_future_enters(home, contract, monkeypatch):
     labels = LabelStore(home.raw_address).labels()
-    monkeypatch.setattr(backtest, "_labels", lambda *_: Leaky(labels))
+    monkeypatch.setattr(LabelStore, "labels_of", lambda *_: Leaky(labels))
     with pytest.raises(DataError, match="labels were not known yet, such as that of mill-"):
         backtest.read_known(home, contract, DATES[0])
 

@@ -1,0 +1,238 @@
+"""What a nightly check found, for a program (`findings.json`) and for a person (`drift.html`)."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from breezeway.core.errors import DataError
+from breezeway.core.files import write_json
+from breezeway.drift.decision import Finding
+from breezeway.drift.faults import SensorFault
+from breezeway.drift.report import report_drift
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The training data that a day is compared with.
+
+    Args:
+        data_tag: the dataset version.
+        days: in it, beside those that are judged.
+        days_of_scores: of them, those that the model was not trained on; 0 where they are too few.
+        compared_by: which readings are alike: `hour of the week`, `hour of the day` or `device`.
+    """
+
+    data_tag: str
+    days: int
+    days_of_scores: int
+    compared_by: str
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """What the contract promises, and what the training data by themselves would have given.
+
+    Args:
+        allowed_per_month: by the contract.
+        replayed: days or devices of the training data, each compared with the others.
+        suspected, woken: how many of them; somebody is woken where a change is confirmed.
+        woken_per_month: None where nothing was replayed.
+    """
+
+    allowed_per_month: float
+    replayed: int
+    suspected: int
+    woken: int
+    woken_per_month: float | None
+
+
+@dataclass(frozen=True)
+class Night:
+    """What was found on a day (ISO 8601)."""
+
+    date: str
+    found: list[Finding]
+
+
+@dataclass(frozen=True)
+class NightReport:
+    """A nightly check.
+
+    Args:
+        date: the day that was checked (ISO 8601, UTC).
+        rows, quarantined: its readings, good and bad.
+        reasons: why they are bad, and how many.
+        contract: sentences on what breaks the contract in the day as a whole.
+        false_alarms: None where the training data are too short.
+        quality: figures of the labelled readings; None where there are none.
+        nights: those before and, last, that of the day.
+        confirmed: changes of the day that were found in the nights before as well.
+        verdict: `quiet`, `suspected`, `drifted` or `not judged`.
+        reason: of the verdict, in one sentence.
+    """
+
+    model_name: str
+    model_version: str
+    date: str
+    rows: int
+    quarantined: int
+    reasons: Mapping[str, int]
+    contract: list[str]
+    reference: Reference
+    false_alarms: FalseAlarms | None
+    quality: Mapping[str, float | int | None] | None
+    sensor_faults: list[SensorFault]
+    nights: list[Night]
+    confirmed: list[Finding]
+    verdict: str
+    reason: str
+
+    @property
+    def suspected(self) -> int:
+        """How many changes of the day are not confirmed."""
+        return len(self.nights[-1].found) - len(self.confirmed)
+
+
+def write_night(
+    report: NightReport,
+    sides: tuple[pa.Table, pa.Table] | None,
+    columns: list[str],
+    folder: Path,
+) -> None:
+    """Write the nightly report: `findings.json`, and `drift.html` with Evidently's pictures below.
+
+    Args:
+        sides: rows of the reference and of the night for the pictures; None for no pictures.
+        columns: float64 columns of both.
+        folder: where the files go; `drift.json` is Evidently's.
+    """
+    write_json(folder / "findings.json", asdict(report))
+    note, page = "There are no readings to draw.", "<html><body></body></html>"
+    if sides:
+        note = (
+            f"The pictures below are Evidently's, of {len(sides[1])} of the day's {report.rows} "
+            f"rows and {len(sides[0])} rows of the training data, both at even distances. Their "
+            "tests take each row for independent of the one before, so they call quiet days "
+            "drift: they decide nothing here."
+        )
+        try:
+            report_drift(*sides, columns, folder)
+            page = (folder / "drift.html").read_text(encoding="utf-8")
+        except DataError as error:
+            note = str(error)
+    head, body, rest = page.partition("<body>")
+    night = _page(report, note)
+    (folder / "drift.html").write_text(head + body + night + rest, encoding="utf-8")
+
+
+COLOURS = {"quiet": "#2e7d32", "suspected": "#b26a00", "drifted": "#c62828"}
+
+STYLE = """
+.night {font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1.5rem;
+  color: #222; background: #fff}
+.night h1 {font-size: 1.5rem; margin: 0 0 .5rem}
+.night h2 {font-size: 1.1rem; margin: 1.5rem 0 .3rem}
+.night .verdict {display: inline-block; padding: .1rem .7rem; border-radius: 1rem; color: #fff}
+.night table {border-collapse: collapse; width: 100%} .night p {margin: .4rem 0}
+.night th, .night td {text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd}
+.night td.number, .night th.number {text-align: right; font-variant-numeric: tabular-nums}
+"""
+
+
+def _page(report: NightReport, note: str) -> str:
+    colour = COLOURS.get(report.verdict, "#616161")
+    reference = report.reference
+    parts = [
+        f"<style>{STYLE}</style><div class='night'>",
+        f"<h1>{_e(report.model_name)}, {report.date} "
+        f"<span class='verdict' style='background:{colour}'>{report.verdict}</span></h1>",
+        f"<p>{_e(report.reason)}</p>",
+        f"<p>Compared with what version {_e(report.model_version)} was trained on: dataset "
+        f"{_e(reference.data_tag)}, {reference.days} days, matched by "
+        f"{reference.compared_by}. {_e(_scores(reference.days_of_scores))}</p>",
+        f"<p>{_e(_promise(report.false_alarms))}</p>",
+    ]
+    here = {finding.place for finding in report.confirmed}
+    parts += _table(
+        "What has changed",
+        ["column", "device", "change", "p", "nights before"],
+        [
+            [
+                finding.column,
+                finding.device or "all",
+                str(finding),
+                f"{finding.p_value:.1g}",
+                "confirmed" if finding.place in here else "not confirmed",
+            ]
+            for finding in report.nights[-1].found
+        ],
+    )
+    parts += _table(
+        "Sensors at fault",
+        ["device", "fault", ""],
+        [[fault.device, fault.fault, fault.detail] for fault in report.sensor_faults],
+    )
+    reasons = [[reason, str(count)] for reason, count in report.reasons.items()]
+    parts += [
+        f"<h2>Contract</h2><p>{report.rows} good readings, {report.quarantined} in quarantine.</p>",
+        *(f"<p>{_e(sentence)}</p>" for sentence in report.contract),
+    ]
+    parts += _table("", ["reason", "readings"], reasons)
+    parts += _quality(report.quality)
+    parts += _table(
+        "The nights before",
+        ["night", "found"],
+        [[night.date, str(len(night.found))] for night in report.nights],
+    )
+    parts.append(f"<h2>Distributions</h2><p>{_e(note)}</p></div>")
+    return "".join(parts)
+
+
+def _scores(days: int) -> str:
+    if not days:
+        return "Scores are not judged: too few readings were kept from training."
+    return f"Scores are compared with the {days} days that it was not trained on."
+
+
+def _promise(measured: FalseAlarms | None) -> str:
+    if not measured:
+        return "Nothing can be said of false alarms: the training data are too short."
+    text = (
+        f"The sensor contract allows {measured.allowed_per_month:g} false alarms a month. "
+        f"Measured on {measured.replayed} days or devices of the training data, each against "
+        f"the others: {measured.suspected} were suspected, and {measured.woken} would have "
+        "woken somebody"
+    )
+    if measured.woken_per_month is None:
+        return text + "."
+    return text + f": {measured.woken_per_month:.2g} a month."
+
+
+def _quality(figures: Mapping[str, float | int | None] | None) -> list[str]:
+    if not figures:
+        return ["<h2>Quality</h2><p>No reading of the day has a label.</p>"]
+    return [
+        f"<h2>Quality</h2><p>{figures['rows']} labelled readings: {figures['events_hit']} of "
+        f"{figures['events']} events hit, {figures['false_episodes']} false alarm episodes in "
+        f"{figures['device_days']:.3g} days of a device.</p>"
+    ]
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    if not rows:
+        return [f"<h2>{title}</h2><p>None.</p>"] if title else []
+    cells = ["".join(f"<td>{_e(text)}</td>" for text in row) for row in rows]
+    return [
+        f"<h2>{title}</h2>" if title else "",
+        "<table><tr>" + "".join(f"<th>{name}</th>" for name in header) + "</tr>",
+        *(f"<tr>{row}</tr>" for row in cells),
+        "</table>",
+    ]
+
+
+def _e(text: Any) -> str:
+    return html.escape(str(text))

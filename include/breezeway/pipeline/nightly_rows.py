@@ -1,0 +1,205 @@
+"""The rows that a nightly check compares: the days that are judged, and the training data.
+
+Each stream reads its files anew, few rows at a time.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from breezeway.core.settings import Settings
+from breezeway.detector.scoring import ScoringModel
+from breezeway.drift import decision
+from breezeway.drift.hours import Hours
+from breezeway.drift.report import sample
+from breezeway.preprocessing.dataset import broken_expectations, make_features
+from breezeway.preprocessing.days import lead_in, midnight, range_query
+from breezeway.preprocessing.manifest import Manifest
+from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.label_store import LabelStore
+from breezeway.readings.store import RawStore
+
+
+@dataclass(frozen=True)
+class Days:
+    """The readings of some days, checked and made into features.
+
+    Args:
+        folder: with `features/` and, if any row was bad, `quarantine/`.
+        manifest: of the folder.
+        broken: sentences on what breaks the contract in the batch as a whole.
+    """
+
+    folder: Path
+    manifest: Manifest
+    broken: list[str]
+
+    def rows_by_device(self) -> Counter[str]:
+        """How many good rows each device has."""
+        rows: Counter[str] = Counter()
+        for batch in ds.dataset(self.folder / "features").to_batches(columns=["device"]):
+            for entry in pc.value_counts(batch["device"]).to_pylist():
+                rows[entry["values"]] += entry["counts"]
+        return rows
+
+    def scored(self, model: ScoringModel, day: date) -> Iterator[pa.RecordBatch]:
+        """The rows of one day (UTC), with their scores."""
+        start, end = _moments(day, day)
+        for batch in batches(self.folder / "features"):
+            time = batch["time"]
+            kept = pc.and_(pc.greater_equal(time, start), pc.less(time, end))
+            yield from _scored(model, [batch.filter(kept)])
+
+
+def read_days(
+    model: ScoringModel, first: date, last: date, settings: Settings, folder: Path
+) -> Days | None:
+    """Check the readings of some days and make features of them; None where there are none.
+
+    Args:
+        folder: is made; it gets the files.
+
+    Raises:
+        ServiceUnavailable: the raw store does not answer.
+    """
+    store = RawStore(settings.raw_address)
+    if not store.count_by_day(first, last):
+        return None
+    contract = model.contract
+    folder.mkdir()
+    query = range_query(contract, first, last)
+
+    def chunks() -> Iterator[pa.Table]:
+        yield lead_in(store, contract, set(store.devices_of(first)), first)
+        yield from store.stream(query, label=contract.label.column)
+
+    labels = LabelStore(settings.raw_address).labels_of(contract)
+    spec = DatasetSpec(contract, query, labels, since=midnight(first))
+    manifest, results = make_features(chunks(), spec, folder, settings)
+    return Days(folder, manifest, list(broken_expectations(contract, manifest, results)))
+
+
+@dataclass(frozen=True)
+class NightRows:
+    """The rows of a night.
+
+    Args:
+        model: the champion.
+        training_data: folder of the features of the dataset that it comes from.
+        day: that is judged (UTC).
+        nights: how many days before it are judged again.
+        before: these days; None where they have no reading.
+        tonight: the day; None where it has no reading.
+    """
+
+    model: ScoringModel
+    training_data: Path
+    day: date
+    nights: int
+    before: Days | None
+    tonight: Days | None
+
+    @property
+    def first(self) -> date:
+        return self.day - timedelta(days=self.nights)
+
+    @property
+    def by_device(self) -> bool:
+        """Whether the model was trained on some devices, and judges others."""
+        return self.model.trained_on.devices is not None
+
+    def current(self) -> Iterator[pa.RecordBatch]:
+        """The rows of all days that are judged."""
+        return batches(*(days.folder / "features" for days in (self.before, self.tonight) if days))
+
+    def reference(self, trained: bool = True) -> Iterator[pa.RecordBatch]:
+        """The training data, without the days that are judged.
+
+        Args:
+            trained: where devices are the units, whether those that the model was trained on are
+                meant, or the others.
+        """
+        start, end = _moments(self.first, self.day)
+        devices = self.model.trained_on.devices
+        for batch in batches(self.training_data):
+            kept = pc.or_(pc.less(batch["time"], start), pc.greater_equal(batch["time"], end))
+            if devices is not None:
+                known = pc.is_in(batch["device"], pa.array(sorted(devices)))
+                kept = pc.and_(kept, known if trained else pc.invert(known))
+            yield batch.filter(kept)
+
+    def unseen(self) -> Iterator[pa.RecordBatch]:
+        """Rows of the training data that the model was not trained on, with their scores: of the
+        others it is surer than of new ones."""
+        for batch in self.reference(trained=False):
+            seen = self.model.trained_on.covers(batch["device"], batch["time"])
+            yield from _scored(self.model, [batch.filter(pa.array(~seen))])
+
+    def scored(self) -> Iterator[pa.RecordBatch]:
+        """`current`, with the scores."""
+        return _scored(self.model, self.current())
+
+    def samples(self, weekly: bool) -> tuple[pa.Table, pa.Table] | None:
+        """Rows of the training data and of the day, for pictures; None where one side has none.
+
+        Args:
+            weekly: whether readings differ by the day of the week. Then the training data's rows
+                are of the same one.
+        """
+        if not self.tonight or not self.tonight.manifest.rows:
+            return None
+        reference, count = self.reference(), ds.dataset(self.training_data).count_rows()
+        if weekly:
+            reference, count = _on_weekday(reference, self.day.isoweekday()), count // 7
+        rows = batches(self.tonight.folder / "features")
+        old = sample(_scored(self.model, reference), count)
+        new = sample(_scored(self.model, rows), self.tonight.manifest.rows)
+        return (old, new) if len(old) and len(new) else None
+
+
+def batches(*folders: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of folders of features, few at a time."""
+    for folder in folders:
+        for batch in ds.dataset(folder).to_batches(**decision.FEW_BATCHES):
+            if len(batch):
+                yield batch
+
+
+def hours_of(rows: Iterable[pa.RecordBatch], columns: list[str], threads: int) -> Hours:
+    """Sum up some float64 columns by hour."""
+    schema = pa.schema(
+        [
+            ("device", pa.string()),
+            ("time", pa.timestamp("us", tz="UTC")),
+            *((name, pa.float64()) for name in columns),
+        ]
+    )
+    reader = pa.RecordBatchReader.from_batches(
+        schema, (batch.select(schema.names) for batch in rows)
+    )
+    return Hours(reader, columns, threads=threads)
+
+
+def _scored(model: ScoringModel, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in rows:
+        if len(batch):
+            yield batch.append_column("score", pa.array(model.score_columns(batch)))
+
+
+def _on_weekday(rows: Iterable[pa.RecordBatch], weekday: int) -> Iterator[pa.RecordBatch]:
+    for batch in rows:
+        day = pc.day_of_week(batch["time"], count_from_zero=False)
+        yield batch.filter(pc.equal(day, weekday))
+
+
+def _moments(first: date, last: date) -> tuple[pa.Scalar, pa.Scalar]:
+    """From the beginning of a day to the end of another."""
+    start, end = midnight(first), midnight(last + timedelta(days=1))
+    kind = pa.timestamp("us", "UTC")
+    return pa.scalar(start, kind), pa.scalar(end, kind)

@@ -1,0 +1,40 @@
+"""What a training is told to go by, and what it says of its code."""
+
+import re
+
+import pytest
+
+from breezeway.core.settings import Settings
+from breezeway.datasets.versions import DatasetVersion
+from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS
+from breezeway.pipeline import training
+
+VERSION = DatasetVersion("v1", "c0ffee", "1.dir", "", "", {})
+
+
+def test_parameters_are_those_that_were_tuned_or_the_defaults():
+    assert training.parameters(VERSION) == (DEFAULT_PARAMS, DEFAULT_ROUNDS)
+    tuned = DatasetVersion(
+        "v1", "c0ffee", "1.dir", "", "", {}, params={"params": {"max_depth": 3}, "rounds": 40}
+    )
+    assert training.parameters(tuned) == ({"max_depth": 3}, 40)
+
+
+def test_lineage_names_what_is_known():
+    keys = training.lineage_of(VERSION, Settings(code="abc", run_id="training/r1"))
+    assert keys == {
+        "data_tag": "v1",
+        "data_hash": "1.dir",
+        "data_commit": "c0ffee",
+        "airflow_run": "training/r1",
+        "code": "abc",
+    }
+
+
+def test_in_a_checkout_the_code_is_a_commit():
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", training.code_version())
+
+
+def test_without_git_the_code_is_a_release(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    assert re.fullmatch(r"breezeway [0-9.]+", training.code_version())
