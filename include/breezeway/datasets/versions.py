@@ -187,9 +187,9 @@ def publish_params(
         for _ in range(PUSH_ATTEMPTS):
             entry = _entry(space.tags(), data_tag)
             space.fetch(entry.tag, *entry.params_tags)
-            for tag in entry.params_tags:
-                if space.read(tag, "params.json") == text:
-                    return _read(space, entry, tag)
+            same = (t for t in entry.params_tags if space.read(t, "params.json") == text)
+            if tag := next(same, None):
+                return _read(space, entry, tag)
             tag = f"{data_tag}-params-{_last_number(entry.params_tags) + 1}"
             space.git("checkout", "--quiet", "--force", "--detach", f"refs/tags/{data_tag}")
             for name in PARAMS_FILES:

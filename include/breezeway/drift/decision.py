@@ -10,14 +10,14 @@ reference differ among themselves.
 """
 
 import math
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from breezeway.drift.hours import DAY, Cube, Hours
+from breezeway.drift.figures import Figure, figures, mean
+from breezeway.drift.hours import DAY, Hours
 
 FEW_BATCHES = {"batch_size": 32_768, "batch_readahead": 2, "fragment_readahead": 1}
 """How to read features from files so that memory holds few of them."""
@@ -26,9 +26,6 @@ SHORTEST_UNIT = 60_000_000
 MONTH_DAYS = 365.25 / 12
 MIN_UNITS = 8
 """Of the reference: with fewer there is no telling what is usual."""
-MIN_FLEET = 5
-"""Devices: from so many on each is compared with the median of all as well."""
-CHANGES = ("level", "spread", "profile", "missing")
 MIN_EFFECT = {"level": 0.15, "spread": math.log(1.15), "profile": 0.15, "missing": 0.05}
 """Changes that are too small to matter, however sure: `level` and `profile` in standard
 deviations of a device's rows in the reference, a logarithm of the ratio of spreads, a share of
@@ -127,7 +124,13 @@ def find_drift(
     """
     tests = [
         test
-        for figure in _figures(reference, current, by_device, nights is None, without)
+        for figure in figures(
+            reference,
+            current,
+            by_device=by_device,
+            at_once=nights is None,
+            without=without,
+        )
         for test in _tests(figure, nights)
     ]
     groups = 1 if nights is None else len(current.units)
@@ -147,7 +150,7 @@ def replay(
     """
     tests = [
         test
-        for figure in _figures(reference, None, by_device, False, ())
+        for figure in figures(reference, None, by_device=by_device, at_once=False)
         for test in _tests(figure, nights)
     ]
     groups = tests[0].p_value.shape[1] if tests else 0
@@ -170,89 +173,20 @@ def confirmed(nights: Sequence[Sequence[Finding]], confirmations: int) -> list[F
     ]
 
 
-class _Figure(NamedTuple):
-    """One figure of one column: of all devices together, or of each by itself."""
-
-    column: str
-    change: str
-    devices: np.ndarray | None
-    """Their names; None for all together, which is one row."""
-    before: np.ndarray
-    """float64 (devices, units)."""
-    after: np.ndarray
-    """float64 (devices, current units)."""
-    unit: np.ndarray
-    """int: of the units that are judged, which are judged at once."""
-    by_itself: bool
-    """Whether it is the units before that are judged, each by the others."""
-    usual: float = 1.0
-    """What a profile of 0 stands for, in standard deviations."""
-
-
 class _Tests(NamedTuple):
     """Of a figure, (devices, groups) each; NaN where none could be made."""
 
-    figure: _Figure
+    figure: Figure
     effect: np.ndarray
     p_value: np.ndarray
 
 
-def _figures(
-    reference: Hours,
-    current: Hours | None,
-    by_device: bool,
-    at_once: bool,
-    without: Collection[tuple[str, str]],
-) -> Iterator[_Figure]:
-    """The figures of each column in turn; memory holds those of one."""
-    for column in reference.columns:
-        old = reference.cube(column)
-        new = current.cube(column) if current else old.of_units(slice(0))
-        scale = reference.scale(column) or _least_scale(old.level)
-        if by_device:
-            by_change = _figures_of_devices(old, new, scale, at_once)
-            unit = np.tile(np.arange(1 if at_once else new.level.shape[1]), len(new.level))
-            if current is None:
-                unit = np.arange(len(old.level))
-            for change, (before, after) in by_change.items():
-                yield _Figure(column, change, None, before, after, unit, current is None)
-            continue
-        names = reference.devices
-        if current:
-            names = np.intersect1d(reference.devices, current.devices)
-            old = old.of(np.searchsorted(reference.devices, names))
-            new = new.of(np.searchsorted(current.devices, names))
-        units = reference.units, current.units if current else reference.units[:0]
-        # Too few weeks to tell weekdays apart: all are alike.
-        weekdays = [unit % 7 if reference.weekly else unit * 0 for unit in units]
-        figures = _figures_of_units(old, new, scale, *weekdays)
-        left_out = np.array([(str(name), column) in without for name in names], bool)
-        unit = units[1] if current else units[0]
-        unit = unit * 0 if at_once else np.arange(len(unit))
-        for change, (before, after) in figures.items():
-            after = np.where(left_out[:, None], np.nan, after)
-            usual = 1.0
-            if len(names) >= MIN_FLEET:
-                middle = _median(before), _median(after)
-                yield _Figure(column, change, None, *middle, unit, current is None)
-                before, after = before - middle[0], after - middle[1]
-                if change == "profile":
-                    usual = math.exp(float(_mean(middle[0])[0, 0]))
-            yield _Figure(column, change, names, before, after, unit, current is None, usual)
-
-
-def _least_scale(level: np.ndarray) -> float:
-    """Stands for the standard deviation of a column that never varied: any change is large in it,
-    and is still a number."""
-    return 1e-9 * max(1.0, float(np.nanmax(np.abs(level))))
-
-
-def _tests(figure: _Figure, nights: int | None) -> Iterator[_Tests]:
+def _tests(figure: Figure, nights: int | None) -> Iterator[_Tests]:
     """Tests of each unit, and of each together with those before it."""
     from scipy.special import stdtr
 
     before, unit = figure.before, figure.unit
-    middle = _mean(before)
+    middle = mean(before)
     there = ~np.isnan(before)
     x = np.where(there, before - middle, 0)
     new, y = there, x
@@ -305,77 +239,6 @@ def _inflation(correlation: float, span: np.ndarray | int) -> Any:
     many independent ones, where each depends on the one before."""
     r = correlation
     return (1 + r) / (1 - r) - 2 * r * (1 - r**span) / (span * (1 - r) ** 2)
-
-
-def _figures_of_devices(
-    old: Cube, new: Cube, scale: float, at_once: bool
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each device is a unit: before (1, devices) and after (1, devices x current units)."""
-    axes = (1, 2) if at_once else 2
-    return {
-        change: (
-            _mean(getattr(old, change), (1, 2)).reshape(1, -1) / divisor,
-            _mean(getattr(new, change), axes).reshape(1, -1) / divisor,
-        )
-        for change, divisor in (("level", scale), ("spread", 1.0), ("missing", 1.0))
-    }
-
-
-def _figures_of_units(
-    old: Cube, new: Cube, scale: float, weekday: np.ndarray, new_weekday: np.ndarray
-) -> dict[str, list[np.ndarray]]:
-    """Before (devices, units) and after (devices, current units), season taken out."""
-    figures = {}
-    for change, divisor in (("level", scale), ("spread", 1.0), ("missing", 1.0)):
-        before, after = getattr(old, change) / divisor, getattr(new, change) / divisor
-        sides = np.full_like(before, np.nan), np.full_like(after, np.nan)
-        for day in np.unique(weekday):
-            same = before[:, weekday == day]
-            usual, count = _mean(same), _count(same)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                # Against the other units: what a new unit is compared with does not hold it.
-                sides[0][:, weekday == day] = (same - usual) * (count / (count - 1))
-            sides[1][:, new_weekday == day] = after[:, new_weekday == day] - usual
-        enough = np.median((~np.isnan(before)).sum(axis=2), axis=1)[:, None] / 2
-        figures[change] = [_hours_to_unit(side, enough) for side in sides]
-        if change == "level" and before.shape[2] > 1:
-            figures["profile"] = [
-                _profile(side, day) for side, day in zip(sides, figures[change], strict=True)
-            ]
-    return figures
-
-
-def _profile(hours: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """How far the hours lie from usual, apart from the unit's level: a logarithm, because
-    that is closer to a normal distribution."""
-    square = _mean((hours - level[:, :, None]) ** 2, 2)[:, :, 0]
-    with np.errstate(divide="ignore"):
-        return np.where(square > 0, np.log(square) / 2, np.nan)
-
-
-def _hours_to_unit(values: np.ndarray, enough: np.ndarray) -> np.ndarray:
-    """Mean over the hours; NaN for a unit of which too little is there."""
-    there = (~np.isnan(values)).sum(axis=2)
-    return np.where(there >= np.maximum(enough, 1), _mean(values, 2)[:, :, 0], np.nan)
-
-
-def _count(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
-    return np.asarray((~np.isnan(values)).sum(axis=axis, keepdims=True), dtype=float)
-
-
-def _mean(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
-    """The mean of what is there, with its dimension kept; NaN where nothing is."""
-    with np.errstate(invalid="ignore"):
-        mean: np.ndarray = np.nansum(values, axis=axis, keepdims=True) / _count(values, axis)
-    return mean
-
-
-def _median(values: np.ndarray) -> np.ndarray:
-    """Of the devices: (1, units)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a unit without a value has no median
-        median: np.ndarray = np.nanmedian(values, axis=0, keepdims=True)
-    return median
 
 
 def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]:

@@ -126,22 +126,26 @@ def _annotations(tasks: Any, by: str, path: Path) -> Iterator[dict[str, Any]]:
     """Each finished annotation: the stretch that was looked at, and the faults marked in it."""
     try:
         for task in tasks:
-            data = task["data"]
             for annotation in task.get("annotations", []):
-                if annotation.get("was_cancelled"):
-                    continue
-                who, when = _author(annotation, by), annotation.get("updated_at")
-                at = _time(when, "updated_at") if when else datetime.now(UTC)
-                yield _review(data["device"], _bounds(data), False, who, at)
-                for region in annotation["result"]:
-                    value = region["value"]
-                    if "fault" in value.get("timeserieslabels", []):
-                        yield _review(data["device"], _bounds(value), True, who, at)
+                if not annotation.get("was_cancelled"):
+                    yield from _of_annotation(task["data"], annotation, by)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: expected an export of Label Studio in JSON, of tasks that label-queue made: "
             f"{type(error).__name__} {error}."
         ) from None
+
+
+def _of_annotation(
+    data: Mapping[str, Any], annotation: Mapping[str, Any], by: str
+) -> Iterator[dict[str, Any]]:
+    who, when = _author(annotation, by), annotation.get("updated_at")
+    at = _time(when, "updated_at") if when else datetime.now(UTC)
+    yield _review(data["device"], _bounds(data), False, who, at)
+    for region in annotation["result"]:
+        value = region["value"]
+        if "fault" in value.get("timeserieslabels", []):
+            yield _review(data["device"], _bounds(value), True, who, at)
 
 
 def _author(annotation: Mapping[str, Any], by: str) -> str:

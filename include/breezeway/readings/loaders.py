@@ -250,20 +250,20 @@ def _rows(file: Path, form: Format) -> Iterator[tuple[int, dict[str, str]]]:
                     f"{file}: the column {missing[0]!r} is missing; the first line has "
                     f"{', '.join(header) or 'nothing'}."
                 )
-            for values in reader:
-                if values:
-                    if len(values) != len(header):
-                        raise DataError(
-                            f"{file}, line {reader.line_num}: expected {len(header)} columns, "
-                            f"got {len(values)}."
-                        )
-                    yield reader.line_num, dict(zip(header, values, strict=True))
+            for values in filter(None, reader):
+                yield reader.line_num, _by_column(header, values)
         except csv.Error as error:
             raise DataError(f"{file}, line {reader.line_num}: {error}.") from None
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{file}, after line {reader.line_num}: no UTF-8 ({error.reason})."
+                f"{file}, after line {reader.line_num}: not UTF-8 ({error.reason})."
             ) from None
+
+
+def _by_column(header: list[str], values: list[str]) -> dict[str, str]:
+    if len(values) != len(header):
+        raise csv.Error(f"expected {len(header)} columns, got {len(values)}")
+    return dict(zip(header, values, strict=True))
 
 
 def _reading(file: Path, line: int, number: int, row: dict[str, str], form: Format) -> Row:

@@ -170,7 +170,7 @@ def test_a_file_named_twice_is_loaded_once(settings, tmp_path):
         ("device,time,payload\n,2026-01-01,1\n", "line 2: the device .* is empty"),
         ('device,time,payload\na,2026-01-01,"1\n', "line 2: unexpected end"),
         ("device,time,payload,label\na,2026-01-01,1,maybe\n", "line 2: the label: .* 'maybe'"),
-        ("device,time,payload\na,2026-01-01,\udcff\n", "no UTF-8"),
+        ("device,time,payload\na,2026-01-01,\udcff\n", "not UTF-8"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line_and_nothing_is_loaded(settings, tmp_path, text, said):
