@@ -95,9 +95,6 @@ def stand_before(bentoml_app: ASGIApp) -> App:
 class ModelServer:
     """Predictions for sensor readings: `POST /v1/models/<model>/predict`."""
 
-    bento_service: bentoml.Service[Any]
-    """BentoML puts it here."""
-
     @bentoml.on_startup
     def start(self) -> None:
         threading.Thread(target=leave_with_supervisor, daemon=True).start()
