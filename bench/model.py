@@ -9,7 +9,7 @@ import xgboost as xgb
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.features import window_features
-from breezeway.readings.simulate import simulate
+from breezeway.readings.plant import simulate
 from tests.fixtures.models import write_model
 
 FIELDS = [f"f{number:02}" for number in range(20)]

@@ -14,7 +14,7 @@ from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
 from breezeway.laptop import dag_run, demo
 from breezeway.laptop.platform import Platform
-from breezeway.readings import simulate
+from breezeway.readings import plant
 from breezeway.readings.store import RawStore
 from breezeway.tracking import champions, registry
 
@@ -67,7 +67,7 @@ def fill(settings: Settings, days: int, until: str, drift: float = 0.0) -> None:
     for ago in range(days, 0, -1):
         for number in range(1, 4):
             day = date.fromisoformat(until) - timedelta(days=ago)
-            part = simulate.simulate(f"machine-{number:02}", day, drift=drift)
+            part = plant.simulate(f"machine-{number:02}", day, drift=drift)
             thinned = part.readings.take(pa.array(range(0, len(part.readings), 5)))
             store.append(thinned, labels=part.labels)
 

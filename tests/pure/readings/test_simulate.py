@@ -1,23 +1,21 @@
+"""The raw store is filled with a simulated plant, once."""
+
 import argparse
 import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 from breezeway.contract.contract import load_contract
-from breezeway.contract.parser import Violation
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings import simulate as simulation
-from breezeway.readings.arrow import READINGS
-from breezeway.readings.simulate import simulate
+from breezeway.readings.plant import simulate
 from breezeway.readings.store import RawStore
 
 DAY = date(2026, 1, 5)  # a Monday
@@ -42,83 +40,6 @@ def stored(settings):
     return pa.concat_tables(RawStore(settings.raw_address).stream(query))
 
 
-def parsed(contract, readings):
-    return [contract.parser.parse(payload) for payload in readings["payload"].to_pylist()]
-
-
-def test_a_reading_a_minute_as_the_contract_says():
-    contract = load_contract(SENSORS)
-    machine = simulate("machine-01", DAY)
-    contract.check_device("machine-01")
-    assert machine.readings.schema == READINGS
-    assert len(parsed(contract, machine.readings)) == 1440
-    seconds = np.diff(machine.readings["time"].cast(pa.int64()).to_numpy()) / 1e6
-    assert set(seconds) == {60.0}
-    lengths = {len(values["vibration"]) for values in parsed(contract, machine.readings)}
-    assert len(lengths) > 2
-
-
-def test_the_batch_is_what_the_contract_expects():
-    contract = load_contract(SENSORS)
-    values = [v for n in range(1, 4) for v in parsed(contract, simulate(f"m-{n}", DAY).readings)]
-    for name in ("temperature", "pressure"):
-        lowest, highest = contract.fields[name].batch.mean
-        assert lowest < np.mean([v[name] for v in values]) < highest
-
-
-def test_a_day_depends_on_seed_machine_and_day_alone():
-    first = simulate("machine-01", DAY)
-    assert simulate("machine-01", DAY) == first
-    assert simulate("machine-02", DAY).readings != first.readings
-    assert simulate("machine-01", DAY + timedelta(days=1)).readings != first.readings
-    assert simulate("machine-01", DAY, seed=1).readings != first.readings
-
-
-def test_every_day_has_a_fault_that_lies_within_it():
-    for ago in range(20):
-        machine = simulate("machine-01", DAY - timedelta(days=ago))
-        assert machine.labels.num_rows >= 1
-        assert {t.date() for t in machine.labels["start"].to_pylist()} == {machine.day}
-        assert {t.date() for t in machine.labels["end"].to_pylist()} <= {
-            machine.day,
-            machine.day + timedelta(days=1),
-        }
-        minutes = pc.minutes_between(machine.labels["start"], machine.labels["end"])
-        assert pc.min(minutes).as_py() >= 50
-
-
-def test_less_happens_at_weekends():
-    def mean_power(day):
-        values = parsed(load_contract(SENSORS), simulate("machine-01", day).readings)
-        return np.mean([v["torque"] * v["rotational_speed"] for v in values])
-
-    assert mean_power(DAY) > 1.2 * mean_power(DAY - timedelta(days=1))
-
-
-def test_drift_moves_the_thermometer_and_nothing_else():
-    contract = load_contract(SENSORS)
-    before, after = (
-        parsed(contract, simulate("machine-01", DAY, drift=drift).readings) for drift in (0.0, 5.0)
-    )
-    for a, b in zip(before, after, strict=True):
-        assert b["temperature"] - a["temperature"] == pytest.approx(5, abs=0.011)
-        assert b["pressure"] == a["pressure"]
-
-
-def test_bad_payloads_are_bad_in_many_ways_and_the_rest_is_untouched():
-    contract = load_contract(SENSORS)
-    good = simulate("machine-01", DAY).readings["payload"].to_pylist()
-    spoilt = simulate("machine-01", DAY, bad_share=0.5).readings["payload"].to_pylist()
-    reasons = Counter()
-    for before, after in zip(good, spoilt, strict=True):
-        if after != before:
-            with pytest.raises(Violation) as caught:
-                contract.parser.parse(after)
-            reasons[caught.value.reason] += 1
-    assert sum(reasons.values()) == 720
-    assert len(reasons) >= 7
-
-
 def test_the_store_is_filled_once(settings):
     first = run(settings, "--devices", "2", "--days", "2")
     assert first["readings"] == 2 * 2 * 1440
@@ -138,7 +59,8 @@ def test_more_days_and_machines_add_what_is_missing(settings):
 def test_drift_begins_where_it_is_told(settings):
     run(settings, "--devices", "1", "--days", "2", "--drift", "30")
     contract = load_contract(SENSORS)
-    temperatures = np.array([v["temperature"] for v in parsed(contract, stored(settings))])
+    payloads = stored(settings)["payload"].to_pylist()
+    temperatures = np.array([contract.parser.parse(p)["temperature"] for p in payloads])
     assert temperatures[1440:].mean() - temperatures[:1440].mean() > 20
 
 

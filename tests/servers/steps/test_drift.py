@@ -14,7 +14,7 @@ from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.readings import simulate
+from breezeway.readings import plant
 from breezeway.readings.store import RawStore
 from breezeway.steps import drift, preprocess, train
 from breezeway.tracking import champions, mlflow_client
@@ -44,16 +44,16 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
     return settings
 
 
-def readings(day: date, drift: float = 0.0) -> list[simulate.MachineDay]:
-    return [thinned(simulate.simulate(machine, day, drift=drift)) for machine in MACHINES]
+def readings(day: date, drift: float = 0.0) -> list[plant.MachineDay]:
+    return [thinned(plant.simulate(machine, day, drift=drift)) for machine in MACHINES]
 
 
-def thinned(part: simulate.MachineDay) -> simulate.MachineDay:
+def thinned(part: plant.MachineDay) -> plant.MachineDay:
     """A reading every five minutes: the tests are done sooner."""
     return edited(part, part.readings.take(pa.array(range(0, 1440, 5))))
 
 
-def with_days(settings: Settings, folder, parts: list[simulate.MachineDay], **fields) -> Settings:
+def with_days(settings: Settings, folder, parts: list[plant.MachineDay], **fields) -> Settings:
     """The same home with another raw store, in which these days lie."""
     address = f"sqlite:///{folder / 'raw.db'}"
     store = RawStore(address)
@@ -72,7 +72,7 @@ def artifact(settings: Settings, run_id: str, name: str, folder) -> str:
     return open(path, encoding="utf-8").read()
 
 
-def days(first: date, count: int, drift_from: date | None = None) -> list[simulate.MachineDay]:
+def days(first: date, count: int, drift_from: date | None = None) -> list[plant.MachineDay]:
     return [
         part
         for day in (first + timedelta(days=k) for k in range(count))
@@ -133,7 +133,7 @@ def test_sensors_at_fault_are_named_and_are_no_drift(settings, tmp_path):
         edited(clock, set_back(clock.readings)),
         edited(invalid, changed(invalid.readings, 0, too_hot)),
         sound,
-        thinned(simulate.simulate("machine-77", NIGHT)),
+        thinned(plant.simulate("machine-77", NIGHT)),
     ]
     result = check(with_days(settings, tmp_path, parts))
     faults = {(fault["device"], fault["fault"]) for fault in result["sensor_faults"]}
@@ -151,8 +151,8 @@ def test_sensors_at_fault_are_named_and_are_no_drift(settings, tmp_path):
     assert result["quarantined"] == 288
 
 
-def edited(part: simulate.MachineDay, table: pa.Table) -> simulate.MachineDay:
-    return simulate.MachineDay(part.device, part.day, table, part.labels)
+def edited(part: plant.MachineDay, table: pa.Table) -> plant.MachineDay:
+    return plant.MachineDay(part.device, part.day, table, part.labels)
 
 
 def changed(table: pa.Table, first: int, change) -> pa.Table:
