@@ -28,7 +28,7 @@ class ScoringModel:
         examples: recorded readings, their features and the score that this model must give.
         trained_on: the readings that must not judge it.
         lineage: data tag and hash, parameters tag, run: the keys that `train` wrote.
-        name, version: of the registered model; the version is None when loaded from a folder
+        name, version: of the registered model; the version is empty when loaded from a folder
             that nobody named a version for.
     """
 
@@ -39,7 +39,7 @@ class ScoringModel:
     trained_on: TrainingScope
     lineage: dict[str, str] = field(default_factory=dict)
     name: str = ""
-    version: str | None = None
+    version: str = ""
 
     @property
     def feature_names(self) -> list[str]:
@@ -70,7 +70,7 @@ class ScoringModel:
         return self.score(np.column_stack(features))
 
 
-def load_folder(folder: Path, version: str | None = None, threads: int = 1) -> ScoringModel:
+def load_folder(folder: Path, version: str = "", threads: int = 1) -> ScoringModel:
     """Load the model that lies in an MLflow model folder; needs no MLflow.
 
     The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`

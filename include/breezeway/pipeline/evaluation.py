@@ -256,8 +256,10 @@ def _find_drift(
     for finding in findings:
         log.info("drift: %s", finding)
     write_json(reports / "drift_findings.json", [asdict(finding) for finding in findings])
-    sides = (report.sample(table.to_batches(), len(table)) for table in (reference, current))
-    report.report_drift(*sides, columns, reports)
+    old_rows, new_rows = (
+        report.sample(table.to_batches(), len(table)) for table in (reference, current)
+    )
+    report.report_drift(old_rows, new_rows, columns, reports)
     return list(dict.fromkeys(finding.column for finding in findings))
 
 

@@ -275,7 +275,8 @@ def _beside(readings: pa.Table, rival: pa.Table | None) -> np.ndarray:
 
 def _logit(score: np.ndarray | float) -> np.ndarray:
     inside = np.clip(score, 1e-6, 1 - 1e-6)
-    return np.log(inside / (1 - inside))
+    odds: np.ndarray = inside / (1 - inside)
+    return np.log(odds)
 
 
 def _order(
@@ -288,7 +289,7 @@ def _order(
     cheapest = rows[cost[rows] == best[block[rows]]]
     _, first = np.unique(block[cheapest], return_index=True)
     rows = cheapest[first]
-    return rows[np.argsort(cost[rows], kind="stable")].tolist()
+    return [int(row) for row in rows[np.argsort(cost[rows], kind="stable")]]
 
 
 def _free(names: list[str], keys: np.ndarray, length: int, known: pa.Table) -> np.ndarray:
@@ -330,7 +331,7 @@ def _take_turns(
             yield reason, row
 
 
-def _series(item: Item, readings: pa.Table, model: ScoringModel) -> dict[str, list]:
+def _series(item: Item, readings: pa.Table, model: ScoringModel) -> dict[str, list[float | None]]:
     """The features around a stretch, as long again on either side; time in Unix milliseconds."""
     around = item.end - item.start
     times = [pa.scalar(t, readings["time"].type) for t in (item.start - around, item.end + around)]
@@ -342,7 +343,8 @@ def _series(item: Item, readings: pa.Table, model: ScoringModel) -> dict[str, li
             ),
         )
     )
-    series = {"time": [round(time.timestamp() * 1000) for time in shown["time"].to_pylist()]}
+    series: dict[str, list[float | None]] = {}
+    series["time"] = [round(time.timestamp() * 1000) for time in shown["time"].to_pylist()]
     for name in [*model.feature_names, "score"]:
         values = shown[name].to_pylist()
         series[name] = [None if v is None or v != v else float(f"{v:.6g}") for v in values]

@@ -103,7 +103,7 @@ def make_report(
     unseen_days = len(hours.unseen.units) if hours.is_enough(hours.unseen) else 0
     return NightReport(
         model_name=rows.model.name,
-        model_version=rows.model.version or "",
+        model_version=rows.model.version,
         date=rows.day.isoformat(),
         rows=good_rows,
         quarantined=manifest.quarantined if manifest else 0,

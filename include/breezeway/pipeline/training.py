@@ -22,7 +22,7 @@ from breezeway.core.errors import DataError, InternalError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.datasets.versions import OpenedVersion
+from breezeway.datasets.versions import DatasetVersion
 from breezeway.detector.fitting import fit_detector, judge_unseen
 from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS
 from breezeway.detector.scorecard import Scorecard
@@ -98,20 +98,20 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
     path = folder / "examples.json"
     if not path.is_file():
         raise DataError(f"{folder}: expected examples.json, the recorded readings; found none.")
-    examples = json.loads(path.read_text(encoding="utf-8"))
+    examples: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     if not examples:
         raise DataError(f"{path}: expected recorded readings, found an empty list.")
     return examples
 
 
-def parameters(version: OpenedVersion) -> tuple[dict[str, Any], int]:
+def parameters(version: DatasetVersion) -> tuple[dict[str, Any], int]:
     """Those that were tuned for the dataset version, else the defaults; and the rounds."""
     if not version.params:
         return DEFAULT_PARAMS, DEFAULT_ROUNDS
     return version.params["params"], version.params["rounds"]
 
 
-def lineage_of(version: OpenedVersion, settings: Settings) -> dict[str, str]:
+def lineage_of(version: DatasetVersion, settings: Settings) -> dict[str, str]:
     keys = {
         "data_tag": version.tag,
         "data_hash": version.hash,

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 MODEL_FOLDER = "mlflow_model"
 
 
-def service_behind(front: "Callable[[ASGIApp], ASGIApp]") -> type[bentoml.Service]:
+def service_behind(front: "Callable[[ASGIApp], ASGIApp]") -> type[bentoml.Service[Any]]:
     """A class of services whose requests reach an application of ours first.
 
     Args:
         front: makes it, of BentoML's application.
     """
 
-    class ServiceBehind(bentoml.Service):  # type: ignore[misc]
+    class ServiceBehind(bentoml.Service[Any]):
         def to_asgi(self, is_main: bool = True) -> "ASGIApp":
             return front(super().to_asgi(is_main))
 
@@ -41,7 +41,8 @@ def service_behind(front: "Callable[[ASGIApp], ASGIApp]") -> type[bentoml.Servic
 
 def bento_of(instance: Any) -> bentoml.Bento | None:
     """The Bento that an instance of a service was started from; None where it was none."""
-    return instance.bento_service.bento
+    bento: bentoml.Bento | None = instance.bento_service.bento
+    return bento
 
 
 def labels_of(bento: bentoml.Bento) -> dict[str, str]:
