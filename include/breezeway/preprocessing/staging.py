@@ -2,7 +2,7 @@
 
 An external merge sort: each chunk of readings is sorted as it comes and written as one batch of
 an Arrow file; of what is read later only the keys are sorted again. Written by hand: DuckDB sorts
-as well, but moves the payloads through its tables and its sort, with more CPU and memory
+as well, but moves the payloads through its tables and its sort, with more memory
 (`make bench ONLY=preprocess`); `docs/decisions/staging.md` has the figures.
 """
 
