@@ -1,15 +1,14 @@
-"""Backtest: a model trained on what was known at a date, judged on the week that follows, as if
-it had been in service then.
+"""Train a model as of a past date, on what was known then, and judge it on the days that followed.
 
-Use *Backfill* for a range: one run for each Monday in it, several at once if you like. Each keeps
-its figures in MLflow, and with them a table and a picture of all dates so far: see *Reports*.
-The days have to be there before: backfill the DAG **history** with them. By itself the DAG
-judges, every Monday, what was known a week before. `breezeway backtest --dry-run` says before what
-there is to do and how long it takes.
+Use *Backfill* for a range: one run for each Monday in it, several at once if you like. Each run
+logs its figures to MLflow, with a table and a picture of all dates so far: see the page *Reports*.
+The history of these days has to exist: backfill the DAG **history** first. By its schedule the DAG
+judges, every Monday, a model as of the Monday before. `breezeway backtest --dry-run` tells in
+advance what there is to do and how long it takes.
 
-- **date**: The date, in UTC: rows before it and labels known before it train. Empty for the run's
-  own partition, or else for the one whose days end today.
-- **days**: Days from the date on that the model is judged on.
+- **date**: The date, in UTC: readings before it, and labels known before it, train the model.
+  Empty: the date of the run's partition, or else the one whose days end today.
+- **days**: The number of days, from the date on, that the model is judged on.
 """
 
 from datetime import timedelta
@@ -43,7 +42,7 @@ with DAG(
         "days": fields.whole_number("Days", HELP["days"], 7, minimum=1, maximum=366),
     },
 ) as dag:
-    # The last day of the period is made in the night after it.
+    # The DAG history makes the last of the days in the night after it.
     history = DateTimeSensor(
         task_id="wait_for_history",
         target_time=f"{{{{ macros.ds_add({DATE}, params.days) }}}}T04:00:00+00:00",

@@ -1,22 +1,24 @@
-"""Tries a version beside the champion, on real requests, and puts it into the champion's place
-if nothing says that it is worse.
+"""Try a version on real requests beside the champion, and make it the champion if nothing shows
+that it is worse.
 
-The version is put up as **challenger**. Of both is counted how many requests they leave without
-a score, how long they take, what they score and, where labels come back, how often their alarms
-are right. A challenger that is clearly worse is taken out at once; it costs nobody an answer. At
-the end the registry's alias `champion` moves to it, with the reason, and it is deployed. How much
-worse is too much stands in the section `[canary]` of the sensor contract.
+The version becomes the **challenger**. For both versions the model servers count how many requests
+get no score, how long a prediction takes, which scores come out and, where labels come back, how
+often an alarm is right. A challenger that is clearly worse is withdrawn at once; the champion then
+answers its requests. At the end of the trial the alias `champion` of the model registry moves to
+the challenger, with the reason, and the challenger is deployed. The section `[canary]` of the
+sensor contract says how much worse is too much.
 
-- **model_name**: The registered model; its champion has to be in service.
+- **model_name**: The registered model. Its champion has to be in service.
 - **model_version**: The version to try: a number, or an alias.
-- **mode**: canary: it answers for a share of the devices, the same ones all the time. shadow: it
-  answers nobody and scores what the champion answers. bandit: as canary, and the share moves to
-  the one whose answers the labels call right.
-- **percent**: Its share of the devices; for a bandit the share to begin with. A shadow has none.
+- **mode**: canary: the challenger answers for a share of the devices, always the same ones. shadow:
+  it answers no request, but scores what the champion answers. bandit: like canary, and the share
+  moves to the version whose answers the labels confirm.
+- **percent**: The challenger's share of the devices; for a bandit, the share at the start. A shadow
+  has none.
 - **minutes**: How long the trial takes.
 
-What the challenger is found to be fails nothing: `promote` says why it was refused, and `deploy` is
-skipped. Whatever else happens, `withdraw` leaves no challenger behind.
+If the challenger is refused, the run does not fail: `promote` says why, and `deploy` is skipped.
+Whatever else happens, `withdraw` leaves no challenger behind.
 """
 
 from datetime import timedelta
@@ -37,7 +39,7 @@ WEEK_MINUTES = 7 * 24 * 60
 
 
 def in_mode(mode: str, value: str) -> str:
-    """An option that only one mode has; an empty one is left out."""
+    """Template of an option that only one mode has; in other modes it is left out."""
     return f"{{{{ {value} if params.mode == '{mode}' else '' }}}}"
 
 
@@ -75,7 +77,7 @@ with DAG(
 
     @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
     def check_inputs() -> dict:
-        """Say within seconds what is wrong in the form, and keep who is champion now."""
+        """Check the form within seconds, and find the present champion."""
         return form.check_canary(get_current_context()["params"], Settings.from_environment())
 
     put_on_trial = Step(
@@ -105,7 +107,7 @@ with DAG(
     )
     deploy = Step(
         task_id="deploy",
-        # Not the number: a promotion in between is not to be undone.
+        # Not the number: another promotion may have come in between, and must stay.
         arguments={"model_name": given("model_name"), "model_version": "champion"},
     )
     withdraw = Step(task_id="withdraw", step="deploy", arguments={**VERSION, "withdraw": "yes"})

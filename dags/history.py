@@ -1,17 +1,16 @@
-"""History day by day: each run makes one day's partition of the dataset, features and labels,
-as a version of its own.
+"""Make the history of a day: its features and labels, one partition of the dataset, published as a
+version of its own.
 
-Every day at midnight (UTC) it makes the day that has just ended, after a while in which late
-readings may still arrive. It also looks at the four weeks before: a day for which readings or
-labels came in since is made again, in a run of its own. A day that is made again and comes out
-the same publishes nothing.
+Every day at midnight (UTC) the DAG makes the day that has just ended, after a short wait for late
+readings. It also looks at the four weeks before: a day that has got readings or labels since is
+made again, in a run of its own. A day that comes out the same publishes nothing.
 
-To make or remake a range, use *Backfill* (here, `airflow backfill create --dag-id history`, or
-the REST API). Several days may be made at once; publishing queues. *Failed* as reprocess
-behaviour makes those that failed again, and no others. `breezeway history --first … --last …`
-says before what there is to do.
+To make a range of days, or make it again, use *Backfill* (here, by `airflow backfill create
+--dag-id history`, or by the REST API). Several days may be made at once; publishing queues. With
+the reprocess behaviour *failed*, only the days whose last run failed are made again.
+`breezeway history --first … --last …` tells in advance what there is to do.
 
-- **day**: The day to make, in UTC. Empty for the run's own partition, or else for yesterday.
+- **day**: The day to make, in UTC. Empty: the day of the run's partition, or else yesterday.
 """
 
 from datetime import UTC, date, datetime, time, timedelta

@@ -1,9 +1,9 @@
-"""Brings labels into the raw store: what a person, or a program in their name, says of stretches
-of readings. The next training uses them.
+"""Import labels into the raw store: what people, or programs in their name, say about periods of
+readings. The next training uses them.
 
-Press *Trigger* with a list of labels, or send it to Airflow's REST API; see `docs/labels.md`. Who
-triggers is kept with each label as the one who gave it, with the time. What the same person said of
-the same stretch before changes nothing.
+Press *Trigger* with a list of labels, or send it to Airflow's REST API; see `docs/labels.md`. Each
+label records the user who triggered the run, and the time. If the same user labels the same period
+in the same way again, nothing changes.
 
 - **labels**: A list of objects with device, start, end (ISO 8601; UTC where no zone is named) and
   label: fault or normal.
@@ -22,7 +22,7 @@ HELP = fields.help_texts(__doc__)
 
 with DAG(
     dag_id="import_labels",
-    description="What people say of readings, for the next training",
+    description="Labels from people, for the next training",
     doc_md=__doc__,
     schedule=None,
     is_paused_upon_creation=False,
@@ -46,7 +46,7 @@ with DAG(
                 "additionalProperties": False,
             },
             minItems=1,
-            maxItems=500,  # they are one word of the step's command line
+            maxItems=500,  # they are one argument of the step's command line
         )
     },
 ) as dag:

@@ -1,20 +1,19 @@
-"""Compares the readings of the last day with those that the champion was trained on, every
-night at 02:00 UTC, and says so once when they have drifted.
+"""Compare the readings of the last day with those that the champion was trained on, every night at
+02:00 UTC, and announce a drift once.
 
-`drift` checks the readings by the sensor contract and looks for changed features, scores and, where
-labels have come in, quality. A change counts when it is found tonight and was found in the nights
-before: how often, and how many false alarms a month that may cost, stands in the section `[drift]`
-of the sensor contract. Devices that are silent, stuck or out of time are named as such. The report
-`drift.html` lies in the MLflow run that the result of `drift` names.
+`drift` checks the readings by the sensor contract, and looks for changes in features, in scores
+and, where labels have come in, in quality. A change is confirmed if it is found tonight and was
+found in earlier nights too. The section `[drift]` of the sensor contract says in how many, and how
+many false alarms a month that may cost. Devices that are silent, stuck or wrong in time are named
+as such. The report `drift.html` is in the MLflow run that the result of `drift` names.
 
-`announce` makes an event of the asset `drift-<model>` out of the first night of a drift. The later
-nights make none, until the readings were quiet for longer than a change is remembered. With
-`[drift] retrain = true` the event starts the DAG `training`.
+`announce` creates an event of the asset `drift-<model>` in the first night of a drift. Later nights
+of the same drift create none. With `[drift] retrain = true` the event starts the DAG `training`.
 
-- **date**: The day (UTC) whose readings are checked, as YYYY-MM-DD; empty for the one before
-  the run. A backfill checks each of its days.
+- **date**: The day (UTC) whose readings are checked, as YYYY-MM-DD. Empty: the day before the run.
+  A backfill checks each of its days.
 
-A model without a champion has nothing to be compared with: the run says so, and skips.
+A model without a champion has nothing to compare with: the run says so, and its tasks are skipped.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -35,7 +34,7 @@ with DAG(
     dag_id="nightly_drift",
     description="Have the readings of the last day drifted?",
     doc_md=__doc__,
-    # An interval is the day that is checked, so that a backfill names the days by themselves.
+    # The data interval is the day that is checked, so a backfill needs no form.
     schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
@@ -48,14 +47,14 @@ with DAG(
 
     @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
     def check_inputs() -> dict:
-        """Find the day and the champion; without one there is nothing to do."""
+        """Find the day and the champion; without a champion there is nothing to do."""
         context = get_current_context()
         run = context["dag_run"]
         night = run.data_interval_start or run.run_after - timedelta(days=1)
         inputs = form.check_drift(context["params"], night, MODEL, Settings.from_environment())
         if inputs["champion"] is None:
             raise AirflowSkipException(
-                f"The model {MODEL!r} has no champion yet that readings could be compared with."
+                f"The model {MODEL!r} has no champion yet, so there is nothing to compare with."
             )
         return inputs
 

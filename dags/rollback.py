@@ -1,9 +1,9 @@
-"""Brings the previous champion back into service: the champion's alias goes back to it in the
-model registry, with the reason, and it is deployed.
+"""Bring the previous champion back into service. The alias `champion` of the model registry moves
+back to it, with the reason, and it is deployed.
 
 - **model_name**: The registered model.
-- **model_version**: The version to bring back; empty for the champion before the present one.
-- **reason**: Why; kept with the version.
+- **model_version**: The version to bring back. Empty: the champion before the present one.
+- **reason**: Why. It is recorded with the version.
 """
 
 from datetime import timedelta
@@ -45,7 +45,7 @@ with DAG(
 
     @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
     def check_inputs() -> dict:
-        """Say within seconds what is missing in the form, and keep who is champion now."""
+        """Check the form within seconds, and find the present champion."""
         return form.check_rollback(get_current_context()["params"], Settings.from_environment())
 
     rollback = RollbackModel(
@@ -58,7 +58,7 @@ with DAG(
     )
     deploy = Step(
         task_id="deploy",
-        # Not the number: a promotion in between is not to be undone.
+        # Not the number: another promotion may have come in between, and must stay.
         arguments={"model_name": given("model_name"), "model_version": "champion"},
     )
     check_inputs() >> rollback >> deploy

@@ -1,33 +1,35 @@
-"""From raw sensor readings to a live prediction: **preprocess** the readings and publish them
-as a dataset version, **tune** and **train** a model on it, **test** it on recent readings,
-**promote** it if it is no worse than the champion, and **deploy** it.
+"""Train a model from raw sensor readings and put it into service. There are six steps:
+**preprocess** the readings and publish them as a dataset version, **tune** the parameters,
+**train** a model, **test** it on recent readings, **promote** it if it is not worse than the
+champion, and **deploy** it.
 
-Press *Trigger* with the form as it is to run all of it on all readings. Or choose some of
-the steps: the others are skipped, and what a chosen step would get from them is taken from
-the form. The first task says within seconds if something is missing, and where to fill it in.
+Press *Trigger* and leave the form as it is to run all steps on all readings. Or choose some of the
+steps: the others are skipped, and the form gives what they would have made. The first task checks
+the form within seconds and names the field to correct.
 
-- **steps**: The parts to run; their order here does not matter. To deploy without promote puts
-  a model into service that passed no gate.
-- **query**: The readings to preprocess: one SELECT on the raw store that gives device, time,
-  payload and, where the sensor contract's label is a column, that column.
-- **test_query**: The recent readings that the model is tested on; empty for the query above.
-- **tag**: The dataset version. To preprocess: the name of the new one, or empty for one made of
-  the run's date and time. To tune or train without preprocess: one that exists. Up to 100
-  letters, digits, dots, underscores or hyphens.
-- **count**: How many sets of parameters are tried by tune.
-- **run_name**: The name of the training run in MLflow; empty for the tag.
+- **steps**: The steps to run; their order in this list does not matter. To deploy without promote
+  puts a model into service that has not passed the gate.
+- **query**: The readings to preprocess: one SELECT on the raw store that returns device, time,
+  payload and, if the label of the sensor contract is a column, that column.
+- **test_query**: The recent readings that the model is tested on. Empty: the query above.
+- **tag**: The dataset version. With preprocess, the name of the new version; empty, a name made
+  from the date and time of the run. For tune or train without preprocess, an existing version. Up
+  to 100 letters, digits, dots, underscores or hyphens.
+- **count**: How many sets of parameters tune tries.
+- **run_name**: The name of the training run in MLflow. Empty: the tag.
 - **model_name**: The registered model.
-- **model_version**: The version to test, promote or deploy: a number, or an alias such as
-  champion. Empty for the one that this run trains; without train for the newest, and to deploy
-  without promote for the champion.
+- **model_version**: The version to test, promote or deploy: a number, or an alias such as champion.
+  Empty: the version that this run trains; without train, the newest; to deploy without promote, the
+  champion.
 
-A step that fails because a service is away or a lock is taken is tried again; one that fails
-because of its input is not. A model that the gate refuses fails nothing: `deploy` is skipped,
-and `promote` says why in its log and its result.
+A step that fails because a service is down or a lock is taken is retried. A step that fails because
+of its input is not. If the gate refuses a model, the run does not fail: `deploy` is skipped, and
+`promote` gives the reason in its log and its result.
 
-With `[drift] retrain = true` in the sensor contract, drift that `nightly_drift` announces starts a
-run with the form as it is. With `[gate] approval = true` the task `approve` waits for a person
-before each promotion that the gate allows; a rejection skips `promote` and `deploy`.
+With `[drift] retrain = true` in the sensor contract, a drift that the DAG `nightly_drift` announces
+starts a run with the defaults of the form. With `[gate] approval = true`, the task `approve` asks a
+person before each promotion that the gate allows. If the person rejects it, `promote` and `deploy`
+are skipped.
 """
 
 import logging
@@ -62,7 +64,7 @@ with DAG(
     description="Raw readings to a live prediction, whole or in parts",
     doc_md=__doc__,
     schedule=[drift_asset(MODEL)] if RETRAIN else None,
-    # What drift starts would be lost while the DAG is paused.
+    # While the DAG is paused, a run that a drift asks for would be lost.
     is_paused_upon_creation=False,
     max_active_runs=4,
     default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
@@ -96,7 +98,7 @@ with DAG(
 
     @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
     def check_inputs() -> dict:
-        """Say within seconds what is missing in the form, or complete it."""
+        """Check the form within seconds, and complete it."""
         context = get_current_context()
         return form.check(
             context["params"], context["dag_run"].run_after, Settings.from_environment()
@@ -104,7 +106,7 @@ with DAG(
 
     branch = StepBranch(task_id="choose_steps", belongs_to={"approve": "promote"})
 
-    # What is skipped skips nothing behind it: only a failure stops the steps that follow.
+    # A skipped step does not skip those downstream; a failed one stops them.
     chosen = {"trigger_rule": "none_failed"}
 
     preprocess = Step(
@@ -162,8 +164,8 @@ with DAG(
         task_id="deploy",
         arguments={
             "model_name": given("model_name"),
-            # After the gate whoever is champion: of two runs that promote at once, the
-            # later deployment must not bring back the earlier's model.
+            # After the gate, the champion of that moment: if two runs promote at once, the
+            # later deployment must not bring back the model of the earlier one.
             "model_version": "{{ 'champion' if ti.xcom_pull('promote') else "
             "(ti.xcom_pull('train') or ti.xcom_pull('check_inputs'))['model_version'] }}",
         },
@@ -173,7 +175,8 @@ with DAG(
 
     @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2), **chosen)
     def summary() -> None:
-        """Log what each task did. What failed fails the run here, even before a skipped end."""
+        """Log the result of each task. A failed task fails the run here, even if the last tasks
+        are skipped."""
         ti = get_current_context()["ti"]
         for done in (preprocess, publish_data, tune, publish_params, train, test, promote, deploy):
             log.info("%s: %s", done.task_id, ti.xcom_pull(done.task_id) or "skipped")
@@ -181,7 +184,7 @@ with DAG(
     steps = [preprocess, tune, train, test, promote, deploy]
     check_inputs() >> branch >> steps
     chain(preprocess, publish_data, tune, publish_params, train, test, promote, deploy)
-    # Beside the chain, from each step to whoever takes something from it: see StepBranch.
+    # Besides the chain, an edge from each step to those that use its result: see StepBranch.
     publish_data >> train >> [promote, deploy]
     test >> deploy
     if APPROVAL:

@@ -1,18 +1,17 @@
-"""What the web pages and links need of Airflow beyond its public interface.
+"""Uses parts of Airflow that are not in its public interface.
 
-Public are `airflow.sdk`, the plugin and the trigger interface, and the REST API. These say nothing
-of three things:
+Public are `airflow.sdk`, the interfaces of plugins and triggers, and the REST API. They do not
+give:
 
-- **The login of a plugin's page.** Airflow mounts a plugin's FastAPI app without any: whoever
-  reaches the API server reaches the app. `requires_access_view` and `get_user` are what its own
-  pages use.
-- **What a user may see.** Only Airflow's auth manager knows, and asks for the team of the DAG.
-- **A task's result in an extra link.** `airflow.sdk` has `BaseXCom` but not the class that
-  `[core] xcom_backend` names.
+- **The login of a plugin's page.** Airflow mounts the FastAPI app of a plugin without
+  authentication. `requires_access_view` and `get_user` are what Airflow's own pages use.
+- **The permissions of a user.** Airflow's auth manager knows them, and needs the team of the DAG.
+- **The result of a task within an extra link.** `airflow.sdk` has `BaseXCom`, but not the class
+  that `[core] xcom_backend` names.
 
-Each is imported where it is asked for: the first two belong to the API server, and would slow down
-every other process of Airflow. `pyproject.toml` holds Airflow at one version, and
-`tests/servers/plugins/test_reports.py` and `test_links.py` fail if another one works differently.
+Each function imports what it needs: the first two belong to the API server, and would slow down
+every other process of Airflow. `pyproject.toml` pins Airflow. In `tests/servers/plugins`,
+`test_reports.py` and `test_links.py` fail if another version behaves differently.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def must_see_the_website() -> Callable[..., Any]:
-    """A FastAPI dependency that answers 401 without a login, 403 without the permission."""
+    """FastAPI dependency: answers 401 without a login, 403 without permission to see the web UI."""
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.core_api.security import requires_access_view
 
@@ -32,7 +31,7 @@ def must_see_the_website() -> Callable[..., Any]:
 
 
 def logged_in_user() -> Callable[..., Any]:
-    """A FastAPI dependency that gives the user."""
+    """FastAPI dependency: the user who has logged in."""
     from airflow.api_fastapi.core_api.security import get_user
 
     return get_user
@@ -56,7 +55,7 @@ def may_see_runs(user: "BaseUser", dag_id: str) -> bool:
 
 
 def task_result(key: "TaskInstanceKey") -> Any:
-    """The result of a task, None without one; only within a running task."""
+    """The result of a task, None if it has none. Works only within a running task."""
     from airflow.sdk.execution_time.xcom import XCom
 
     return XCom.get_value(ti_key=key, key="return_value")

@@ -13,11 +13,11 @@ ANSWER_DAYS = 7
 
 
 class ApprovePromotion(ApprovalOperator):
-    """Waits for a person where the gate would promote a version; else it asks nobody.
+    """Asks a person to approve a promotion that the gate allows; if it refuses, nobody is asked.
 
-    The task waits without a worker, in the state `awaiting_input`, and shows the gate's reason on
-    its page `Required Actions`. A rejection fails nothing: the tasks directly behind this one are
-    skipped. Who approved or rejected is kept with the version.
+    The task waits in the state `awaiting_input`, without a worker, and shows the gate's reason on
+    its page `Required Actions`. A rejection is not a failure: the tasks directly downstream are
+    skipped. The answer, and who gave it, are recorded with the version.
 
     Args:
         model_name: the registered model.
@@ -38,7 +38,7 @@ class ApprovePromotion(ApprovalOperator):
         self.model_version = model_version
 
     def execute(self, context: Context) -> None:
-        """Ask.
+        """Ask, and wait for the answer.
 
         Raises:
             UsageError: there is no such version, or it has not been tested.
@@ -51,16 +51,17 @@ class ApprovePromotion(ApprovalOperator):
         evidence = champions.read_evidence(settings, self.model_name, self.model_version)
         decision = gate.decide(load_contract(settings.sensors).gate, evidence)
         if not decision.promote:
-            self.log.info("Nobody is asked, because the gate refuses it: %s", decision.reason)
+            self.log.info("The gate refuses it, so nobody is asked: %s", decision.reason)
             return
         self.body = (
-            f"{decision.reason}\n\nApproved, it becomes the champion, and is deployed if that was "
-            f"asked for. Rejected, or without an answer in {ANSWER_DAYS} days, all stays as it is."
+            f"{decision.reason}\n\nIf you approve, the version becomes the champion, and is "
+            "deployed if the run has that step. If you reject it, or nobody answers within "
+            f"{ANSWER_DAYS} days, nothing changes."
         )
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Keep the answer, and act on it.
+        """Record the answer, and act on it.
 
         Raises:
             ServiceUnavailable: MLflow does not answer.

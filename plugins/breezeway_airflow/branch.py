@@ -1,4 +1,4 @@
-"""Partial runs: skips the steps that were not chosen, and nothing else."""
+"""Partial runs: skips the steps that were not chosen, and no other task."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,14 @@ from airflow.sdk import BaseOperator, Context, SkipMixin
 
 
 class StepBranch(BaseOperator, SkipMixin):
-    """Skips each task directly behind it that the form field `steps` does not name.
+    """Skips each directly downstream task that the form field `steps` does not name.
 
-    Airflow's own branch operators spare what also stands behind a chosen task, so in a chain
-    they would skip too little. This one skips all that was not chosen, also when tasks are
-    cleared later; a chosen task with the trigger rule `none_failed` is not held up by it.
+    Airflow's own branch operators do not skip a task that is also downstream of a chosen one, so
+    in a chain they skip too little. This operator skips every task that was not chosen, also when
+    tasks are cleared later. A chosen task needs the trigger rule `none_failed` to run.
 
-    What is skipped is skipped at once. So whoever takes something from a step needs an edge
-    from that very step: along the chain, skipped tasks hold nobody back.
+    The tasks are skipped at once. So a task that uses the result of a step needs an edge from that
+    very step: a chain of skipped tasks would not make it wait.
 
     Args:
         belongs_to: task id → the step that it is a part of, where the form does not name the task.

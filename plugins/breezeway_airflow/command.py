@@ -1,4 +1,4 @@
-"""What a step has in common wherever it runs: its options, its log lines, its outcome."""
+"""What a step has in common wherever it runs: its options, its log lines, its result."""
 
 import json
 import logging
@@ -39,14 +39,14 @@ def step_options(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def log_record(line: str, previous_level: int) -> tuple[int, str]:
-    """A step's line → level and message. A line of no form continues the one before."""
+    """A line of a step's log → level and message. Without a level, it has the previous one."""
     if (match := _LOG_LINE.fullmatch(line)) and match[1] in _LEVELS:
         return _LEVELS[match[1]], match[2]
     return previous_level, line
 
 
 def step_result(step: str, code: int, text: str) -> dict[str, Any]:
-    """What a step left behind → its result.
+    """Exit code and result file of a step → its result.
 
     Args:
         code: exit code, negative or above 128 for the signal that ended it.
@@ -58,12 +58,12 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
     result: dict[str, Any] | None
     try:
         result = json.loads(text)
-    except json.JSONDecodeError:  # none, or its writer was killed
+    except json.JSONDecodeError:  # no file, or its writer was killed
         result = None
     if code == 0 and result is not None:
         return result
     if code == 0:
-        raise InternalError(f"The step {step} ended well but left no result.")
+        raise InternalError(f"The step {step} exited with 0 but left no result.")
     if code < 0 or code > 128:
         number = -code if code < 0 else code - 128
         raise TryAgain(f"The step {step} was ended by signal {number} ({_signal_name(number)}).")
@@ -74,7 +74,7 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
 
 def report_drift(result: dict[str, Any]) -> None:
     """Set Airflow's gauges `breezeway.drifted_columns` and `breezeway.sensor_faults`, if the
-    step has looked for drift. What could not be judged leaves the former as it was."""
+    step has looked for drift. A day that could not be judged does not change the first."""
     if "drifted_count" not in result:
         return
     tags = {"model_name": result["model_name"]}

@@ -1,4 +1,4 @@
-"""Announces drift to Airflow, once for each drift, however many nights it lasts."""
+"""Announces a drift to Airflow, once, however many nights it lasts."""
 
 import json
 from datetime import date, timedelta
@@ -11,22 +11,22 @@ from breezeway.core.settings import Settings
 
 
 def drift_asset(model_name: str) -> Asset:
-    """What has an event when readings drift away from what the champion was trained on."""
+    """The asset that gets an event when readings drift from what the champion was trained on."""
     return Asset(name=f"drift-{model_name}", uri=f"breezeway://drift/{model_name}")
 
 
 class AnnounceDrift(BaseOperator):
-    """Makes an event of the drift asset out of the first night of a drift; else it is skipped.
+    """Creates an event of the drift asset on the first night of a drift. Otherwise it is skipped.
 
-    The tag `breezeway.drift_announced` of the registered model remembers the drift that was
-    announced: JSON of `date` (its first night), `seen` (its last so far) and `airflow_run`. It
-    is of the model and not of a version, because a retrained champion may not know the drift
-    yet. It is emptied by a quiet night that comes more than `[drift] nights` after `seen`: before
-    that, a night on which the change is found again would belong to the same drift.
+    The tag `breezeway.drift_announced` of the registered model records the drift that was
+    announced: JSON of `date` (its first night), `seen` (its last so far) and `airflow_run`. The
+    tag belongs to the model, not to a version, because a retrained champion may not know the drift
+    yet. A quiet night more than `[drift] nights` after `seen` clears it. A change that is found
+    again before that belongs to the same drift.
 
-    The tag is written before the event, so another attempt of the run that wrote it makes the
-    event where it is missing, and no other run does. Two of these tasks must not run at once: see
-    the pool `model_registry`.
+    The tag is written before the event is created. So a retry of the run that wrote it creates an
+    event that is missing, and no other run does. Only one of these tasks may run at a time: see the
+    pool `model_registry`.
 
     Args:
         result: of the step `drift`.
@@ -42,7 +42,7 @@ class AnnounceDrift(BaseOperator):
         self.drift = drift
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Announce.
+        """Create the event.
 
         Returns:
             What the event carries: `model_name`, `model_version`, `date`, `reason`, `drifted`.
@@ -72,7 +72,7 @@ class AnnounceDrift(BaseOperator):
         return told
 
     def _has_event(self, context: Context) -> bool:
-        """Whether an earlier attempt came to its end; a person may clear what has succeeded."""
+        """Whether an earlier attempt created it: a person may clear a task that succeeded."""
         run = context["dag_run"]
         events = context["inlet_events"][self.drift]
         return any((e.source_dag_id, e.source_run_id) == (run.dag_id, run.run_id) for e in events)

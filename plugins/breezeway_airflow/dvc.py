@@ -1,4 +1,4 @@
-"""Publishes dataset versions and their parameters, one writer at a time (pool dataset_versions)."""
+"""Publishes dataset versions and parameters, one writer at a time (pool `dataset_versions`)."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -11,7 +11,7 @@ from breezeway.core.settings import Settings
 
 
 class PublishDataset(BaseOperator):
-    """Publishes a folder as the dataset version `tag`; the same content again changes nothing.
+    """Publishes a folder as the dataset version `tag`. The same content again changes nothing.
 
     Args:
         folder: what preprocessing wrote.
@@ -46,11 +46,11 @@ class PublishDataset(BaseOperator):
 
 
 class PublishParameters(BaseOperator):
-    """Publishes the best parameters on top of the data version that they were found on.
+    """Publishes the best parameters on top of the dataset version that they were tuned on.
 
     Args:
-        params_file: what tuning wrote; its pictures lie beside it.
-        tag: of the data version.
+        params_file: the file that tuning wrote; its pictures are in the same folder.
+        tag: of the dataset version.
     """
 
     template_fields = ("params_file", "tag")
@@ -77,13 +77,13 @@ class PublishParameters(BaseOperator):
 
 
 class PublishDay(BaseOperator, SkipMixin):
-    """Publishes a day's partition; the same content as that of its newest revision adds nothing.
+    """Publishes the partition of a day, unless its newest revision has the same content.
 
     A day without readings publishes nothing.
 
     Args:
-        made: the task of the step `preprocess` that made it.
-        skip_when_none_is_stale: task ids. They have to stand directly behind this one.
+        made: id of the task of the step `preprocess` that made the partition.
+        skip_when_none_is_stale: ids of tasks directly downstream.
     """
 
     inherits_from_skipmixin = True
@@ -104,9 +104,9 @@ class PublishDay(BaseOperator, SkipMixin):
         made = context["ti"].xcom_pull(self.made)
         result = self._publish(made, run_name(context)) if made["rows_in"] else {}
         for day, why in made["stale"].items():
-            self.log.info("The day %s is to be made again: %s.", day, why)
+            self.log.info("The day %s has to be made again: %s.", day, why)
         if not made["stale"]:
-            # Skipping leaves `execute` by an exception, so the result goes its own way.
+            # `skip` raises, so the result has to be pushed before.
             context["ti"].xcom_push("return_value", result)
             tasks = [self.dag.get_task(task) for task in self.skip_when_none_is_stale]
             self.skip(context["ti"], tasks)

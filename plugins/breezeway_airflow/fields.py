@@ -1,7 +1,7 @@
-"""Fields of the DAGs' trigger forms, and the templates by which tasks take their values.
+"""Fields of the DAGs' trigger forms, and templates for their values.
 
-A field refuses what the step that gets its value would refuse: a mistake is named when the form is
-sent, not after hours of work.
+A field refuses what the step that gets its value would refuse. So a mistake is found when the form
+is submitted, not after hours of work.
 """
 
 import re
@@ -23,8 +23,8 @@ def help_texts(docstring: str) -> dict[str, str]:
 def contract_defaults(settings: Settings) -> tuple[str, str]:
     """The sensor contract → model name and the query of all readings.
 
-    Airflow asks at every parse of a DAG, so only the keys that are needed are read, and nothing is
-    checked.
+    This runs at every parse of a DAG, so only the keys that are needed are read, and nothing is
+    validated.
     """
     contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
     columns = ["device", "time", "payload", *filter(None, [contract["label"].get("column")])]
@@ -32,18 +32,18 @@ def contract_defaults(settings: Settings) -> tuple[str, str]:
 
 
 def contract_switch(settings: Settings, section: str, key: str) -> bool:
-    """A switch of the sensor contract, which is off where the contract does not name it."""
+    """A switch of the sensor contract; off if the contract does not name it."""
     contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
     return bool(contract.get(section, {}).get(key, False))
 
 
 def text(title: str, help: str, default: str | None = None, **schema: Any) -> Param:
-    """A text that may be left empty."""
+    """A text field, which may be left empty."""
     return Param(default, type=["null", "string"], title=title, description_md=help, **schema)
 
 
 def model_name(help: str, default: str) -> Param:
-    """The name of a registered model."""
+    """The field of a registered model's name."""
     return Param(
         default,
         type="string",
@@ -54,12 +54,12 @@ def model_name(help: str, default: str) -> Param:
 
 
 def day(title: str, help: str) -> Param:
-    """A day of the calendar, which may be left empty."""
+    """A date field, which may be left empty."""
     return text(title, help, format="date")
 
 
 def time() -> dict[str, str]:
-    """JSON schema of a moment or a day, in ISO 8601."""
+    """JSON schema of a point in time or a day, in ISO 8601."""
     clock = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
     zone = r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?"
     date = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
@@ -67,7 +67,7 @@ def time() -> dict[str, str]:
 
 
 def whole_number(title: str, help: str, default: int, minimum: int, maximum: int) -> Param:
-    """A whole number. JSON calls 3.0 one too: a template of it needs the filter `int`."""
+    """A field of a whole number. JSON allows 3.0, so a template needs the filter `int`."""
     return Param(
         default,
         type="integer",
@@ -79,10 +79,10 @@ def whole_number(title: str, help: str, default: int, minimum: int, maximum: int
 
 
 def given(name: str) -> str:
-    """Template of a field's value, as the task `check_inputs` has checked and completed it."""
+    """Template of a field's value, checked and completed by the task `check_inputs`."""
     return f"{{{{ ti.xcom_pull('check_inputs')['{name}'] }}}}"
 
 
 def made(by: str, name: str) -> str:
-    """Template of what a task of this run has made, or `given(name)` where that is skipped."""
+    """Template of a value from the result of a task, or `given(name)` if the task is skipped."""
     return f"{{{{ (ti.xcom_pull('{by}') or ti.xcom_pull('check_inputs'))['{name}'] }}}}"

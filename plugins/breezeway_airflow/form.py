@@ -1,4 +1,4 @@
-"""The check of a filled in form: that a run can get all that it needs, before any work is done."""
+"""Checks a filled-in form before any work is done: does the run have all that it needs?"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAM
 from breezeway.core.settings import Settings
 
 QUERY_BYTES = 100_000
-"""A query is one argument of a command line, which Linux allows 128 KiB."""
+"""A query is one argument of a command line; Linux allows 128 KiB for one."""
 STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 """The parts of the DAG `training`, in their order."""
 
@@ -19,14 +19,14 @@ NAMES = {
     "model_name": MODEL_NAME,
     "model_version": MODEL_VERSION,
 }
-"""Field → the rule of its names: the one that the step's command line applies."""
+"""Field → the rule for its names, which the step's command line applies too."""
 
 
 def read(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields as steps take them: texts without blanks around them, `""` for what is empty.
+    """The fields as steps take them: texts without surrounding blanks, `""` for an empty field.
 
     Raises:
-        UsageError: a name is none; the sentence names the field.
+        UsageError: a name breaks its rule; the message names the field.
     """
     form = {field: _plain(value) for field, value in params.items()}
     for field, rule in NAMES.items():
@@ -36,18 +36,18 @@ def read(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> dict[str, Any]:
-    """The form's fields → the values that the run's tasks use, none of them open any more.
+    """The form's fields → the values that the tasks of the run use.
 
     Args:
         params: the form.
-        moment: of the run; names its dataset where the form does not, the same in each retry.
+        moment: of the run. It names the dataset if the form does not, and is the same in a retry.
 
     Returns:
         `query`, `test_query`, `tag`, `count`, `run_name`, `model_name`, `model_version`;
-        an empty `model_version` stands for the one that the run trains.
+        an empty `model_version` stands for the version that the run trains.
 
     Raises:
-        UsageError: a field is wrong or missing; the sentence names it.
+        UsageError: a field is wrong or missing; the message names it.
         ServiceUnavailable: MLflow, or the store of dataset versions, does not answer.
     """
     form = read(params)
@@ -61,16 +61,16 @@ def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> di
     if steps & {"train", "test", "promote", "deploy"}:
         from breezeway.tracking import mlflow_client
 
-        mlflow_client.check(settings)  # rather heard now than after an hour of preprocessing
+        mlflow_client.check(settings)  # better now than after an hour of preprocessing
     form["model_version"] = _model_version(form, steps, settings)
     return {name: value for name, value in form.items() if name != "steps"}
 
 
 def check_rollback(params: Mapping[str, Any], settings: Settings) -> dict[str, str]:
-    """The form of a rollback → its values, and who is `champion` before it.
+    """The form of a rollback → its values, and the present `champion`.
 
     Raises:
-        UsageError: a field is wrong or missing; the sentence names it.
+        UsageError: a field is wrong or missing; the message names it.
         ServiceUnavailable: MLflow does not answer.
     """
     from breezeway.tracking import champions
@@ -82,15 +82,15 @@ def check_rollback(params: Mapping[str, Any], settings: Settings) -> dict[str, s
             f"Correct the field 'model_name': the model {form['model_name']!r} has no champion."
         )
     if len(form["reason"]) < 3:
-        raise UsageError("Fill in the field 'reason': it is kept with the version.")
+        raise UsageError("Fill in the field 'reason': it is recorded with the version.")
     return form | {"champion": champion}
 
 
 def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str]:
-    """The form of a trial → its values, and who is `champion` before it.
+    """The form of a trial → its values, and the present `champion`.
 
     Raises:
-        UsageError: a field is wrong; the sentence names it.
+        UsageError: a field is wrong; the message names it.
         ServiceUnavailable: MLflow does not answer.
     """
     from breezeway.tracking import champions, registry
@@ -100,37 +100,35 @@ def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str
     champion = champions.champion(settings, name)
     if champion is None:
         raise UsageError(
-            f"Correct the field 'model_name': the model {name!r} has no champion to try a "
-            "challenger beside."
+            f"Correct the field 'model_name': the model {name!r} has no champion to compare a "
+            "challenger with."
         )
     try:
         version = registry.resolve_version(settings, name, form["model_version"])
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     if version == champion:
-        raise UsageError(
-            f"Correct the field 'model_version': {version} is the champion, which is in service."
-        )
+        raise UsageError(f"Correct the field 'model_version': {version} is the champion already.")
     return {**form, "model_version": version, "champion": champion}
 
 
 def check_drift(
     params: Mapping[str, Any], night: datetime, model_name: str, settings: Settings
 ) -> dict[str, str | None]:
-    """The form of a drift check → `model_name`, `date` and the `champion`, None without one.
+    """The form of a drift check → `model_name`, `date` and `champion`, which may be None.
 
     Args:
-        night: a moment of the day whose readings are checked where the form names none.
+        night: a moment of the day that is checked if the form names none.
 
     Raises:
-        UsageError: the date is wrong; the sentence names the field.
+        UsageError: the date is wrong; the message names the field.
         ServiceUnavailable: MLflow does not answer.
     """
     from breezeway.tracking import champions
 
     day = params["date"] or f"{night.astimezone(UTC):%Y-%m-%d}"
     if day >= f"{datetime.now(UTC):%Y-%m-%d}":
-        raise UsageError(f"Correct the field 'date': {day} (UTC) is not over.")
+        raise UsageError(f"Correct the field 'date': {day} (UTC) has not ended yet.")
     champion = champions.champion(settings, model_name)
     return {"model_name": model_name, "date": day, "champion": champion}
 
@@ -173,7 +171,7 @@ def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Sett
     if not tag:
         raise UsageError(
             f"Fill in the field 'tag': {' and '.join(needing)} without preprocess needs the tag "
-            "of a dataset that exists. Or add preprocess to the steps."
+            "of an existing dataset. Or add preprocess to the steps."
         )
     from breezeway.datasets import versions
 
@@ -181,7 +179,7 @@ def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Sett
         version = versions.find_version(settings, tag)
     except UsageError as error:
         raise UsageError(
-            f"Correct the field 'tag': {error} Or add preprocess to the steps, which makes it."
+            f"Correct the field 'tag': {error} Or add preprocess, which makes it, to the steps."
         ) from None
     return version.tag if "tune" in steps else tag
 
@@ -191,16 +189,16 @@ def _check_new_tag(tag: str, query: str, settings: Settings) -> None:
 
     if versions.PARAMS_TAG.fullmatch(tag):
         raise UsageError(
-            f"Correct the field 'tag': {tag!r} reads as a tag of tuned parameters; a dataset needs "
-            "another name."
+            f"Correct the field 'tag': {tag!r} has the form of a tag of tuned parameters; give the "
+            "dataset another name."
         )
-    # With the same query the run may well be a second attempt, which publishing allows.
+    # With the same query this may be a second attempt, which may publish the same content.
     if versions.tag_exists(settings, tag):
         published = versions.find_version(settings, tag).manifest.get("query")
         if published != query:
             raise UsageError(
-                f"Change the field 'tag': the dataset {tag!r} exists and was made with another "
-                f"query, {published!r}; a tag never moves. Or leave the tag empty."
+                f"Change the field 'tag': the dataset {tag!r} exists, and was made with another "
+                f"query, {published!r}. A tag never moves. Or leave the tag empty."
             )
 
 
@@ -208,12 +206,12 @@ def _model_version(form: dict[str, Any], steps: set[str], settings: Settings) ->
     if "train" in steps:
         if form["model_version"]:
             raise UsageError(
-                "Empty the field 'model_version': the run trains a new version and goes on with "
-                "that one. Or take train out of the steps."
+                "Empty the field 'model_version': the run trains a new version and uses that one. "
+                "Or take train out of the steps."
             )
         if "promote" in steps and "test" not in steps:
             raise UsageError(
-                "Correct the field 'steps': promote needs the test of the version that the run "
+                "Correct the field 'steps': promote needs a test of the version that the run "
                 "trains. Add test."
             )
         return ""
@@ -234,7 +232,7 @@ def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings)
             "steps."
         )
     if not version and "deploy" in steps and "promote" not in steps:
-        version = champions.CHAMPION  # what passed no gate is not deployed unless it is named
+        version = champions.CHAMPION  # another version is deployed only if it is named
     try:
         version = registry.resolve_version(
             settings, name, version or registry.newest_version(settings, name)

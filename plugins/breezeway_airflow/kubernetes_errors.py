@@ -1,4 +1,4 @@
-"""What an error of the Kubernetes API means: come back later, or never."""
+"""Says which errors of the Kubernetes API may pass, and raises them as errors of the tree."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from breezeway.core.errors import ServiceUnavailable, UsageError
 
 TRANSIENT_CODES = frozenset({409, 429, 500, 502, 503, 504})
 CONNECTION_ERRORS = (HTTPError, ClientConnectionError, ClientPayloadError, TimeoutError)
-"""Of the client that blocks, and of the asynchronous one."""
+"""Of the blocking client and of the asynchronous one."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Whether the same request may succeed later."""
     if isinstance(error, ApiException | AsyncApiException):
         return error.status in TRANSIENT_CODES
     return isinstance(error, CONNECTION_ERRORS)
@@ -28,7 +28,7 @@ def is_not_found(error: BaseException) -> bool:
 
 @contextmanager
 def kubernetes_errors() -> Iterator[None]:
-    """Raise what the API server says as an error of the tree."""
+    """Raise an error of the API server as one of the error tree."""
     try:
         yield
     except ApiException as error:

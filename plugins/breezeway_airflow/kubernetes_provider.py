@@ -1,17 +1,17 @@
-"""What a step needs of Airflow's Kubernetes provider beyond its documented interface.
+"""Uses parts of Airflow's Kubernetes provider that it does not document.
 
-The provider documents its pod operator by the arguments. What a step needs has none:
+The provider documents the arguments of its pod operator. No argument gives what a step needs:
 
-- **A pod that has ended is a result.** The next attempt of a task that was cut off deletes such a
-  pod and runs the step again. `get_or_create_pod` is overridden.
-- **Log lines while the step runs**, each once, with its level. The operator's own trigger shows
-  none before the pod has ended, or lines without a level every so many seconds.
-  `invoke_defer_method` is overridden, to hand over to a trigger of ours.
-- **What keeps a pod from starting.** `detect_pod_terminate_early_issues` knows which waiting
-  reasons are final, and `AsyncPodManager` writes the pod's events into the task's log.
+- **The result of a pod that has ended.** If a task was interrupted and its pod has ended meanwhile,
+  the operator deletes the pod and runs the step again. So `get_or_create_pod` is overridden.
+- **Log lines while the step runs**, each once, with its level. The operator's own trigger logs
+  nothing before the pod has ended, or lines without a level at intervals. So `invoke_defer_method`
+  is overridden, to wait by a trigger of our own.
+- **Why a pod does not start.** `detect_pod_terminate_early_issues` knows which reasons are final,
+  and `AsyncPodManager` writes the pod's events into the task's log.
 
-`pyproject.toml` holds the provider at one version. `tests/servers/plugins/test_pod.py` runs all of
-this against what a real API server answered, and fails if another version of the provider works
+`pyproject.toml` pins the provider. `tests/servers/plugins/test_pod.py` runs all of this against
+recorded answers of a real API server, and fails if another version of the provider behaves
 differently.
 """
 
@@ -30,35 +30,35 @@ from airflow.triggers.base import BaseTrigger
 from kubernetes.client import V1Pod
 
 TASK_LABELS = ("dag_id", "task_id", "run_id", "map_index")
-"""Labels by which the provider marks a pod as that of a task; a task may have no `map_index`."""
+"""Labels that the provider gives to the pod of a task; only a mapped task has a `map_index`."""
 
 
 class OnePodOperator(KubernetesPodOperator):
-    """Runs one pod an attempt, and takes up that of an attempt that was cut off.
+    """Runs one pod per attempt, and resumes the pod of an attempt that was interrupted.
 
-    The task waits in the triggerer, by `pod_trigger`; the trigger's event goes to `finish`. Who
-    has the result of a pod marks the pod by `patch_already_checked`: no attempt takes it up then.
+    The task is deferred to `pod_trigger`, whose event goes to `finish`. `finish` has to mark the
+    pod with `patch_already_checked`, so that no later attempt resumes it.
     """
 
     @abstractmethod
     def pod_trigger(self, pod: V1Pod, context: Context) -> BaseTrigger:
-        """The trigger that waits for the end of the pod."""
+        """A trigger that waits for the end of the pod."""
 
     @abstractmethod
     def finish(self, context: Context, event: dict[str, Any]) -> Any:
-        """Called with the trigger's event."""
+        """Handle the trigger's event."""
 
     def get_or_create_pod(self, pod_request_obj: V1Pod, context: Context) -> V1Pod:
-        """The pod of an attempt that was cut off, even one that has ended; else a new one."""
+        """The pod of an interrupted attempt, even if it has ended; else a new pod."""
         found = self._unfinished_pods(pod_request_obj)
         if not found:
             return self.pod_manager.create_pod(pod_request_obj)
         pod = max(found, key=lambda pod: pod.metadata.creation_timestamp)
-        self.log.info("Taking up the pod %s of an earlier attempt.", pod.metadata.name)
+        self.log.info("Resuming the pod %s of an earlier attempt.", pod.metadata.name)
         return pod
 
     def _unfinished_pods(self, like: V1Pod) -> list[V1Pod]:
-        """This task's pods that nobody has taken the result of."""
+        """Pods of the same task whose result has not been taken."""
         labels = like.metadata.labels
         names = [name for name in (*self.labels, *TASK_LABELS) if name in labels]
         wanted = [f"{name}={labels[name]}" for name in names]
@@ -69,13 +69,13 @@ class OnePodOperator(KubernetesPodOperator):
     def invoke_defer_method(
         self, last_log_time: datetime | None = None, context: Context | None = None
     ) -> NoReturn:
-        assert context is not None  # the provider knows subclasses that take none
-        # No timeout of the deferral itself: it would leave the pod behind.
+        assert context is not None  # the provider always passes it to a method that takes it
+        # Without a timeout: a deferral that times out would leave the pod behind.
         self.defer(trigger=self.pod_trigger(self.pod, context), method_name="finish")
 
 
 def start_problem(pod: V1Pod) -> str | None:
-    """What keeps a pod from ever starting, such as an image that cannot be pulled."""
+    """Why a pod will never start, such as an image that cannot be pulled; None if it may start."""
     return detect_pod_terminate_early_issues(pod)
 
 

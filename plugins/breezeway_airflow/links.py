@@ -1,4 +1,4 @@
-"""The button "Report" on a task that has left one."""
+"""The button "Report" on a task whose step has recorded a run in MLflow."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 REPORTS = "breezeway/reports"
-"""Where the API server has the pages, below its own root."""
+"""Path of the pages, below the root of the API server."""
 
 
 def root_path() -> str:
-    """Where Airflow lies on its host: `/`, or the path of a proxy's folder with `/` at its end."""
+    """Path of Airflow on its host, with `/` at its end: more than `/` behind some proxies."""
     address: str = conf.get("api", "base_url", fallback="/")
     return urlsplit(address).path.rstrip("/") + "/"
 
@@ -27,7 +27,7 @@ class ReportLink(BaseOperatorLink):
     name = "Report"
 
     def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:
-        """Return the address; empty where the step has left no result or names no run."""
+        """The address; empty if the step has no result, or none with a run."""
         result = task_result(ti_key)
         run_id = result.get("run_id") if isinstance(result, dict) else None
         if not run_id:

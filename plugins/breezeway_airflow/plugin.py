@@ -26,7 +26,7 @@ class BreezewayPlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Imported where it is asked for, by the API server: other processes load plugins too."""
+        """The page Reports. Imported here, because only the API server needs it."""
         from breezeway_airflow.reports import app
 
         return [{"app": app, "url_prefix": f"/{REPORTS}", "name": "Reports"}]

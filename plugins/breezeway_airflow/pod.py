@@ -1,4 +1,4 @@
-"""A step as a pod of its own image, waited for without a worker."""
+"""Runs a step as a pod of its own image, without occupying a worker."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,23 +25,23 @@ from breezeway_airflow.pod_trigger import CONTAINER, POLL_SECONDS, PodTrigger, t
 
 STEP_LABEL = "breezeway-step"
 PATIENCE_SECONDS = 120
-"""How long the API server may be away when a step has ended."""
+"""How long the API server may be unreachable when a step has ended."""
 
 
 class PodStep(OnePodOperator):
-    """The step's image with the step's arguments, as the pod template `<step>.yaml` says.
+    """Runs the pod template `<step>.yaml` with the step's arguments.
 
-    The task waits in the triggerer, where the step's log lines are streamed into the task's
-    log with their level. The termination message is the task's XCom; the exit code becomes the
-    error of the tree that it stands for, which decides over a retry (`retry.RETRIES`).
+    The task waits in the triggerer, which streams the step's log lines into the task's log, with
+    their level. The termination message is the task's XCom. The exit code becomes the error that it
+    stands for, which decides on a retry (`retry.RETRIES`).
 
-    A pod outlives worker, scheduler and triggerer: whoever comes next takes it up again, also
-    if it has ended meanwhile. So each attempt has one pod, and each pod one result.
+    The pod survives the death of worker, scheduler or triggerer. The next one resumes it, even if
+    it has ended meanwhile. So each attempt has one pod, and each pod one result.
 
     Args:
         arguments: option name → value; `run_name` is passed as `--run-name`. Templated.
             An option whose value is None or empty is left out.
-        step: the step's name, where it is not the task's.
+        step: the step's name, if it is not the task's id.
     """
 
     template_fields = ("arguments",)
@@ -49,7 +49,7 @@ class PodStep(OnePodOperator):
     operator_extra_links = (ReportLink(),)
     ui_color = "#e3f2fd"
     arguments: Any
-    """First the step's options, then, when executed, the words of its command line."""
+    """The step's options; once the task is executed, the words of its command line."""
 
     def __init__(self, *, arguments: dict[str, Any], step: str | None = None, **kwargs: Any):
         super().__init__(
@@ -63,7 +63,7 @@ class PodStep(OnePodOperator):
         self.labels = {STEP_LABEL: self.step}
 
     def execute(self, context: Context) -> None:
-        """Start the pod, or find the one of an attempt that was cut off, and wait for it.
+        """Start the pod, or find that of an interrupted attempt, and wait for it.
 
         Raises:
             UsageError: there is no template for the step, or Kubernetes refuses it.
@@ -101,8 +101,8 @@ class PodStep(OnePodOperator):
         """Take the result of a pod that has ended, and delete the pod.
 
         Raises:
-            BreezewayError: the one of the step's exit code, with the step's own sentence.
-            TryAgain: the pod is gone, or it failed by no fault of the step.
+            BreezewayError: the one of the step's exit code, with the step's message.
+            TryAgain: the pod is gone, or failed for a reason outside the step.
             ServiceUnavailable: it did not start, or Kubernetes does not answer.
             AirflowTaskTimeout: the step took longer than the task's `execution_timeout`.
         """
@@ -121,7 +121,7 @@ class PodStep(OnePodOperator):
                     f"{pod.spec.containers[0].resources.limits}. Raise the limit."
                 )
             result = step_result(self.step, ended.exit_code, ended.message or "")
-            # Before the pod goes: do_xcom_push would ask for a sidecar.
+            # Pushed here: `do_xcom_push` would need a sidecar.
             context["ti"].xcom_push("return_value", result)
             report_drift(result)
         finally:
@@ -143,7 +143,7 @@ class PodStep(OnePodOperator):
             raise
 
     def _raise_problem(self, event: dict[str, Any], pod: V1Pod | None) -> NoReturn:
-        """Say why there is no result."""
+        """Raise the reason why there is no result."""
         if event["problem"] == "timeout":
             raise AirflowTaskTimeout(
                 f"The step {self.step} did not end within {self.execution_timeout}."
@@ -159,7 +159,7 @@ class PodStep(OnePodOperator):
         )
 
     def _put_away(self, pod: V1Pod, failed: bool) -> None:
-        """Mark the pod as done, so that no other attempt takes it up; delete or keep it."""
+        """Mark the pod, so that no later attempt resumes it, and delete it or keep it."""
         self.patch_already_checked(pod, reraise=False)
         if failed and Settings.from_environment().keep_failed_pods_seconds > 0:
             self.log.info("The pod %s is kept.", pod.metadata.name)
@@ -167,11 +167,11 @@ class PodStep(OnePodOperator):
         try:
             self.pod_manager.delete_pod(pod)
         except (ApiException, *CONNECTION_ERRORS):
-            # The result is there. The pod is marked, so a later step deletes it.
+            # The result is safe, and a later step deletes marked pods.
             self.log.exception("The pod %s could not be deleted.", pod.metadata.name)
 
     def _delete_kept_pods(self, namespace: str) -> None:
-        """Delete the pods of earlier steps that were kept for long enough."""
+        """Delete pods of earlier steps that have been kept for long enough."""
         keep = timedelta(seconds=Settings.from_environment().keep_failed_pods_seconds)
         done = self.client.list_namespaced_pod(
             namespace, label_selector=f"{STEP_LABEL},{self.POD_CHECKED_KEY}=True"

@@ -1,4 +1,4 @@
-"""Waits for the end of a step's pod without a worker, and streams its log into the task's."""
+"""Waits for the end of a step's pod, and streams its log into the log of the task."""
 
 import asyncio
 import logging
@@ -21,25 +21,25 @@ from breezeway_airflow.kubernetes_provider import log_events, start_problem
 CONTAINER = "base"
 """Name of the step's container in its pod."""
 LOGGED_UNTIL = "breezeway/logged-until"
-"""Annotation of a pod: the time of the last log line that has reached the task's log."""
+"""Annotation of a pod: the time of its last line in the task's log."""
 START_SECONDS = 300
-"""How long a scheduled pod may take to start: its image may have to be pulled."""
+"""How long a scheduled pod may take to start: a node may have to pull the image."""
 POLL_SECONDS = 1
 CLOCK_SKEW_SECONDS = 60
 BROKEN_STREAMS = 5
-"""So often the log of a pod that has ended is asked for again where the connection breaks."""
+"""How often the log of an ended pod is requested again after a broken connection."""
 STREAM_SECONDS = 240
-"""After which a stream of log lines is opened anew: a dead connection may look alive."""
+"""After this time a log stream is opened again: a dead connection can look alive."""
 
 
 class PodTrigger(BaseTrigger):
     """Waits for the end of a step's pod and streams its log lines, each once.
 
-    How far they have got is noted at the pod, so that the triggerer that takes over from one
-    that died goes on there.
+    An annotation of the pod records the last line that was streamed. If the triggerer dies, the
+    next one continues from there.
 
     Args:
-        deadline: Unix time at which the step has to be done.
+        deadline: Unix time by which the step has to end.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class PodTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Give one event: the pod, and the `problem` where it did not come to its end."""
+        """Yield one event: the pod, and a `problem` if it did not run to its end."""
         problem = ""
         try:
             async with asyncio.timeout(self.deadline and self.deadline - time.time()):
@@ -88,12 +88,12 @@ class PodTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's
 
     async def on_kill(self) -> None:
-        """Delete the pod: a person has marked the task, or cleared it."""
+        """Delete the pod: a user has marked or cleared the task."""
         self.log.info("Deleting the pod %s.", self.pod_name)
         await self.hook.delete_pod(self.pod_name, self.pod_namespace)
 
     async def _pod(self) -> V1Pod | None:
-        """The pod; None where there is none. An API server that is away is waited for."""
+        """The pod, or None. Waits while the API server is unreachable."""
         said = False
         while True:
             try:
@@ -110,7 +110,7 @@ class PodTrigger(BaseTrigger):
             await asyncio.sleep(POLL_SECONDS)
 
     async def _problem_of_start(self) -> str:
-        """Wait until the pod has started; return what prevents that, or nothing."""
+        """Wait until the pod has started; return what prevents it, or an empty text."""
         pod = await self._pod()
         if pod is None or not is_pending(pod):
             return ""
@@ -134,7 +134,7 @@ class PodTrigger(BaseTrigger):
         return ""
 
     async def _stream_logs(self) -> None:
-        """Stream until the container has ended and its last line is read."""
+        """Stream until the container has ended and its last line has been read."""
         pod = await self._pod()
         if pod is not None:
             self._position = (pod.metadata.annotations or {}).get(LOGGED_UNTIL, "")
@@ -149,7 +149,7 @@ class PodTrigger(BaseTrigger):
             pod = await self._pod()
 
     async def _follow_log(self) -> bool:
-        """Write the log behind `_position` into the task's; whether its end was reached."""
+        """Stream the log after `_position`; return False if the connection broke."""
         try:
             async for lines in self._log_lines():
                 for self._position, line in lines:
@@ -159,19 +159,16 @@ class PodTrigger(BaseTrigger):
         except CONNECTION_ERRORS:
             return False
         except ApiException as error:
-            # Not started yet (400), gone (404), or away: the caller looks at the pod again.
+            # Not started (400), gone (404) or not reachable: the caller reads the pod again.
             if error.status not in (400, 404) and not is_transient(error):
                 raise
         return True
 
     async def _log_lines(self) -> AsyncIterator[list[tuple[str, str]]]:
-        """Follow the log behind `_position`; give lines as they come, each with its time.
-
-        It ends with the container.
-        """
+        """Follow the log after `_position` until the container ends; yield times and lines."""
         since = None
         if self._position:
-            # The API knows no exact time, and the clocks of node and triggerer may differ.
+            # The API takes whole seconds, and the clocks of node and triggerer may differ.
             passed = datetime.now(UTC) - datetime.fromisoformat(self._position)
             since = max(1, math.ceil(passed.total_seconds())) + CLOCK_SKEW_SECONDS
         rest = b""
@@ -194,7 +191,7 @@ class PodTrigger(BaseTrigger):
         yield new_lines([rest], self._position)
 
     async def _note(self) -> None:
-        """Note at the pod how far its log has been read."""
+        """Record at the pod how far its log has been streamed."""
         try:
             async with self._api() as api:
                 await api.patch_namespaced_pod(
@@ -203,7 +200,7 @@ class PodTrigger(BaseTrigger):
                     {"metadata": {"annotations": {LOGGED_UNTIL: self._position}}},
                 )
         except (ApiException, *CONNECTION_ERRORS) as error:
-            # The step goes on, and so does its log: the next note stands for this one as well.
+            # Not fatal: the next record includes this one.
             self.log.warning("Another triggerer would repeat lines of this log: %s", error)
 
     @asynccontextmanager
@@ -213,13 +210,13 @@ class PodTrigger(BaseTrigger):
 
 
 def new_lines(lines: list[bytes], position: str) -> list[tuple[str, str]]:
-    """Lines of a log behind a time, split into time and text. RFC 3339 in UTC sorts as text."""
+    """Lines of a log after a time, split into time and text. RFC 3339 in UTC sorts as text."""
     stamped = (line.decode(errors="replace").split(" ", 1) for line in lines if line)
     return [(stamp, text[0] if text else "") for stamp, *text in stamped if stamp > position]
 
 
 def terminated(pod: V1Pod | None) -> V1ContainerStateTerminated | None:
-    """How the step's container ended; None where it runs, or left no trace."""
+    """How the step's container ended; None if it has not, or if its status is gone."""
     for status in (pod and pod.status.container_statuses) or []:
         if status.name == CONTAINER:
             return status.state.terminated
@@ -240,8 +237,8 @@ def is_scheduled(pod: V1Pod) -> bool:
 
 
 def waiting_for(pod: V1Pod) -> str:
-    """Why a pod that has a node does not run."""
+    """Why a scheduled pod does not run."""
     for status in pod.status.container_statuses or []:
         if waiting := status.state.waiting:
             return f"{waiting.reason}: {waiting.message or 'no message'}"
-    return f"it was not running {START_SECONDS} s after a node was found"
+    return f"it was not running {START_SECONDS} s after it was scheduled"

@@ -1,4 +1,4 @@
-"""A step as a process beside the task, on the same worker."""
+"""Runs a step as a process on the worker of its task."""
 
 import logging
 import os
@@ -20,25 +20,26 @@ from breezeway_airflow.links import ReportLink
 GRACE_SECONDS = 10
 """Between asking a process group to end and ending it."""
 
-# Holds the process group and waits for the end of its standard input, which only the task
-# keeps open. So the group ends with the task, even where the task was killed with -9.
+# Leads the process group, and waits until its standard input is closed. Only the task holds that
+# open, so the group ends with the task, even if the task is killed with SIGKILL.
 _KEEPER = 'trap "" TERM; cat >/dev/null; kill -TERM 0; sleep "$0"; kill -KILL 0'
 
 
 class ProcessStep(BaseOperator):
-    """`python -m breezeway.steps.<step>`, as a process of its own on this worker.
+    """Runs `python -m breezeway.steps.<step>` as a process on this worker.
 
-    The step's log lines appear in the task's log with their level, its result is the task's
-    XCom, and its exit code becomes the error of the tree that it stands for, which decides
-    over a retry (`retry.RETRIES`). A step that was killed by a signal may be tried again.
+    The step's log lines appear in the task's log with their level, and its result is the task's
+    XCom. Its exit code becomes the error that it stands for, which decides on a retry
+    (`retry.RETRIES`). A step that was killed by a signal may be retried.
 
-    It does not survive its worker: when the worker dies, the step's whole process group is
-    ended, and the next attempt starts anew. A process that leaves the group is not ended.
+    **What it does not do:** The step does not survive its worker. When the worker dies, the step's
+    whole process group is killed, and the next attempt starts from the beginning. A process that
+    has left the group is not killed.
 
     Args:
         arguments: option name → value; `run_name` is passed as `--run-name`. Templated.
             An option whose value is None or empty is left out.
-        step: the step's name, where it is not the task's.
+        step: the step's name, if it is not the task's id.
     """
 
     template_fields = ("arguments",)
@@ -56,7 +57,7 @@ class ProcessStep(BaseOperator):
         """Run the step to its end.
 
         Raises:
-            BreezewayError: the one of the step's exit code, with the step's own sentence.
+            BreezewayError: the one of the step's exit code, with the step's message.
         """
         run = context["dag_run"]
         with TemporaryDirectory(prefix="breezeway-") as folder:
@@ -73,8 +74,8 @@ class ProcessStep(BaseOperator):
                 relay = Thread(target=self._relay, args=(process.stdout,), daemon=True)
                 relay.start()
                 code = process.wait()
-            # With the group gone its output has ended; only a process that left the group
-            # can hold it open.
+            # The group has ended, and so has its output, unless a process that left the group
+            # holds it open.
             relay.join(timeout=GRACE_SECONDS)
             text = result.read_text(encoding="utf-8") if result.is_file() else ""
         outcome = step_result(self.step, code, text)
@@ -82,7 +83,7 @@ class ProcessStep(BaseOperator):
         return outcome
 
     def on_kill(self) -> None:
-        """End the process group; `execute` then returns by itself."""
+        """End the process group; `execute` then returns."""
         if self._end:
             self._end()
 
@@ -103,10 +104,10 @@ def step_environment() -> dict[str, str]:
 def _process_group(
     command: list[str], environment: dict[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], Callable[[], None]]]:
-    """A command in a process group of its own, which is gone when the block is left.
+    """Run a command in a process group of its own. The group is gone when the block is left.
 
-    Gives the process and a function that asks the group to end: SIGTERM now, SIGKILL after
-    the grace. That happens as well when this process dies.
+    Yields the process and a function that ends the group: SIGTERM at once, SIGKILL after
+    `GRACE_SECONDS`. The same happens when this process dies.
     """
     keeper = subprocess.Popen(
         ["/bin/sh", "-c", _KEEPER, str(GRACE_SECONDS)], stdin=subprocess.PIPE, process_group=0

@@ -1,4 +1,4 @@
-"""Moves the champion in the model registry, one task at a time (pool `model_registry`)."""
+"""Promotes and rolls back champions, one task at a time (pool `model_registry`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,8 @@ from breezeway.core.settings import Settings
 
 
 class _Promotion(BaseOperator, SkipMixin):
-    """What may promote or refuse. A refusal is no failure: the task succeeds with the reason as
-    its result, and the tasks of `skip_when_refused` are skipped. They have to stand directly
-    behind this one.
+    """Promotes a version or refuses it. A refusal is not a failure: the task succeeds, its result
+    gives the reason, and the tasks of `skip_when_refused`, directly downstream, are skipped.
     """
 
     inherits_from_skipmixin = True
@@ -26,14 +25,14 @@ class _Promotion(BaseOperator, SkipMixin):
         name, version = result["model_name"], result["model_version"]
         self.log.info("%s %s %s: %s", name, version, outcome, result["reason"])
         if not result["promoted"]:
-            # Skipping leaves `execute` by an exception, so the result goes its own way.
+            # `skip` raises, so the result has to be pushed before.
             context["ti"].xcom_push("return_value", result)
             self.skip(context["ti"], [self.dag.get_task(task) for task in self.skip_when_refused])
         return result
 
 
 class PromoteModel(_Promotion):
-    """Makes a tested version the champion if the gate lets it pass.
+    """Makes a tested version the champion if the gate allows it.
 
     Args:
         model_name: the registered model.
@@ -56,7 +55,7 @@ class PromoteModel(_Promotion):
 
         Raises:
             UsageError: there is no such version, or it has not been tested.
-            TryAgain: another was promoting for too long.
+            TryAgain: another promotion took too long.
             ServiceUnavailable: MLflow does not answer.
         """
         from breezeway.contract.contract import load_contract
@@ -83,9 +82,9 @@ class PromoteChallenger(_Promotion):
     Args:
         model_name: the registered model.
         model_version: the challenger's number.
-        champion: the champion when the trial began: no other is replaced.
+        champion: the champion when the trial began; no other is replaced.
         decision: of the step.
-        reason: the step's; kept with the version.
+        reason: of the step; recorded with the version.
         skip_when_refused: task ids.
     """
 
@@ -116,7 +115,7 @@ class PromoteChallenger(_Promotion):
 
         Raises:
             UsageError: there is no such version.
-            TryAgain: another was promoting for too long.
+            TryAgain: another promotion took too long.
             ServiceUnavailable: MLflow does not answer.
         """
         from breezeway.tracking import champions
@@ -147,10 +146,10 @@ class RollbackModel(BaseOperator):
 
     Args:
         model_name: the registered model.
-        from_version: the champion to step back from, found before this task began: so its second
-            attempt does not go a second step back.
-        to_version: the earlier champion; empty for the one before.
-        reason: kept with the version.
+        from_version: the present champion, found before this task began, so that a retry does not
+            go one more champion back.
+        to_version: the earlier champion; empty for the previous one.
+        reason: recorded with the version.
     """
 
     template_fields = ("model_name", "from_version", "to_version", "reason")
@@ -172,15 +171,15 @@ class RollbackModel(BaseOperator):
         self.reason = reason
 
     def execute(self, context: Context) -> dict[str, str]:
-        """Go back.
+        """Roll back.
 
         Returns:
             `model_name`, `model_version`, `previous`, `reason`.
 
         Raises:
-            UsageError: there is no earlier champion, `to_version` was none, or another version
-                than `from_version` has become champion meanwhile.
-            TryAgain: another was promoting for too long.
+            UsageError: there is no earlier champion, `to_version` has never been one, or the
+                champion is not `from_version` any more.
+            TryAgain: another promotion took too long.
             ServiceUnavailable: MLflow does not answer.
         """
         from breezeway.tracking import champions

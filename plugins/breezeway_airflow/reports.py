@@ -1,8 +1,7 @@
-"""The page "Reports" of Airflow's web UI: what the steps have left for a person to read.
+"""The page "Reports" of Airflow's web UI: the reports that steps have logged to MLflow.
 
-Whoever is not logged in gets nothing from any of its addresses, and whoever may not see a DAG's
-runs does not see their reports. A report is shown in a frame of its own that can neither act as
-the user nor call anybody: not even its own server.
+Every address needs a login. A user who may not see the runs of a DAG does not see their reports. A
+report is shown in a frame that cannot act as the user and cannot call any server, not even its own.
 """
 
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of our own pages, which hold no script."""
+"""Of our own pages, which contain no script."""
 
 REPORT_HEADERS = PAGE_HEADERS | {
     "Content-Security-Policy": (
@@ -44,7 +43,7 @@ REPORT_HEADERS = PAGE_HEADERS | {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""Of the reports themselves. Their scripts draw the pictures, in an origin that is nobody's."""
+"""Of the reports themselves. Their scripts draw the pictures, in an opaque origin."""
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
@@ -71,7 +70,7 @@ def show_list(
     day: str = "",
     page: str = "",
 ) -> Response:
-    """The runs that have left reports, newest first."""
+    """List the runs that have reports, newest first."""
     found, next_page = reports.find(
         Settings.from_environment(), dag=dag, dag_run=run, model=model, day=_day(day), page=page
     )
@@ -87,7 +86,7 @@ def show_list(
 
 @app.get("/{run_id}/")
 def show_first(request: Request, user: User, run_id: str) -> Response:
-    """The first report of a run."""
+    """Show the first report of a run."""
     run = _run(user, run_id)
     if not run.reports:
         raise NotFound("This run has no reports.")
@@ -96,14 +95,14 @@ def show_first(request: Request, user: User, run_id: str) -> Response:
 
 @app.get("/{run_id}/view/{path:path}")
 def show_report(request: Request, user: User, run_id: str, path: str) -> Response:
-    """A report in its frame, with the run's others beside it."""
+    """Show a report in its frame, with links to the other reports of its run."""
     run = _run(user, run_id)
     return _page(request, "report.html", run=run, shown=run.report(path))
 
 
 @app.get("/{run_id}/file/{path:path}")
 def send_report(user: User, run_id: str, path: str) -> Response:
-    """The report's own bytes."""
+    """Send the bytes of a report."""
     run = _run(user, run_id)
     content = reports.open_report(Settings.from_environment(), run, path)
     return StreamingResponse(
@@ -113,7 +112,7 @@ def send_report(user: User, run_id: str, path: str) -> Response:
 
 @app.get("/{path:path}")
 def refuse(path: str) -> None:
-    """All else: here and not nowhere, so that it asks for a login too."""
+    """Answer every other path, so that it needs a login too."""
     raise HTTPException(404, "There is no such page.")
 
 
@@ -140,7 +139,7 @@ def _day(text: str) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise UsageError(f"{text!r} is no day: expected one such as 2026-01-31.") from None
+        raise UsageError(f"{text!r} is not a day: expected one such as 2026-01-31.") from None
 
 
 def _chunks(content: HTTPResponse) -> Iterator[bytes]:
@@ -150,7 +149,7 @@ def _chunks(content: HTTPResponse) -> Iterator[bytes]:
 
 
 def _root(request: Request) -> str:
-    """Where this app lies, behind whatever proxy."""
+    """Path of this app, also behind a proxy."""
     return str(request.scope["root_path"])
 
 

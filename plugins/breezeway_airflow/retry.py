@@ -1,4 +1,4 @@
-"""The retry policy, made from the error tree: nothing else decides what is retried."""
+"""The retry policy, made from the error tree. Nothing else decides on a retry."""
 
 from datetime import timedelta
 
@@ -19,8 +19,8 @@ RETRIES = {
             )
             for error in BreezewayError.__subclasses__()
         ],
-        # What is not of the tree is a defect, or a timeout that would come again.
+        # Any other error is a defect, or a timeout that would happen again.
         default=RetryAction.FAIL,
     ),
 }
-"""A DAG's `default_args`. A worker that dies without a word is retried by Airflow itself."""
+"""A DAG's `default_args`. A task whose worker died is retried by Airflow itself."""

@@ -1,4 +1,4 @@
-"""`Step`: a pod where pod templates are configured, else a process. The DAGs do not know which."""
+"""`Step` is a pod if pod templates are configured, else a process. The DAGs do not know which."""
 
 from airflow.sdk import BaseOperator
 

@@ -202,7 +202,7 @@ def test_the_exit_code_is_the_error_and_decides_on_a_retry(
 @pytest.mark.parametrize(
     ("script", "error", "sentence"),
     [
-        ("true", InternalError, "ended well but left no result"),
+        ("true", InternalError, "exited with 0 but left no result"),
         ("exit 3", InternalError, "failed with exit code 3"),
         ("kill -9 $$", TryAgain, r"ended by signal 9 \(SIGKILL\)"),
     ],
