@@ -1,4 +1,7 @@
-"""A content hash of readings that does not depend on how they come in blocks."""
+"""A content hash of readings, taken block by block.
+
+Blocks are cut at fixed numbers of sorted rows, so the hash does not depend on how readings came in.
+"""
 
 import hashlib
 from collections.abc import Iterable

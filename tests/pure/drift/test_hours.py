@@ -1,0 +1,55 @@
+"""Rows are summed up by device and hour, and what is not finite is missing."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from breezeway.drift.hours import DAY, HOUR, Hours
+
+MINUTE = HOUR // 60
+
+
+def rows(*values: tuple[str, int, float]) -> pa.RecordBatchReader:
+    """Of (device, microsecond, value)."""
+    device, time, value = zip(*values, strict=True)
+    stamps = pa.array(time, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    return pa.table({"device": device, "time": stamps, "value": value}).to_reader()
+
+
+def test_an_hour_has_its_mean_spread_and_missing_share():
+    hours = Hours(
+        rows(("a", 0, 1.0), ("a", MINUTE, 3.0), ("a", 2 * MINUTE, np.nan), ("a", HOUR, np.inf)),
+        ["value"],
+    )
+    cube = hours.cube("value")
+    assert cube.level.shape == (1, 1, 24)
+    assert (cube.level[0, 0, 0], cube.spread[0, 0, 0]) == (2.0, 0.0)  # the logarithm of 1
+    assert cube.missing[0, 0, :2] == pytest.approx([1 / 3, 1.0])
+    assert np.isnan(cube.level[0, 0, 1:]).all()
+
+
+def test_devices_and_days_are_in_order_and_empty_hours_have_no_rows():
+    hours = Hours(rows(("b", 3 * DAY, 1.0), ("a", 0, 1.0), ("b", 0, 2.0)), ["value"])
+    assert hours.devices.tolist() == ["a", "b"]
+    assert hours.units.tolist() == [0, 3]
+    assert hours.rows()[:, :, 0].tolist() == [[1.0, 0.0], [1.0, 1.0]]
+    assert hours.rows()[:, :, 1:].sum() == 0
+
+
+def test_an_hour_without_variation_is_constant_and_has_no_spread():
+    hours = Hours(rows(*(("a", n * MINUTE, 5.0) for n in range(3))), ["value"])
+    cube = hours.cube("value")
+    assert cube.constant[0, 0, 0] == 1
+    assert np.isnan(cube.spread[0, 0, 0])
+
+
+def test_a_unit_shorter_than_a_day_has_one_hour():
+    hours = Hours(rows(("a", 0, 1.0), ("a", 10 * MINUTE, 2.0)), ["value"], unit=5 * MINUTE)
+    assert hours.units.tolist() == [0, 2]
+    assert hours.cube("value").level[0, :, 0].tolist() == [1.0, 2.0]
+
+
+def test_the_scale_is_about_each_devices_own_mean():
+    hours = Hours(rows(("a", 0, 0.0), ("a", 1, 2.0), ("b", 0, 100.0), ("b", 1, 102.0)), ["value"])
+    assert hours.scale("value") == pytest.approx(1.0)
+    assert np.isnan(Hours(rows(("a", 0, np.nan)), ["value"]).scale("value"))

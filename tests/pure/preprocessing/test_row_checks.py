@@ -1,0 +1,60 @@
+"""Device, time and label are checked; of readings of one time the first good one stays."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from breezeway.contract.contract import Contract
+from breezeway.core.settings import Settings
+from breezeway.preprocessing.row_checks import Devices, RowChecks
+from breezeway.readings.arrow import READINGS
+
+
+@pytest.fixture
+def checks() -> RowChecks:
+    text = (Settings.shipped_sensors / "plant.toml").read_text("utf-8")
+    return RowChecks(Contract.from_text(text, "plant.toml"))
+
+
+def block(*rows: tuple[str | None, int | None, int | None]) -> pa.Table:
+    """Readings of (device, microsecond, label)."""
+    device, time, label = zip(*rows, strict=True)
+    columns = [pa.array(device, pa.string()), pa.array(time, pa.int64()).cast(READINGS.types[1])]
+    columns += [pa.nulls(len(rows), pa.string()), pa.array(label, pa.int64())]
+    return pa.table(columns, schema=READINGS)
+
+
+def found(checks: RowChecks, table: pa.Table) -> dict[int, tuple[str, str]]:
+    violations = checks.violations(table, Devices.of(table))
+    return {row: (v.field, v.reason) for row, v in violations.items()}
+
+
+def test_what_is_wrong_is_found_by_row(checks):
+    table = block(
+        ("machine-01", 1, None),
+        ("pump", 1, 0),
+        ("machine-01", None, 1),
+        (None, 1, 1),
+        ("machine-01", 2, 2),
+    )
+    assert found(checks, table) == {
+        1: ("device", "unknown_device"),
+        2: ("time", "null"),
+        3: ("device", "null"),
+        4: ("label", "wrong_type"),
+    }
+
+
+def test_of_several_mistakes_the_device_is_named(checks):
+    assert found(checks, block(("pump", 1, 7), (None, None, 7))) == {
+        0: ("device", "unknown_device"),
+        1: ("device", "null"),
+    }
+
+
+def test_a_time_is_new_once_over_blocks(checks):
+    first = Devices(["a", "b"], np.array([0, 0, 0, 1]))
+    assert checks.first_of_time(first, np.array([1, 1, 2, 2])).tolist() == [True, False, True, True]
+    again = Devices(["b"], np.array([0, 0]))
+    assert checks.first_of_time(again, np.array([2, 3])).tolist() == [False, True]
+    assert checks.first_of_time(Devices([], np.array([], int)), np.array([], int)).tolist() == []
