@@ -10,6 +10,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import ParamValidationError
 
 from breezeway.core.settings import Settings
+from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from tests.fixtures import ROOT, airflow
 
@@ -23,15 +24,16 @@ def dag(airflow_database: None) -> Iterator[DAG]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RawStore:
-    """The raw store of the step, which knows one device."""
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelStore:
+    """The labels of the step, in a raw store that knows one device."""
     monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "include"))
-    store = RawStore(Settings.from_environment().raw_address)
+    address = Settings.from_environment().raw_address
+    store = RawStore(address)
     store.create()
     reading = {"device": "machine-01", "time": datetime(2026, 4, 20, tzinfo=UTC), "payload": "{}"}
     store.append(pa.Table.from_pylist([reading]))
-    return store
+    return LabelStore(address)
 
 
 def states(dag: DAG, *labels: dict[str, str]) -> dict[str, str]:
@@ -39,7 +41,7 @@ def states(dag: DAG, *labels: dict[str, str]) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in finished.get_task_instances()}
 
 
-def test_what_is_sent_twice_is_kept_once_with_who_sent_it(dag: DAG, store: RawStore) -> None:
+def test_what_is_sent_twice_is_kept_once_with_who_sent_it(dag: DAG, store: LabelStore) -> None:
     for _ in range(2):
         assert states(dag, LABEL | {"label": "fault"}) == {"labels": "success"}
     (kept,) = store.labels().to_pylist()
@@ -47,7 +49,7 @@ def test_what_is_sent_twice_is_kept_once_with_who_sent_it(dag: DAG, store: RawSt
     assert kept["labelled_by"] == "dag_test", "who triggers such a run, says Airflow"
 
 
-def test_a_device_that_nobody_knows_is_refused(dag: DAG, store: RawStore) -> None:
+def test_a_device_that_nobody_knows_is_refused(dag: DAG, store: LabelStore) -> None:
     assert states(dag, LABEL | {"device": "machine-99", "label": "fault"}) == {"labels": "failed"}
     assert store.labels().num_rows == 0
 
