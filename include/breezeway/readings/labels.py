@@ -126,9 +126,10 @@ def _annotations(tasks: Any, by: str, path: Path) -> Iterator[dict[str, Any]]:
     """Each finished annotation: the stretch that was looked at, and the faults marked in it."""
     try:
         for task in tasks:
+            data = task["data"]
             for annotation in task.get("annotations", []):
                 if not annotation.get("was_cancelled"):
-                    yield from _of_annotation(task["data"], annotation, by)
+                    yield from _of_annotation(data, annotation, by)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: expected an export of Label Studio in JSON, of tasks that label-queue made: "

@@ -63,7 +63,10 @@ def test_a_day_is_published_once_and_says_which_days_to_make_again(tmp_path, mon
     monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path / "home"))
     folder = tmp_path / "work" / "dataset"
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"raw": {"rows": 7}}))
+    raw = {"rows": 7, "first_time": None, "last_time": None, "sha256": ""}
+    manifest = {"contract": "plant", "query": "SELECT 1", "raw": raw, "rows": 7}
+    manifest |= {"quarantined": 0, "reasons": {}, "features": []}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     made = {"day": "2026-03-01", "folder": str(folder), "rows_in": 7, "seconds": 2.5}
     with DAG("history"):
         publish = PublishDay(task_id="publish", made="p", skip_when_none_is_stale=["choose_stale"])
