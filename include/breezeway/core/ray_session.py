@@ -3,8 +3,9 @@
 This is the one module that leans on what Ray does not promise: the settings
 `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER`, `RAY_enable_worker_prestart` and
 `RAY_prestart_worker_first_driver`, which are internal; the handler that it puts in the place of
-ours for SIGTERM; the place of its sockets, below `_temp_dir`. `ray.init` has no public way to
-listen on the loopback address alone, or to start no worker ahead.
+ours for SIGTERM; the place of its sockets, below `_temp_dir`; the words of the bare `Exception`
+that says that its processes were too slow to start. `ray.init` has no public way to listen on the
+loopback address alone, to start no worker ahead, or to wait longer than its 30 seconds.
 tests/servers/core/test_ray_session.py fails when an upgrade changes them; pyproject.toml names the
 one version.
 """
@@ -39,6 +40,9 @@ KNOCK_SECONDS = 5
 FOLDER_PREFIX = "bz-"
 NEW_SECONDS = 60
 """A younger folder may not have been locked yet by its owner."""
+TOO_SLOW = "timed out during startup"
+_TOKEN = secrets.token_hex(32)
+"""Keeps others out of a Ray of our own. One a process: Ray reads it once."""
 
 
 @contextmanager
@@ -47,6 +51,10 @@ def ray_session(threads: int) -> Iterator[Path]:
 
     Yields:
         A folder for what is written down meanwhile, gone afterwards.
+
+    Raises:
+        ServiceUnavailable: the cluster does not answer, or the machine is too busy for a Ray of
+            our own to start in time.
     """
     # Ray's sockets lie below this folder, and their paths must fit into 107 bytes.
     temporary = tempfile.gettempdir()
@@ -58,12 +66,7 @@ def ray_session(threads: int) -> Iterator[Path]:
     environment, on_sigterm = os.environ.copy(), signal.getsignal(signal.SIGTERM)
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        _knock(os.environ.get("RAY_ADDRESS", ""))
-        ray.init(
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({} if os.environ.get("RAY_ADDRESS") else _own_ray(threads, folder)),
-        )
+        _init(threads, folder)
         signal.signal(signal.SIGTERM, on_sigterm)  # in the place of Ray's own
         yield folder
     except ConnectionError as error:
@@ -79,6 +82,21 @@ def ray_session(threads: int) -> Iterator[Path]:
         os.environ.update(environment)
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(threads: int, folder: Path) -> None:
+    address = os.environ.get("RAY_ADDRESS", "")
+    _knock(address)
+    options = {} if address else _own_ray(threads, folder)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:
+        if TOO_SLOW not in str(error):
+            raise
+        raise ServiceUnavailable(
+            "Ray did not start within its 30 seconds: this machine is too busy. Try again when "
+            "less runs beside it."
+        ) from error
 
 
 def _sweep(base: Path) -> None:
@@ -107,8 +125,8 @@ def _knock(address: str) -> None:
 def _own_ray(threads: int, folder: Path) -> dict[str, Any]:
     """Prepare what the processes of our own Ray inherit, and return arguments of `ray.init`."""
     os.environ.update(
-        # Given here, the token that keeps others out isn't left in the home folder.
-        RAY_AUTH_TOKEN=secrets.token_hex(32),
+        # Given here, it isn't left in the home folder.
+        RAY_AUTH_TOKEN=_TOKEN,
         # Workers that it starts ahead have another environment than ours: nobody would use them.
         RAY_enable_worker_prestart="0",
         RAY_prestart_worker_first_driver="0",

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -47,3 +49,36 @@ def test_a_ray_of_our_own_is_private_starts_nothing_ahead_and_leaves_nothing(hom
     assert not folder.exists()
     assert not list(home.iterdir()), "no token"
     assert os.environ == before
+
+
+def test_one_process_may_have_two_sessions_one_after_the_other(home):
+    for number in (1, 2):
+        with ray_session(1):
+            assert ray.get(ray.remote(lambda number=number: number).remote()) == number
+
+
+TOO_SLOW = """
+import itertools
+from ray._private import node, services
+from breezeway.core.ray_session import ray_session
+
+def unknown(*_):
+    raise RuntimeError("no such node yet")
+
+seconds = itertools.count(step=20)
+services.get_node = unknown
+node.time.monotonic = lambda: next(seconds)
+with ray_session(1):
+    pass
+"""
+
+
+def test_a_ray_that_starts_too_slowly_may_be_tried_again(home):
+    """Ray itself waits and complains, by a clock that jumps; we know it by its words."""
+    known = set(psutil.Process().children(recursive=True))
+    ended = subprocess.run(
+        [sys.executable, "-c", TOO_SLOW], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert "ServiceUnavailable: Ray did not start within its 30 seconds" in ended.stderr
+    _, alive = psutil.wait_procs(new_processes(known), timeout=30)
+    assert not alive
