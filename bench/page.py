@@ -32,17 +32,17 @@ HEAD = """\
     make bench ONLY="serving drift"
     make bench-publish RUN=bench/runs/20261128T101500Z
 
-The first three install what they need and measure the parts of the pipeline, or what is named; what
-they find, and a page like this one, goes to a new folder of `bench/runs`. The last makes a run's
-figures those of this page.
+The first three commands install what they need and measure the parts of the pipeline, or only the
+named ones. The results, and a page like this one, go to a new folder in `bench/runs`. The last
+command replaces the figures of this page by those of a run.
 
-Each part stands beside what one would take instead and beside the least that any program could do
-(the floor). Contenders take turns, so that what else the machine does meets all of them; figures
-are medians of five rounds, but what takes long runs once: `training`, `tune`, 10 million rows, the
-plain way, Ray tasks. CPU is that of all processes, memory what was held at a time beyond the start;
-imports are counted by `start` and nowhere else. All published figures, and on what they were
-measured, are in `bench/results`, one file a bench. A run tells how it differs from
-them. Figures of two machines are neither compared nor put on one page.
+Each part is compared with its usual alternative, and with the least that any program could take
+(the floor). The contenders take turns, so other load on the machine affects all of them. Figures
+are medians of five rounds, except for long measurements, which run once: `training`, `tune`, 10
+million rows, the plain way, Ray tasks. CPU is that of all processes. Memory is the peak beyond what
+was held at the start. Only `start` counts imports. All published figures are in `bench/results`,
+one file for each bench, with the machine that they were measured on. A run shows how it differs
+from them. Figures of two machines are never compared or put on one page.
 """
 
 
