@@ -63,6 +63,18 @@ def sweep(home: Path, grace_seconds: float = 5) -> int:
     raise InternalError(f"Processes of {home} do not end: {left}.")
 
 
+def end_group(home: Path, group: int) -> None:
+    """End what a program that died left of its process group.
+
+    Workers of a scheduler that was killed would hold its connections to the database, and
+    with them its locks.
+    """
+    for process in marked(home):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group:
+                process.kill()
+
+
 class Port:
     """A TCP port that is free, kept for us until the server that it is for listens there.
 

@@ -159,6 +159,8 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "AIRFLOW__API__WORKERS": "1",
         # A run of `training` waits for its loop ten times; each turn takes 30 ms of a core.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        # Tasks of a scheduler that was killed are tried again after a minute, not after five.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         # A file that has changed is parsed at once all the same.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",

@@ -19,6 +19,7 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 from breezeway.core.errors import InternalError, ServiceUnavailable, UsageError
+from breezeway.laptop.processes import end_group
 
 SOCKET_VARIABLE = "BREEZEWAY_SUPERVISOR_SOCKET"
 
@@ -177,7 +178,7 @@ class Supervisor:
         return int(self._ask("getProcessInfo", f"{self.programs[name].group}:{name}")["pid"])
 
     def events(self) -> list[str]:
-        """Sentences on what died since the last call.
+        """Sentences on what died since the last call; what it left of its group is ended.
 
         Raises:
             ServiceUnavailable: supervisord itself is gone.
@@ -196,6 +197,7 @@ class Supervisor:
                 self._deaths[name] = GIVEN_UP
                 sentences.append(f"{name} does not stay up and is given up; {log}")
             elif pid and before and before != pid:
+                end_group(self.home, before)
                 self._deaths[name] = self._deaths.get(name, 0) + 1
                 sentences.append(f"{name} ended and was started again; {log}")
             self._pids[name] = pid or before

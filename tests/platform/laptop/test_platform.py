@@ -112,3 +112,16 @@ def test_a_part_that_is_killed_comes_back(platform: Platform) -> None:
     eventually(lambda: bool(said.extend(platform.watch()) or said))
     assert said[0].startswith("serving ended and was started again; its log: ")
     eventually(lambda: platform._get("serving", "/livez"), 60)
+
+
+def test_a_scheduler_that_is_killed_leaves_no_workers(platform: Platform) -> None:
+    platform.watch()
+    scheduler = psutil.Process(platform._supervisor.pid("scheduler"))
+    workers = scheduler.children(recursive=True)
+    assert workers
+    scheduler.kill()
+    said: list[str] = []
+    eventually(lambda: bool(said.extend(platform.watch()) or said), 60)
+    assert said[0].startswith("scheduler ended and was started again; its log: ")
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
