@@ -1,4 +1,4 @@
-"""One run of the DAG `training`, by Airflow's REST API: trigger it, see its tasks and its error."""
+"""One run of the DAG `training`, by Airflow's REST API: trigger it, read its tasks and errors."""
 
 import json
 import time
@@ -21,12 +21,12 @@ def trigger(
 ) -> tuple[str, dict[str, Any]]:
     """Start a run with the form's defaults; return its id and what was sent.
 
-    Earlier runs of this kind that were cut off when their platform was killed are failed
-    first, or Airflow would go on with them.
+    Earlier demo runs that are unfinished, because their platform was killed, are marked as
+    failed first. Otherwise Airflow would continue them.
 
     Args:
-        count: trials of tune, if not the form's default.
-        fields: of the form, in place of their defaults.
+        count: trials of tune; None for the form's default.
+        fields: values of the form that replace its defaults.
 
     Raises:
         ServiceUnavailable: Airflow does not know the DAG, because it cannot be imported.
@@ -68,7 +68,7 @@ def _await_dag(client: httpx.Client, seconds: float = 120) -> None:
 
 
 def task_instances(client: httpx.Client, run_id: str) -> dict[str, dict[str, Any]]:
-    """Task by id, in the order in which they started; those that did not stand last."""
+    """Tasks by id, in the order of their start; those that have not started are last."""
     answer = client.get(f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances").raise_for_status()
     tasks = answer.json()["task_instances"]
     tasks.sort(key=lambda task: (task["start_date"] or "9", -(task["priority_weight"] or 0)))
@@ -76,7 +76,7 @@ def task_instances(client: httpx.Client, run_id: str) -> dict[str, dict[str, Any
 
 
 def xcom(client: httpx.Client, run_id: str, task: str) -> Any:
-    """A task's result; None where it has none."""
+    """A task's result; None if it has none."""
     path = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"
     answer = client.get(path)
     if answer.status_code == httpx.codes.NOT_FOUND:
@@ -86,7 +86,7 @@ def xcom(client: httpx.Client, run_id: str, task: str) -> Any:
 
 
 def failure(client: httpx.Client, platform: Platform, run_id: str) -> DataError:
-    """What failed, in the step's own words, and where its log is."""
+    """The error of the failed task, and the path of its log."""
     for name, task in task_instances(client, run_id).items():
         if task["state"] == "failed":
             file = (
@@ -98,7 +98,7 @@ def failure(client: httpx.Client, platform: Platform, run_id: str) -> DataError:
 
 
 def _last_error(file: Path) -> str:
-    """The last error of a task's log, which holds one JSON object a line."""
+    """The last error in a task's log, which has one JSON object on each line."""
     sentence = "it left no word."
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     for line in lines:

@@ -1,4 +1,4 @@
-"""The platform's two databases: made once, each stamped with the release that made its tables."""
+"""The platform's two databases; each records the release that its tables are for."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ NAMES = ("airflow", "mlflow")
 
 
 class Databases:
-    """Those of Airflow and of MLflow, in the PostgreSQL of one home.
+    """The databases of Airflow and MLflow, in the PostgreSQL of one home.
 
     Args:
         home: of the platform, for messages.
@@ -25,10 +25,10 @@ class Databases:
         self._home, self._port, self._password = home, port, password
 
     def answer(self) -> bool:
-        """Whether the server takes connections.
+        """Whether the server accepts connections.
 
         Raises:
-            UsageError: it wants another password.
+            UsageError: it expects another password.
         """
         try:
             self._connect().close()
@@ -43,7 +43,7 @@ class Databases:
         return True
 
     def make(self) -> dict[str, str | None]:
-        """Make those that are not there; return name → stamp, None where there is none."""
+        """Create missing databases; return name → stamp, None if there is no stamp."""
         server = self._connect()
         try:
             with server.cursor() as cursor:
@@ -59,7 +59,7 @@ class Databases:
         return {name: stamps.get(name) for name in NAMES}
 
     def stamp(self, name: str, release: str) -> None:
-        """Note in a database itself for which release its tables were made."""
+        """Record in a database the release that its tables are for."""
         server = self._connect()
         try:
             with server.cursor() as cursor:

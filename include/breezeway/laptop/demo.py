@@ -27,7 +27,7 @@ from breezeway.laptop.programs import LOOPBACK
 from breezeway.readings.store import RawStore
 
 RESULTS = ("preprocess", "tune", "train", "test", "promote", "deploy")
-"""Tasks whose results the summary tells."""
+"""Tasks whose results the summary shows."""
 SOURCES = {
     "skab": "github.com/waico/SKAB, its folder `data`",
     "ai4i": "archive.ics.uci.edu/dataset/601, the file `ai4i2020.csv`",
@@ -52,10 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for part in ("airflow", "mlflow", "serving"):
         parser.add_argument(
-            f"--{part}-port", type=int, metavar="PORT", help="this port or none (a free one)"
+            f"--{part}-port", type=int, metavar="PORT", help="the port to use (any free one)"
         )
     parser.add_argument(
-        "--no-run", action="store_true", help="up: only the platform, without readings and run"
+        "--no-run",
+        action="store_true",
+        help="start only the platform: load no readings, trigger no run",
     )
 
 
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def run_and_stay(arguments: argparse.Namespace, settings: Settings) -> None:
-    """As `run`, then keep the platform until Ctrl-C, also after a run that failed."""
+    """Like `run`, but leave the platform running until Ctrl-C, even if the run failed."""
     settings = _with_contract(arguments, settings)
     with _platform(arguments, settings) as (platform, started):
         failed = None
@@ -112,14 +114,14 @@ def _platform(
 
 
 def _end_with(parent: int) -> None:
-    """End when make has ended, even where it was killed and could not tell us."""
+    """End this process when make has ended, even if make was killed."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _with_contract(arguments: argparse.Namespace, settings: Settings) -> Settings:
-    """Settings of the chosen contract; each has a raw store of its own beside the plant's.
+    """Settings with the chosen contract; each contract has its own raw store.
 
     Raises:
         UsageError: there is no such contract.
@@ -144,7 +146,7 @@ def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
     """Fill the raw store; what was loaded before is not loaded again.
 
     Raises:
-        UsageError: there is nothing to load and nothing loaded.
+        UsageError: the store is empty and there is nothing to load.
     """
     from breezeway.readings import loaders, simulate
 
@@ -165,7 +167,7 @@ def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
     if not store.loads():
         hint = (
             f"Name a folder with its files: make demo SENSORS={name} DATA=FOLDER. "
-            f"They are found at {SOURCES[name]}."
+            f"Download them from {SOURCES[name]}."
             if name in SOURCES
             else "Fill it first: breezeway load-readings --help."
         )
@@ -193,7 +195,7 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
 
     Raises:
         ServiceUnavailable: the server does not answer.
-        DataError: it refuses the readings.
+        DataError: the server refuses the readings.
     """
     store = RawStore(settings.raw_address)
     newest = "SELECT device, time, payload FROM readings {} ORDER BY time DESC LIMIT {}"
@@ -202,7 +204,7 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     rows = _rows(store, newest.format(f"WHERE device = '{quoted}'", 4 * contract.window))
     good = [row for row in rows if _keeps_to(contract, row["payload"])][: contract.window]
     if not good:
-        raise DataError(f"None of the newest {len(rows)} readings of {name} keeps to the contract.")
+        raise DataError(f"None of the newest {len(rows)} readings of {name} matches the contract.")
     readings = [{"time": row["time"].isoformat(), "payload": row["payload"]} for row in good]
     body = {"device": name, "readings": readings[::-1]}
     began = time.perf_counter()

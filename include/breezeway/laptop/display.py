@@ -1,4 +1,4 @@
-"""What a person sees in the shell: a run's progress, what came out of it, and where all is."""
+"""What a person sees in the shell: progress of a run, its summary, and all addresses."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 
 
 def follow(client: httpx.Client, platform: Platform, run_id: str) -> dict[str, Any]:
-    """Show the tasks until the run has ended: a table in a terminal, else a line a change."""
+    """Show the tasks until the run has ended: a table in a terminal, else a line per change."""
     shown: dict[str, str] = {}
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
@@ -121,7 +121,7 @@ def print_summary(
     start, end = (datetime.fromisoformat(dag_run[key]) for key in ("run_after", "end_date"))
     console.print(
         f"From the trigger to the deployment {(end - start).total_seconds():.1f} s; "
-        f"in all {seconds:.0f} s."
+        f"{seconds:.0f} s in all."
     )
 
 

@@ -1,6 +1,6 @@
 """The whole platform on one machine: PostgreSQL, Airflow, MLflow and the model server.
 
-Everything lies below one home folder, listens on loopback, and goes when the launcher goes.
+All files are in one home folder. All servers listen on loopback and stop with the launcher.
 """
 
 import json
@@ -35,17 +35,17 @@ from breezeway.laptop.programs import (
 from breezeway.laptop.supervisor import Supervisor, private_write
 
 POOLS = "pools.json"
-"""Beside the DAGs: the pools that they name, as `airflow pools import` takes them."""
+"""File in the folder of the DAGs: the pools that they use, for `airflow pools import`."""
 FIRST_PORTS = {"airflow": 8080, "mlflow": 5000, "serving": 3000, "postgres": 15432}
 DISTRIBUTIONS = {"airflow": "apache-airflow", "mlflow": "mlflow"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Each wish to end us ends us as Ctrl-C does, so that the platform is stopped."""
+"""Each of these signals ends us as Ctrl-C does, so that the platform is stopped."""
 PATIENCE_SECONDS = 300
-"""How long a part may take to come up. It takes a tenth of that on two quiet cores."""
+"""How long a part may take to start. On two quiet cores it takes a tenth of that."""
 
 MIGRATIONS = {
     "airflow": ["-m", "airflow", "db", "migrate"],
-    # The command itself wants the address, and so the password, where `ps` shows it.
+    # The command wants the address as an argument, so `ps` would show the password.
     "mlflow": [
         "-c",
         "import os; from mlflow.cli import cli; "
@@ -57,21 +57,21 @@ MIGRATIONS = {
 class Platform:
     """A context manager: entering starts the platform, leaving stops it.
 
-    What was killed before it could stop is swept away by the next start in the same home.
-    The platform does not outlive the machine's user session by itself: it is no service.
+    If a platform was killed before it could stop, the next start in the same home removes what
+    it left behind. The platform is not a service: it does not outlive the user's session.
 
     Args:
-        settings: `home`, `dags`, and what the steps are to know.
+        settings: `home`, `dags`, and the settings of the steps.
         host: the address that Airflow, MLflow and the model server listen at. Only Airflow asks
             for a password.
-        ports: part (`airflow`, `mlflow`, `serving`) → the one port that it may have. Others
-            get a free one.
-        variables: further environment of all parts.
-        say: is told what happens.
+        ports: part (`airflow`, `mlflow`, `serving`) → its port. A part that is not named, or
+            has None, gets a free port.
+        variables: more environment variables of all parts.
+        say: called with a sentence on each event.
 
     Raises:
         UsageError: there are no DAGs, it runs already in this home, or a fixed port is taken.
-        ServiceUnavailable: a part does not come up; the end of its log is in the message.
+        ServiceUnavailable: a part does not start; the end of its log is in the message.
     """
 
     _addresses: Addresses
@@ -128,7 +128,7 @@ class Platform:
         self.stop()
 
     def _acquire(self) -> None:
-        """Be the only one in this home; one that is just stopping is waited for."""
+        """Make sure that no other platform runs in this home; wait for one that is stopping."""
         for seconds in (3, 60):
             try:
                 self._lock.acquire(timeout=seconds)
@@ -148,7 +148,7 @@ class Platform:
         if swept := sweep(self.home):
             self.say(f"Swept away {swept} processes that an earlier start left behind.")
         keys = self._prepare()
-        # All at once where nothing forbids it: most of a start is Python importing things.
+        # As much as possible at the same time: most of a start is Python imports.
         self._supervisor.start_program("serving")
         self._supervisor.start_program("postgres")
         self._databases = Databases(self.home, self._addresses.ports["postgres"], keys.database)
@@ -156,12 +156,12 @@ class Platform:
         stamps = self._databases.make()
         self._start_mlflow(stamps["mlflow"])
         self._start_airflow(stamps["airflow"])
-        # Each is asked for what a first step needs: that makes the server ready for it, now.
+        # Request what the first step needs: this makes the server load it now.
         ready = "/api/2.0/mlflow/experiments/search?max_results=1"
         self._until("mlflow", lambda: self._get("mlflow", ready))
         self._databases.stamp("mlflow", _release("mlflow"))
         self._until("serving", lambda: self._get("serving", "/livez"))
-        # Nothing of ours waits for a trigger, so nothing waits for the triggerer.
+        # Nothing in a demo defers to the triggerer, so do not wait for it.
         self._supervisor.start_program("triggerer")
         private_write(
             self.home / "run" / "platform.json",
@@ -172,7 +172,7 @@ class Platform:
         )
 
     def _prepare(self) -> Keys:
-        """Ports, keys, and the supervisor, which has started nothing yet."""
+        """Prepare ports and keys, and start the supervisor without any program."""
         self._running.callback(sweep, self.home)
         ports = {}
         for part, first in FIRST_PORTS.items():
@@ -198,9 +198,9 @@ class Platform:
         return keys
 
     def stop(self) -> None:
-        """Stop all that runs, servers first, the database last; then look that nothing is left."""
+        """Stop all programs, servers first, the database last; then end whatever is left."""
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # once more Ctrl-C must not leave things behind
+            signal.signal(number, signal.SIG_IGN)  # another Ctrl-C must not interrupt this
         (self.home / "run" / "platform.json").unlink(missing_ok=True)
         self._running.close()
         self._lock.release()
@@ -208,7 +208,7 @@ class Platform:
             signal.signal(number, handler)
 
     def watch(self) -> list[str]:
-        """Sentences on what died since the last call; what died was started again.
+        """One sentence for each program that died since the last call; it was started again.
 
         Raises:
             ServiceUnavailable: the supervisor is gone.
@@ -219,7 +219,7 @@ class Platform:
         """A client of Airflow's REST API, logged in.
 
         Raises:
-            ServiceUnavailable: it does not answer, or not as ours would.
+            ServiceUnavailable: it does not answer, or gives no token.
         """
         account = {"username": USER, "password": self.password}
         base = self.url("airflow")
@@ -231,10 +231,10 @@ class Platform:
         token = {"Authorization": f"Bearer {answer.json()['access_token']}"}
         return httpx.Client(base_url=base, headers=token, timeout=60, trust_env=False)
 
-    # How each part comes up.
+    # How each part starts.
 
     def _start_mlflow(self, stamp: str | None) -> None:
-        """Bring the tables of an older release up to date; new ones the server makes itself."""
+        """Migrate the tables of an older release; the server creates new ones itself."""
         if stamp not in (None, _release("mlflow")):
             self._migrate("mlflow")
         self._supervisor.start_program("mlflow")
@@ -245,7 +245,7 @@ class Platform:
             self._databases.stamp("airflow", _release("airflow"))
         for part in ("api-server", "scheduler", "dag-processor"):
             self._supervisor.start_program(part)
-        # What tasks talk to is put together at the first request, for some seconds.
+        # The API for tasks is set up at the first request, which takes some seconds.
         self._until("api-server", lambda: self._get("airflow", "/execution/health"))
         with self.airflow() as client:
             for name, pool in json.loads(self._pools.read_text()).items():
@@ -272,7 +272,7 @@ class Platform:
             ).returncode
         if code:
             raise ServiceUnavailable(
-                f"The tables of {part} could not be made.{self._supervisor.tail(log)}"
+                f"The tables of {part} could not be created.{self._supervisor.tail(log)}"
             )
 
     def _get(self, part: str, path: str) -> bool:
@@ -288,13 +288,13 @@ class Platform:
                 self.say(sentence)
             if self._supervisor.hopeless(program) or time.monotonic() > deadline:
                 raise ServiceUnavailable(
-                    f"{program} does not come up.{self._supervisor.tail(f'{program}.log')}"
+                    f"{program} does not start.{self._supervisor.tail(f'{program}.log')}"
                 )
             time.sleep(0.5)
 
 
 def running_platform(home: Path) -> dict[str, Any]:
-    """Addresses of the platform that runs in this home; empty where none does."""
+    """Addresses of the platform that runs in this home; empty if none does."""
     file = home / "run" / "platform.json"
     return dict(json.loads(file.read_text())) if file.is_file() else {}
 

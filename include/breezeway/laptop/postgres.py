@@ -1,7 +1,7 @@
-"""PostgreSQL in a folder: `python -m breezeway.laptop.postgres FOLDER PORT` makes and runs one.
+"""PostgreSQL in a folder: `python -m breezeway.laptop.postgres FOLDER PORT` creates and runs one.
 
-The server comes from a wheel, listens on loopback only and asks for a password. It refuses
-to run as root, so where we are root we give that up first.
+The server is installed from a wheel, listens only on loopback and asks for a password. It
+refuses to run as root, so a root process gives up root first.
 """
 
 import contextlib
@@ -18,22 +18,22 @@ import psutil
 from breezeway.core.errors import UsageError
 
 USER = "breezeway"
-"""The database's own user; it may do everything there."""
+"""The superuser of the database."""
 
 PASSWORD_VARIABLE = "BREEZEWAY_POSTGRES_PASSWORD"
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a path that may be too long for a socket
-    # What was committed just before the machine lost power may be lost, never more.
+    # A power cut may lose the last commits, but never corrupts the database.
     "synchronous_commit": "off",
     "shared_buffers": "64MB",
-    "log_min_messages": "log",  # the server's own affairs; clients report their errors
+    "log_min_messages": "log",  # no errors of clients, who report them themselves
 }
 
 
 def main(folder: Path, port: int) -> None:
-    """Run the server in place of this process; SIGINT ends it, SIGTERM waits for clients."""
+    """Replace this process by the server. SIGINT ends it; with SIGTERM it waits for clients."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     _give_up_root(folder)
@@ -55,7 +55,7 @@ def _program(name: str) -> Path:
 
 
 def _make(data: Path, password: str) -> None:
-    """Make the database aside and rename it, so that none is ever half made."""
+    """Create the database under another name, then rename it, so it is never incomplete."""
     aside = data.with_name("data.new")
     shutil.rmtree(aside, ignore_errors=True)
     secret = data.with_name("password")
@@ -83,21 +83,21 @@ def _make(data: Path, password: str) -> None:
 
 
 def _forget_dead_server(data: Path) -> None:
-    """Remove the pid file of a killed server whose number another program has by now."""
+    """Remove the pid file of a killed server if its pid now belongs to another program."""
     lock = data / "postmaster.pid"
     if lock.is_file():
         with contextlib.suppress(psutil.NoSuchProcess):
             if psutil.Process(int(lock.read_text().split("\n", 1)[0])).name() == "postgres":
-                return  # it may be alive: PostgreSQL itself looks closer
+                return  # it may be alive: PostgreSQL itself checks further
         lock.unlink()
 
 
 def _give_up_root(folder: Path) -> None:
     """Become `nobody`, as far as PostgreSQL can see.
 
-    In a user namespace of its own the process keeps root's files and loses root's power, so
-    nothing on disk changes hands and any folder will do. Where the kernel forbids that, as
-    most containers do, it becomes `nobody` in earnest and the folder is handed over.
+    In its own user namespace the process can still use root's files but has no other rights of
+    root, so no file needs another owner. If the kernel forbids this, as in most containers, the
+    process really becomes `nobody`, and the folder is given to that user.
     """
     if os.geteuid() != 0:
         return
@@ -127,8 +127,8 @@ def _check_reach(folder: Path) -> None:
     for path in (folder, _program("postgres")):
         if not os.access(path, os.X_OK):
             sys.exit(
-                f"PostgreSQL does not run as root, and the user nobody has no way to {path}: "
-                "run as another user, or in a folder that everybody may enter."
+                f"PostgreSQL does not run as root, and the user nobody cannot access {path}: "
+                "run as another user, or in a folder that everybody can access."
             )
 
 

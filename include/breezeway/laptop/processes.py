@@ -1,4 +1,4 @@
-"""Processes and ports of one machine: who is ours, who holds a port, and what gets swept away."""
+"""Processes and ports of one machine: which are ours, who holds a port, what to end."""
 
 import contextlib
 import os
@@ -10,16 +10,16 @@ import psutil
 from breezeway.core.errors import InternalError, UsageError
 
 MARK = "BREEZEWAY_LAUNCHER"
-"""The variable that every process of a platform carries: the home of its launcher.
+"""The variable that every process of a platform has: the home of its launcher.
 
-It is not `BREEZEWAY_HOME`, which a person may export in a shell whose other programs
-are none of ours."""
+It is not `BREEZEWAY_HOME`, because a person may export that in a shell that also runs other
+programs."""
 
 
 def mark(home: Path) -> dict[str, str]:
-    """Variables by which `sweep` knows the processes of a home."""
-    # setproctitle, which Airflow uses, would otherwise overwrite the environment that the
-    # kernel shows, and the mark with it.
+    """Variables by which `sweep` finds the processes of a home."""
+    # Airflow uses setproctitle, which would otherwise overwrite the environment that the
+    # kernel shows, including the mark.
     return {MARK: str(home), "SPT_NOENV": "1"}
 
 
@@ -30,7 +30,7 @@ def marked(home: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         if process.pid in spared:
             continue
-        # What ended meanwhile needs no sweeping, what may not be read is another user's.
+        # A process that has ended needs nothing; one that we may not read is another user's.
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             if process.environ().get(MARK) == str(home):
                 found.append(process)
@@ -40,10 +40,10 @@ def marked(home: Path) -> list[psutil.Process]:
 def sweep(home: Path, grace_seconds: float = 5) -> int:
     """End every process with the mark of this home; return how many there were.
 
-    Each is asked to end and, after the grace, ended.
+    Each gets SIGTERM and, if it is still alive after the grace period, SIGKILL.
 
     Raises:
-        InternalError: there are still some after several rounds.
+        InternalError: some are still alive after several rounds.
     """
     swept = 0
     for _ in range(5):
@@ -76,20 +76,20 @@ def end_group(home: Path, group: int) -> None:
 
 
 class Port:
-    """A TCP port that is free, kept for us until the server that it is for listens there.
+    """A free TCP port, reserved for us until its server listens there.
 
-    The number is also bound as a UDP port, which nothing here uses otherwise: so of two
-    launchers that look at the same time only one gets it, and the kernel gives it back
-    however its holder ends.
+    We also bind the UDP port of the same number, which nothing else here uses. So if two
+    launchers search at the same time, only one gets the number, and the kernel frees it
+    when its holder ends.
 
     Args:
-        name: of the server, for the message.
+        name: of the server, for messages.
         host: address that the server will listen at.
         first: where the search begins.
-        fixed: the one port that will do.
+        fixed: the only port to try; None to search.
 
     Raises:
-        UsageError: the fixed port, or every port of a hundred, is taken.
+        UsageError: the fixed port, or each of a hundred ports, is taken.
     """
 
     def __init__(self, name: str, host: str, first: int, fixed: int | None = None):
@@ -106,8 +106,8 @@ class Port:
             return
         if fixed:
             raise UsageError(
-                f"Port {fixed}, which {name} is to have, is taken by {owner(fixed)}. "
-                "Name another one, or none, and a free one is found."
+                f"Port {fixed} for {name} is taken by {owner(fixed)}. "
+                "Choose another one, or choose none to use any free port."
             )
         raise UsageError(f"No port from {first} to {first + 99} is free for {name}.")
 
@@ -116,19 +116,19 @@ class Port:
 
 
 def _check_free(host: str, number: int) -> None:
-    """Raise `OSError` if something listens at the port, be it on one address only."""
+    """Raise `OSError` if something listens at the port, even on a single address."""
     with socket.socket() as probe:
         probe.settimeout(1)
         if probe.connect_ex(("127.0.0.1", number)) == 0:
             raise OSError(f"something answers at port {number}")
     with socket.socket() as probe:
-        # As servers do; without it connections that a server closed a minute ago would count.
+        # As servers do. Without it, recently closed connections would make the port look taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, number))
 
 
 def owner(number: int) -> str:
-    """Who listens at a TCP port, as far as this user may know."""
+    """Who listens at a TCP port, as far as this user may see it."""
     with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess):
         for connection in psutil.net_connections("tcp"):
             if (

@@ -15,7 +15,7 @@ from breezeway.laptop.supervisor import Program, private_write
 
 LOOPBACK = "127.0.0.1"
 USER = "admin"
-"""Who logs in to Airflow."""
+"""The user of Airflow."""
 MODEL_SERVER = "breezeway.serving.service:ModelServer"
 
 
@@ -24,7 +24,7 @@ class Addresses:
     """Where the parts listen.
 
     Args:
-        host: what Airflow, MLflow and the model server are bound to.
+        host: the address that Airflow, MLflow and the model server listen at.
         ports: part (`airflow`, `mlflow`, `serving`, `postgres`) → its port.
     """
 
@@ -33,7 +33,7 @@ class Addresses:
 
     @property
     def name(self) -> str:
-        """The host by which this machine reaches them."""
+        """The host by which this machine calls them."""
         return LOOPBACK if self.host in ("0.0.0.0", "localhost") else self.host
 
     def url(self, part: str) -> str:
@@ -42,7 +42,7 @@ class Addresses:
 
 @dataclass(frozen=True, repr=False)
 class Keys:
-    """The secrets of one home. `password` is the person's, the others are nobody's."""
+    """The secrets of one home. Only `password` is for a person."""
 
     database: str
     session: str
@@ -52,7 +52,7 @@ class Keys:
 
     @classmethod
     def of(cls, file: Path) -> "Keys":
-        """Read them; at the first start make them, in a file that only its owner may read."""
+        """Read them; at the first start create them, in a file that only its owner may read."""
         if not file.is_file():
             keys = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
             keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
@@ -62,7 +62,7 @@ class Keys:
 
 
 def own_variables(addresses: Addresses, keys: Keys) -> dict[str, dict[str, str]]:
-    """Part → the variables that it alone gets, for they hold its secrets."""
+    """Part → the variables that only this part gets, because they hold its secrets."""
     database = f"{postgres.USER}:{keys.database}@{LOOPBACK}:{addresses.ports['postgres']}"
     return {
         "postgres": {postgres.PASSWORD_VARIABLE: keys.database},
@@ -80,11 +80,11 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
     """The programs that a supervisor runs.
 
     Args:
-        own: as `own_variables` gives them.
+        own: what `own_variables` returns.
     """
     port = {part: str(number) for part, number in addresses.ports.items()}
     bound = ["--host", addresses.host, "--port"]
-    # Reached by another name than loopback's, MLflow cannot know which names are right.
+    # If it listens on more than loopback, its host names are unknown.
     mlflow_names = "*" if addresses.host != LOOPBACK else f"{LOOPBACK}:*,localhost:*"
     python = ["python", "-m"]
     airflow = own["airflow"]
@@ -111,24 +111,24 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
         ),
         Program("api-server", [*python, "airflow", "api-server"], airflow),
         Program("scheduler", [*python, "airflow", "scheduler", "--skip-serve-logs"], airflow),
-        # It keeps nothing that could be lost, and it hears no other signal.
+        # It has no state to lose, and it ignores other signals.
         Program("dag-processor", [*python, "airflow", "dag-processor"], airflow, "KILL"),
         Program("triggerer", [*python, "airflow", "triggerer", "--skip-serve-logs"], airflow),
     ]
 
 
 def environment(settings: Settings, addresses: Addresses, passwords: Path) -> dict[str, str]:
-    """The environment of all programs; it holds no secret of theirs.
+    """The environment of all programs, without their secrets.
 
     Args:
-        passwords: Airflow's file of its users' passwords.
+        passwords: the file with the passwords of Airflow's users.
     """
     home = settings.root
     path = [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
     local = ",".join(
         filter(None, [os.environ.get("NO_PROXY"), addresses.name, LOOPBACK, "localhost"])
     )
-    # Neither the settings of another Airflow, nor a wish that makes each start slower.
+    # No settings of another Airflow, and no setting that makes each start slower.
     foreign = ("AIRFLOW__", "PYTHONDONTWRITEBYTECODE")
     return {
         **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
@@ -138,7 +138,7 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "NO_PROXY": local,
         "no_proxy": local,
         "PYTHONUNBUFFERED": "1",
-        # macOS stops a process that forked after it touched a system library.
+        # macOS stops a process that forks after it has used a system library.
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         "BREEZEWAY_HOME": str(home),
         "BREEZEWAY_SENSORS": str(settings.sensors.resolve()),
@@ -157,12 +157,12 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "AIRFLOW__API__PORT": str(addresses.ports["airflow"]),
         "AIRFLOW__API__BASE_URL": addresses.url("airflow"),
         "AIRFLOW__API__WORKERS": "1",
-        # A run of `training` waits for its loop ten times; each turn takes 30 ms of a core.
+        # A run of `training` waits for its loop ten times; each loop costs 30 ms of CPU.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         # Tasks of a scheduler that was killed are tried again after a minute, not after five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # A file that has changed is parsed at once all the same.
+        # A changed file is still parsed at once.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "airflow"),
     }

@@ -1,7 +1,7 @@
-"""The one process supervisor: supervisord, fed and asked by the launcher.
+"""The process supervisor, supervisord, which the launcher configures and calls.
 
-It restarts what dies, ends whole process groups and turns its programs' logs over. Here is
-what it is told (a configuration file) and what is asked of it (XML-RPC on a socket).
+supervisord restarts programs that die, ends whole process groups and rotates logs. This module
+writes its configuration file and calls its XML-RPC interface on a socket.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 2
 """
 
-# Groups are stopped one after the other, from the highest priority down.
+# Groups are stopped one after the other, the highest priority first.
 _GROUP = """
 [group:{name}]
 programs = {programs}
@@ -73,11 +73,11 @@ class Program:
     """A program under supervision.
 
     Args:
-        name: also of its log.
-        command: words without spaces; found in PATH, run in the platform's home.
-        secrets: variables that this program alone gets.
-        stop_signal: sent to its process group; to itself alone if it serves others.
-        serves_others: stopped after those that do not.
+        name: of the program and of its log.
+        command: words without spaces; searched in PATH, run in the platform's home.
+        secrets: variables that only this program gets.
+        stop_signal: sent to its process group, or only to the program if it serves others.
+        serves_others: whether other programs need it; it is stopped after them.
     """
 
     name: str
@@ -95,8 +95,8 @@ class Supervisor:
     """One supervisord for one home.
 
     Args:
-        home: working folder of the programs; has the folders `run` and `logs`.
-        programs: none of which runs before `start_program`.
+        home: working folder of the programs, with the folders `run` and `logs`.
+        programs: each starts only by `start_program`.
         environment: of all programs.
     """
 
@@ -113,7 +113,7 @@ class Supervisor:
         """Start supervisord itself.
 
         Raises:
-            InternalError: it ends at once, or does not answer.
+            InternalError: it ends immediately, or does not answer.
         """
         configuration = self.home / "run" / "supervisord.conf"
         private_write(configuration, self._configuration())
@@ -134,7 +134,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def _configuration(self) -> str:
-        """The configuration file: no path of this machine is in it, so none needs escaping."""
+        """The configuration file. It names no path of this machine, so nothing needs escaping."""
         text = _HEAD
         for program in self.programs.values():
             text += _PROGRAM.format(
@@ -159,8 +159,8 @@ class Supervisor:
     def _ask(self, method: str, *arguments: Any) -> Any:
         """Call a method of supervisord's documented XML-RPC interface.
 
-        Python's XML-RPC client knows no Unix socket. supervisord's own transport does; its
-        documentation does not name it, so pyproject.toml bounds the version.
+        Python's XML-RPC client does not support Unix sockets. supervisord's own transport
+        does, but it is not documented, so pyproject.toml bounds the version.
         """
         from supervisor.xmlrpc import SupervisorTransport
 
@@ -178,10 +178,11 @@ class Supervisor:
         return int(self._ask("getProcessInfo", f"{self.programs[name].group}:{name}")["pid"])
 
     def events(self) -> list[str]:
-        """Sentences on what died since the last call; what it left of its group is ended.
+        """One sentence for each program that died since the last call. The rest of its process
+        group is ended.
 
         Raises:
-            ServiceUnavailable: supervisord itself is gone.
+            ServiceUnavailable: supervisord itself has ended.
         """
         try:
             states = self._ask("getAllProcessInfo")
@@ -204,17 +205,17 @@ class Supervisor:
         return sentences
 
     def hopeless(self, name: str) -> bool:
-        """Whether the program died so often, as far as `events` saw, that waiting is no use."""
+        """Whether the program died so often, as far as `events` saw, that waiting is useless."""
         return self._deaths.get(name, 0) >= 3
 
     def tail(self, log: str, lines: int = 15) -> str:
-        """The end of a log, to be put behind a sentence."""
+        """The end of a log, to append to a sentence."""
         path = self.home / "logs" / log
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         return f" The end of {path}:\n" + "\n".join(text.splitlines()[-lines:])
 
     def stop(self) -> None:
-        """Stop all programs, those that serve others last, and supervisord."""
+        """Stop all programs, those that serve others last, and then supervisord."""
         if self._process:
             self._process.terminate()
             try:
@@ -227,7 +228,7 @@ class Supervisor:
 
 
 def private_write(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, aside first."""
+    """Write a file that only its owner may read: under another name, then rename it."""
     aside = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         aside.unlink()
@@ -237,10 +238,10 @@ def private_write(path: Path, text: str) -> None:
 
 
 def _socket_folder(home: Path) -> Path:
-    """A private folder with a short name: a socket's path may have about 100 bytes.
+    """A private folder with a short name, because a socket's path has at most about 100 bytes.
 
     Raises:
-        UsageError: somebody else has made it.
+        UsageError: somebody else has created it.
     """
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"breezeway-{name}"
