@@ -15,8 +15,8 @@ from breezeway.core.errors import BreezewayError, UsageError
 from breezeway.core.settings import Settings, silence_telemetry
 
 COMMANDS = {
-    "demo": ("breezeway.laptop.demo:run", "run the whole pipeline once on a platform of its own"),
-    "up": ("breezeway.laptop.demo:run_and_stay", "the same, and keep the platform until Ctrl-C"),
+    "demo": ("breezeway.laptop.demo:run", "run the whole pipeline once, then stop everything"),
+    "up": ("breezeway.laptop.demo:run_and_stay", "the same, but run on until Ctrl-C"),
     "simulate": ("breezeway.readings.simulate:run", "fill the raw store with a simulated plant"),
     "load-readings": ("breezeway.readings.loaders:run", "fill the raw store from CSV files"),
     "history": (
@@ -27,20 +27,20 @@ COMMANDS = {
     "import-labels": ("breezeway.readings.labels:run", "bring labels back, with who gave them"),
     "backtest": (
         "breezeway.pipeline.backtest_plan:run",
-        "how models trained as of some dates would have done",
+        "evaluate models trained as of past dates",
     ),
     "versions": ("breezeway.cli:versions", "list the dataset versions"),
     "lineage": ("breezeway.pipeline.lineage:run", "from a prediction back to its rows, or forward"),
 }
-"""Command → `module:function` that does it, and one line of help. The module is imported only
-for that command; it may take seconds. Its `add_arguments` defines the options."""
+"""Command → `module:function` that runs it, and one line of help. The module is imported only for
+that command, because the import may take seconds. Its `add_arguments` defines the options."""
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code.
 
-    An error of the tree is one sentence on standard error. A command's result, if it has
-    one, is JSON on standard output; log lines go to standard error.
+    An error of the tree is printed as one sentence on standard error. The result, if there is
+    one, is printed as JSON on standard output; log lines go to standard error.
     """
     silence_telemetry()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
@@ -94,7 +94,7 @@ def versions(_: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def _beside_a_running_platform(settings: Settings) -> Settings:
-    """Ask the servers of the platform that runs in this home, where none are named."""
+    """Use the servers of the platform that runs in this home, unless others are set."""
     file = settings.root / "run" / "platform.json"
     if file.is_file():
         addresses = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The argument parser of every command, and the types of arguments that several share."""
+"""The argument parser of every command, and types of arguments that several commands use."""
 
 import argparse
 import re
@@ -9,7 +9,7 @@ from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAM
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Raises `UsageError` where argparse would exit with 2."""
+    """Raises `UsageError` when argparse would exit with 2."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}")

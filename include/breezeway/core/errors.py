@@ -4,17 +4,17 @@
     ├── UsageError           64  an argument or a setting is wrong         no retry
     ├── DataError            65  the data or the contract is wrong         no retry
     ├── ServiceUnavailable   69  a server or a store does not answer       retry
-    ├── InternalError        70  a defect of ours                          no retry
-    └── TryAgain             75  a lock or a race was lost; nothing broke  retry
+    ├── InternalError        70  a bug in Breezeway                        no retry
+    └── TryAgain             75  a lock or a race was lost; no harm done   retry
 
-Exit codes follow sysexits.h. Everything else in the code only raises from this tree.
+Exit codes follow sysexits.h. The rest of the code raises only errors of this tree.
 """
 
 from typing import ClassVar
 
 
 class BreezewayError(Exception):
-    """Base of the tree; never raised itself.
+    """Base of the tree; it is never raised itself.
 
     Args:
         message: one sentence that names the field, row or argument and what was expected.

@@ -1,4 +1,4 @@
-"""Locks between processes: whoever holds one is the only writer."""
+"""Locks between processes: only the holder of a lock may write."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from breezeway.core.settings import Settings
 def exclusive(settings: Settings, name: str) -> Iterator[None]:
     """Hold a lock that the operating system releases with its process.
 
-    It excludes processes of this host, and of others only where they share `home` on a file
-    system that knows `flock`.
+    It excludes other processes of this host. It excludes those of other hosts only if they share
+    `home` on a file system that supports `flock`.
 
     Raises:
         TryAgain: another process held it for longer than `lock_wait_seconds`.

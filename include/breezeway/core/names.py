@@ -1,4 +1,4 @@
-"""What each kind of name may look like: one rule a kind, for forms, commands and stores alike."""
+"""Which names are allowed: one rule for each kind, the same in forms, commands and stores."""
 
 import re
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NameRule:
-    """What a kind of name may look like.
+    """The rule for one kind of name.
 
     Args:
         kind: of name, for messages.
-        pattern: a regular expression that the whole name has to match, without anchors.
+        pattern: a regular expression that the whole name must match, without anchors.
         expected: the pattern in words.
 
     Example:
@@ -28,7 +28,7 @@ class NameRule:
         return re.fullmatch(self.pattern, text) is not None
 
     def mistake(self, text: str) -> str | None:
-        """One sentence, without its full stop, on what is wrong with a name; None if nothing is."""
+        """What is wrong with a name, as a sentence without full stop; None if it is allowed."""
         if self.allows(text):
             return None
         shown = text if len(text) <= 200 else f"{text[:200]}…"
@@ -36,12 +36,12 @@ class NameRule:
 
     @property
     def form_pattern(self) -> str:
-        """For a form's field that has to be filled in."""
+        """For a required field of a form."""
         return f"^(?:{self.pattern})$"
 
     @property
     def optional_form_pattern(self) -> str:
-        """For a form's field that may stay empty."""
+        """For a field of a form that may be empty."""
         return f"^(?:{self.pattern})?$"
 
 
@@ -51,22 +51,22 @@ DATASET_TAG = NameRule(
     "up to 100 letters, digits, '.', '_' or '-', beginning with a letter or a digit, without '..' "
     "and not ending in '.' or '.lock'",
 )
-"""What git takes as the name of a tag, without slashes."""
+"""What git accepts as the name of a tag, without slashes."""
 
 RUN_NAME = NameRule(
     "run name",
     r"\w[\w .:/+-]{0,119}",
     "up to 120 letters, digits, blanks or any of _.:/+-, beginning with a letter, a digit or '_'",
 )
-"""Of a run in MLflow. A quote would end a string in MLflow's filter language."""
+"""The name of a run in MLflow. A quote would end a string in MLflow's filter language."""
 
 MODEL_NAME = NameRule(
     "model name",
     r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?",
     "up to 63 letters, digits, '_' or '-', with a letter or a digit at both ends",
 )
-"""Of a registered model. It becomes a folder, a part of an address and a Bento's tag, and a dot
-would end it in the id of a prediction."""
+"""The name of a registered model. It becomes a folder, a part of an address and a Bento's tag; in
+the id of a prediction it ends at a dot."""
 
 MODEL_VERSION = NameRule(
     "version",
@@ -79,11 +79,11 @@ CONTRACT_NAME = NameRule(
     r"[a-z](?:[a-z0-9-]{0,39}[a-z0-9])?",
     "up to 41 small letters, digits or '-', beginning with a letter and not ending in '-'",
 )
-"""Of a sensor contract. Its model has the same name unless another is given."""
+"""The name of a sensor contract. Its model has the same name unless another is given."""
 
 DEVICE = NameRule(
     "device name",
     r"[^\x00-\x1f\x7f]{1,255}",
     "1 to 255 characters, none of them a control character",
 )
-"""Of a device, whatever else the pattern of its contract asks for."""
+"""The name of a device; the pattern of its contract may allow less."""

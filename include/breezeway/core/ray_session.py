@@ -1,13 +1,13 @@
 """A Ray session for one step: on the cluster of `RAY_ADDRESS`, or on a Ray of our own.
 
-This is the one module that leans on what Ray does not promise: the settings
+This is the only module that depends on internals of Ray: the internal settings
 `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER`, `RAY_enable_worker_prestart` and
-`RAY_prestart_worker_first_driver`, which are internal; the handler that it puts in the place of
-ours for SIGTERM; the place of its sockets, below `_temp_dir`; the words of the bare `Exception`
-that says that its processes were too slow to start. `ray.init` has no public way to listen on the
-loopback address alone, to start no worker ahead, or to wait longer than its 30 seconds.
-tests/servers/core/test_ray_session.py fails when an upgrade changes them; pyproject.toml names the
-one version.
+`RAY_prestart_worker_first_driver`; its handler for SIGTERM, which replaces ours; the place of its
+sockets, below `_temp_dir`; and the message of the plain `Exception` that it raises if its processes
+are too slow to start. `ray.init` has no public way to listen only on the loopback address, to
+start no workers in advance, or to wait longer than its 30 seconds.
+tests/servers/core/test_ray_session.py fails when an upgrade changes them; pyproject.toml pins the
+version.
 """
 
 import logging
@@ -25,12 +25,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-# Read when Ray is imported.
+# Ray reads this when it is imported.
 if not os.environ.get("RAY_ADDRESS"):
     # What Ray sets on macOS: its processes listen on the loopback address alone.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-import ray as ray  # whoever needs it takes it from here, after the line above
+import ray as ray  # other modules import it from here, after the line above
 from filelock import FileLock, Timeout
 
 from breezeway.core.errors import ServiceUnavailable
@@ -39,22 +39,22 @@ OBJECT_STORE_BYTES = 200 << 20
 KNOCK_SECONDS = 5
 FOLDER_PREFIX = "bz-"
 NEW_SECONDS = 60
-"""A younger folder may not have been locked yet by its owner."""
+"""The owner of a younger folder may not have locked it yet."""
 TOO_SLOW = "timed out during startup"
 _TOKEN = secrets.token_hex(32)
-"""Keeps others out of a Ray of our own. One a process: Ray reads it once."""
+"""The token that keeps others out of our own Ray. One per process, because Ray reads it once."""
 
 
 @contextmanager
 def ray_session(threads: int) -> Iterator[Path]:
-    """Start or join a Ray: the cluster of `RAY_ADDRESS`, or one of our own until the block ends.
+    """Join the Ray cluster of `RAY_ADDRESS`, or start our own until the block ends.
 
     Yields:
-        A folder for what is written down meanwhile, gone afterwards.
+        A temporary folder, removed at the end of the block.
 
     Raises:
-        ServiceUnavailable: the cluster does not answer, or the machine is too busy for a Ray of
-            our own to start in time.
+        ServiceUnavailable: the cluster does not answer, or the machine is too busy to start our
+            own Ray in time.
     """
     # Ray's sockets lie below this folder, and their paths must fit into 107 bytes.
     temporary = tempfile.gettempdir()
@@ -67,12 +67,12 @@ def ray_session(threads: int) -> Iterator[Path]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         _init(threads, folder)
-        signal.signal(signal.SIGTERM, on_sigterm)  # in the place of Ray's own
+        signal.signal(signal.SIGTERM, on_sigterm)  # replaces Ray's own
         yield folder
     except ConnectionError as error:
         raise ServiceUnavailable(f"Ray does not answer: {error}") from None
     except SystemExit:
-        # Raised by the handler while Ray's C++ was waiting, it comes out with the status 1.
+        # If our handler raised while Ray's C++ was waiting, the status has become 1.
         if callable(on_sigterm):
             on_sigterm(signal.SIGTERM, None)
         raise
@@ -109,10 +109,10 @@ def _sweep(base: Path) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise `ConnectionError` if nobody listens at an address; Ray tries for minutes.
+    """Raise `ConnectionError` if nobody listens at an address; Ray itself would try for minutes.
 
     Args:
-        address: `host:port`, `ray://host:port`, or a word such as `auto`, which is not tried.
+        address: `host:port`, `ray://host:port`, or a word such as `auto`, which is not checked.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
@@ -123,11 +123,11 @@ def _knock(address: str) -> None:
 
 
 def _own_ray(threads: int, folder: Path) -> dict[str, Any]:
-    """Prepare what the processes of our own Ray inherit, and return arguments of `ray.init`."""
+    """Set the environment that our own Ray inherits; return arguments of `ray.init`."""
     os.environ.update(
-        # Given here, it isn't left in the home folder.
+        # Set here, so that Ray writes no file into the home folder.
         RAY_AUTH_TOKEN=_TOKEN,
-        # Workers that it starts ahead have another environment than ours: nobody would use them.
+        # Workers started in advance have another environment than ours, so nobody would use them.
         RAY_enable_worker_prestart="0",
         RAY_prestart_worker_first_driver="0",
     )
@@ -136,6 +136,6 @@ def _own_ray(threads: int, folder: Path) -> dict[str, Any]:
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
         "_temp_dir": str(folder / "ray"),
-        # Ray starts its later workers by a shell, and does not quote the interpreter's path.
+        # Ray starts later workers by a shell, and does not quote the path of the interpreter.
         "runtime_env": {"py_executable": shlex.quote(sys.executable)},
     }

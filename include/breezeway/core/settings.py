@@ -1,4 +1,4 @@
-"""The environment, read in one place; the defaults are those of a laptop."""
+"""The settings, read from the environment in one place; the defaults are for a laptop."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from breezeway.core.errors import UsageError
 
 
 class Settings(BaseSettings):
-    """Each field is the variable `BREEZEWAY_<FIELD>`; what is unset lies below `home`."""
+    """Each field is the variable `BREEZEWAY_<FIELD>`; unset stores are folders in `home`."""
 
     model_config = SettingsConfigDict(env_prefix="BREEZEWAY_", frozen=True)
 
@@ -21,9 +21,9 @@ class Settings(BaseSettings):
     """Folder of the sensor contracts that come with Breezeway."""
 
     home: Path = Path(".breezeway")
-    """Folder of everything that the laptop keeps: stores, logs, work in progress."""
+    """Folder of everything that is stored locally: stores, logs, work in progress."""
     dags: Path = Path("dags")
-    """Folder of the DAGs that the laptop's Airflow runs."""
+    """Folder of the DAGs that `breezeway up` runs."""
     sensors: Path = shipped_sensors / "plant.toml"
     """The sensor contract."""
     raw_url: SecretStr | None = None
@@ -31,36 +31,35 @@ class Settings(BaseSettings):
     dataset_repository: str | None = None
     """Address of the git repository that holds the history of dataset versions."""
     dataset_remote: str | None = None
-    """Address of the DVC remote that holds their bytes (a folder or `s3://…`)."""
+    """Address of the DVC remote that holds their files (a folder or `s3://…`)."""
     mlflow_url: str = "http://127.0.0.1:5000"
     serving_url: str = "http://127.0.0.1:3000"
     serving_token: SecretStr | None = None
-    """The bearer token that the model server expects and its clients send; unset, it asks for
-    none."""
+    """The bearer token that clients of the model server must send; unset, they need none."""
     serving_open_paths: frozenset[str] = frozenset(
         {"/healthz", "/livez", "/metrics", "/openapi.json", "/readyz"}
     )
     """Paths of the model server that need no token: a JSON list."""
     serving_copy: Path | None = None
-    """Folder on the model server's own disk for the last good deployments, which it starts with
-    where the deployment store is away."""
+    """Folder on the model server's own disk for copies of the last good deployments. The server
+    starts from these if the deployment store does not answer."""
     result: Path | None = None
-    """Where a step writes its result; unset, it is only logged."""
+    """File to which a step writes its result; unset, the result is only logged."""
     run_id: str | None = None
-    """Which Airflow run (`dag_id/run_id`) the step belongs to; a key of lineage."""
+    """The Airflow run (`dag_id/run_id`) that the step belongs to; a key of lineage."""
     pod_templates: Path | None = None
     """Folder with a pod manifest for each step, `<step>.yaml`. Set, Airflow runs steps as pods."""
     keep_failed_pods_seconds: float = 0
-    """How long the pod of a failed step stays to be looked at; the first step after that time
-    deletes it. 0 deletes it at once."""
+    """How long the pod of a failed step is kept for inspection; the first step after that time
+    deletes it. 0: it is deleted at once."""
     code: str | None = None
-    """Git commit of the code, where it does not run from a checkout; images set it."""
+    """Git commit of the code, if it does not run from a checkout; images set it."""
     lock_wait_seconds: float = 300
-    """How long a writer waits for another before it gives up with `TryAgain`."""
+    """How long a writer waits for another one before it fails with `TryAgain`."""
     threads: int = 2
-    """Threads of one computation. Part of what makes a model reproducible."""
+    """Threads of one computation. A model is reproducible only with the same number."""
     ray_min_rows: int = 50_000_000
-    """From this many raw rows on, preprocessing starts Ray even where none is configured."""
+    """From this many raw rows on, preprocessing starts Ray even if no cluster is configured."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -120,12 +119,12 @@ class Settings(BaseSettings):
 
     @property
     def work(self) -> Path:
-        """Work in progress: what a step hands to the next before it is published."""
+        """Work in progress: what a step makes for the next one, before it is published."""
         return self.root / "work"
 
 
 def quiet_environment() -> dict[str, str]:
-    """Variables that switch off the telemetry of every part that we start."""
+    """Variables that switch off the telemetry of all programs and libraries that we use."""
     return {
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -142,5 +141,5 @@ def silence_telemetry() -> None:
 
 
 def redacted(text: str) -> str:
-    """The text without what addresses in it say about users and passwords."""
+    """The text without the users and passwords in its addresses."""
     return re.sub(r"://[^/@\s]+@", "://", text)

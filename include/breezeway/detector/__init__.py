@@ -1,1 +1,1 @@
-"""A detector: fit, score, choose a threshold, judge."""
+"""The model: fit it, score with it, choose its alarm threshold, evaluate it."""

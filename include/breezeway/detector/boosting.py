@@ -1,4 +1,4 @@
-"""XGBoost: its import, the matrices that it learns from, the parameters that all boosters share."""
+"""XGBoost: a fast import, matrices to learn from, and the parameters that all boosters share."""
 
 import os
 import sys
@@ -11,17 +11,17 @@ SEED = 20260101
 
 
 def _import_xgboost() -> ModuleType:
-    """Import XGBoost, and not what it can do without.
+    """Import XGBoost without the optional packages that it would import.
 
-    Where scikit-learn is installed XGBoost imports it for its classes in that style, and with it
-    pandas and scipy.stats: more than two seconds of processor time in every step and every worker,
-    for nothing that is used here. XGBoost has no switch for that (`xgboost.compat` tries the import
-    and goes on without), so scikit-learn is hidden from it for that moment: `None` is what makes
-    Python say that there is no such module. tests/pure/detector/test_boosting.py fails when an
-    upgrade needs another way.
+    If scikit-learn is installed, XGBoost imports it, and with it pandas and scipy.stats. That costs
+    more than two seconds of CPU in every step and every worker, and nothing here uses it. XGBoost
+    has no switch for this: `xgboost.compat` tries the import and continues without it. So
+    scikit-learn is hidden during the import: because of `None` in `sys.modules`, Python says that
+    there is no such module. tests/pure/detector/test_boosting.py fails when an upgrade needs
+    another way.
     """
-    # OpenMP reads this when XGBoost loads it: threads that wait sleep. Spinning, two threads on
-    # two busy cores took ten times the processor time.
+    # OpenMP reads this when XGBoost loads it: waiting threads sleep. When they spin, two threads
+    # on two busy cores take ten times the CPU.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     hidden = "sklearn" not in sys.modules
     if hidden:
@@ -55,9 +55,9 @@ def matrix(
 
 
 def booster_params(params: dict[str, Any], label: np.ndarray, threads: int) -> dict[str, Any]:
-    """Return XGBoost's parameters: those given, on top of what every model here has.
+    """Return XGBoost's parameters: the given ones, and those that all models here have.
 
-    Positive rows are few; they weigh as much as the normal ones together.
+    Positive rows are few, so they get a weight: together they weigh as much as the normal rows.
     """
     positive = max(1, int(label.sum()))
     return {

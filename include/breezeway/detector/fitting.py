@@ -1,4 +1,4 @@
-"""A whole detector from labelled rows: the booster, its alarm threshold, and how it did unseen."""
+"""A whole detector from labelled rows: booster, alarm threshold, and cross-fitted evaluation."""
 
 import logging
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ log = logging.getLogger("breezeway")
 
 @dataclass(frozen=True)
 class Fitted:
-    """A detector and what its threshold was chosen by.
+    """A detector, and the scores that its threshold was chosen by.
 
     Args:
         booster: fitted on all rows of the table.
-        params, rounds: that it was fitted with.
-        scores: of the rows, by models that did not see them.
-        curve: what each candidate for the threshold would do on these scores.
-        threshold: a reading is in alarm from this score on.
+        params, rounds: of the booster.
+        scores: cross-fitted: of each row, by a model that did not see it.
+        curve: the effect of each candidate threshold on these scores.
+        threshold: a reading with at least this score is in alarm.
     """
 
     booster: xgb.Booster
@@ -45,7 +45,7 @@ class Fitted:
 def fit_detector(
     table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
 ) -> Fitted:
-    """Fit a booster on all rows, and choose its threshold on scores of models that saw fewer.
+    """Fit a booster on all rows, and choose its threshold on cross-fitted scores.
 
     Raises:
         DataError: no fold has both classes, or XGBoost refuses a parameter.
@@ -61,10 +61,10 @@ def fit_detector(
 
 @dataclass(frozen=True)
 class Judgement:
-    """How a detector did on rows that neither its boosters nor its threshold had seen.
+    """The evaluation of a detector on rows that neither its boosters nor its threshold saw.
 
     Args:
-        judged: bool, of the table's rows: those that the figures are about.
+        judged: bool, of the table's rows: the rows of the evaluation.
         thresholds: of the table's rows, each chosen without the row; NaN where it is not judged.
         cards: by detector: `model` and the baselines.
     """
@@ -75,15 +75,17 @@ class Judgement:
 
 
 def judge_unseen(table: Table, contract: Contract, fitted: Fitted) -> Judgement:
-    """Judge the scores of the folds, each by a threshold that was chosen on other rows.
+    """Evaluate the scores of the folds, each with a threshold that was chosen on other rows.
 
-    With one fold only there are no other rows; then the detector's own threshold judges, which
-    flatters it.
+    With only one fold there are no other rows. Then the detector's own threshold is used, and the
+    result is too optimistic.
     """
     scores = fitted.scores
     thresholds = honest_thresholds(table.rows, scores, contract)
     if np.isnan(thresholds).all():
-        log.warning("one fold only: the figures' threshold was chosen on the rows that it judges")
+        log.warning(
+            "only one fold only: the threshold was chosen on the rows that it is evaluated on"
+        )
         thresholds[scores.fold >= 0] = fitted.threshold
     judged = ~np.isnan(thresholds)
     frame, interval = table.frame(scores.score, judged), contract.interval_seconds

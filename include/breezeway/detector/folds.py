@@ -21,19 +21,19 @@ class Fold(NamedTuple):
 def split(rows: Rows, contract: Contract) -> list[Fold]:
     """Cut rows into folds so that no row is scored by a model that saw it or its neighbours.
 
-    `by = "device"`: every device is scored once, by a model fitted on other devices. Devices
-    are dealt to the folds so that each gets its share of positive rows and of rows.
+    `by = "device"`: every device is scored once, by a model fitted on other devices. The folds get
+    about equally many positive rows, and about equally many rows.
 
-    `by = "time"`: time is cut into folds + 1 stretches of about equally many rows. Stretch k is
-    scored by a model fitted on what came before it; the first is never scored. Left out of the
-    fit are the readings within one feature window before the cut, which share readings with the
-    rows after it, and events still going on at the cut.
+    `by = "time"`: time is cut into folds + 1 periods of about equally many rows. Each period is
+    scored by a model fitted on the periods before it; the first is never scored. Two kinds of rows
+    are left out of the fit: rows within one feature window before the cut, because they share
+    readings with the rows after it, and rows of an event that continues at the cut.
 
     Returns:
-        Folds whose fitted rows hold both classes. Scored rows may hold one class only.
+        Folds in which the rows to fit on have both classes. The rows to score may have one.
 
     Raises:
-        DataError: no fold has both classes to be fitted on.
+        DataError: no fold has both classes in its rows to fit on.
     """
     cut = _split_by_device if contract.split.by == "device" else _split_by_time
     folds = [
@@ -60,7 +60,7 @@ def _split_by_device(rows: Rows, contract: Contract) -> list[Fold]:
     fold_of = np.zeros(len(rows.names), dtype=int)
     fold_size, fold_positive = np.zeros(folds), np.zeros(folds)
     for device in dealt:
-        # lexsort: the last key counts first. Devices without an event only even out the sizes.
+        # lexsort sorts by its last key first. Devices without an event balance the sizes.
         even_out = fold_positive if positive[device] else np.zeros(folds)
         fold = np.lexsort((fold_size, even_out))[0]
         fold_of[device] = fold

@@ -1,8 +1,8 @@
-"""Which readings a model may learn from, so that the others can judge it.
+"""Which readings a model may learn from, so that it can be evaluated on the others.
 
-The contract keeps a share of every dataset back: the newest stretch, or whole devices. Tuning
-and training see the rest. What a model was trained on goes with it, so whoever judges it later,
-on whatever readings, can leave out those that it knows.
+The contract holds out a share of every dataset: the newest readings, or whole devices. Tuning and
+training see the rest. A model records what it was trained on, so every later evaluation can leave
+out the readings that it knows.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ class TrainingScope:
     """The readings that a model has seen.
 
     Args:
-        until: int, microseconds since 1970, UTC: readings before it.
-        devices: of these devices; None for all.
+        until: int, microseconds since 1970, UTC: the model saw readings before this time.
+        devices: the devices that it saw; None for all.
     """
 
     until: int
@@ -59,17 +59,17 @@ class TrainingScope:
 
 
 def training_scope(rows: Rows, contract: Contract) -> TrainingScope:
-    """Keep the contract's share of rows back from training.
+    """Hold out the contract's share of rows from training.
 
     Args:
         rows: the labelled rows of a dataset.
 
     Returns:
-        By time: what lies before the newest share of the rows. By device: all but that share
-        of the devices, dealt so that devices with events are kept back in the same share.
+        By time: all rows before the newest share. By device: all devices but that share; the same
+        share of the devices with events is held out.
 
     Raises:
-        DataError: there are too few devices to keep any back.
+        DataError: there are too few devices to hold any out.
     """
     if contract.split.by == "time":
         place = int(len(rows.time) * (1 - contract.split.holdout))

@@ -1,6 +1,6 @@
-"""Fit a detector, judge it on rows that it did not see, choose its alarm threshold, load it.
+"""Fit a detector, score rows by models that did not see them, save and load it.
 
-The detector is XGBoost's, kept in its own format (UBJSON): nothing here reads or writes pickle.
+The detector is an XGBoost model in XGBoost's own format (UBJSON). Pickle is never used.
 """
 
 import json
@@ -24,11 +24,11 @@ DEFAULT_PARAMS: dict[str, float] = {
     "reg_lambda": 1.0,
     "gamma": 0.0,
 }
-"""XGBoost parameters where none were tuned."""
+"""The default parameters of XGBoost."""
 DEFAULT_ROUNDS = 100
 
 GROWTH_ROUNDS = 10
-"""How many boosting rounds lie between two points of a training curve."""
+"""Boosting rounds between two points of a learning curve."""
 
 
 def fit(
@@ -60,21 +60,21 @@ def model_bytes(booster: xgb.Booster) -> bytes:
 
 
 class OutOfFold(NamedTuple):
-    """What models that did not see a row say of it."""
+    """Cross-fitted scores: each row is scored by a model that did not see it."""
 
     score: np.ndarray
-    """float64 (rows,): probability; NaN where no fold scored the row."""
+    """float64 (rows,): probability; NaN if no fold scored the row."""
     fold: np.ndarray
     """int (rows,): which fold scored it; -1 for none."""
     growth: np.ndarray
-    """float64 (folds, 2, steps): average precision after each `GROWTH_ROUNDS` boosting rounds,
-    of the rows that the fold's model was fitted on and of those that it scores."""
+    """float64 (folds, 2, steps): learning curves, the average precision after each `GROWTH_ROUNDS`
+    boosting rounds; of the rows to fit on, and of the rows to score."""
 
 
 def out_of_fold(
     table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
 ) -> OutOfFold:
-    """Score every row that a fold scores, by a model fitted without it."""
+    """Score the rows of each fold with a model fitted without them."""
     score = np.full(len(table.features), np.nan)
     fold_of = np.full(len(table.features), -1)
     growth = []
@@ -89,13 +89,13 @@ def out_of_fold(
 
 
 def _growth(booster: xgb.Booster, table: Table, rows: np.ndarray) -> list[float]:
-    """Average precision on some rows as the trees become more."""
+    """Average precision on some rows with more and more trees."""
     features, label = table.features[rows], table.rows.label[rows]
     rounds = booster.num_boosted_rounds()
     margin = np.zeros(len(label))
     values = []
     for start in range(0, rounds, GROWTH_ROUNDS):
-        # The base score is added each time, which changes no order.
+        # The base score is added each time, but that does not change the order of the rows.
         trees = (start, min(start + GROWTH_ROUNDS, rounds))
         margin += booster.inplace_predict(features, iteration_range=trees, predict_type="margin")
         values.append(scorecard.average_precision(label, margin) or 0.0)

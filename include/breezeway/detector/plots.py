@@ -1,6 +1,6 @@
-"""Pictures of a search and of a model: the same data gives the same bytes.
+"""Plots of a search and of a model: the same data give the same bytes.
 
-Matplotlib's object interface on Agg: no window, no state that is shared with anyone.
+They use Matplotlib's object interface with Agg: no window, no global state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ INK, GREY, PALE = "#1f2933", "#8a94a0", "#bcc5ce"
 BLUE, ORANGE, RED = "#2563a8", "#e07a1f", "#c23b3b"
 
 STYLE: "dict[RcKeyType, Any]" = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so a picture is the same everywhere
+    "font.family": "DejaVu Sans",  # part of Matplotlib, so plots are the same everywhere
     "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": GREY,
@@ -61,7 +61,7 @@ def new_figure(width: float, height: float, columns: int = 1, **options: Any) ->
 
 
 def draw_search(trials: Sequence["SearchTrial"], best: int, rounds_a_step: int, path: Path) -> None:
-    """Draw a search for parameters: every trial's curve, and how the best came about.
+    """Plot a search for parameters: the learning curve of each trial, and the best so far.
 
     Args:
         trials: by number.
@@ -109,11 +109,11 @@ def draw_search(trials: Sequence["SearchTrial"], best: int, rounds_a_step: int, 
 
 
 def draw_training(growth: np.ndarray, rounds: int, rounds_a_step: int, path: Path) -> None:
-    """Draw training curves: average precision over boosting rounds, of rows seen and not seen.
+    """Plot learning curves: average precision over boosting rounds, of rows seen and unseen.
 
     Args:
         growth: (folds, 2, steps), as `OutOfFold` has it.
-        rounds: of the models; the last step may be shorter than the others.
+        rounds: of the models; the last step may have fewer rounds.
     """
     shown = np.minimum(rounds_a_step * np.arange(1, growth.shape[2] + 1), rounds)
     with rc_context(STYLE):
@@ -138,7 +138,7 @@ def draw_training(growth: np.ndarray, rounds: int, rounds_a_step: int, path: Pat
 def draw_precision_recall(
     label: np.ndarray, score: np.ndarray, threshold: float, average: float, path: Path
 ) -> None:
-    """Draw precision over recall of scores, with the point that the threshold chooses."""
+    """Plot precision over recall, with the point of the threshold."""
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     caught, alarms = np.cumsum(label[order])[last], last + 1
@@ -164,7 +164,7 @@ def draw_precision_recall(
 
 
 def draw_threshold(curve: ThresholdCurve, threshold: float, path: Path) -> None:
-    """Draw what each candidate for the threshold would do: events hit and false episodes."""
+    """Plot events hit and false episodes over the candidate thresholds."""
     with rc_context(STYLE):
         figure, (hits, false) = new_figure(10, 4.2, 2)
         hit = (curve.events - curve.missed) / max(1, curve.events)
@@ -183,7 +183,7 @@ def draw_threshold(curve: ThresholdCurve, threshold: float, path: Path) -> None:
 
 
 def draw_score_over_time(rows: Rows, score: np.ndarray, threshold: np.ndarray, path: Path) -> None:
-    """Draw the scores of the devices with the most positive readings, their events shaded."""
+    """Plot the scores of the devices with the most positive readings, with shaded events."""
     positive = np.bincount(rows.device, weights=rows.label, minlength=len(rows.names))
     size = np.bincount(rows.device, minlength=len(rows.names))
     devices = np.lexsort((-size, -positive))[: min(SHOWN_DEVICES, int((size > 0).sum()))]
@@ -213,7 +213,7 @@ def draw_score_over_time(rows: Rows, score: np.ndarray, threshold: np.ndarray, p
 
 
 def draw_confusion(label: np.ndarray, alarm: np.ndarray, path: Path) -> None:
-    """Draw the confusion matrix of readings."""
+    """Plot the confusion matrix of readings."""
     counts = np.array([[((label == y) & (alarm == a)).sum() for a in (0, 1)] for y in (0, 1)])
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     with rc_context({**STYLE, "axes.grid": False}):
@@ -238,7 +238,7 @@ def draw_confusion(label: np.ndarray, alarm: np.ndarray, path: Path) -> None:
 
 
 def draw_importance(gain: Mapping[str, float], path: Path) -> None:
-    """Draw how much each feature gained the model, as shares of all gain."""
+    """Plot the feature importance: the share of each feature in the total gain."""
     total = sum(gain.values()) or 1
     top = sorted(gain.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_FEATURES]
     with rc_context(STYLE):
@@ -255,7 +255,7 @@ def draw_importance(gain: Mapping[str, float], path: Path) -> None:
 def draw_table(
     title: str, header: Sequence[str], lines: Sequence[Sequence[str]], path: Path
 ) -> None:
-    """Draw a table; the first line, the model's, stands out."""
+    """Draw a table; the first line, that of the model, is highlighted."""
     with rc_context({**STYLE, "axes.grid": False}):
         figure, axes = new_figure(1.9 + 1.35 * len(header[1:]), 1.0 + 0.38 * (1 + len(lines)))
         axes.set_axis_off()
@@ -287,7 +287,7 @@ def _figure_of_rows(width: float, height: float, rows: int) -> tuple[Figure, Seq
 
 
 def _thin(points: int, keep: np.ndarray | None = None) -> np.ndarray:
-    """Return about `SHOWN_POINTS` evenly spread positions, and those to keep in any case."""
+    """Return about `SHOWN_POINTS` evenly spaced positions, and those to keep in any case."""
     shown = np.zeros(points, dtype=bool)
     shown[np.linspace(0, points - 1, min(points, SHOWN_POINTS)).astype(int)] = True
     return np.flatnonzero(shown if keep is None else shown | keep)

@@ -167,7 +167,7 @@ def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
     if not store.loads():
         hint = (
             f"Name a folder with its files: make demo SENSORS={name} DATA=FOLDER. "
-            f"Download them from {SOURCES[name]}."
+            f"They are found at {SOURCES[name]}."
             if name in SOURCES
             else "Fill it first: breezeway load-readings --help."
         )
@@ -204,7 +204,7 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     rows = _rows(store, newest.format(f"WHERE device = '{quoted}'", 4 * contract.window))
     good = [row for row in rows if _keeps_to(contract, row["payload"])][: contract.window]
     if not good:
-        raise DataError(f"None of the newest {len(rows)} readings of {name} matches the contract.")
+        raise DataError(f"None of the newest {len(rows)} readings of {name} keeps to the contract.")
     readings = [{"time": row["time"].isoformat(), "payload": row["payload"]} for row in good]
     body = {"device": name, "readings": readings[::-1]}
     began = time.perf_counter()

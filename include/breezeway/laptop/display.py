@@ -121,7 +121,7 @@ def print_summary(
     start, end = (datetime.fromisoformat(dag_run[key]) for key in ("run_after", "end_date"))
     console.print(
         f"From the trigger to the deployment {(end - start).total_seconds():.1f} s; "
-        f"{seconds:.0f} s in all."
+        f"in all {seconds:.0f} s."
     )
 
 

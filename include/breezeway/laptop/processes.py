@@ -106,7 +106,7 @@ class Port:
             return
         if fixed:
             raise UsageError(
-                f"Port {fixed} for {name} is taken by {owner(fixed)}. "
+                f"Port {fixed}, which {name} should use, is taken by {owner(fixed)}. "
                 "Choose another one, or choose none to use any free port."
             )
         raise UsageError(f"No port from {first} to {first + 99} is free for {name}.")
