@@ -83,9 +83,7 @@ def judge_unseen(table: Table, contract: Contract, fitted: Fitted) -> Judgement:
     scores = fitted.scores
     thresholds = honest_thresholds(table.rows, scores, contract)
     if np.isnan(thresholds).all():
-        log.warning(
-            "only one fold only: the threshold was chosen on the rows that it is evaluated on"
-        )
+        log.warning("one fold only: the threshold was chosen on the rows that it is judged on")
         thresholds[scores.fold >= 0] = fitted.threshold
     judged = ~np.isnan(thresholds)
     frame, interval = table.frame(scores.score, judged), contract.interval_seconds

@@ -1,12 +1,12 @@
-"""How good a detector is: a few figures read together, beside detectors that look at no sensor.
+"""How good a detector is: a few metrics, beside those of baselines that look at no sensor.
 
 F1 alone says little about alarms: a clock can reach 0.83 where a good model reaches 0.78. So
-events hit, how soon, false episodes an hour and the share of normal time in alarm stand
-together, and the same figures for three baselines stand beside them.
+a scorecard shows events hit, how soon, false episodes an hour and the share of normal time in
+alarm together, and the same metrics for three baselines.
 
 - An *event* is a maximal run of positive readings of one device.
-- An *alarm episode* is a device's alarms of which none is further than the horizon (a minute, or
-  ten readings of a slow sensor) from the one before: a person is called once for them.
+- An *alarm episode* is a sequence of alarms of a device with gaps of at most the horizon (a minute,
+  or ten readings of a slow sensor): a person is called once for all of them.
 - A *false episode* is an alarm episode without an alarm inside an event.
 - A *prompt* hit of an event is one within the horizon of the event's start.
 """
@@ -20,12 +20,12 @@ import numpy as np
 from breezeway.core.errors import DataError
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # the model server, which scores and judges nothing, has none
+    import pyarrow as pa  # not installed in the model server, which needs no scorecard
 
 BASELINES = ("always_on", "clock_only", "random")
 
 CLOCK_ON, CLOCK_OFF = 0.25, 0.95
-"""The part of a device's stretch in which the clock-only baseline is in alarm."""
+"""The part of a device's time in which the clock-only baseline is in alarm."""
 
 
 class Rows(NamedTuple):
@@ -40,9 +40,9 @@ class Rows(NamedTuple):
     label: np.ndarray
     """bool."""
     order: np.ndarray
-    """int: where the reading stood in the frame."""
+    """int: the position of the reading in the frame."""
     names: np.ndarray
-    """str: the names of the devices; the one array of another length."""
+    """str: the names of the devices; only this array has another length."""
 
     def where(self, kept: np.ndarray) -> "Rows":
         """Return some of the rows.
@@ -59,10 +59,10 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class Scorecard:
-    """The figures of a detector. A share is None where there are no rows to be a share of.
+    """The metrics of a detector. A share of no rows is None.
 
     Args:
-        horizon_seconds: within which of its start a hit of an event is prompt.
+        horizon_seconds: a hit is prompt if it is at most this long after the start of its event.
         false_alarm_rate: share of the normal rows that are in alarm.
         missed_share: share of the positive rows that are not.
     """
@@ -82,7 +82,7 @@ class Scorecard:
     average_precision: float | None
 
     def figures(self) -> dict[str, float | int | None]:
-        """By name, as they are kept; that of the prompt hits says the horizon:
+        """By the names that are logged; that of the prompt hits contains the horizon:
         `events_hit_within_60s`."""
         names = {"events_hit_promptly": f"events_hit_within_{self.horizon_seconds:g}s"}
         return {
@@ -151,7 +151,7 @@ def horizon_seconds(interval_seconds: float) -> float:
 
 
 def event_starts(rows: Rows) -> np.ndarray:
-    """Return a mask of the rows at which an event begins."""
+    """Return a mask of the rows at which an event starts."""
     begins = rows.label.copy()
     begins[1:] &= rows.first[1:] | ~rows.label[:-1]
     return begins
@@ -162,7 +162,7 @@ def false_episodes(rows: Rows, alarm: np.ndarray, horizon: float) -> int:
 
     Args:
         alarm: bool, of the rows.
-        horizon: seconds between two alarms of one episode at most.
+        horizon: the longest time between two alarms of one episode, in seconds.
     """
     alarms = np.flatnonzero(alarm)
     device, time = rows.device[alarms], rows.time[alarms]
@@ -175,7 +175,7 @@ def false_episodes(rows: Rows, alarm: np.ndarray, horizon: float) -> int:
 def scorecard(
     frame: Mapping[str, Any], threshold: float | np.ndarray, interval_seconds: float
 ) -> Scorecard:
-    """Return the figures of a score column at a threshold.
+    """Return the metrics of a score column at a threshold.
 
     Works badly with few events: with ten of them, one more or less moves a share by 0.1.
 
@@ -203,12 +203,12 @@ def baselines(
     interval_seconds: float,
     seed: int = 0,
 ) -> dict[str, Scorecard]:
-    """Return the figures of three detectors that look at no sensor, on the same rows.
+    """Return the metrics of three baselines, which look at no sensor, on the same rows.
 
     - `always_on`: always in alarm.
     - `clock_only`: in alarm from 25 % to 95 % of each device's readings; a device with a single
       reading is placed within the time range of all.
-    - `random`: in alarm at random readings, as many of them as the model's own alarms.
+    - `random`: in alarm at random readings, as many as the alarms of the model.
 
     Args:
         frame, threshold, interval_seconds: as for `scorecard`.
@@ -257,16 +257,16 @@ def compare(
 ) -> Difference:
     """Return how much more average precision one score column has than another.
 
-    A paired block bootstrap: readings nearby say almost the same, so whole blocks are drawn
-    again, and both columns are judged on the same draw. Works badly with fewer than some
-    twenty blocks that hold a positive: the interval is then too narrow.
+    A paired block bootstrap: neighbouring readings are almost the same, so whole blocks are
+    resampled, and both columns are evaluated on the same sample. Works badly with fewer than
+    about twenty blocks that hold a positive row: the interval is then too narrow.
 
     Args:
         label: bool (rows,).
         score, other: (rows,) each, of the same rows.
-        blocks: int (rows,), as `time_blocks` gives them.
-        resamples: draws.
-        seed: of the draws.
+        blocks: int (rows,), from `time_blocks`.
+        resamples: number of samples.
+        seed: of the samples.
 
     Raises:
         DataError: no row is positive, so neither column has an average precision.
@@ -283,18 +283,18 @@ def compare(
     for _ in range(resamples):
         drawn = generator.multinomial(len(names), evenly).astype(float)
         first, second = (_precision(r, drawn[block[r.order]]) for r in rankings)
-        if first is not None and second is not None:  # a draw without a positive row says nothing
+        if first is not None and second is not None:  # None without a positive row
             differences.append(first - second)
     low, high = np.percentile(differences, (2.5, 97.5)) if differences else (-1.0, 1.0)
     return Difference(float(mine - others), float(low), float(high))
 
 
 def time_blocks(device: Any, time: Any, seconds: float) -> np.ndarray:
-    """Number the blocks (device, stretch of time) that `compare` draws.
+    """Number the blocks (device, period) that `compare` resamples.
 
     Args:
         device, time: a column each.
-        seconds: length of a stretch; longer than an event and a feature window.
+        seconds: length of a period; longer than an event and a feature window.
 
     Returns:
         int (rows,).

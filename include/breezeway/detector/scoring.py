@@ -1,4 +1,4 @@
-"""A fitted model as it is used: loaded from its folder, it scores rows."""
+"""A fitted model, loaded from its folder, that scores rows."""
 
 import json
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ EXTRA_FOLDER = "extra_files"
 
 @dataclass(frozen=True)
 class ScoringModel:
-    """A model that can score, and all that goes with it.
+    """A model that can score, and what is saved with it.
 
     Args:
         booster: scores float64 (rows, features) in the order of `contract.feature_names`.
-        threshold: a reading is in alarm from this score on.
+        threshold: a reading with at least this score is in alarm.
         examples: recorded readings, their features and the score that this model must give.
-        trained_on: the readings that must not judge it.
+        trained_on: the readings that it must not be evaluated on.
         lineage: data tag and hash, parameters tag, run: the keys that `train` wrote.
-        name, version: of the registered model; the version is empty when loaded from a folder
-            that nobody named a version for.
+        name, version: of the registered model; the version is empty if the model was loaded
+            from a folder without one.
     """
 
     booster: xgb.Booster
@@ -56,7 +56,7 @@ class ScoringModel:
             features: float64 or float32 (rows, features); NaN is missing.
 
         Raises:
-            InternalError: another number of features.
+            InternalError: the number of features is wrong.
         """
         if features.ndim != 2 or features.shape[1] != len(self.feature_names):
             raise InternalError(
@@ -65,24 +65,24 @@ class ScoringModel:
         return self.booster.inplace_predict(features).astype(np.float64)
 
     def score_columns(self, columns: Mapping[str, Any]) -> np.ndarray:
-        """The same for an Arrow table or batch with a float64 column of each feature."""
+        """The same for an Arrow table or batch with a float64 column for each feature."""
         features = [columns[name].to_numpy(zero_copy_only=False) for name in self.feature_names]
         return self.score(np.column_stack(features))
 
 
 def load_folder(folder: Path, version: str = "", threads: int = 1) -> ScoringModel:
-    """Load the model that lies in an MLflow model folder; needs no MLflow.
+    """Load a model from an MLflow model folder, without MLflow.
 
     The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
     (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
     of `device`, `readings` with `time` and `payload`, `features`, `score`).
 
     Args:
-        version: number of the registered version, which the folder itself doesn't know.
+        version: number of the registered version, which is not in the folder.
         threads: that one call of `score` may use.
 
     Raises:
-        DataError: a file is missing or doesn't read.
+        DataError: a file is missing or cannot be read.
     """
     extra = folder / EXTRA_FOLDER
     try:

@@ -1,7 +1,7 @@
-"""The search for parameters: Ray Tune and Optuna, with the same outcome every time.
+"""The search for parameters: Ray Tune and Optuna, with the same result every time.
 
-Trials run at once and end in any order, so nothing may depend on that order. A trial is suggested,
-and stopped early, by what all trials showed but the few just before it, and by nothing else.
+Trials run in parallel and end in any order, so nothing may depend on that order. Whether a trial is
+suggested or pruned depends only on the results of all trials except the few just before it.
 """
 
 import logging
@@ -12,9 +12,9 @@ from typing import Any
 
 from breezeway.core.ray_session import ray, ray_session  # before others import Ray
 
-# Read when Tune is imported.
+# Tune reads this when it is imported.
 os.environ.update(
-    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # writes no files that nobody reads
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # write no files that nobody reads
     TUNE_GLOBAL_CHECKPOINT_S="3600",
     RAY_CHDIR_TO_TRIAL_DIR="0",
     RAY_AIR_NEW_OUTPUT="0",
@@ -47,25 +47,25 @@ SPACE = {
 }
 
 GRACE_STEPS = 3
-"""Steps that every trial gets before it is compared with others."""
+"""Steps of every trial before it is compared with others."""
 ENOUGH_TRIALS = 4
-"""Earlier trials that a comparison needs."""
+"""The number of earlier trials that a comparison needs."""
 
 AHEAD = 4
-"""Trials that may be begun beyond those that run, while one of these takes long."""
+"""How many further trials may start while a trial takes long."""
 RANDOM_TRIALS = 4
-"""Trials before the search begins to learn."""
+"""Random trials before the search starts to learn."""
 
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """One set of parameters and how far it came.
+    """One set of parameters and its results.
 
     Args:
         number: from 0; trial 0 has the default parameters.
         curve: mean average precision over the folds after each `ROUNDS_A_STEP` rounds.
         ended: `complete` (all rounds), `levelled` (no gain for `PATIENCE` steps) or `behind`
-            (the median of earlier trials).
+            (pruned: worse than the median of earlier trials).
     """
 
     number: int
@@ -85,16 +85,16 @@ class SearchTrial:
 def search(table: Table, contract: Contract, count: int, settings: Settings) -> list[SearchTrial]:
     """Try `count` sets of parameters.
 
-    `settings.threads` trials run at once, one thread each. Together with the data and the count
-    that number decides the outcome; the machine's speed and load do not.
+    `settings.threads` trials run in parallel, with one thread each. The result depends on that
+    number, the data and the count, but not on the speed and load of the machine.
 
-    The best average precision of many is an optimistic estimate: `train` reports its own.
+    The best average precision of many is too optimistic: `train` reports its own estimate.
 
     Returns:
         The trials in the order of their numbers.
 
     Raises:
-        DataError: no fold has both classes, to fit on and to be scored.
+        DataError: no fold has both classes in the rows to fit on and in the rows to score.
         ServiceUnavailable: Ray doesn't answer, or a worker died.
     """
     folds = split(table.rows, contract)
@@ -140,7 +140,7 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
 
 
 def best(trials: list[SearchTrial]) -> SearchTrial:
-    """Return the trial of the highest average precision, the earlier one of two equals."""
+    """Return the trial with the highest average precision; of equal trials, the first."""
     return max(trials, key=lambda trial: (trial.average_precision, -trial.number))
 
 
@@ -151,11 +151,11 @@ def _trial(result: tune.Result) -> SearchTrial:
 
 
 class _LaggingSearch(OptunaSearch):
-    """Optuna's TPE, which suggests trial n by what trials 0 to n - `lag` showed.
+    """Optuna's TPE, which suggests trial n from the results of trials 0 to n - `lag`.
 
-    So the next trial is there as soon as one ends, unless one has taken as long as several others.
-    It is more than time that is won: Tune takes a worker without a next trial down, and
-    starting one costs as much as a trial does.
+    So the next trial can start as soon as one ends, unless a trial takes as long as several others.
+    This also saves CPU: Tune stops a worker that has no next trial, and starting a worker costs
+    as much as a trial.
     """
 
     def __init__(self, lag: int, count: int):
@@ -177,15 +177,15 @@ class _LaggingSearch(OptunaSearch):
         if number >= self._lag:
             shown = list(self._numbers)[number - self._lag]
             if shown not in self._ended:
-                return None  # asked again soon
+                return None  # Tune asks again soon
             super().on_trial_complete(shown, *self._ended[shown])
         self._numbers[trial_id] = number
         suggested = super().suggest(trial_id)
-        assert isinstance(suggested, dict), "all of the space was given to Optuna"
+        assert isinstance(suggested, dict), "Optuna has the whole space"
         return {**suggested, "number": number}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Says nothing to Optuna: what a running trial shows depends on the moment."""
+        """Tells Optuna nothing, because the state of a running trial depends on timing."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -193,7 +193,7 @@ class _LaggingSearch(OptunaSearch):
         self._ended[trial_id] = (result, error)
         number = self._numbers[trial_id]
         if result:
-            # Not by a callback of Tune's: given one, it imports all loggers that it knows, MLflow.
+            # Not with a callback of Tune: given one, it imports all its loggers, MLflow too.
             log.info(
                 "trial %d of %d: average precision %.4f after %d rounds (%s)",
                 number + 1,
@@ -205,11 +205,11 @@ class _LaggingSearch(OptunaSearch):
 
 
 class _MedianRule(tune.Stopper):
-    """Stops a trial whose best is below the median of the bests of earlier trials by then.
+    """Prunes a trial whose best score so far is below the median of earlier trials at that step.
 
     The usual median rule (Golovin et al., "Google Vizier: A Service for Black-Box
-    Optimization", 2017, section 3.2.1) compares with whatever has completed; trials 0 to
-    n - `lag` have completed before trial n begins, whatever the timing.
+    Optimization", 2017, section 3.2.1) compares with all completed trials. Here only trials 0 to
+    n - `lag` count: they have completed before trial n starts, whatever the timing.
     """
 
     def __init__(self, lag: int):

@@ -21,7 +21,7 @@ class Table(NamedTuple):
     features: np.ndarray
     """float32 (rows, features); NaN is missing."""
     scope: TrainingScope
-    """Which rows of the dataset these are; the others are kept back to judge the model."""
+    """Which rows of the dataset these are; the others are held out to evaluate the model."""
 
     def frame(self, score: np.ndarray, kept: np.ndarray | slice = slice(None)) -> dict[str, Any]:
         """Return the columns that `breezeway.detector.scorecard` reads, of the rows in `kept`."""
@@ -55,10 +55,10 @@ def read_table(folder: Path, contract: Contract) -> Table:
 
 
 def labelled_table(table: pa.Table, contract: Contract) -> Table:
-    """Order labelled readings with their features; keep back what the contract keeps back.
+    """Order labelled readings with their features, and leave out those that are held out.
 
     Args:
-        table: device, time, label (none is null) and the features.
+        table: device, time, label (never null) and the features.
 
     Raises:
         DataError: no row has a label, or the labels hold one class only.

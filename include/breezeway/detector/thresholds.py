@@ -1,4 +1,4 @@
-"""The alarm threshold: what each candidate would cost, and which one the contract asks for."""
+"""The alarm threshold: what each candidate would cost, and which one the contract selects."""
 
 from typing import NamedTuple
 
@@ -10,17 +10,17 @@ from breezeway.detector.model import OutOfFold
 from breezeway.detector.scorecard import Rows
 
 CANDIDATES = 300
-"""Thresholds that are tried: at ranks that grow geometrically from the highest score down."""
+"""Candidate thresholds: at ranks that grow geometrically from the highest score down."""
 DAY_SECONDS = 86_400
 
 
 class ThresholdCurve(NamedTuple):
-    """What each candidate for the threshold would do, from the highest down; one array each."""
+    """The effect of each candidate threshold, from the highest down; one array each."""
 
     threshold: np.ndarray
     """The first is above every score: no alarm."""
     false_episodes: np.ndarray
-    """The most false episodes of this or any higher threshold."""
+    """The largest number of false episodes of this or any higher threshold."""
     missed: np.ndarray
     """Events without an alarm."""
     events: int
@@ -30,13 +30,13 @@ class ThresholdCurve(NamedTuple):
 def threshold_curve(rows: Rows, score: np.ndarray, contract: Contract) -> ThresholdCurve:
     """Try thresholds on labelled rows.
 
-    False episodes rise as the threshold falls, until they run together into one endless alarm.
-    That fall is no merit, so a threshold answers for the most false episodes of any threshold
-    above it; and none is tried that keeps half of the normal time in alarm.
+    With a lower threshold there are more false episodes, until they merge into one endless alarm
+    and their number falls. That fall is no improvement. So each threshold gets the largest number
+    of any higher threshold, and no candidate has half of the normal time or more in alarm.
 
     Args:
         rows: labelled rows.
-        score: (rows,), of models that did not see them.
+        score: (rows,), cross-fitted.
     """
     horizon = scorecard.horizon_seconds(contract.interval_seconds)
     descending = np.sort(score)[::-1]
@@ -61,17 +61,17 @@ def threshold_curve(rows: Rows, score: np.ndarray, contract: Contract) -> Thresh
 
 
 def choose_threshold(curve: ThresholdCurve, contract: Contract) -> float:
-    """Choose from which score on a reading is in alarm, as the contract's `alarm` says.
+    """Choose the score from which on a reading is in alarm, by the contract's `alarm`.
 
-    With a budget: the lowest threshold that keeps it, in false episodes for a day of one
-    device. With costs: the threshold of least cost (the lower one of two equals) in missed
-    events and false episodes.
+    With a budget of false episodes per day and device: the lowest threshold within the budget.
+    With costs of missed events and false episodes: the threshold with the lowest cost, and of
+    equal ones the lowest.
 
-    Works badly on short histories: a budget of 0.2 a day allows none at all in less than
-    five days of one device.
+    Works badly on short histories: in less than five days of one device, a budget of 0.2 a day
+    allows no false episode at all.
 
     Returns:
-        The threshold; a number above every score where no alarm is best.
+        The threshold; a number above every score if it is best to have no alarm.
     """
     alarm = contract.alarm
     if alarm.false_episodes_per_day is None:
@@ -84,14 +84,14 @@ def choose_threshold(curve: ThresholdCurve, contract: Contract) -> float:
 
 
 def honest_thresholds(rows: Rows, scores: OutOfFold, contract: Contract) -> np.ndarray:
-    """Return for each row a threshold that was chosen without it.
+    """Return a threshold for each row that was chosen without the row.
 
-    The rows of a fold get the threshold of the other folds' scores; split by time, of the
-    earlier folds' only.
+    The rows of a fold get the threshold of the other folds' scores; if the split is by time, only
+    of the earlier folds.
 
     Returns:
-        float64 (rows,); NaN for rows that have none: those without a score and, split by time,
-        those of the first fold.
+        float64 (rows,); NaN for rows without a score and, if the split is by time, for rows of
+        the first fold.
     """
     thresholds = np.full(len(scores.score), np.nan)
     for number in range(scores.fold.max() + 1):

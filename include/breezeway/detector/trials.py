@@ -1,6 +1,6 @@
-"""One trial of a search for parameters, as a worker process of Ray runs it.
+"""One trial of a search for parameters, run by a worker process of Ray.
 
-Nothing here imports the search: each worker would pay for that.
+This module does not import the search, because each worker would pay for the import.
 """
 
 from typing import Any
@@ -15,16 +15,16 @@ ROUNDS_A_STEP = 20
 STEPS = 7
 """A trial has at most 140 rounds; after each step its folds are scored."""
 PATIENCE = 2
-"""Steps without a better score after which a trial has levelled off."""
+"""After this many steps without a better score a trial has levelled off."""
 
 
 class Boosters(tune.Trainable):
-    """The boosters of one trial, one a fold, trained in lockstep.
+    """The boosters of one trial, one for each fold, trained step by step together.
 
-    Matrices stay with the process: the next trial in it uses them again.
+    The matrices stay in the process, and its next trial reuses them.
     """
 
-    def setup(  # type: ignore[override]  # `tune.with_parameters` gives all but the first
+    def setup(  # type: ignore[override]  # `tune.with_parameters` passes all but the first
         self,
         config: dict[str, Any],
         features: np.ndarray,
@@ -32,13 +32,13 @@ class Boosters(tune.Trainable):
         folds: list[tuple[np.ndarray, np.ndarray]],
         names: list[str],
     ) -> None:
-        """Make the matrices, and begin.
+        """Make the matrices, and start.
 
         Args:
             config: XGBoost's parameters, and the trial's `number`.
             features: float32 (rows, features).
             label: bool (rows,).
-            folds: row numbers to fit on and to be scored, of each.
+            folds: for each fold the row numbers to fit on and to score.
             names: of the features.
         """
         self._matrices: list[tuple[xgb.DMatrix, xgb.DMatrix, np.ndarray, np.ndarray]] = []

@@ -1,12 +1,11 @@
 """Has what comes in changed since training?
 
-`find_drift` decides, with a stated rate of false alarms.
+`find_drift` decides it, with a known rate of false alarms.
 
-Readings follow each other closely, so a million of them are no million observations. What
-stands for itself is a day (or a device, where the model is to work on new ones). Rows are summed up
-by device and hour; each hour is compared with the same hour of the week in the reference; a day's
-hours give a few figures; and a figure of a new day has to stand out from how days of the
-reference differ among themselves.
+Readings are autocorrelated, so the independent unit is a day (or a device, if the model must work
+for new devices). Rows are aggregated by device and hour. Each hour is compared with the same hour
+of the week in the reference. The hours of a day give a few figures. A figure of a new day is a
+change if its difference is large compared with the variation between days of the reference.
 """
 
 import math
@@ -20,16 +19,16 @@ from breezeway.drift.figures import Figure, figures, mean
 from breezeway.drift.hours import DAY, Hours
 
 FEW_BATCHES = {"batch_size": 32_768, "batch_readahead": 2, "fragment_readahead": 1}
-"""How to read features from files so that memory holds few of them."""
+"""How to read features from files with few of them in memory."""
 
 SHORTEST_UNIT = 60_000_000
 MONTH_DAYS = 365.25 / 12
 MIN_UNITS = 8
-"""Of the reference: with fewer there is no telling what is usual."""
+"""Units of the reference; with fewer, its variation is unknown."""
 MIN_EFFECT = {"level": 0.15, "spread": math.log(1.15), "profile": 0.15, "missing": 0.05}
-"""Changes that are too small to matter, however sure: `level` and `profile` in standard
-deviations of a device's rows in the reference, a logarithm of the ratio of spreads, a share of
-missing values."""
+"""Smaller changes do not matter, even if they are significant: `level` and `profile` in standard
+deviations of a device's rows in the reference, `spread` as the logarithm of a ratio, `missing` as a
+share of the values."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,12 @@ class Finding:
     """One thing that has changed.
 
     Args:
-        column: of the features, or `score`.
-        device: whose; None where all of them changed together.
-        change: `level`, `spread` (within an hour), `profile` (the day's course: how far its hours
-            lie from what they usually are, apart from the level) or `missing`; and `rate`, of
-            false alarms.
-        effect: as `MIN_EFFECT` counts it, with its sign.
-        p_value: before it was set against those of all that was compared.
+        column: a feature, or `score`.
+        device: its name; None if all devices changed together.
+        change: `level`, `spread` (within an hour), `profile` (the course of the day: how far its
+            hours are from usual, apart from the level) or `missing`; and `rate`, of false alarms.
+        effect: in the unit of `MIN_EFFECT`, with its sign.
+        p_value: not corrected for the number of comparisons.
     """
 
     column: str
@@ -73,10 +71,10 @@ class Finding:
 
 
 def unit_length(first: int, last: int) -> int:
-    """A day; for a recording of hours so much less that it has enough units.
+    """A day, or less for a recording of some hours, so that it has enough units.
 
-    Of two days or more each part of a day is unlike the others, so nothing but days will do,
-    and fewer than `MIN_UNITS` of them judge nothing.
+    In a recording of two days or more the parts of a day differ, so the unit must be a day. With
+    fewer than `MIN_UNITS` days nothing is judged.
 
     Args:
         first, last: times of the reference, in microseconds.
@@ -95,28 +93,28 @@ def find_drift(
     nights: int | None = None,
     without: Collection[tuple[str, str]] = (),
 ) -> list[list[Finding]]:
-    """What has changed, by more than chance and by enough to matter.
+    """Find changes that are significant and large enough to matter.
 
-    Each figure of new units (days) is set against the units of the reference by a t-test: for
-    all devices together, by their median, and for each device by itself, by what sets it apart
-    from that median. Where nothing has changed, anything is found in at most the share
-    `false_discovery_rate` of the times [Benjamini and Hochberg 1995].
+    A t-test compares each figure of new units (days) with the units of the reference: for all
+    devices together by their median, and for each device by its difference from that median. If
+    nothing has changed, something is found in at most the share `false_discovery_rate` of the
+    cases [Benjamini and Hochberg 1995].
 
-    Works badly with a short reference: what changes with the seasons is not known from a month.
+    Works badly with a short reference: a month does not contain the seasons of a year.
 
     Args:
         reference: of the training data.
         current: recent rows, in the same units.
         false_discovery_rate: 0 to 1; half of it for all devices together, half for single ones.
-        by_device: whether the current devices are others than those of the reference; devices
-            are the units then.
-        nights: each unit of `current` is judged by itself and together with so many before it,
-            which finds smaller changes later; unset, all units are judged together.
+        by_device: whether the current devices differ from those of the reference; then devices
+            are the units.
+        nights: each unit of `current` is judged by itself and together with this many before it,
+            which finds smaller changes later; None: all units are judged together.
         without: columns of devices, `(device, column)`, that are left out.
 
     Returns:
-        Findings, the surest first: for each unit of `current`, or one list for all of them.
-        Empty where the reference has fewer than `MIN_UNITS`.
+        Findings, the lowest p-value first: a list for each unit of `current`, or one list for all.
+        Empty if the reference has fewer than `MIN_UNITS`.
 
     References:
         Benjamini, Hochberg (1995), Controlling the false discovery rate, Journal of the Royal
@@ -140,10 +138,10 @@ def find_drift(
 def replay(
     reference: Hours, *, false_discovery_rate: float, nights: int, by_device: bool = False
 ) -> list[list[Finding]]:
-    """What `find_drift` finds in each unit of a reference, set against all others of it.
+    """Compare each unit of a reference with its other units, as `find_drift` does.
 
-    On readings that are quiet each finding is a false one: so it measures how often this plant
-    gives them.
+    If nothing changed in the reference, each finding is false. So this measures the rate of false
+    findings on these data.
 
     Returns:
         Findings for each of `reference.units`; with `by_device` for each device.
@@ -162,7 +160,7 @@ def confirmed(nights: Sequence[Sequence[Finding]], confirmations: int) -> list[F
 
     Args:
         nights: findings, night by night.
-        confirmations: in how many of the nights before the last.
+        confirmations: in at least how many of the nights before the last.
     """
     *before, last = ({finding.place for finding in night} for night in nights)
     return [
@@ -174,7 +172,7 @@ def confirmed(nights: Sequence[Sequence[Finding]], confirmations: int) -> list[F
 
 
 class _Tests(NamedTuple):
-    """Of a figure, (devices, groups) each; NaN where none could be made."""
+    """The tests of a figure, (devices, groups) each; NaN if there was no test."""
 
     figure: Figure
     effect: np.ndarray
@@ -182,7 +180,7 @@ class _Tests(NamedTuple):
 
 
 def _tests(figure: Figure, nights: int | None) -> Iterator[_Tests]:
-    """Tests of each unit, and of each together with those before it."""
+    """Test each unit, and each unit together with those before it."""
     from scipy.special import stdtr
 
     before, unit = figure.before, figure.unit
@@ -199,7 +197,7 @@ def _tests(figure: Figure, nights: int | None) -> Iterator[_Tests]:
         ago = groups - unit[:, None]
         together = ((ago >= 0) & (ago <= span)).astype(float)
         weight = new @ together
-        # Judged by itself, what is judged does not judge.
+        # A unit of the reference that is judged is not part of the comparison.
         own = together if figure.by_itself else np.zeros((x.shape[1], len(groups)))
         count = there.sum(axis=1, keepdims=True) - there @ own
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -221,28 +219,28 @@ def _tests(figure: Figure, nights: int | None) -> Iterator[_Tests]:
 
 
 def _autocorrelation(x: np.ndarray, there: np.ndarray) -> float:
-    """Of one unit with the next, over all devices; 0 where it is negative.
+    """The autocorrelation of successive units, over all devices; 0 if it is negative.
 
     Args:
-        x: float64 (devices, units), about its mean; 0 where nothing is `there`.
+        x: float64 (devices, units), minus its mean; 0 where no value is `there`.
     """
     total = (x**2).sum()
     if not total:
         return 0.0
     found = float((x[:, 1:] * x[:, :-1]).sum() / total)
-    # Taken about the mean of the same units it comes out too small [Kendall 1954].
+    # With the mean of the same units the estimate is too small [Kendall 1954].
     return min(max(found + (1 + 3 * found) / there.sum(axis=1).mean(), 0.0), 0.95)
 
 
 def _inflation(correlation: float, span: np.ndarray | int) -> Any:
-    """By how much the variance of the mean of `span` units in a row is larger than that of as
-    many independent ones, where each depends on the one before."""
+    """How many times larger the variance of the mean of `span` successive, autocorrelated units is
+    than that of as many independent ones."""
     r = correlation
     return (1 + r) / (1 - r) - 2 * r * (1 - r**span) / (span * (1 - r) ** 2)
 
 
 def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]:
-    """The discoveries of one group, the surest first."""
+    """The findings of one group, the lowest p-value first."""
     found = []
     for together in (True, False):
         kind = [test for test in tests if (test.figure.devices is None) == together]
@@ -253,7 +251,7 @@ def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]
         for test in kind:
             smallest = MIN_EFFECT[test.figure.change]
             p_value, effect = test.p_value[:, group], test.effect[:, group]
-            # A day that is closer to its usual course than others is no change.
+            # A day that is closer to the usual course than others is not a change.
             size = effect if test.figure.change == "profile" else np.abs(effect)
             for row in np.flatnonzero((p_value <= limit) & (size >= smallest)):
                 names = test.figure.devices
@@ -274,7 +272,7 @@ def _findings(tests: Sequence[_Tests], group: int, rate: float) -> list[Finding]
 
 
 def _benjamini_hochberg(p_value: np.ndarray, rate: float) -> float:
-    """The largest p-value that is a discovery; -1 where none is."""
+    """The largest p-value that is significant; -1 if none is."""
     ranked = np.sort(p_value[~np.isnan(p_value)])
     passed = ranked <= rate * np.arange(1, len(ranked) + 1) / max(1, len(ranked))
     return float(ranked[passed][-1]) if passed.any() else -1.0

@@ -1,4 +1,4 @@
-"""Faults of sensors, which are no drift: silent, stuck, wrongly timed or new devices."""
+"""Sensor faults, which are not drift: devices that are silent, stuck, new or have a wrong clock."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from breezeway.drift.hours import Hours
 
 @dataclass(frozen=True)
 class SensorFault:
-    """What is wrong with a device, or with one of its sensors, and is no drift.
+    """A fault of a device or of one of its sensors.
 
     Args:
         fault: `silent`, `stuck`, `clock`, `invalid` or `new device`.
-        columns: the features that are not to be judged for it; empty for none.
+        columns: the features of the device in which drift is not judged; may be empty.
     """
 
     device: str
@@ -26,11 +26,12 @@ class SensorFault:
 
 
 def sensor_faults(reference: Hours, current: Hours, day: int) -> list[SensorFault]:
-    """Devices that are silent, new, stuck, or out of time on a day, by their hours.
+    """Find devices that are silent, new, stuck, or have a wrong clock on a day.
 
-    An hour counts as silent where the reference has readings at that hour of the week nine
-    times in ten; as crowded with half as many readings again as usual. A column is stuck where
-    nothing varies in an hour and hardly ever (in 1 % of the hours) did that before.
+    An hour without readings is silent if the reference has readings at nine in ten of the same
+    hours of the week. An hour is crowded if it has more than 1.5 times as many readings as usual. A
+    column is stuck if nothing varies in an hour, and that happened in less than 1 % of the hours
+    before.
 
     Args:
         reference, current: in units of `DAY`.
@@ -71,9 +72,9 @@ def sensor_faults(reference: Hours, current: Hours, day: int) -> list[SensorFaul
 
 
 SILENT_SHARE = 0.25
-"""Of the hours in which a device is expected to speak."""
+"""Of the hours in which a device is expected to send readings."""
 MIN_CROWD = 4
-"""Readings an hour: with fewer a crowd is no sign of a clock."""
+"""Usual readings an hour; with fewer, a crowded hour does not show a wrong clock."""
 STUCK_HOURS = 4
 
 

@@ -1,7 +1,8 @@
-"""What is compared from one day to the next: the figures of each column, season taken out.
+"""The figures of each column that are compared between days, without the season.
 
-A figure of a day (a unit) is a mean over its hours, each against the same hour of the week in the
-reference; of all devices together it is their median, of one device what sets it apart from that.
+A figure of a day (a unit) is the mean, over its hours, of the difference from the same hour of the
+week in the reference. The figure of all devices together is their median; that of one device is its
+difference from the median.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 from breezeway.drift.hours import Cube, Hours
 
 MIN_FLEET = 5
-"""Devices: from so many on each is compared with the median of all as well."""
+"""With at least this many devices, each is compared with the median of all."""
 
 
 class Figure(NamedTuple):
@@ -23,17 +24,17 @@ class Figure(NamedTuple):
     column: str
     change: str
     devices: np.ndarray | None
-    """Their names; None for all together, which is one row."""
+    """Their names; None for all devices together, which are one row."""
     before: np.ndarray
     """float64 (devices, units)."""
     after: np.ndarray
     """float64 (devices, current units)."""
     unit: np.ndarray
-    """int: of the units that are judged, which are judged at once."""
+    """int: the group of each judged unit; a group is judged together."""
     by_itself: bool
-    """Whether it is the units before that are judged, each by the others."""
+    """Whether the units of the reference are judged, each by the others."""
     usual: float = 1.0
-    """What a profile of 0 stands for, in standard deviations."""
+    """The profile that is 0 here, in standard deviations."""
 
 
 def figures(
@@ -44,11 +45,11 @@ def figures(
     at_once: bool,
     without: Collection[tuple[str, str]] = (),
 ) -> Iterator[Figure]:
-    """The figures of each column in turn; memory holds those of one.
+    """The figures of each column in turn; only those of one column are in memory.
 
     Args:
         reference: of the training data.
-        current: what is judged; None where each unit of the reference is, by the others.
+        current: the units to judge; None to judge each unit of the reference by the others.
         by_device: whether a unit is a device.
         at_once: whether all units of `current` are judged together.
         without: columns of devices, `(device, column)`, that are left out.
@@ -86,7 +87,7 @@ def _by_unit(
         old = old.of(np.searchsorted(reference.devices, names))
         new = new.of(np.searchsorted(current.devices, names))
     units = reference.units, current.units if current else reference.units[:0]
-    # Too few weeks to tell weekdays apart: all are alike.
+    # With too few weeks, all weekdays are treated as equal.
     weekdays = [unit % 7 if reference.weekly else unit * 0 for unit in units]
     by_change = _sides_by_unit(old, new, scale, *weekdays)
     left_out = np.array([(str(name), column) in without for name in names], bool)
@@ -110,10 +111,9 @@ def _cubes(column: str, reference: Hours, current: Hours | None) -> tuple[Cube, 
 
 
 def _scale(reference: Hours, column: str, cube: Cube) -> float:
-    """The standard deviation that levels are told in.
+    """The standard deviation that is the unit of levels.
 
-    For a column that never varied it is so small that any change is large in it, and is still a
-    number.
+    For a column that never varied it is very small but not zero, so any change is large and finite.
     """
     least = 1e-9 * max(1.0, float(np.nanmax(np.abs(cube.level), initial=0)))
     return reference.scale(column) or least
@@ -145,7 +145,7 @@ def _sides_by_unit(
             same = before[:, weekday == day]
             usual, count = mean(same), _count(same)
             with np.errstate(divide="ignore", invalid="ignore"):
-                # Against the other units: what a new unit is compared with does not hold it.
+                # Compare with the other units: a reference does not contain a new unit either.
                 sides[0][:, weekday == day] = (same - usual) * (count / (count - 1))
             sides[1][:, new_weekday == day] = after[:, new_weekday == day] - usual
         enough = np.median((~np.isnan(before)).sum(axis=2), axis=1)[:, None] / 2
@@ -158,15 +158,15 @@ def _sides_by_unit(
 
 
 def _profile(hours: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """How far the hours lie from usual, apart from the unit's level: a logarithm, because
-    that is closer to a normal distribution."""
+    """How far the hours are from usual, apart from the level of the unit: a logarithm, because
+    it is closer to a normal distribution."""
     square = mean((hours - level[:, :, None]) ** 2, 2)[:, :, 0]
     with np.errstate(divide="ignore"):
         return np.where(square > 0, np.log(square) / 2, np.nan)
 
 
 def _hours_to_unit(values: np.ndarray, enough: np.ndarray) -> np.ndarray:
-    """Mean over the hours; NaN for a unit of which too little is there."""
+    """Mean over the hours; NaN for a unit with too few hours."""
     there = (~np.isnan(values)).sum(axis=2)
     return np.where(there >= np.maximum(enough, 1), mean(values, 2)[:, :, 0], np.nan)
 
@@ -176,13 +176,13 @@ def _count(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
 
 
 def mean(values: np.ndarray, axis: int | tuple[int, ...] = 1) -> np.ndarray:
-    """The mean of what is there, with its dimension kept; NaN where nothing is."""
+    """The mean of the values that are not NaN, with the same dimensions; NaN if there are none."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.nansum(values, axis=axis, keepdims=True) / _count(values, axis))
 
 
 def _median(values: np.ndarray) -> np.ndarray:
-    """Of the devices: (1, units)."""
+    """The median of the devices: (1, units)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a unit without a value has no median
         return np.asarray(np.nanmedian(values, axis=0, keepdims=True))

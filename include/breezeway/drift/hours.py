@@ -1,4 +1,4 @@
-"""Readings summed up by device and hour: all that drift statistics look at."""
+"""Readings aggregated by device and hour: the only input of the drift statistics."""
 
 import math
 import tempfile
@@ -13,14 +13,14 @@ HOUR = 3_600_000_000
 """Microseconds."""
 DAY = 24 * HOUR
 MIN_WEEKS = 3
-"""Of the reference, for an hour to be compared with the same hour of the week; with fewer it is
-compared with the same hour of the day."""
+"""With at least this many weeks in the reference, an hour is compared with the same hour of the
+week; with fewer, with the same hour of the day."""
 
 
 class Cube(NamedTuple):
-    """Figures of one column: float64 (devices, units, hours), NaN where there are none.
+    """Figures of one column: float64 (devices, units, hours), NaN if there are none.
 
-    A unit that is no day has one hour.
+    A unit that is not a day has one hour.
     """
 
     level: np.ndarray
@@ -42,12 +42,12 @@ STUCK_ROWS = 3
 
 
 class Hours:
-    """Rows, summed up by device and hour, in a database that spills to disk.
+    """Rows, aggregated by device and hour, in a database that spills to disk.
 
     Args:
         rows: batches of `device`, `time` and the columns; any number of them.
-        columns: float64 columns; what is not finite is missing.
-        unit: microseconds of a unit: `DAY`, or less where there are few days.
+        columns: float64 columns; a value that is not finite is missing.
+        unit: microseconds of a unit: `DAY`, or less if there are few days.
         threads: of the database.
     """
 
@@ -131,7 +131,7 @@ class Hours:
         return Cube(*(self._cube(cell, part) for part in (mean, spread, missing, constant)))
 
     def scale(self, column: str) -> float:
-        """Standard deviation of rows about their device's mean; NaN where there are none."""
+        """Standard deviation of rows from their device's mean; NaN if there are none."""
         k = self.columns.index(column)
         found = self._connection.execute(
             f"SELECT sum(n{k} * (s{k} ** 2 + (m{k} - middle) ** 2)) / sum(n{k}) FROM hours JOIN "

@@ -21,9 +21,9 @@ class Reference:
 
     Args:
         data_tag: the dataset version.
-        days: in it, beside those that are judged.
-        days_of_scores: of them, those that the model was not trained on; 0 where they are too few.
-        compared_by: which readings are alike: `hour of the week`, `hour of the day` or `device`.
+        days: of it, without those that are judged.
+        days_of_scores: those of them that the model was not trained on; 0 if they are too few.
+        compared_by: what is compared: the same `hour of the week`, `hour of the day` or `device`.
     """
 
     data_tag: str
@@ -34,13 +34,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """What the contract promises, and what the training data by themselves would have given.
+    """The rate that the contract promises, and the rate on the training data themselves.
 
     Args:
         allowed_per_month: by the contract.
-        replayed: days or devices of the training data, each compared with the others.
-        suspected, woken: how many of them; somebody is woken where a change is confirmed.
-        woken_per_month: None where nothing was replayed.
+        replayed: days or devices of the training data that were compared with the others.
+        suspected, woken: how many of them were suspected, and how many were confirmed.
+        woken_per_month: None if nothing was replayed.
     """
 
     allowed_per_month: float
@@ -52,7 +52,7 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class Night:
-    """What was found on a day (ISO 8601)."""
+    """The findings of a day (ISO 8601)."""
 
     date: str
     found: list[Finding]
@@ -65,11 +65,11 @@ class NightReport:
     Args:
         date: the day that was checked (ISO 8601, UTC).
         rows, quarantined: its readings, good and bad.
-        reasons: why they are bad, and how many.
-        contract: sentences on what breaks the contract in the day as a whole.
-        false_alarms: None where the training data are too short.
-        quality: figures of the labelled readings; None where there are none.
-        nights: those before and, last, that of the day.
+        reasons: the number of bad readings for each reason.
+        contract: sentences on the rules that the day as a whole breaks.
+        false_alarms: None if the training data are too short.
+        quality: metrics of the labelled readings; None if there are none.
+        nights: the nights before and, last, that of the day.
         confirmed: changes of the day that were found in the nights before as well.
         verdict: `quiet`, `suspected`, `drifted` or `not judged`.
         reason: of the verdict, in one sentence.
@@ -103,10 +103,10 @@ def write_night(
     columns: list[str],
     folder: Path,
 ) -> None:
-    """Write the nightly report: `findings.json`, and `drift.html` with Evidently's pictures below.
+    """Write the nightly report: `findings.json`, and `drift.html` with Evidently's plots.
 
     Args:
-        sides: rows of the reference and of the night for the pictures; None for no pictures.
+        sides: rows of the reference and of the night for the plots; None for no plots.
         columns: float64 columns of both.
         folder: where the files go; `drift.json` is Evidently's.
     """
@@ -114,10 +114,10 @@ def write_night(
     note, page = "There are no readings to draw.", "<html><body></body></html>"
     if sides:
         note = (
-            f"The pictures below are Evidently's, of {len(sides[1])} of the day's {report.rows} "
-            f"rows and {len(sides[0])} rows of the training data, both at even distances. Their "
-            "tests take each row for independent of the one before, so they call quiet days "
-            "drift: they decide nothing here."
+            f"The plots below are Evidently's, of {len(sides[1])} of the day's {report.rows} "
+            f"rows and {len(sides[0])} rows of the training data, both evenly spaced. Their tests "
+            "assume that rows are independent of each other, so they find drift on quiet days too. "
+            "They do not decide anything here."
         )
         try:
             report_drift(*sides, columns, folder)
@@ -194,18 +194,18 @@ def _page(report: NightReport, note: str) -> str:
 
 def _scores(days: int) -> str:
     if not days:
-        return "Scores are not judged: too few readings were kept from training."
+        return "Scores are not judged: too few readings were held out from training."
     return f"Scores are compared with the {days} days that it was not trained on."
 
 
 def _promise(measured: FalseAlarms | None) -> str:
     if not measured:
-        return "Nothing can be said of false alarms: the training data are too short."
+        return "The rate of false alarms is unknown: the training data are too short."
     text = (
         f"The sensor contract allows {measured.allowed_per_month:g} false alarms a month. "
         f"Measured on {measured.replayed} days or devices of the training data, each against "
         f"the others: {measured.suspected} were suspected, and {measured.woken} would have "
-        "woken somebody"
+        "raised an alarm"
     )
     if measured.woken_per_month is None:
         return text + "."

@@ -1,7 +1,7 @@
 """Evidently's reports for a person: how distributions differ, and how a classifier does.
 
-Evidently's tests take neighbouring readings for independent, so they find drift on every quiet
-day: they show how a distribution has changed, they decide nothing.
+Evidently's tests assume that neighbouring readings are independent, so they find drift on quiet
+days too. They show how a distribution has changed, but they do not decide anything.
 """
 
 from collections.abc import Iterable
@@ -14,17 +14,16 @@ import pyarrow as pa
 from breezeway.core.errors import DataError
 
 SAMPLE_ROWS = 2_000
-"""Rows of either side that go into a report: enough for its tests and pictures, and its cost
-grows with them."""
+"""Rows of each side in a report: enough for its tests and plots, and few enough to be fast."""
 
 
 def sample(batches: Iterable[pa.RecordBatch], count: int, rows: int = SAMPLE_ROWS) -> pa.Table:
-    """Rows at even distances: the same ones each time, and memory holds no others.
+    """Evenly spaced rows: the same ones each time, and no others in memory.
 
     Args:
-        batches: none gives an empty table without columns.
-        count: of their rows, or about so.
-        rows: how many of them, or about so.
+        batches: if there are none, the result is an empty table without columns.
+        count: about how many rows they have.
+        rows: about how many to take.
     """
     step = max(1, count // rows)
     pieces: list[pa.RecordBatch] = []
@@ -39,7 +38,7 @@ def sample(batches: Iterable[pa.RecordBatch], count: int, rows: int = SAMPLE_ROW
 def report_drift(reference: pa.Table, current: pa.Table, columns: list[str], folder: Path) -> None:
     """Write Evidently's `drift.html` and `drift.json` on how `columns` differ.
 
-    Columns without a value on either side are left out.
+    Columns without values on one of the sides are left out.
 
     Args:
         reference: rows of the training data.
@@ -76,7 +75,7 @@ def report_classification(
     Args:
         label: int8 (rows,), both classes.
         score: float64 (rows,), probabilities.
-        threshold: a row is in alarm from this score on.
+        threshold: a row with at least this score is in alarm.
         folder: where the files go.
     """
     import pandas as pd
