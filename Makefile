@@ -7,6 +7,7 @@
 #   make up OPTIONS="--airflow-port 8081"
 #   make check                       linters, types and the tests that need no server: a minute
 #   make test [TESTS=tests/servers/readings]
+#   make coverage                    the same tests; which lines none of them ran
 #   make wheel                       what `pip install` takes, in dist
 #   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
 #   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
@@ -32,7 +33,7 @@ breezeway := .venv/bin/breezeway
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up check test bench bench-publish test-cluster lint lock wheel images mirror-list moved
+.PHONY: demo up check test coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -47,6 +48,12 @@ check: lint
 test: .venv/installed
 	@sh tests/servers.sh
 	@$(pytest) $(TESTS)
+
+coverage: .venv/installed
+	@sh tests/servers.sh
+	@rm -rf .coverage
+	@$(python) -m coverage run $(wordlist 2,99,$(pytest)) $(TESTS); code=$$?; \
+	$(python) -m coverage combine --quiet; $(python) -m coverage report; exit $$code
 
 bench: .venv/installed
 	@sh bench/tools.sh
