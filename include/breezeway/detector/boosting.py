@@ -17,7 +17,7 @@ def _import_xgboost() -> ModuleType:
     more than two seconds of CPU in every step and every worker, and nothing here uses it. XGBoost
     has no switch for this: `xgboost.compat` tries the import and continues without it. So
     scikit-learn is hidden during the import: because of `None` in `sys.modules`, Python says that
-    there is no such module. tests/pure/detector/test_boosting.py fails when an upgrade needs
+    there is no such module. tests/servers/detector/test_boosting.py fails when an upgrade needs
     another way.
     """
     # OpenMP reads this when XGBoost loads it: waiting threads sleep. When they spin, two threads

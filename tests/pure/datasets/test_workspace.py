@@ -1,7 +1,6 @@
 """Git and DVC in a folder aside: by no one's settings but ours, bounded, and gone afterwards."""
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -177,29 +176,3 @@ def test_nobody_elses_configuration_has_a_say(
         commit_all(space, "refs/heads/main")
         assert space.git("log", "--format=%an %cn").split() == ["Breezeway", "Breezeway"]
     assert not (tmp_path / "index").exists()
-
-
-def test_data_comes_back_through_dvc_and_a_damaged_file_does_not(
-    settings: Settings, tmp_path: Path
-) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "part").write_text("rows")
-    with open_workspace(settings) as space:
-        files = space.add_data(source)
-        space.configure_dvc()
-        pointer = workspace.dvc_objects.pointer(files, "data")
-        (space.tree / "data.dvc").write_text(pointer)
-        assert space.pull_data() is None
-        assert (space.tree / "data" / "part").read_text() == "rows"
-
-    kept = workspace.dvc_objects.object_path(
-        Path(settings.remote_address), workspace.dvc_objects.file_hash(source / "part")
-    )
-    kept.chmod(0o644)
-    kept.write_text("row5")
-    with open_workspace(settings) as space:
-        shutil.rmtree(settings.dvc_cache)
-        space.configure_dvc()
-        (space.tree / "data.dvc").write_text(pointer)
-        assert space.pull_data()

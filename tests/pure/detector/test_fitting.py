@@ -33,7 +33,7 @@ def test_with_one_fold_the_detectors_own_threshold_judges_and_that_is_said(tmp_p
     rows = table.rows  # without an event in the first stretch, nothing is fitted on it alone
     late = rows.time > np.quantile(rows.time, 0.34)
     table = table._replace(rows=rows._replace(label=rows.label & late))
-    fitted = fit_detector(table, contract, DEFAULT_PARAMS, 20, threads=1)
+    fitted = fit_detector(table, contract, DEFAULT_PARAMS, 5, threads=1)
     with caplog.at_level(logging.WARNING):
         found = judge_unseen(table, contract, fitted)
     assert "one fold only" in caplog.text
@@ -42,7 +42,7 @@ def test_with_one_fold_the_detectors_own_threshold_judges_and_that_is_said(tmp_p
     assert (found.thresholds[scored] == fitted.threshold).all()
 
 
-@pytest.mark.parametrize("rounds", [5, 20])
+@pytest.mark.parametrize("rounds", [2, 5])
 def test_the_same_rows_give_the_same_detector(tmp_path, rounds):
     folder = make_plant(tmp_path / "dataset", devices=3, readings=500)
     contract = load_contract(folder / "contract.toml")

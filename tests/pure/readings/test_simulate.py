@@ -1,11 +1,7 @@
 """The raw store is filled with a simulated plant, once."""
 
 import argparse
-import os
-import signal
-import subprocess
-import sys
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +11,6 @@ from breezeway.contract.contract import load_contract
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings import simulate as simulation
-from breezeway.readings.plant import simulate
 from breezeway.readings.store import RawStore
 
 DAY = date(2026, 1, 5)  # a Monday
@@ -86,40 +81,3 @@ def test_a_day_is_not_simulated_a_second_time_with_other_arguments(settings):
 def test_arguments_out_of_bounds_are_named(settings, arguments):
     with pytest.raises(UsageError, match=arguments[0]):
         run(settings, *arguments)
-
-
-def test_a_run_that_is_killed_is_finished_by_the_next(settings, tmp_path):
-    script = """
-import argparse, sys
-from breezeway.readings import simulate
-from breezeway.readings.store import RawStore
-from breezeway.core.settings import Settings
-append = RawStore.append
-def and_tell(*arguments, **options):
-    count = append(*arguments, **options)
-    print(count, flush=True)
-    return count
-RawStore.append = and_tell
-parser = argparse.ArgumentParser()
-simulate.add_arguments(parser)
-simulate.run(
-    parser.parse_args(["--end", "2026-01-07", "--devices", "2", "--days", "20"]),
-    Settings.from_environment(),
-)
-"""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE
-    ) as process:
-        process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-    rest = run(settings, "--devices", "2", "--days", "20")["readings"]
-    assert 0 < rest < 40 * 1440
-    table = stored(settings)
-    assert table.num_rows == 40 * 1440
-    whole = pa.concat_tables(
-        simulate(f"machine-{number:02}", date(2026, 1, 7) - timedelta(days=ago)).readings
-        for number in (1, 2)
-        for ago in range(20, 0, -1)
-    )
-    assert table == whole

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import xgboost as xgb
 
 from breezeway.contract.contract import Contract
+from breezeway.detector.boosting import xgb
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.scoring import ScoringModel
 from breezeway.serving.row_scorer import RowScorer

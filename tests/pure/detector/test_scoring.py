@@ -1,0 +1,80 @@
+"""A model's folder is loaded as it was written, or refused; a row scores as in a batch."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from breezeway.core.errors import DataError, InternalError
+from breezeway.detector import model, scoring
+from breezeway.detector.boosting import xgb
+from breezeway.serving import row_scorer
+from tests.fixtures.plant import plant_contract
+
+
+@pytest.fixture(scope="module")
+def booster(table):
+    names = plant_contract().feature_names
+    return model.fit(table, slice(None), names, model.DEFAULT_PARAMS, rounds=20, threads=1)
+
+
+@pytest.fixture
+def model_folder(tmp_path, table, booster, plant_dataset):
+    """What MLflow keeps of a model."""
+    extra = tmp_path / "model" / "extra_files"
+    extra.mkdir(parents=True)
+    booster.save_model(tmp_path / "model" / "model.ubj")
+    shutil.copy(plant_dataset / "contract.toml", extra)
+    shutil.copy(plant_dataset / "examples.json", extra)
+    scope = json.loads(table.scope.to_json())
+    decided = {"threshold": 0.7, "model_name": "mill", "data_tag": "v1", "trained_on": scope}
+    (extra / "threshold.json").write_text(json.dumps(decided))
+    return tmp_path / "model"
+
+
+def test_scores_as_it_was_fitted(model_folder, table, booster):
+    loaded = scoring.load_folder(model_folder, version="3")
+    assert (loaded.threshold, loaded.name, loaded.version) == (0.7, "mill", "3")
+    assert loaded.data_tag == "v1"
+    assert loaded.trained_on == table.scope
+    assert loaded.contract == plant_contract()
+    expected = booster.predict(
+        xgb.DMatrix(table.features[:100], feature_names=loaded.feature_names)
+    )
+    np.testing.assert_array_equal(loaded.score(table.features[:100].astype(float)), expected)
+
+
+def test_a_row_by_itself_scores_to_the_bit_as_in_a_batch(model_folder):
+    loaded = scoring.load_folder(model_folder)
+    generator = np.random.default_rng(5)
+    rows = generator.normal(scale=50, size=(2000, len(loaded.feature_names)))
+    rows[generator.random(rows.shape) < 0.1] = np.nan
+    rows[generator.random(rows.shape) < 0.01] = 1e300
+    score_row = row_scorer.RowScorer(loaded)
+    assert [score_row(row) for row in rows] == loaded.score(rows).tolist()
+
+
+def test_another_number_of_features_is_our_defect(model_folder):
+    with pytest.raises(InternalError, match=r"shape \(1, 3\), expected \(rows, 7\)"):
+        scoring.load_folder(model_folder).score(np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("name", ["contract.toml", "threshold.json", "examples.json"])
+def test_a_missing_file_is_named(model_folder, name):
+    (model_folder / "extra_files" / name).unlink()
+    with pytest.raises(DataError, match=name):
+        scoring.load_folder(model_folder)
+
+
+def test_a_damaged_model_is_refused(model_folder):
+    (model_folder / "model.ubj").write_bytes(b"{not a model")
+    with pytest.raises(DataError, match="holds no model that loads"):
+        scoring.load_folder(model_folder)
+
+
+def test_a_contract_of_other_features_is_refused(model_folder):
+    path = model_folder / "extra_files" / "contract.toml"
+    path.write_text(path.read_text().replace('"std", "max"', '"std", "min"'))
+    with pytest.raises(DataError, match="not those of its contract"):
+        scoring.load_folder(model_folder)

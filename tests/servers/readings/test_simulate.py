@@ -1,0 +1,71 @@
+"""A simulation in a process of its own, killed."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from breezeway.core.settings import Settings
+from breezeway.readings import simulate as simulation
+from breezeway.readings.plant import simulate
+from breezeway.readings.store import RawStore
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
+    monkeypatch.delenv("BREEZEWAY_RAW_URL", raising=False)
+    return Settings.from_environment()
+
+
+def run(settings, *arguments):
+    parser = argparse.ArgumentParser()
+    simulation.add_arguments(parser)
+    return simulation.run(parser.parse_args(["--end", "2026-01-07", *arguments]), settings)
+
+
+def stored(settings):
+    query = "SELECT * FROM readings ORDER BY device, time"
+    return pa.concat_tables(RawStore(settings.raw_address).stream(query))
+
+
+def test_a_run_that_is_killed_is_finished_by_the_next(settings, tmp_path):
+    script = """
+import argparse, sys
+from breezeway.readings import simulate
+from breezeway.readings.store import RawStore
+from breezeway.core.settings import Settings
+append = RawStore.append
+def and_tell(*arguments, **options):
+    count = append(*arguments, **options)
+    print(count, flush=True)
+    return count
+RawStore.append = and_tell
+parser = argparse.ArgumentParser()
+simulate.add_arguments(parser)
+simulate.run(
+    parser.parse_args(["--end", "2026-01-07", "--devices", "2", "--days", "8"]),
+    Settings.from_environment(),
+)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    rest = run(settings, "--devices", "2", "--days", "8")["readings"]
+    assert 0 < rest < 16 * 1440
+    table = stored(settings)
+    assert table.num_rows == 16 * 1440
+    whole = pa.concat_tables(
+        simulate(f"machine-{number:02}", date(2026, 1, 7) - timedelta(days=ago)).readings
+        for number in (1, 2)
+        for ago in range(8, 0, -1)
+    )
+    assert table == whole
