@@ -40,9 +40,9 @@ def test_a_failed_pod_is_kept_and_deleted_in_time(
         pod = kube.read_namespaced_pod("failed", namespace)
         return pod.status.phase == "Failed" and pod
 
-    step.pod = wait_until(failed)
+    pod = wait_until(failed)
     monkeypatch.setenv("BREEZEWAY_KEEP_FAILED_PODS_SECONDS", "3600")
-    step._put_away(failed=True)
+    step._put_away(pod, failed=True)
     step._delete_kept_pods(namespace)
     assert names() == {"failed", "of-another"}
     monkeypatch.setenv("BREEZEWAY_KEEP_FAILED_PODS_SECONDS", "0.1")
