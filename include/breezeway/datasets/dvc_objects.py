@@ -1,9 +1,9 @@
-"""Files by their hash, as DVC keeps them in its cache and in a remote that is a folder.
+"""Files named by their hash, as in DVC's cache and in a remote that is a folder.
 
-Written by hand for what DVC's own commands do not give: what was hashed is what was copied, the
-copies are compared with the source, the source stays untouched, and nothing has to be started.
-`docs/decisions/dvc-objects.md` has the figures (`make bench ONLY=publish`). DVC's own commands read
-the result, and its `add` gives the same `data.dvc`; the tests ask it.
+Written by hand because DVC's own commands do not guarantee this: exactly what was hashed is copied,
+the copies are compared with the source, the source does not change, and no process is started.
+`docs/decisions/dvc-objects.md` has the figures (`make bench ONLY=publish`). DVC's own commands can
+read the result, and `dvc add` gives the same `data.dvc`; tests check both.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ from breezeway.core.errors import DataError, ServiceUnavailable
 
 CHUNK_BYTES = 1 << 18
 READ_ONLY = 0o444
-"""DVC trusts a file of this mode without hashing it again."""
+"""DVC trusts a file with this mode without hashing it again."""
 
 
 class Content(NamedTuple):
-    """What a file holds: MD5 in hex, and bytes."""
+    """The content of a file: MD5 in hex, and size in bytes."""
 
     hash: str
     size: int
 
 
 def object_path(store: Path, hash: str) -> Path:
-    """Where a DVC cache, and a remote that is a folder, keep the bytes of a hash."""
+    """The path of a hash's content in a DVC cache, or in a remote that is a folder."""
     return store / "files" / "md5" / hash[:2] / hash[2:]
 
 
@@ -55,7 +55,7 @@ def drop_damaged(store: Path, hashes: Collection[str]) -> None:
 
 
 def file_names(folder: Path) -> list[str]:
-    """The files below a folder, by their paths there with `/`; empty where none is."""
+    """The files below a folder, by relative path with `/`; empty if there are none."""
     start = len(os.path.join(folder, ""))
     return sorted(
         os.path.join(place, name)[start:].replace(os.sep, "/")
@@ -65,17 +65,17 @@ def file_names(folder: Path) -> list[str]:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """MD5 of each file below a folder, by its path there with `/`; empty where none is."""
+    """MD5 of each file below a folder, by relative path with `/`; empty if there are none."""
     return {name: file_hash(folder / name) for name in file_names(folder)}
 
 
 def folder_hash(files: Mapping[str, str]) -> str:
-    """DVC's hash of a folder of such files."""
+    """DVC's hash of a folder with these files."""
     return f"{_md5(_listing_text(files)).hexdigest()}.dir"
 
 
 def listing(store: Path, hash: str) -> dict[str, str]:
-    """What `file_hashes` gave when the folder of this hash was added; empty if not there."""
+    """The hashes of the files of an added folder, by its own hash; empty if it is not there."""
     if not is_whole(store, hash):
         return {}
     entries = json.loads(object_path(store, hash).read_bytes())
@@ -85,25 +85,25 @@ def listing(store: Path, hash: str) -> dict[str, str]:
 def add(folder: Path, stores: Mapping[Path, Path], threads: int) -> dict[str, Content]:
     """Copy a folder's files, and the list of them, to stores.
 
-    Nothing gets the name of its hash before it is whole; what is damaged under that name is
-    replaced, what is whole stays.
+    A file gets the name of its hash only when it is complete. A damaged file with that name is
+    replaced, a good one stays.
 
     Args:
-        stores: by each store an empty folder on its file system.
+        stores: for each store an empty folder on its file system.
 
     Returns:
-        What each file holds, by its path with `/`.
+        The content of each file, by its path with `/`.
 
     Raises:
-        DataError: the folder changed meanwhile.
-        ServiceUnavailable: a store gives back other bytes than it was given.
-        OSError: of a disk; `filename` says which.
+        DataError: the folder changed while it was copied.
+        ServiceUnavailable: a store returns other bytes than were written to it.
+        OSError: of a disk; `filename` names the file.
     """
     names = file_names(folder)
     sources = [folder / name for name in names]
     asides = [[aside / str(number) for aside in stores.values()] for number in range(len(names))]
     try:
-        with ThreadPoolExecutor(threads) as pool:  # reading, writing and hashing run side by side
+        with ThreadPoolExecutor(threads) as pool:  # reading, writing and hashing run in parallel
             contents = list(pool.map(_copy, sources, asides))
             list(pool.map(partial(_keep, stores), sources, asides, contents))
     except FileNotFoundError as error:
@@ -120,23 +120,24 @@ def add(folder: Path, stores: Mapping[Path, Path], threads: int) -> dict[str, Co
 def _copy(source: Path, copies: Sequence[Path]) -> Content:
     """Copy a file to the first place, from there to the next, and hash the first copy.
 
-    So all copies hold what was hashed, whatever happens to the source meanwhile. The system copies:
-    that takes a third of the CPU of reading and writing here.
+    So all copies have the hashed content, even if the source changes meanwhile. The system call
+    that copies takes a third of the CPU of reading and writing here.
     """
     for read, written in pairwise([source, *copies]):
         try:
             shutil.copyfile(read, written)
         except OSError as error:
             if error.filename is None or error.filename2 is not None:
-                error.filename = str(written)  # not of opening: a disk is full, or gone
+                error.filename = str(written)  # not while opening: a disk is full, or gone
             raise
     return Content(file_hash(copies[0]), copies[0].stat().st_size)
 
 
 def _keep(stores: Collection[Path], source: Path, copies: list[Path], content: Content) -> None:
-    """Give a file's copies their names, unless it or the copy that goes furthest has changed.
+    """Give a file's copies their names, unless the file or its last copy has changed.
 
-    Who opens a version verifies what this machine has of it; nobody else looks at the remote.
+    The last copy is that in the remote, which nobody else checks: whoever opens a version verifies
+    only the files on their own machine.
     """
     if not _are_alike(source, copies[-1], content.size):
         if file_hash(source) != content.hash:
@@ -146,11 +147,11 @@ def _keep(stores: Collection[Path], source: Path, copies: list[Path], content: C
 
 
 def _are_alike(one: Path, other: Path, size: int) -> bool:
-    """Byte by byte: a hash of the copy would take five times the CPU and see no more."""
+    """Compare byte by byte; a hash of the copy would take five times the CPU."""
     chunks = [bytearray(min(size + 1, CHUNK_BYTES)) for _ in range(2)]
     with open(one, "rb", buffering=0) as first, open(other, "rb", buffering=0) as second:
         while count := first.readinto(chunks[0]):
-            # What stands in the chunks behind the last byte read is from before, and alike.
+            # Behind the last byte read, both chunks hold equal bytes of the read before.
             if second.readinto(chunks[1]) != count or chunks[0] != chunks[1]:
                 return False
         return second.readinto(chunks[1]) == 0
@@ -160,7 +161,7 @@ def _name(stores: Collection[Path], copies: list[Path], hash: str) -> None:
     for store, copy in zip(stores, copies, strict=True):
         path = object_path(store, hash)
         if is_whole(store, hash):
-            copy.unlink()  # other versions have it; their files are links to it
+            copy.unlink()  # other versions have this file; theirs are links to it
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             copy.chmod(READ_ONLY)
@@ -175,7 +176,7 @@ def _add_listing(stores: Mapping[Path, Path], hashes: Mapping[str, str]) -> None
 
 
 def link(store: Path, files: Mapping[str, Content], into: Path) -> None:
-    """Fill an absent folder with a store's files: links to them where its disk can, else copies."""
+    """Create a folder with a store's files: links if the disk allows them, else copies."""
     for name, content in files.items():
         path = into / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +187,7 @@ def link(store: Path, files: Mapping[str, Content], into: Path) -> None:
 
 
 def pointer(files: Mapping[str, Content], name: str) -> str:
-    """What `dvc add` writes to `<name>.dvc` for a folder of such files."""
+    """The text that `dvc add` writes to `<name>.dvc` for a folder with these files."""
     out = {
         "md5": folder_hash({name: content.hash for name, content in files.items()}),
         "size": sum(content.size for content in files.values()),

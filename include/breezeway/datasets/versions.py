@@ -1,12 +1,12 @@
-"""Dataset versions: a git tag for each, its bytes in DVC; a tag never moves.
+"""Dataset versions: a git tag for each, with its files in DVC; a tag never moves.
 
 Each commit on the one branch of the dataset repository is a version: `data.dvc` (the hash of the
-dataset folder) and a plain copy of that folder's `manifest.json`, so that git alone tells where
-the rows came from. Tuned parameters are a commit on top of their data version, off the branch,
-under the tag `<data tag>-params-<n>`.
+dataset folder) and a copy of that folder's `manifest.json`, so git alone shows where the rows came
+from. Tuned parameters are a commit on top of their data version, not on the branch, with the tag
+`<data tag>-params-<n>`.
 
-Nothing that anyone refers to is ever half done: work happens in a folder aside, bytes reach the
-remote before the commit is pushed, and one atomic push moves branch and tag.
+A published version is always complete: work happens in a temporary folder, the files reach the
+remote before the commit is pushed, and one atomic push updates the branch and adds the tag.
 """
 
 import difflib
@@ -39,14 +39,14 @@ from breezeway.datasets.workspace import BRANCH, Workspace, open_workspace
 PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]*)")
 PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")
 PUSH_ATTEMPTS = 5
-"""Publishers on other hosts may share no lock with us, only the branch."""
+"""Publishers on other hosts may not share our lock, only the branch, so a push may fail."""
 NAMED = 5
-"""How many of many things a message names."""
+"""The most things that a message names."""
 
 
 @dataclass(frozen=True)
 class DatasetVersion:
-    """A published version of the data, and the parameters tuned for it where there are any.
+    """A published version of the data, with the parameters tuned for it, if there are any.
 
     Args:
         tag: the data tag.
@@ -54,8 +54,8 @@ class DatasetVersion:
         hash: DVC's hash of the dataset folder, `<md5>.dir`.
         published_at: ISO 8601, UTC.
         message: the commit's message.
-        manifest: content of the folder's `manifest.json`; empty where there is none.
-        params_tag: tag of the parameters; None where none are tuned yet.
+        manifest: content of the folder's `manifest.json`; empty if there is none.
+        params_tag: tag of the parameters; None if none are tuned yet.
         params_commit: its git commit.
         params: content of `params.json`.
     """
@@ -76,7 +76,7 @@ class OpenedVersion(DatasetVersion):
     """A version whose files are on this machine.
 
     Args:
-        folder: the verified files, read only, shared by all who open this version.
+        folder: the verified files, read only; all who open this version share them.
     """
 
     folder: Path
@@ -94,15 +94,15 @@ class PublishedTag:
 def publish(settings: Settings, folder: Path, tag: str, message: str = "") -> DatasetVersion:
     """Publish a dataset folder under a new tag.
 
-    Safe to run twice and to kill at any point: the same content under the same tag is a success
-    that does nothing. Of two publishers at once, one waits.
+    It may be repeated, and killed at any point: if the tag exists with the same content, nothing is
+    left to do. Of two publishers at the same time, one waits.
 
     Raises:
-        UsageError: the tag is none, has the form of parameters' tags, or stands for other
-            content; or the folder holds no file.
+        UsageError: the tag is not allowed, has the form of a tag of parameters, or exists with
+            other content; or the folder has no file.
         DataError: the folder changed while it was read.
-        TryAgain: another was publishing for longer than `lock_wait_seconds`, or others were
-            faster `PUSH_ATTEMPTS` times.
+        TryAgain: another process was publishing for longer than `lock_wait_seconds`, or others
+            were faster `PUSH_ATTEMPTS` times.
         ServiceUnavailable: the repository or the remote does not answer, or a disk is full.
     """
     _check_data_tag(tag)
@@ -138,7 +138,7 @@ def _push_version(
         if version := _published(space, tag):
             return _with_content(version, content)
         if pushed:
-            raise ServiceUnavailable(f"Tag {tag!r} was pushed, but the repository has it not.")
+            raise ServiceUnavailable(f"Tag {tag!r} was pushed, but is not in the repository.")
     raise TryAgain(f"Others were publishing all the time; {tag!r} is not published.")
 
 
@@ -165,13 +165,13 @@ def _with_content(version: DatasetVersion, content: str) -> DatasetVersion:
 def publish_params(
     settings: Settings, folder: Path, data_tag: str, message: str = ""
 ) -> DatasetVersion:
-    """Publish tuned parameters on top of a data version, under `<data tag>-params-<n>`.
+    """Publish tuned parameters on top of a data version, as `<data tag>-params-<n>`.
 
-    Where the same `params.json` is published for this data, that is the answer and nothing is
-    written.
+    If the same `params.json` is published for this data already, its version is returned and
+    nothing is written.
 
     Args:
-        folder: holds `params.json` and, where there are any, `tuning.json` and `tuning.png`.
+        folder: has `params.json` and, optionally, `tuning.json` and `tuning.png`.
 
     Raises:
         UsageError: there is no such data tag or no `params.json`.
@@ -196,18 +196,18 @@ def publish_params(
                 if (folder / name).is_file():
                     shutil.copyfile(folder / name, space.tree / name)
             space.commit(message or f"Parameters {tag}")
-            space.push(f"refs/tags/{tag}")  # next time round they are found, ours or another's
+            space.push(f"refs/tags/{tag}")  # the next iteration finds them, ours or another's
     raise TryAgain(f"Others were publishing parameters of {data_tag!r} all the time.")
 
 
 def _last_number(params_tags: Sequence[str]) -> int:
-    """The highest number of some tags of parameters; 0 where there are none."""
+    """The highest number in tags of parameters; 0 if there are none."""
     matches = (PARAMS_TAG.fullmatch(tag) for tag in params_tags)
     return max((int(match["number"]) for match in matches if match), default=0)
 
 
 def find_version(settings: Settings, tag: str) -> DatasetVersion:
-    """What git knows about a version; its bytes stay where they are.
+    """What git knows about a version; its files are not fetched.
 
     Args:
         tag: a data tag, its latest parameters included, or a tag of parameters.
@@ -222,7 +222,7 @@ def find_version(settings: Settings, tag: str) -> DatasetVersion:
 
 
 def find_versions(settings: Settings, tags: Sequence[str]) -> list[DatasetVersion]:
-    """As `find_version` for many data tags, without their parameters, at the cost of one.
+    """Like `find_version` for many data tags, without parameters, at the cost of one call.
 
     Raises:
         UsageError, DataError, ServiceUnavailable: as for `find_version`.
@@ -237,7 +237,7 @@ def find_versions(settings: Settings, tags: Sequence[str]) -> list[DatasetVersio
 
 
 def open_datasets(settings: Settings, tags: Sequence[str]) -> list[OpenedVersion]:
-    """As `open_dataset` for many data tags; those whose files are here cost little.
+    """Like `open_dataset` for many data tags; those with local files cost little.
 
     Raises:
         UsageError, DataError, TryAgain, ServiceUnavailable: as for `open_dataset`.
@@ -255,7 +255,7 @@ def open_datasets(settings: Settings, tags: Sequence[str]) -> list[OpenedVersion
 def open_dataset(settings: Settings, tag: str) -> OpenedVersion:
     """A version with a local folder of its files, all verified against their hashes.
 
-    Any number of processes may open and read a version at once. What is damaged on this side is
+    Any number of processes may open and read a version at the same time. Damaged local files are
     fetched again.
 
     Args:
@@ -264,7 +264,7 @@ def open_dataset(settings: Settings, tag: str) -> OpenedVersion:
     Raises:
         UsageError: there is no such tag; the message names the nearest.
         DataError: files are damaged or missing in the remote; the message names them.
-        TryAgain: another was fetching this version for longer than `lock_wait_seconds`.
+        TryAgain: another process was fetching this version for longer than `lock_wait_seconds`.
         ServiceUnavailable: the repository or the remote does not answer, or the disk is full.
     """
     with open_workspace(settings) as space:
@@ -277,9 +277,9 @@ def open_dataset(settings: Settings, tag: str) -> OpenedVersion:
 
 
 def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
-    """Make `home` hold the version's files. Only one process at a time does so."""
+    """Put the version's files into `home`. Only one process at a time does this."""
     if folder_hash(file_hashes(home)) == version.hash:
-        return  # the one before us did it
+        return  # another process did it
     cache = space.settings.dvc_cache
     drop_damaged(cache, [version.hash])
     drop_damaged(cache, listing(cache, version.hash).values())
@@ -303,7 +303,7 @@ def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
 
 
 def _keep(source: Path, home: Path) -> None:
-    """Move a folder of files to its home, unless it has one."""
+    """Move a folder of files to its home, unless the home exists."""
     home.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.rename(home)
@@ -313,7 +313,7 @@ def _keep(source: Path, home: Path) -> None:
 
 
 def _repair(source: Path, home: Path, files: dict[str, str]) -> None:
-    """Replace what differs in `home`; who reads there meanwhile sees a file, old or new."""
+    """Replace the files that differ in `home`; a reader sees either an old file or a new one."""
     there = file_hashes(home)
     for name in there.keys() - files.keys():
         (home / name).unlink()
@@ -324,7 +324,7 @@ def _repair(source: Path, home: Path, files: dict[str, str]) -> None:
 
 
 def tag_exists(settings: Settings, tag: str) -> bool:
-    """Whether a tag, of data or of parameters, is published: one look at the repository.
+    """Whether a tag, of data or of parameters, is published: one request to the repository.
 
     Raises:
         ServiceUnavailable: the repository does not answer.
@@ -334,7 +334,7 @@ def tag_exists(settings: Settings, tag: str) -> bool:
 
 
 def list_versions(settings: Settings) -> list[PublishedTag]:
-    """All published versions by name: one look at the repository.
+    """All published versions by name: one request to the repository.
 
     Raises:
         ServiceUnavailable: the repository does not answer.
@@ -385,7 +385,7 @@ def _find(space: Workspace, tag: str) -> DatasetVersion:
 
 
 def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) -> DatasetVersion:
-    """What the fetched tags say."""
+    """Read a version from its fetched tags."""
     data_dvc = space.read(entry.tag, "data.dvc")
     hash = _hash_of(data_dvc) if data_dvc else None
     if hash is None:
@@ -418,7 +418,7 @@ def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) 
 
 
 def _hash_of(data_dvc: str) -> str | None:
-    """The hash in the text of a `.dvc` file; None where it holds none."""
+    """The hash in the text of a `.dvc` file; None if there is none."""
     try:
         return str(yaml.safe_load(data_dvc)["outs"][0]["md5"])
     except (yaml.YAMLError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""A folder aside where git and DVC run: bounded in time, by no one's configuration but ours."""
+"""A temporary folder where git and DVC run, with time limits and only our configuration."""
 
 import errno
 import json
@@ -27,7 +27,7 @@ LOOK_SECONDS = 20
 TRANSFER_SECONDS = 300
 """How long git may take for commits of a few kilobytes."""
 STALE_SECONDS = 60
-"""Git holds the lock of a ref for milliseconds: an older one has lost its owner."""
+"""Git holds the lock of a ref for milliseconds, so the owner of an older one is dead."""
 
 GIT_CONFIG = """\
 [user]
@@ -49,7 +49,8 @@ GIT_CONFIG = """\
     directory = {repository}
 """
 KEPT_VARIABLES = ("GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND")
-"""Of git's and DVC's, what says how to reach a server; the rest would change what they do."""
+"""Variables of git that say how to reach a server. All others are removed, because they would
+change what git and DVC do."""
 
 DVC_CONFIG = """\
 [core]
@@ -74,11 +75,11 @@ refs/tags/*)
     case $2 in *[!0]*) echo "Tag ${1#refs/tags/} never moves." >&2; exit 1;; esac
 esac
 """
-"""Git's own settings against moves and deletions are for branches only."""
+"""Git's own settings against moves and deletions are only for branches."""
 
 INCOMING = ".incoming-"
 DEAD_SECONDS = 86_400
-"""Nobody publishes for so long: an older folder has lost its owner."""
+"""Nobody publishes for so long, so the owner of an older folder is dead."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
@@ -87,7 +88,7 @@ PUSH_LOST = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect
 
 @contextmanager
 def open_workspace(settings: Settings) -> Iterator["Workspace"]:
-    """A workspace, gone afterwards; those of killed processes go first.
+    """A workspace, removed afterwards; those of killed processes are removed first.
 
     Raises:
         ServiceUnavailable: a disk is full.
@@ -96,7 +97,7 @@ def open_workspace(settings: Settings) -> Iterator["Workspace"]:
         settings.work.mkdir(parents=True, exist_ok=True)
         with exclusive(settings, "workspaces"):
             _sweep(settings.work)
-            # The dot keeps it apart from the work folders of tags.
+            # The dot distinguishes it from the work folders of tags.
             folder = Path(tempfile.mkdtemp(prefix=".workspace-", dir=settings.work))
             owner = FileLock(folder / "owner.lock")
             owner.acquire(blocking=False)
@@ -118,7 +119,7 @@ def _sweep(work: Path) -> None:
             owner.acquire(blocking=False)
         except (Timeout, FileNotFoundError):  # in use, or its owner has just removed it
             continue
-        # What an orphaned git or DVC still writes there makes this incomplete: next time, then.
+        # An orphaned git or DVC may still write there; then the next workspace removes the rest.
         shutil.rmtree(folder, ignore_errors=True)
         owner.release()
 
@@ -127,7 +128,7 @@ class Workspace:
     """One git working tree, `tree`, and the commands that act on it. Use `open_workspace`.
 
     Args:
-        folder: an empty folder on the file system of the DVC cache, so that files are linked.
+        folder: an empty folder on the file system of the DVC cache, so that files can be linked.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -153,7 +154,7 @@ class Workspace:
             "GIT_TERMINAL_PROMPT": "0",
             "LC_ALL": "C",
             "TZ": "UTC",
-            # Else each workspace would leave a folder behind below /var/tmp.
+            # Otherwise each workspace would leave a folder in /var/tmp.
             "DVC_SITE_CACHE_DIR": str(folder / "dvc-site"),
             "DVC_GLOBAL_CONFIG_DIR": str(folder / "dvc-global"),
             "DVC_SYSTEM_CONFIG_DIR": str(folder / "dvc-system"),
@@ -192,10 +193,10 @@ class Workspace:
         return done.returncode, done.stdout, said
 
     def git(self, *arguments: str) -> str:
-        """Run git on the tree alone.
+        """Run git on the tree, without the repository.
 
         Raises:
-            InternalError: it failed.
+            InternalError: git failed.
         """
         code, output, said = self._run("git", "git", *arguments, seconds=TRANSFER_SECONDS)
         if code:
@@ -211,7 +212,7 @@ class Workspace:
         return output
 
     def _dvc(self, *arguments: str) -> tuple[int, str]:
-        # Not by the name of its script: a path too long for a `#!` line would break that.
+        # Not by its script, which fails if the path is too long for a `#!` line.
         command = [sys.executable, "-m", "dvc", *arguments]
         code, _, said = self._run(self._remote_name, *command, seconds=None)
         return code, said
@@ -219,11 +220,11 @@ class Workspace:
     # The repository
 
     def create_repository(self) -> None:
-        """Make the bare repository where it is a local folder that is not there yet.
+        """Create the bare repository if it is a local folder that does not exist.
 
         Raises:
-            ServiceUnavailable: nor is the folder around it, and it is a configured one: more
-                likely a missing mount than a first time.
+            ServiceUnavailable: the address is configured and its parent folder does not exist
+                either: this is probably a missing mount.
         """
         if self.repository is None or self.repository.exists():
             return
@@ -244,7 +245,7 @@ class Workspace:
         aside.rename(self.repository)
 
     def _unborn(self) -> bool:
-        """Whether the repository is one that the first publisher will make."""
+        """Whether the first publisher will create the repository."""
         return (
             self.repository is not None
             and not self.repository.exists()
@@ -263,12 +264,12 @@ class Workspace:
         commits = {}
         for line in listing.splitlines():
             commit, name = line.split("\t")
-            # `x^{}` comes after `x` where that is an annotated tag, and is its commit.
+            # For an annotated tag `x`, the line `x^{}` follows and has its commit.
             commits[name.removeprefix("refs/tags/").removesuffix("^{}")] = commit
         return commits
 
     def fetch(self, *tags: str) -> None:
-        """Fetch the commits of tags, so that `read` finds them.
+        """Fetch the commits of tags, for `read`.
 
         Raises:
             ServiceUnavailable: the repository does not answer.
@@ -282,12 +283,12 @@ class Workspace:
             self.git("init", "--quiet", "--template=", f"--initial-branch={BRANCH}")
 
     def read(self, tag: str, name: str) -> str | None:
-        """Text of a file in a fetched commit, None where it has no such file."""
+        """Text of a file in a fetched commit; None if there is no such file."""
         found = self.git("ls-tree", "--name-only", f"refs/tags/{tag}", "--", name)
         return self.git("show", f"refs/tags/{tag}:{name}") if found else None
 
     def check_out_branch(self) -> None:
-        """Have the tree hold the branch's newest commit, or nothing where there is none yet.
+        """Check out the branch's newest commit, or an empty tree if there is none yet.
 
         Raises:
             ServiceUnavailable: the repository does not answer.
@@ -299,15 +300,15 @@ class Workspace:
             self.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
 
     def commit(self, message: str) -> None:
-        """Commit the tree as it is, also where nothing has changed: each tag has its own."""
+        """Commit the tree, even without changes, because each tag has its own commit."""
         self.git("add", "--all", ".")
         self.git("commit", "--quiet", "--no-verify", "--allow-empty", "--message", message)
 
     def push(self, *names: str) -> bool:
-        """Push the commit under all these ref names, or under none.
+        """Push the commit to all these refs, or to none.
 
         Returns:
-            Whether it is there; if not, another was faster: look again at what there is.
+            Whether it succeeded; if not, another publisher was faster: read the repository again.
 
         Raises:
             ServiceUnavailable: the repository does not answer.
@@ -327,7 +328,7 @@ class Workspace:
         return True
 
     def _remove_stale_locks(self) -> None:
-        """A machine that died while git moved a ref left its lock, which git never removes."""
+        """Remove the lock that a machine left when it died during git's update of a ref."""
         if self.repository is None:
             return
         before = time.time() - STALE_SECONDS
@@ -338,7 +339,7 @@ class Workspace:
     # The remote
 
     def configure_dvc(self) -> None:
-        """Write DVC's configuration: what is committed, and what holds for this tree only."""
+        """Write DVC's configuration: the committed part, and the part for this tree only."""
         folder = self.tree / ".dvc"
         folder.mkdir(exist_ok=True)
         remote = json.dumps(str(self.remote or self.settings.remote_address), ensure_ascii=False)
@@ -352,10 +353,10 @@ class Workspace:
         """Copy a folder's files to the cache and to the remote.
 
         Returns:
-            What each file holds, by its path with `/`.
+            The content of each file, by its path with `/`.
 
         Raises:
-            DataError: the folder changed meanwhile.
+            DataError: the folder changed while it was copied.
             ServiceUnavailable: the remote does not answer or is full.
         """
         with ExitStack() as stack:
@@ -377,10 +378,10 @@ class Workspace:
 
     @contextmanager
     def _aside_in(self, remote: Path) -> Iterator[Path]:
-        """A folder in the remote, gone afterwards; those of killed processes go first."""
+        """A temporary folder in the remote; those of killed processes are removed first."""
         self._check_remote_folder(first_time=True)
         remote.mkdir(parents=True, exist_ok=True)
-        for left in remote.glob(f"{INCOMING}*"):  # by hosts that may share no lock with us
+        for left in remote.glob(f"{INCOMING}*"):  # left by hosts that may not share our lock
             if left.stat().st_mtime < time.time() - DEAD_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=remote))
@@ -401,7 +402,7 @@ class Workspace:
         """`dvc pull` into `data`.
 
         Returns:
-            None, or why `data` is not whole.
+            None, or why `data` is incomplete.
 
         Raises:
             ServiceUnavailable: the remote does not answer, or the disk is full.
@@ -421,14 +422,14 @@ class Workspace:
 
 
 def local_path(address: str) -> Path | None:
-    """The folder of an address, None where that is not a path of this machine."""
+    """The folder of an address; None if it is not a path of this machine."""
     if "://" in address or re.match(r"[^/]+:", address):
         return None
     return Path(address).expanduser().resolve()
 
 
 def _reason(said: str) -> str:
-    """The line of a command's standard error that says most."""
+    """The most informative line of a command's standard error."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith(("fatal:", "error:"))]
     return (errors or lines or ["no reason given"])[0 if errors else -1]

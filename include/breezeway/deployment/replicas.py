@@ -1,7 +1,7 @@
-"""The running model servers, seen from outside: each replica is asked by its own address.
+"""The running model servers, seen from outside: each replica is called at its own address.
 
-Behind an address there may be one server, or a headless Service whose name resolves to the
-addresses of all replicas. The name is resolved anew each time, since replicas come and go.
+An address may be one server, or a headless Service whose name resolves to the addresses of all
+replicas. The name is resolved each time, because replicas come and go.
 """
 
 import socket
@@ -44,12 +44,12 @@ class Replica:
         return str(self._url)
 
     def status(self) -> ServerStatus:
-        """What the server says of the model; empty if it never heard of it.
+        """The server's status of the model; empty if it does not know the model.
 
         Raises:
-            ServiceUnavailable: it does not answer, with an error, or as no model server does;
-                `NobodyThere` where nobody listens.
-            UsageError: it wants another token.
+            ServiceUnavailable: it does not answer, answers with an error, or is not a model server;
+                `NobodyThere` if nobody listens.
+            UsageError: it expects another token.
         """
         response = self._request("GET", self._model)
         if response.status_code == 404:
@@ -63,7 +63,7 @@ class Replica:
             ) from None
 
     def predict(self, example: dict[str, Any], version: str) -> dict[str, Any]:
-        """Send an example that was recorded at training to one of the live versions.
+        """Send an example from training to one of the versions in service.
 
         Raises:
             DataError: the server refuses it.
@@ -108,10 +108,10 @@ class Replica:
 
 
 class Replicas:
-    """All model servers of BREEZEWAY_SERVING_URL, which may be several addresses with commas.
+    """All model servers of BREEZEWAY_SERVING_URL, which may be a list with commas.
 
-    An address where nobody listens is no replica: one that starts there later takes the
-    deployment store as it finds it. But who has answered once has to go on answering.
+    An address where nobody listens is not a replica: if a server starts there later, it reads the
+    deployment store at that time. But a replica that has answered once must keep answering.
 
     Args:
         settings: the address and the token.
@@ -127,12 +127,12 @@ class Replicas:
         self._seen: set[str] = set()
 
     def statuses(self) -> list[tuple[Replica, ServerStatus]]:
-        """Each replica and what it says of the model; at least one.
+        """Each replica and its status of the model; at least one.
 
         Raises:
             ServiceUnavailable: the name does not resolve, nobody is there, or a replica does
                 not answer.
-            UsageError: they want another token.
+            UsageError: they expect another token.
         """
         answers: list[tuple[Replica, ServerStatus]] = []
         nobody: NobodyThere | None = None

@@ -1,6 +1,6 @@
-"""What a model server says of itself: what it serves, what it could not take up, what it counted.
+"""The status of a model server: what it serves, what it could not load, what it counted.
 
-The server writes it as JSON (`GET /v1/models/<model>`); the steps that deploy and watch read it.
+The server returns it as JSON (`GET /v1/models/<model>`); the steps that deploy and watch read it.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from breezeway.deployment.store import Challenger, Pointer, Served
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of values by bucket: at most the first bound, …, above the last."""
+    """Counts of values in buckets: up to the first bound, …, above the last."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -26,7 +26,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class FeedbackCounts:
-    """Answers whose truth came back: alarms that were right and wrong, and the same of the rest."""
+    """Answers with a label: right and wrong alarms, and right and wrong answers without alarm."""
 
     true_alarms: int
     false_alarms: int
@@ -56,8 +56,8 @@ class Comparison:
 
     Args:
         compared: readings.
-        disagreements: of them, those for which only one of the two gives an alarm.
-        difference_sum: of the scores, without signs.
+        disagreements: readings for which only one of the two gives an alarm.
+        difference_sum: sum of the absolute differences of the scores.
         champion_score: the champion's scores of these readings.
     """
 
@@ -77,7 +77,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted of one version since the trial began.
+    """The counts of one version since the trial began.
 
     Args:
         predictions: scores that were given.
@@ -116,18 +116,18 @@ class Counts:
 
 
 def total(counts: "list[Counts]") -> Counts:
-    """Sum what several servers counted of one version; at least one of them."""
+    """Sum the counts of one version on several servers, at least one."""
     return reduce(Counts.__add__, counts)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be taken up, and why.
+    """A deployment that could not be loaded, and why.
 
     Args:
-        deployment, deployed_at: as the pointer names it; empty where the pointer cannot be read.
+        deployment, deployed_at: as in the pointer; empty if the pointer cannot be read.
         reason: one sentence.
-        at: when it was tried last (ISO 8601).
+        at: time of the last attempt (ISO 8601).
     """
 
     deployment: str
@@ -163,14 +163,14 @@ class TrialStatus:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What a server says of a model; all is empty where it never heard of the name.
+    """The status of a model on a server; empty if the server does not know the name.
 
     Args:
         model_version, deployment, bento, data_tag, threshold, loaded_at: of the champion.
-        server: the process; another one counts anew.
-        source: where the champion came from.
+        server: the process; a new one starts to count from zero.
+        source: where the champion was loaded from.
         swaps, failed_loads: since the process began.
-        failure, challenger_failure: what was last not taken up in each role; None where all was.
+        failure, challenger_failure: the last failure to load in each role; None without failure.
     """
 
     model: str = ""
@@ -211,10 +211,10 @@ _STATUS = TypeAdapter(ServerStatus)
 
 
 def read_status(content: bytes) -> ServerStatus:
-    """Read what a server answered.
+    """Read the answer of a server.
 
     Raises:
-        ValueError: that is no status; the message names the field.
+        ValueError: it is not a status; the message names the field.
     """
     try:
         return _STATUS.validate_json(content)

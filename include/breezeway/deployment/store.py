@@ -1,12 +1,12 @@
-"""The deployment store: everything that was put up for serving, and which of it is served.
+"""The deployment store: all deployments, and the pointer to those in service.
 
-    <store>/<model>/current.json                  the pointer: small, replaced in one move
+    <store>/<model>/current.json                  the pointer: small, replaced atomically
     <store>/<model>/<deployment>/deployment.json  the record: SHA-256 of every file beside it
     <store>/<model>/<deployment>/…                a Bento with its models inside
 
-A deployment never changes. The pointer carries the SHA-256 of the record, and the record
-those of the files, so whoever follows the pointer knows that he reads what was deployed.
-Writers hold one lock a model (`pipeline.rollout`); readers need none.
+A deployment never changes. The pointer holds the SHA-256 of the record, and the record those of
+the files, so a reader of the pointer can check that the files are what was deployed.
+Writers hold a lock for each model (`pipeline.rollout`); readers need none.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ from breezeway.core.errors import DataError
 from breezeway.core.names import MODEL_NAME
 
 SCORE_TOLERANCE = 1e-6
-"""Between the score of an example at training and the one that the deployment gives: scores
-are float32, and two builds of XGBoost may differ in the last bits."""
+"""Allowed difference between the score of an example in training and in service: scores are
+float32, and two builds of XGBoost may differ in the last bits."""
 
 KEPT_DEPLOYMENTS = 5
-"""So many of the latest stay on disk, so that a rollback to one of them builds nothing."""
+"""The number of latest deployments on disk; a rollback to one of them needs no build."""
 
 
 def _inside(path: str) -> str:
@@ -36,7 +36,7 @@ def _inside(path: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=MODEL_NAME.form_pattern)]
-"""Of models and of deployments: both are folder names, parts of addresses and Bento tags."""
+"""Names of models and deployments: both are folder names, parts of addresses and Bento tags."""
 RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
@@ -62,7 +62,7 @@ class Deployment(_Named):
 
 
 class Served(_Named):
-    """A deployment as a pointer names it, in whatever role."""
+    """A deployment as in a pointer, in any role."""
 
     sha256: str
     deployed_at: AwareDatetime
@@ -71,8 +71,8 @@ class Served(_Named):
 class Challenger(Served):
     """A deployment on trial beside the champion.
 
-    `canary` and `bandit` answer for a `share` (0 to 1) of the devices; whoever judges a bandit
-    moves the share. `shadow` scores what the champion answers, and is only compared.
+    `canary` and `bandit` answer for a `share` (0 to 1) of the devices; the step `canary` changes
+    the share of a bandit. `shadow` scores what the champion answers, only for the comparison.
     """
 
     mode: Literal["canary", "shadow", "bandit"]
@@ -80,16 +80,16 @@ class Challenger(Served):
 
     @classmethod
     def of(cls, pointer: "Pointer", mode: str, share: float = 0.0) -> "Challenger":
-        """Put a deployment on trial that `DeploymentStore.add` or `find` gave."""
+        """Put a deployment on trial that `DeploymentStore.add` or `find` returned."""
         served = pointer.model_dump(include=set(cls.model_fields))
         return cls.model_validate({**served, "mode": mode, "share": share})
 
 
 class Pointer(Served):
-    """Which deployment of a model is to be served.
+    """Which deployment of a model is in service.
 
-    `verified_at` is empty until the deployment has answered through a live server; until
-    then `previous` is the one to go back to.
+    `verified_at` is empty until the deployment has answered on a running server; until then,
+    `previous` is the one to go back to.
     """
 
     verified_at: AwareDatetime | None = None
@@ -100,7 +100,7 @@ class Pointer(Served):
         return self.model_copy(update={"verified_at": datetime.now(UTC)})
 
     def last_good(self) -> "Pointer | None":
-        """The latest deployment that is known to work, without what went before it."""
+        """The latest deployment that is known to work, without its own `previous`."""
         if self.verified_at is None:
             return self.previous
         return self.model_copy(update={"previous": None, "challenger": None})
@@ -110,7 +110,7 @@ class DeploymentStore:
     """A deployment store in a folder.
 
     Args:
-        folder: made when the first deployment is added.
+        folder: created when the first deployment is added.
     """
 
     def __init__(self, folder: Path):
@@ -121,10 +121,10 @@ class DeploymentStore:
         return sorted(path.parent.name for path in self.folder.glob("[!.]*/current.json"))
 
     def pointer(self, model_name: str) -> Pointer | None:
-        """The model's pointer, or None where there is none.
+        """The model's pointer; None if there is none.
 
         Raises:
-            DataError: it cannot be read as one.
+            DataError: it cannot be read.
         """
         path = self.folder / model_name / "current.json"
         try:
@@ -140,7 +140,7 @@ class DeploymentStore:
         return pointer
 
     def find(self, model_name: str, deployment: str) -> Pointer | None:
-        """A whole and unharmed deployment as an unverified pointer to it, else None."""
+        """An unverified pointer to a deployment; None if it is incomplete or damaged."""
         path = self.folder / model_name / deployment / "deployment.json"
         try:
             content = path.read_bytes()
@@ -151,7 +151,7 @@ class DeploymentStore:
         return pointer
 
     def add(self, content: Path, deployment: Deployment) -> Pointer:
-        """Copy a Bento into the store; one of the same name that is there is replaced.
+        """Copy a Bento into the store; an existing one of the same name is replaced.
 
         Args:
             content: folder of the exported Bento.
@@ -177,10 +177,10 @@ class DeploymentStore:
         return _pointer(record, text)
 
     def open(self, served: Served) -> Path:
-        """The folder of the MLflow model that is served, every file verified.
+        """The folder of the MLflow model in service, with every file verified.
 
         Raises:
-            DataError: a file is missing or is not what was deployed; its name is said.
+            DataError: a file is missing or has changed; the message names it.
         """
         folder = self.folder / served.model_name / served.deployment
         self._verify(served, folder / "deployment.json", served.sha256)
@@ -202,7 +202,7 @@ class DeploymentStore:
             )
 
     def point(self, pointer: Pointer) -> None:
-        """Move the model's pointer, in one step and to the disk."""
+        """Move the model's pointer atomically, and sync it to disk."""
         path = self.folder / pointer.model_name / "current.json"
         aside = path.with_name(".current.json.new")
         with aside.open("wb") as file:
@@ -212,7 +212,7 @@ class DeploymentStore:
         aside.replace(path)
 
     def point_back(self, model_name: str, pointer: Pointer | None) -> None:
-        """Undo a move: to the pointer that was before, or to none."""
+        """Undo a move: restore the pointer before it, or remove it if there was none."""
         if pointer is None:
             (self.folder / model_name / "current.json").unlink(missing_ok=True)
         else:
@@ -222,7 +222,7 @@ class DeploymentStore:
         """Copy a deployment of another store, as the only one of its model.
 
         Raises:
-            OSError: it cannot be written; what was kept before still is.
+            OSError: it cannot be written; the copy before it is still there.
         """
         model_name, name = pointer.model_name, pointer.deployment
         if self.find(model_name, name) is None:
@@ -253,7 +253,7 @@ class DeploymentStore:
     def _remove(self, model_name: str, deployment: str) -> None:
         folder = self.folder / model_name / deployment
         if folder.exists():
-            # First out of sight: a half-removed folder must not look like a deployment.
+            # Rename it first: a half-removed folder must not look like a deployment.
             gone = folder.with_name(f".gone-{deployment}")
             folder.replace(gone)
             shutil.rmtree(gone)

@@ -18,13 +18,13 @@ READINGS = pa.schema(
         ("label", pa.int64()),
     ]
 )
-"""Raw readings. A label is 1 (fault), 0 (none) or null (unknown); what else a store has for one
-stands here too, so that it is not lost before the contract is checked."""
+"""Raw readings. A label is 1 (fault), 0 (none) or null (unknown). Other values of a store are kept,
+so that the check of the contract finds them."""
 
 NAIVE_READINGS = READINGS.set(
     READINGS.get_field_index("time"), pa.field("time", pa.timestamp("us"))
 )
-"""The same, with times that are UTC without saying so."""
+"""The same, with times in UTC that have no zone."""
 
 LABELS = pa.schema(
     [
@@ -35,15 +35,15 @@ LABELS = pa.schema(
         ("labelled_at", TIME),
     ]
 )
-"""Fault intervals; who said so and when are null where nobody noted it."""
+"""Fault intervals; who labelled them and when are null if they were not recorded."""
 
 REVIEWS = pa.schema([*LABELS, ("fault", pa.bool_())])
-"""Stretches of readings that a person has looked at, and whether each is a fault."""
+"""Periods of readings that a person has reviewed, and whether each is a fault."""
 
 _NOTES = ("labelled_by", "labelled_at")
 
 
-# -- out of a store
+# -- from a store
 
 
 def readings_table(block: Block) -> pa.Table:
@@ -69,10 +69,10 @@ def labels_table(block: Block) -> pa.Table:
 
 
 def parse_time(value: str, column: str) -> datetime:
-    """A time as UTC; text without a zone is UTC.
+    """A value as a time in UTC; text without a zone is UTC.
 
     Args:
-        column: that holds the value, for messages.
+        column: the column of the value, for messages.
 
     Raises:
         DataError: the value is not a time.
@@ -87,7 +87,7 @@ def parse_time(value: str, column: str) -> datetime:
 
 
 def _text(values: pa.Array) -> pa.Array:
-    """Decode; bytes that are no UTF-8 become U+FFFD, which the contract's check then finds."""
+    """Decode; invalid UTF-8 becomes U+FFFD, which the check of the contract finds."""
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
@@ -105,9 +105,9 @@ def _integer(values: pa.Array) -> pa.Array:
 
 
 def _time(values: pa.Array, column: str) -> pa.Array:
-    """A column of times, as `parse_time` reads each."""
+    """A column of times, each read as by `parse_time`."""
     text = _text(values)
-    for kind in (pa.timestamp("us"), TIME):  # Arrow reads all with a zone, or all without one
+    for kind in (pa.timestamp("us"), TIME):  # either all times have a zone, or none
         try:
             return text.cast(kind).cast(TIME)
         except pa.ArrowInvalid:
@@ -116,7 +116,7 @@ def _time(values: pa.Array, column: str) -> pa.Array:
     return pa.array(times, TIME)
 
 
-# -- into a store
+# -- to a store
 
 
 def as_readings(table: pa.Table) -> pa.Table:
@@ -131,7 +131,7 @@ def as_readings(table: pa.Table) -> pa.Table:
 
 
 def as_labels(table: pa.Table) -> pa.Table:
-    """A table as `LABELS`; who said so and when may be missing.
+    """A table as `LABELS`; who labelled and when may be missing.
 
     Raises:
         DataError: another column is missing, or an interval ends before it begins.

@@ -1,4 +1,4 @@
-"""The database that a raw store lies in: connections, bulk calls, and its errors as ours."""
+"""The database of a raw store: connections, bulk calls, and its errors as ours."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ INSERT_ROWS = 10_000
 
 
 class Database:
-    """A MySQL or MariaDB server, or a SQLite file; what every kind of store in it shares.
+    """A MySQL or MariaDB server, or a SQLite file: what readings and labels both need.
 
     Args:
         address: SQLAlchemy address: `mysql+pymysql://user:password@host/database` (a unix
@@ -41,7 +41,7 @@ class Database:
                 url, poolclass=sa.NullPool, connect_args=dict(self._engine.connect_arguments)
             )
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):
-            # Not the parser's own words: they may hold the password.
+            # Without the parser's message, which may contain the password.
             examples = " or ".join(each.example for each in ENGINES.values())
             raise UsageError(
                 f"BREEZEWAY_RAW_URL is not an address of a store: expected {examples}."
@@ -59,10 +59,10 @@ class Database:
         return self._url.render_as_string(hide_password=True)
 
     def create(self) -> None:
-        """Make the tables that are not there yet, and the columns that an older release lacked.
+        """Create missing tables, and columns that an older release did not have.
 
         Raises:
-            BreezewayError: the store is away, or its user may not create tables.
+            BreezewayError: the store does not answer, or its user may not create tables.
         """
         with self._judged():
             self._engine.prepare()
@@ -71,7 +71,7 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        """A connection whose work is there as a whole afterwards, or not at all."""
+        """A connection in one transaction: all of its work is done, or none of it."""
         with self._judged(), self._sql.begin() as connection:
             yield connection
 
@@ -79,7 +79,7 @@ class Database:
         return self._sql.dialect.identifier_preparer.quote(name)
 
     def _ask(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        """A small result; `{0}` in the query stands for the next value."""
+        """A small result; each `{0}` in the query is replaced by the next value."""
         with self._judged(), self._sql.connect() as connection:
             rows = connection.exec_driver_sql(query.format(self._engine.mark), values)
             return [tuple(row) for row in rows]
@@ -90,7 +90,7 @@ class Database:
             yield from self._engine.blocks(query, columns)
 
     def _insert(self, connection: sa.Connection, table: str, values: pa.Table) -> int:
-        """Insert by the driver's own bulk call; times as text that sorts as time does."""
+        """Insert with the driver's bulk call; times are text that sorts like time."""
         marks = ", ".join([self._engine.mark] * values.num_columns)
         statement = f"INSERT INTO {table} ({', '.join(values.column_names)}) VALUES ({marks})"
         for start in range(0, values.num_rows, INSERT_ROWS):
@@ -105,7 +105,7 @@ class Database:
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
-        """Raises a driver's errors as ours, without the password."""
+        """Raise errors of the driver as ours, without the password."""
         try:
             yield
         except (sa.exc.DBAPIError, self._engine.error, OSError) as error:

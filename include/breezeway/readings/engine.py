@@ -1,7 +1,7 @@
-"""What differs between the databases that may hold readings: one small interface.
+"""The interface for all that differs between the databases of readings.
 
-`sqlite` and `mysql` each hold a class of it. A third database is one more such module, and a line
-in `database.ENGINES` and in `query.DIALECTS`.
+`sqlite` and `mysql` implement it. A third database needs one more such module, and a line in
+`database.ENGINES` and in `query.DIALECTS`.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from breezeway.core.errors import BreezewayError, DataError
 
 Kind = Literal["device", "time", "payload", "label"]
-"""What a column of a result holds; it decides which types the column may have."""
+"""The content of a column of a result; it decides which types the column may have."""
 
 EXPECTED: dict[Kind, str] = {
     "device": "text or a whole number",
@@ -24,7 +24,7 @@ EXPECTED: dict[Kind, str] = {
 
 
 class Column(NamedTuple):
-    """A column that is wanted of a result; one that is not `required` may be missing."""
+    """A wanted column of a result; one that is not `required` may be missing."""
 
     name: str
     kind: Kind
@@ -32,8 +32,8 @@ class Column(NamedTuple):
 
 
 Block = list[Any]
-"""Some thousand rows of a result: for each wanted column an Arrow array of binary (the text that
-the store has) or of integers; None where the column is missing."""
+"""Some thousand rows of a result: for each wanted column an Arrow array of binary (the text of the
+store) or of integers; None if the column is missing."""
 
 
 class Engine(ABC):
@@ -44,13 +44,13 @@ class Engine(ABC):
     """
 
     driver: ClassVar[str]
-    """The driver that SQLAlchemy has to use, by its name there."""
+    """The name of the driver in SQLAlchemy."""
     example: ClassVar[str]
-    """What an address looks like."""
+    """An example of an address."""
     error: ClassVar[type[Exception]]
     """The base class of the driver's errors."""
     mark: ClassVar[str]
-    """Stands for a value in SQL that the driver gets as it is."""
+    """The placeholder for a value in the driver's SQL."""
     exact: ClassVar[str]
     """SQL that compares text byte by byte; `{}` is the column."""
 
@@ -59,27 +59,27 @@ class Engine(ABC):
 
     @property
     def connect_arguments(self) -> Mapping[str, Any]:
-        """What the driver is to be told when SQLAlchemy connects."""
+        """Arguments of the driver when SQLAlchemy connects."""
         return {}
 
     def prepare(self) -> None:  # noqa: B027, most have nothing to prepare
-        """Make ready for tables to be made."""
+        """Prepare the database before tables are created."""
 
     @abstractmethod
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
-        """Read what a SELECT gives, in memory that stays flat; every write is refused.
+        """Read the result of a SELECT in constant memory; every write is refused.
 
         Raises:
-            DataError: a column is missing, is there twice, or has another type than its kind.
+            DataError: a column is missing, is there twice, or has a wrong type for its kind.
         """
 
     @abstractmethod
     def judge(self, error: Any) -> tuple[type[BreezewayError], str]:
-        """Which of our errors a driver's error is, and its text."""
+        """Our class for an error of the driver, and its text."""
 
 
 def find_columns(names: list[str], columns: Sequence[Column]) -> list[int | None]:
-    """Where each wanted column stands in a result, upper and lower case alike; None where missing.
+    """The position of each wanted column in a result, ignoring case; None if it is missing.
 
     Raises:
         DataError: a required column is missing, or one is there twice.

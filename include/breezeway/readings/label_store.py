@@ -1,4 +1,4 @@
-"""Labels: fault intervals, and the stretches of readings that a person has looked at."""
+"""Labels: fault intervals, and the periods of readings that a person has reviewed."""
 
 import hashlib
 import json
@@ -31,13 +31,13 @@ COLUMNS = (
 
 
 class LabelStore(Database):
-    """Who said what of which readings, in the raw store."""
+    """The labels in the raw store, with who gave them."""
 
     def labels(self, table: str = "labels") -> pa.Table:
         """All fault intervals, by device and start.
 
         Args:
-            table: its name in the store; it has the columns device, start_time and end_time
+            table: its name in the store; it has the columns device, start_time and end_time,
                 and may have labelled_by and labelled_at.
 
         Returns:
@@ -45,7 +45,7 @@ class LabelStore(Database):
 
         Raises:
             UsageError: there is no such table.
-            DataError: a column is missing, a value is null or no time, or an interval ends
+            DataError: a column is missing, a value is null or not a time, or an interval ends
                 before it begins.
         """
         query = f"SELECT * FROM {self._quoted(table)} ORDER BY device, start_time"
@@ -53,7 +53,7 @@ class LabelStore(Database):
         return as_labels(pa.concat_tables(parts) if parts else LABELS.empty_table())
 
     def labels_of(self, contract: Contract) -> pa.Table | None:
-        """The fault intervals of the table that a contract names; None where it names a column.
+        """The fault intervals of the table that a contract names; None if it names a column.
 
         Raises:
             UsageError, DataError: as for `labels`.
@@ -61,9 +61,9 @@ class LabelStore(Database):
         return self.labels(contract.label.table) if contract.label.table else None
 
     def append(self, labels: pa.Table) -> int:
-        """Append fault intervals: device, start, end (naive is UTC).
+        """Append fault intervals: device, start, end (UTC without a zone).
 
-        Where it is known, `labelled_by` says who found the fault, and `labelled_at` when.
+        If known, `labelled_by` says who found the fault, and `labelled_at` when.
 
         Returns:
             Number of intervals.
@@ -75,27 +75,27 @@ class LabelStore(Database):
             return self._insert(connection, "labels", label_rows(labels))
 
     def reviews(self) -> pa.Table:
-        """Stretches that a person has looked at, as `LABELS`; none where nobody has yet."""
+        """Periods that a person has reviewed, as `LABELS`; may be empty."""
         with self._judged():
             there = sa.inspect(self._sql).has_table("reviews")
         return self.labels("reviews") if there else LABELS.empty_table()
 
     def append_reviews(self, reviews: pa.Table) -> int:
-        """Record what people said of stretches of readings; each fault becomes a label.
+        """Record reviews of periods of readings; each fault becomes a label.
 
-        In one transaction. What the same person has said of the same stretch before changes
-        nothing.
+        This is one transaction. If the same person gave the same label to the same period before,
+        nothing changes.
 
         Args:
-            reviews: as `REVIEWS`, nothing of it null.
+            reviews: as `REVIEWS`, without nulls.
 
         Returns:
-            Number of those that were new.
+            The number of new reviews.
 
         Raises:
-            DataError: a device has no readings, or a stretch ends before it begins.
-            ServiceUnavailable: the store is away.
-            TryAgain: another was writing the same.
+            DataError: a device has no readings, or a period ends before it begins.
+            ServiceUnavailable: the store does not answer.
+            TryAgain: another process was writing the same.
         """
         whole = as_schema(reviews, REVIEWS)
         labels = label_rows(whole)
@@ -112,13 +112,13 @@ class LabelStore(Database):
             try:
                 self._insert(connection, "reviews", noted)
             except sa.exc.IntegrityError:
-                raise TryAgain("Another was importing the same labels.") from None
+                raise TryAgain("Another process was importing the same labels.") from None
             self._insert(connection, "labels", new.filter(fault))
         return len(rows)
 
 
 def _key(review: dict[str, Any]) -> str:
-    """The same where the same person says the same of the same stretch, whenever that is."""
+    """A digest of device, period, label and person, but not of the time of the review."""
     said = [str(review[name]) for name in ("device", "start", "end", "fault", "labelled_by")]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 

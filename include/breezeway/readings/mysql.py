@@ -62,7 +62,7 @@ SERVER_AWAY = {
 LOST_A_RACE = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK}
 
 SESSION = "SET SESSION sql_mode = '', time_zone = '+00:00', net_write_timeout = 86400"
-"""The server reads quotes as `check_query` does, gives times as UTC, and waits while the caller is
+"""The server reads quotes like `check_query`, returns times in UTC, and waits while the caller is
 busy with a chunk."""
 
 
@@ -73,7 +73,7 @@ class MySQL(Engine):
     example = "mysql+pymysql://user:password@host/database"
     error = pymysql.MySQLError
     mark = "%s"
-    exact = "CAST({} AS BINARY)"  # 'a' and 'A' are one name otherwise
+    exact = "CAST({} AS BINARY)"  # otherwise 'a' and 'A' are the same name
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
         arguments, options = MySQLDialect_pymysql(dbapi=pymysql).create_connect_args(self.url)

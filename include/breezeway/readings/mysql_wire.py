@@ -1,15 +1,15 @@
-"""MySQL's rows as Arrow arrays at C speed: PyMySQL connects and asks, numpy cuts the answer.
+"""MySQL's rows as Arrow arrays at C speed: PyMySQL sends the query, numpy splits the answer.
 
-PyMySQL makes Python objects of every value, ten times the cost of the rest. Here the bytes of a
-few thousand rows are taken off the socket as they stand and cut column by column. Only what fits
-in a block is held: while the caller is busy, the server waits. `docs/decisions/mysql-rows.md` has
+PyMySQL makes a Python object of every value, which costs ten times as much as the rest. This module
+reads the bytes of a few thousand rows from the socket and splits them column by column. Only one
+block is in memory: while the caller is busy, the server waits. `docs/decisions/mysql-rows.md` has
 the figures.
 
-This is the one module that knows private parts of PyMySQL: `Connection._result`, to stop it from
+This is the only module that uses private parts of PyMySQL: `Connection._result`, to stop it from
 reading the rows itself, and `Connection._rfile`, the buffered socket, with what was read ahead.
-PyMySQL has no public way to the bytes of a row: its cursors give Python objects, `SSCursor` too.
-tests/servers/readings/test_mysql_wire.py fails when an upgrade moves them; pyproject.toml bounds
-the version.
+PyMySQL has no public access to the bytes of a row: all its cursors, also `SSCursor`, return Python
+objects. tests/servers/readings/test_mysql_wire.py fails when an upgrade changes this;
+pyproject.toml bounds the version.
 """
 
 import io
@@ -25,19 +25,19 @@ import pymysql
 from pymysql.constants import CR
 
 BLOCK_BYTES = 1 << 21
-"""Bytes of rows that are cut at once: large enough that numpy's calls cost nothing a row."""
+"""Bytes of rows that are split at once: enough to make numpy's calls cheap per row."""
 
 READ_BYTES = 1 << 18
 
 PAUSE_SECONDS = 0.0005
-"""How long to leave the socket alone where little had come: what a slower server has written by
-then comes at once, not in ten pieces with a wait for each, which takes a quarter of the CPU."""
+"""How long to wait if the last read gave little. A slow server then has written more, which is read
+at once and not in ten pieces with a wait for each. This takes a quarter of the CPU."""
 
 LARGEST_ROW = 0xFFFFFF
-"""A longer packet comes in pieces, which no reading is worth."""
+"""A longer packet comes in pieces, which is not supported."""
 
 LONGEST_END = 1 << 10
-"""Bytes of the packet that ends the rows; an error's message has 512 at most."""
+"""The most bytes of the packet that ends the rows; an error's message has at most 512."""
 
 _header = Struct("<I").unpack_from
 _first_octet = re.compile(rb"[\xfe\xff]")
@@ -52,15 +52,15 @@ class Column:
 
 
 def execute(connection: pymysql.Connection, query: str) -> list[Column]:
-    """Run a query and give its columns; `blocks` gives its rows.
+    """Run a query and return its columns; `blocks` returns its rows.
 
-    The connection serves this one result and is to be closed after it, however it ended.
+    Use the connection only for this result, and close it afterwards in any case.
 
     Raises:
-        pymysql.MySQLError: what the server answers instead.
+        pymysql.MySQLError: the server answers with an error.
     """
     connection.query(query, unbuffered=True)
-    # PyMySQL's own result object would read row by row from here on.
+    # From here on PyMySQL's own result object would read row by row.
     result: Any = connection._result  # type: ignore[attr-defined]
     if not result.unbuffered_active:
         raise pymysql.ProgrammingError(0, "the statement gives no rows")
@@ -74,17 +74,17 @@ def blocks(
     """The rows of the query that `execute` ran, about two MiB at a time.
 
     Args:
-        connection: the one that was given to `execute`.
-        width: columns of the result.
-        wanted: the columns to give, by their place in it.
+        connection: the one of `execute`.
+        width: number of columns of the result.
+        wanted: positions of the columns to return.
 
     Yields:
         Column -> its values as the server writes them (text), NULL as null.
 
     Raises:
-        pymysql.MySQLError: the server fails in the midst, or goes away.
+        pymysql.MySQLError: the server fails or closes the connection before the end.
     """
-    # What PyMySQL has read ahead; from here on the socket is read without it.
+    # It holds what PyMySQL has read ahead; from here on we read the socket ourselves.
     stream: io.BufferedReader = connection._rfile  # type: ignore[attr-defined]
     ahead = np.frombuffer(stream.peek(), np.uint8)
     octets = np.concatenate([ahead, np.empty(BLOCK_BYTES, np.uint8)])
@@ -100,7 +100,7 @@ def blocks(
                 yield _cut(octets, starts, width, wanted)
                 octets[: filled - end] = octets[end:filled]
                 filled -= end
-            elif is_full:  # a row that is longer than all this
+            elif is_full:  # a row that is longer than the buffer
                 octets = np.concatenate([octets, np.empty_like(octets)])
             if finished:
                 return
@@ -115,10 +115,10 @@ def blocks(
 
 
 def _may_end(received: memoryview) -> bool:
-    """Whether a packet may end here that begins as only the last one does.
+    """Whether the last packet may end here: only that one starts like this.
 
-    To wait for more after the last one would be to wait for ever. What it begins with is no
-    UTF-8, so there is little to look at.
+    To read on after the last packet would wait for ever. Its first byte is not valid UTF-8, so
+    there are few places to check.
     """
     tail = bytes(received[-LONGEST_END:])
     return any(
@@ -129,22 +129,22 @@ def _may_end(received: memoryview) -> bool:
 
 
 def _is_final(packet: memoryview) -> bool:
-    """Whether a packet ends the rows; nothing follows it, so only the last one can.
+    """Whether a packet ends the rows; then nothing follows it.
 
     Raises:
-        pymysql.MySQLError: it tells of an error.
+        pymysql.MySQLError: it reports an error.
     """
     if packet[4] == 0xFF:
         pymysql.err.raise_mysql_exception(bytes(packet[4:]))
-    return packet[4] == 0xFE and len(packet) - 4 < 9  # a row that begins so is longer
+    return packet[4] == 0xFE and len(packet) - 4 < 9  # a row that starts like this is longer
 
 
 def _find_packets(octets: np.ndarray) -> tuple[np.ndarray, int]:
-    """Where the whole packets begin, the first at 0, and where the last one ends.
+    """Where the complete packets begin, the first at 0, and where the last one ends.
 
-    A packet is three bytes of length, one of sequence, and its body. The third is 0, and text has
-    no other 0, so that those are looked for first: one packet after the other takes twice as
-    long. What is found is taken as far as it is a chain.
+    A packet has three bytes of length, one of sequence, and its body. The third byte is 0, and text
+    contains no 0, so we search for zeros first: to go from packet to packet takes twice as long.
+    What is found counts as long as it forms a chain of packets.
     """
     starts = np.flatnonzero(octets[2:-1] == 0)
     ends = starts + 4 + (octets[starts] | octets[starts + 1].astype(np.int64) << 8)
@@ -161,7 +161,7 @@ def _find_packets(octets: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _follow_packets(octets: memoryview, position: int) -> tuple[np.ndarray, int]:
-    """As `_find_packets`, from a position on, whatever the packets hold."""
+    """Like `_find_packets`, from a position on, for any content of the packets."""
     starts = []
     while position + 4 <= len(octets):
         length = _header(octets, position)[0] & 0xFFFFFF
@@ -178,19 +178,19 @@ def _follow_packets(octets: memoryview, position: int) -> tuple[np.ndarray, int]
 def _cut(
     octets: np.ndarray, starts: np.ndarray, width: int, wanted: set[int]
 ) -> dict[int, pa.BinaryArray]:
-    """Cut rows into columns.
+    """Split rows into columns.
 
     Args:
-        octets: uint8, whole packets among them, one a row.
+        octets: uint8, with complete packets in it, one for each row.
         starts: (rows,), where each packet begins.
         width: columns of a row.
-        wanted: those to give.
+        wanted: positions of the columns to return.
     """
     position = starts + 4
     columns = {}
     for column in range(width):
-        # A value is its length and its bytes. The length is one byte up to 250; 252 and 253
-        # announce two and three more; 251 is NULL.
+        # A value is its length and its bytes. A length up to 250 is one byte; after 252 or 253 it
+        # is in the next two or three bytes; 251 is NULL.
         length = octets[position].astype(np.int64)
         begin = position + 1
         null = length == 251
@@ -213,7 +213,7 @@ def _gather(
 ) -> pa.BinaryArray:
     """The slices [begin, end) of a block as one array; Arrow copies them in C.
 
-    Every other element of an array over the whole block is a slice that is wanted.
+    It makes an array over the whole block in which every second element is a wanted slice.
     """
     rows = len(begin)
     offsets = np.empty(2 * rows, np.int32)

@@ -1,7 +1,7 @@
-"""A simulated plant: readings, faults, drift and bad payloads, for whoever has no sensors at hand.
+"""A simulated plant: readings, faults, drift and bad payloads, for users without sensors.
 
-Its readings are those that the shipped contract `plant.toml` describes. What a machine does on a
-day depends on nothing but the seed, the machine and the day.
+Its readings follow the shipped contract `plant.toml`. A machine's day depends only on the seed, the
+machine and the day.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ import pyarrow as pa
 from breezeway.readings.arrow import LABELS, READINGS
 
 VERSION = 1
-"""Raise it when the same arguments give other readings than before."""
+"""Increase it when the same arguments give other readings than before."""
 
 MINUTES = 24 * 60
 BURST = 16
-"""Elements of a vibration burst, give or take two."""
+"""Elements of a vibration burst, plus or minus two."""
 
 MODES = np.array(["idle", "normal", "boost"])
 _SPEED = np.array([600.0, 1500.0, 1900.0])  # rpm in each mode
@@ -32,9 +32,9 @@ class MachineDay:
     """What one machine did on one day (UTC).
 
     Attributes:
-        readings: 1,440 rows, as `READINGS`, without a label of their own.
-        labels: its faults, as `LABELS`; each begins with the first trace and ends with
-            the repair, within the day.
+        readings: 1,440 rows, as `READINGS`, without labels.
+        labels: its faults, as `LABELS`; each starts with its first effect and ends with the
+            repair, within the day.
     """
 
     device: str
@@ -51,13 +51,13 @@ def simulate(
     drift: float = 0.0,
     bad_share: float = 0.0,
 ) -> MachineDay:
-    """One machine's day, a reading a minute.
+    """One machine's day, with a reading each minute.
 
     Args:
         device: its name; it determines the machine's character.
         day: in UTC.
         seed: another seed is another plant.
-        drift: °C by which the thermometer reads too much on this day.
+        drift: °C by which the thermometer reads too high on this day.
         bad_share: share of readings whose payload breaks the contract, from 0 to 1.
 
     Example:
@@ -146,14 +146,14 @@ def _operation(
 
 
 def _wander(rng: np.random.Generator, minutes: float) -> np.ndarray:
-    """Noise of standard deviation 1 that forgets within some minutes."""
+    """Noise of standard deviation 1, autocorrelated over some minutes."""
     noise = rng.normal(0, 1, MINUTES + int(8 * minutes))
     smooth = np.convolve(noise, _memory(minutes), mode="valid")[:MINUTES]
     return np.asarray(smooth / np.sqrt(np.sum(_memory(minutes) ** 2)))
 
 
 def _follow(values: np.ndarray, minutes: float) -> np.ndarray:
-    """The values as something slow follows them."""
+    """The values, smoothed, as a slow quantity follows them."""
     kernel = _memory(minutes)
     padded = np.concatenate([np.full(len(kernel) - 1, values[0]), values])
     return np.convolve(padded, kernel / kernel.sum(), mode="valid")
@@ -164,7 +164,7 @@ def _memory(minutes: float) -> np.ndarray:
 
 
 def _pump_switches(rng: np.random.Generator) -> np.ndarray:
-    """Short dips of pressure that are no fault, in bar."""
+    """Short dips of pressure that are not faults, in bar."""
     dips = np.zeros(MINUTES)
     for start in rng.integers(0, MINUTES - 15, rng.poisson(2)):
         dips[start : start + rng.integers(4, 12)] += rng.uniform(0.4, 1.2)
@@ -176,8 +176,8 @@ def _vibration(
 ) -> np.ndarray:
     """Bursts of acceleration in g, (minutes, BURST + 2).
 
-    A worn bearing shakes more, and knocks: single elements stand out. So does, now and then,
-    the cable of a sound one.
+    A worn bearing shakes more, and knocks: single elements are large. Now and then so does the
+    cable of a good one.
     """
     rms = level * (0.25 + 0.35 * speed / 1500) * np.exp(rng.normal(0, 0.12, MINUTES))
     burst = rng.normal(0, 1, (MINUTES, BURST + 2)) * (rms * (1 + 0.9 * wear))[:, None]
@@ -207,7 +207,7 @@ class _Fault:
 
 
 def _draw_faults(rng: np.random.Generator) -> list[_Fault]:
-    """One fault a day, now and then two, never at the same time."""
+    """One fault a day, sometimes two, never at the same time."""
     count = 2 if rng.random() < 0.25 else 1
     width = MINUTES // count
     faults = []
@@ -291,7 +291,7 @@ def _payloads(
 
 
 def _spoil(payloads: list[str | None], share: float, rng: np.random.Generator) -> None:
-    """Break a share of the payloads, each in one of the ways that occur."""
+    """Break a share of the payloads, each in one of the usual ways."""
     count = round(share * len(payloads))
     for row in rng.choice(len(payloads), count, replace=False):
         payloads[row] = _broken(payloads[row], rng)
@@ -317,6 +317,6 @@ def _broken(payload: str, rng: np.random.Generator) -> str | None:
         case 7:
             reading["vibration"] = reading["vibration"][:2]
         case _:
-            # What many a JSON writer makes of a sensor that has nothing to say.
+            # Many JSON writers write this for a sensor without a value.
             return payload.replace('"torque":', '"torque":NaN,"_":', 1)
     return orjson.dumps(reading).decode()

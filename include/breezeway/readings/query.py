@@ -1,4 +1,4 @@
-"""What a query for readings may be: one SELECT. Needs no connection, so a form can ask first."""
+"""The check of a query for readings: one SELECT. It needs no connection, so a form can use it."""
 
 import logging
 import re
@@ -9,12 +9,12 @@ from sqlglot.errors import SqlglotError
 from breezeway.core.errors import UsageError
 
 DIALECTS = {"mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
-"""How the scheme of a store's address names its SQL."""
+"""The SQL dialect for each scheme of a store's address."""
 
 FILE_FUNCTIONS = frozenset({"load_file", "load_extension", "readfile", "writefile"})
-"""They read or write files of the server, which no readings are made of."""
+"""They read or write files of the server, and no query for readings needs them."""
 
-logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it does not know is refused below
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # unknown statements are refused below
 
 
 def dialect_of(address: str) -> str:
@@ -36,15 +36,15 @@ def dialect_of(address: str) -> str:
 def check_query(query: str, address: str) -> str:
     """Make sure that a query is exactly one SELECT that only reads.
 
-    WITH … SELECT and UNION are fine. It does not look whether tables and columns exist, and it
-    is not what keeps the store unharmed: the store's own engine does that when the query runs.
+    WITH … SELECT and UNION are allowed. The check does not know which tables and columns exist. It
+    is not what protects the store: the engine does that when the query runs.
 
     Args:
         query: the SQL text.
         address: SQLAlchemy address of the store, for its dialect.
 
     Returns:
-        The statement as it stands, without its final semicolon.
+        The statement, unchanged but without its final semicolon.
 
     Raises:
         UsageError: anything else; the message says what was found.
@@ -52,11 +52,11 @@ def check_query(query: str, address: str) -> str:
     dialect = dialect_of(address)
     try:
         tokens = tokenize(query, dialect=dialect)
-        # A semicolon stands here for nothing but a comment behind the last one.
+        # A semicolon here is only a comment after the last statement.
         parsed = parse(query, dialect=dialect)
         statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
     except (SqlglotError, RecursionError) as error:
-        # MySQL's INTO OUTFILE is nothing that the parser knows.
+        # The parser does not know MySQL's INTO OUTFILE.
         into = re.search(r"(?i)\binto\b", query)
         hint = " (a SELECT INTO writes, and is refused)" if into else ""
         reason = _first_line(error)
@@ -99,6 +99,6 @@ def _kind(statement: exp.Expr, tokens: list[Token]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    # The parser underlines where it stopped with terminal colours.
+    # The parser marks the place of the error with terminal colours.
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return text.replace("\x1b[4m", "").replace("\x1b[0m", "").strip()

@@ -1,4 +1,4 @@
-"""The tables that Breezeway keeps in a raw store, and how they are made."""
+"""The tables that Breezeway creates in a raw store."""
 
 import re
 from typing import Any
@@ -61,7 +61,7 @@ loads = sa.Table(
 
 
 def create(connection: sa.Connection) -> None:
-    """Make the tables that are not there yet, and the columns that an older release lacked."""
+    """Create missing tables, and columns that an older release did not have."""
     for table in _metadata.sorted_tables:
         connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
         _add_columns(connection, table)

@@ -50,7 +50,7 @@ READING = (
 
 
 class SQLite(Engine):
-    """A file that one process writes at a time."""
+    """A file that only one process writes at a time."""
 
     driver = "pysqlite"
     example = "sqlite:////path/of/file"
@@ -69,7 +69,7 @@ class SQLite(Engine):
     def prepare(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
-            # Whoever streams for minutes keeps nobody from writing. The file remembers it.
+            # A long read does not block a writer. The setting is stored in the file.
             connection.execute("PRAGMA journal_mode=WAL")
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
@@ -99,7 +99,7 @@ def _allow_reading(action: int, *_: str | None) -> int:
 
 
 def _array(values: list[Any], column: Column) -> pa.Array:
-    """One column as SQLite gives it; its values may differ in type from row to row."""
+    """One column from SQLite; the type of its values may differ from row to row."""
     found = set(map(type, values)) - {type(None)}
     for other in found - TYPES[column.kind]:
         refuse_type(column, TYPE_NAMES[other])

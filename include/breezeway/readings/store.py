@@ -1,4 +1,4 @@
-"""Raw readings: appended once, read by one SELECT that cannot write, in memory that stays flat."""
+"""Raw readings: appended once, read by one SELECT that cannot write, in constant memory."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -15,11 +15,11 @@ from breezeway.readings.engine import Column
 from breezeway.readings.query import check_query
 
 CHUNK_BYTES = 256 << 20
-"""A chunk is handed over when it reaches this, however few its rows."""
+"""A chunk is passed on when it reaches this size, even with few rows."""
 
 
 class Reading(NamedTuple):
-    """One device's reading at a time (UTC)."""
+    """A reading of a device at a time (UTC)."""
 
     time: datetime
     payload: str | None
@@ -36,7 +36,7 @@ class RawStore(Database):
     """
 
     def loads(self) -> dict[str, str]:
-        """What was loaded: the content's SHA-256 and where it came from."""
+        """The loads: SHA-256 of the content → where it came from."""
         loads = sql_tables.loads.c
         with self._transaction() as connection:
             rows = connection.execute(sa.select(loads.content, loads.source))
@@ -50,22 +50,22 @@ class RawStore(Database):
         source: str = "",
         labels: pa.Table | None = None,
     ) -> int:
-        """Append readings, in one transaction: all of them are there afterwards, or none.
+        """Append readings in one transaction: all of them or none.
 
         Args:
-            readings: columns device, time (naive is UTC), payload and, where there are any,
-                label; a large load comes as an iterable of such tables.
-            source_hash: SHA-256 of the content. What was appended under it once is not
+            readings: columns device, time (UTC without a zone), payload and optionally label; a
+                large load comes as an iterable of such tables.
+            source_hash: SHA-256 of the content. Content that was appended with this hash is not
                 appended again.
             source: where the content came from, for people.
             labels: fault intervals of the same load, as for `LabelStore.append`.
 
         Returns:
-            Number of rows appended; 0 when the content was there already.
+            Number of rows appended; 0 if the content was there already.
 
         Raises:
             DataError: a column is missing, or a value does not fit.
-            ServiceUnavailable: the store is away.
+            ServiceUnavailable: the store does not answer.
             TryAgain: another writer held the store for too long.
         """
         tables = [readings] if isinstance(readings, pa.Table) else readings
@@ -120,11 +120,11 @@ class RawStore(Database):
         Args:
             device: its name.
             before: the day.
-            count: at most so many.
-            label: the column that holds the label; unset, the label is null.
+            count: the most readings to return.
+            label: the column of the label; None: the label is null.
         """
         column = self._quoted(label) if label else "NULL"
-        # The first of the two finds by the index, the second is exact.
+        # The first condition uses the index, the second is exact.
         same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
         query = (
             f"SELECT time, payload, {column} FROM readings WHERE {same} AND time < {{0}} "
@@ -136,27 +136,27 @@ class RawStore(Database):
     def stream(
         self, query: str, chunk_rows: int = 32_768, label: str | None = None
     ) -> Iterator[pa.Table]:
-        """Read what one SELECT gives, chunk by chunk, in the order in which it comes.
+        """Read the result of one SELECT, chunk by chunk, in its order.
 
-        Memory holds about two chunks at a time, whatever the number of rows. The engine itself
-        is told to refuse every write.
+        About two chunks are in memory at a time, for any number of rows. The engine refuses
+        every write.
 
         Args:
             query: one SELECT with the columns device, time and payload; others are left out.
             chunk_rows: rows of a chunk; the last one has fewer, and so has one that reaches
                 256 MiB.
-            label: the column that holds the label and must be there. Unset, a column `label`
-                is taken where there is one.
+            label: the column of the label, which must be there. None: a column `label` is used
+                if there is one.
 
         Yields:
-            Tables with the schema `READINGS`, at least one row each; where no row is found,
-            none. Label is null where the query has none. Device, time and payload are null
-            where the store's are.
+            Tables with the schema `READINGS`, with at least one row each; nothing if no row is
+            found. Label is null if the query has none. Device, time and payload are null where
+            they are null in the store.
 
         Raises:
             UsageError: the query is not one SELECT, or the store cannot run it.
-            DataError: a column is missing or has a type that cannot be what it is named.
-            ServiceUnavailable: the store is away, or goes away in the midst.
+            DataError: a column is missing or has a wrong type.
+            ServiceUnavailable: the store does not answer, or fails before the end.
         """
         if chunk_rows < 1:
             raise UsageError(f"chunk_rows: expected at least 1, got {chunk_rows}.")
@@ -171,8 +171,8 @@ class RawStore(Database):
 
 
 def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:
-    """Tables laid end to end and cut anew: every chunk but the last has `chunk_rows` rows, or fewer
-    and `CHUNK_BYTES`."""
+    """Split a sequence of tables into chunks: each but the last has `chunk_rows` rows, or fewer if
+    it reaches `CHUNK_BYTES`."""
     parts: list[pa.Table] = []
     rows = size = 0
     for table in tables:
@@ -191,7 +191,7 @@ def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:
 
 
 def _note_load(connection: sa.Connection, content: str, source: str) -> bool:
-    """Enter a load in the ledger; False when it is there. Locks out the same load."""
+    """Record a load; False if it is recorded already. The same load of another process waits."""
     entry = {
         "content": content,
         "source": source[:255],

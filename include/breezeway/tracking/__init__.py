@@ -1,1 +1,1 @@
-"""The one door to MLflow."""
+"""The only access to MLflow."""

@@ -1,15 +1,15 @@
 """The champion of each registered model: who it is, who became it, why, and the way back.
 
-The alias `champion` in MLflow's registry is the truth. Tags of a version keep what was decided
-about it (`breezeway.decision`, `.reason`, `.decided_at`, `.champion_before`) and what its trial
-beside the champion said (`breezeway.canary_decision`, `.canary_reason`, …); the tag
-`breezeway.champions` of the model keeps the champions in their order, for the way back.
+The alias `champion` in MLflow's registry decides which version it is. Tags of a version record
+the decision about it (`breezeway.decision`, `.reason`, `.decided_at`, `.champion_before`) and the
+result of its trial (`breezeway.canary_decision`, `.canary_reason`, …). The tag
+`breezeway.champions` of the model records the champions in their order, for a rollback.
 
 MLflow's REST API is called directly: importing its client costs three seconds of a core.
 
-MLflow sets an alias without looking at what it was. So whoever moves it here holds a lock, looks
-before and after. That excludes processes of this host; on several hosts that share no `home`, let
-one Airflow pool of one slot hold all promotions.
+MLflow sets an alias whatever its value was. So this module holds a lock while it moves the alias,
+and reads it before and after. The lock excludes other processes of this host. On several hosts
+without a shared `home`, run all promotions in one Airflow pool with one slot.
 """
 
 import json
@@ -33,11 +33,11 @@ from breezeway.tracking.registry import (
 
 CHAMPION = "champion"
 KEPT_CHAMPIONS = 100
-"""How many steps the way back has at most; a tag's value is bounded."""
+"""The most recorded champions; the length of a tag's value is limited."""
 
 
 def pass_gate(settings: Settings, model_name: str, version: str, gate: Gate) -> Decision:
-    """Decide about a version by the evidence kept with it, and promote or refuse it.
+    """Decide about a version by its recorded evidence, and promote or refuse it.
 
     Raises:
         UsageError: there is no such version, or it has not been tested.
@@ -56,11 +56,11 @@ def pass_gate(settings: Settings, model_name: str, version: str, gate: Gate) -> 
 
 
 def read_evidence(settings: Settings, model_name: str, version: str) -> Evidence:
-    """What the step `test` found out about a version.
+    """The evidence that the step `test` recorded about a version.
 
     Raises:
         UsageError: there is no such version, or it has not been tested.
-        DataError: it is not whole, or not JSON.
+        DataError: the evidence is incomplete, or not JSON.
         ServiceUnavailable: MLflow does not answer.
     """
     text = find_version(settings, model_name, version).tags.get("evidence")
@@ -75,17 +75,17 @@ def read_evidence(settings: Settings, model_name: str, version: str) -> Evidence
 def promote(
     settings: Settings, model_name: str, version: str, expected_champion: str | None, reason: str
 ) -> Decision:
-    """Make a version the champion if the champion is still the one that it was tested against.
+    """Make a version the champion, if the champion is still that of its test.
 
-    Safe to run twice and to kill at any point: the alias moves last but for what is written
-    about it, and a second run completes that.
+    It may be repeated, and killed at any point: only the record of the move comes after the alias,
+    and a second run completes it.
 
     Args:
-        expected_champion: its version, None where there was none.
+        expected_champion: the champion of the test; None if there was none.
 
     Returns:
-        Whether the version is champion now. It is not where the champion has changed since the
-        test: that is kept with the version as a refusal, and another test is needed.
+        Whether the version is champion now. If the champion has changed since the test, it is not:
+        a refusal is recorded with the version, and it must be tested again.
 
     Raises:
         UsageError: there is no such version.
@@ -116,7 +116,7 @@ def promote(
 
 
 def refuse(settings: Settings, model_name: str, version: str, reason: str) -> Decision:
-    """Keep with a version that it was not promoted, and why.
+    """Record with a version that it was not promoted, and why.
 
     Raises:
         UsageError: there is no such version.
@@ -127,7 +127,7 @@ def refuse(settings: Settings, model_name: str, version: str, reason: str) -> De
 
 
 def keep(settings: Settings, model_name: str, version: str, **values: str) -> None:
-    """Keep tags with a version: `canary_reason` as `breezeway.canary_reason`, in this order.
+    """Set tags of a version, in this order; `canary_reason` is the tag `breezeway.canary_reason`.
 
     Raises:
         UsageError: there is no such version.
@@ -145,20 +145,21 @@ def rollback(
     reason: str,
     from_version: str | None = None,
 ) -> str:
-    """Make an earlier champion the champion again: the one before, or the one that is named.
+    """Make an earlier champion the champion again: the previous one, or the named one.
 
-    Each rollback goes one step further back; what was promoted since is forgotten as a way
-    back, not as a decision.
+    Each rollback goes one step further back. Champions after the target are no longer targets of a
+    rollback, but the decisions about them stay recorded.
 
     Args:
-        from_version: the champion to step back from. With it, or with `to_version`, a second
-            run does nothing; without both, it is another step.
+        from_version: the champion to go back from. With it, or with `to_version`, a second run
+            does nothing; without both, a second run goes another step back.
 
     Returns:
-        The version that is champion now.
+        The version that is the champion now.
 
     Raises:
-        UsageError: no earlier champion, `to_version` was none, or `from_version` isn't one now.
+        UsageError: there is no earlier champion, `to_version` was never one, or `from_version` is
+            not the present one.
         TryAgain: another was promoting for longer than `lock_wait_seconds`.
         ServiceUnavailable: MLflow does not answer.
     """
@@ -185,15 +186,16 @@ def rollback(
         tag_version(settings, model_name, now, rolled_back_to=target, **decision)
         while earlier[-1] != target:
             earlier.pop()
-        # First the way back: killed in between, the alias is a champion that it misses, and the
-        # next reader appends it. The other way round, that would be the one rolled back to.
+        # First the list of champions. If we are killed after that, the list lacks the champion of
+        # the alias, and the next reader appends it. In the other order, the next rollback would
+        # lead to the champion that this one goes back from.
         _keep_champions(settings, model_name, earlier)
         set_alias(settings, model_name, CHAMPION, target)
         return target
 
 
 def champion(settings: Settings, model_name: str) -> str | None:
-    """The champion's version, None where the model has none or is not registered at all.
+    """The champion's version; None if the model has none or is not registered.
 
     Raises:
         ServiceUnavailable: MLflow does not answer.
@@ -224,7 +226,7 @@ def _refuse(settings: Settings, model_name: str, version: str, reason: str) -> D
 
 
 def _settle_champions(settings: Settings, model_name: str, model: RegisteredModel) -> list[str]:
-    """Champions, oldest first; the present one is added if it was set by hand or by the killed."""
+    """Champions, oldest first; with the present one, even if it is not recorded yet."""
     kept: list[str] = json.loads(model.tags.get("champions", "[]"))
     now = model.aliases.get(CHAMPION)
     if now is None or kept[-1:] == [now]:

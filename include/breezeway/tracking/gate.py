@@ -1,4 +1,4 @@
-"""The gate of promotion: what evidence is enough to make a version the champion."""
+"""The gate: the evidence that a version needs to become the champion."""
 
 import json
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 from breezeway.core.errors import DataError
 
 CHANCE = ("always_on", "random")
-"""Detectors that a version has to beat where there is no champion."""
+"""Baselines that a version must beat if there is no champion."""
 
 LONGEST_QUERY = 1000
-"""Characters of it in a tag, whose length is bounded."""
+"""The most characters of the query in a tag, because its length is limited."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a version is champion by this decision, and why (one sentence for a person)."""
+    """Whether a version becomes (or is) the champion, and why (one sentence for a person)."""
 
     promote: bool
     reason: str
@@ -27,7 +27,7 @@ class Decision:
 class Gate(Protocol):
     """The section `[gate]` of a sensor contract.
 
-    max_loss: average precision that a challenger may lose against the champion.
+    max_loss: by how much a challenger's average precision may be below the champion's.
     """
 
     max_loss: float
@@ -35,7 +35,7 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more average precision the version has than the champion, with its 95 % interval."""
+    """The version's average precision minus the champion's, with a 95 % interval."""
 
     estimate: float
     low: float
@@ -44,18 +44,18 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the step `test` found out about a version.
+    """What the step `test` found about a version.
 
     Args:
-        labelled: whether the judged rows hold labels of both classes; without, no figure is given.
-        champion: the version that was champion then; None where there was none.
-        query: what the rows were asked by.
-        rows: how many were judged.
+        labelled: whether the rows have labels of both classes; without, there are no metrics.
+        champion: the champion at the time of the test; None if there was none.
+        query: of the rows.
+        rows: how many rows were evaluated.
         tested_at: ISO 8601, UTC.
         average_precision: of the version.
-        baseline: of detectors that look at no sensor, by name.
+        baseline: the same of baselines, by name.
         champion_average_precision: of the champion, on the same rows.
-        difference: None where the champion could not be scored on them.
+        difference: None if the champion could not be scored on them.
         drifted: columns that have changed since the training.
     """
 
@@ -85,7 +85,7 @@ class Evidence:
             raise ValueError(f"{field}: {first['msg']}") from None
 
     def to_json(self) -> str:
-        """For the tag of the version."""
+        """The text for the tag of the version."""
         kept = replace(self, query=self.query[:LONGEST_QUERY])
         return json.dumps(asdict(kept), ensure_ascii=False)
 
@@ -94,14 +94,14 @@ _EVIDENCE = TypeAdapter(Evidence)
 
 
 def decide(gate: Gate, evidence: Evidence) -> Decision:
-    """Whether what a test found is enough to promote the tested version.
+    """Decide whether the evidence of a test is enough to promote the version.
 
-    Without a champion, the version must beat detectors that look at no sensor. Against one, the
-    interval of the difference must rule out a loss larger than the gate allows. Without labels
-    nothing is known, so nothing is promoted.
+    Without a champion, the version must beat the baselines. With a champion, the interval of the
+    difference must rule out a loss larger than the gate allows. Without labels nothing is
+    promoted.
 
     Raises:
-        DataError: the evidence lacks a figure that this takes.
+        DataError: the evidence lacks a needed metric.
 
     Example:
         >>> from types import SimpleNamespace

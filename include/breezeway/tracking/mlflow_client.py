@@ -1,4 +1,4 @@
-"""The one door to MLflow: it answers within seconds or the caller hears that it is away."""
+"""MLflow's Python client, with short timeouts and errors of our tree."""
 
 import http.client
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ANSWER_SECONDS = 5
-"""How long a server may take to say that it is there."""
+"""How long a server may take to answer a health check."""
 
 _CLIENT_VARIABLES = {
     # MLflow's own defaults wait 120 s for an answer and ask again for four minutes.
@@ -41,10 +41,10 @@ _ASKED_WRONGLY_CODES = {
 
 
 def configure(settings: Settings) -> None:
-    """Point this process's MLflow at the server, with short patience and no telemetry.
+    """Configure MLflow in this process: the server, short timeouts, no telemetry.
 
-    Patience and telemetry are environment variables to MLflow, so child processes inherit
-    them; what the environment says already is kept.
+    MLflow reads timeouts and telemetry from environment variables, so child processes inherit
+    them. Variables that are set already stay.
     """
     silence_telemetry()
     for name, value in _CLIENT_VARIABLES.items():
@@ -64,10 +64,10 @@ def client(settings: Settings) -> "MlflowClient":
 
 
 def check(settings: Settings) -> None:
-    """Ask the server whether it is there, before work begins that would be lost otherwise.
+    """Check that the server answers, before work starts that would otherwise be lost.
 
     Raises:
-        ServiceUnavailable: no answer within `ANSWER_SECONDS`, or another than "yes".
+        ServiceUnavailable: no answer within `ANSWER_SECONDS`, or an error.
     """
     url = f"{settings.mlflow_url.rstrip('/')}/health"
     try:
@@ -83,7 +83,7 @@ def check(settings: Settings) -> None:
 
 @contextmanager
 def errors(settings: Settings) -> Iterator[None]:
-    """Raise what MLflow raises as one of the error tree.
+    """Raise MLflow's errors as errors of our tree.
 
     Raises:
         ServiceUnavailable: the server does not answer, or only with a 5xx.

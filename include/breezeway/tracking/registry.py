@@ -1,6 +1,6 @@
-"""Registered models and their versions, as MLflow's REST API gives them.
+"""Registered models and their versions, from MLflow's REST API.
 
-Tags of ours begin with `breezeway.`; here they have their names without it.
+Our tags start with `breezeway.`; this module uses their names without that prefix.
 """
 
 import re
@@ -18,7 +18,7 @@ PAGE = 100
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A name under which versions are registered.
+    """A registered model, which has versions.
 
     Args:
         aliases: alias → number of the version.
@@ -37,10 +37,10 @@ class ModelVersion:
     Args:
         name: of the model.
         version: its number.
-        source: where its files are.
-        run_id: of the MLflow run that made it; empty where MLflow knows of none.
+        source: the address of its files.
+        run_id: of the MLflow run that made it; empty if MLflow knows none.
         created_at: milliseconds since 1970, UTC.
-        tags: of ours, but for the empty ones.
+        tags: of ours, without empty ones.
     """
 
     name: str
@@ -77,7 +77,7 @@ def model_exists(settings: Settings, model_name: str) -> bool:
 
 
 def resolve_version(settings: Settings, model_name: str, version_or_alias: str) -> str:
-    """The number of a version that is given as such or as an alias.
+    """The number of a version, which is given as a number or an alias.
 
     Raises:
         UsageError: there is no such model, version or alias.
@@ -125,7 +125,7 @@ def newest_version(settings: Settings, model_name: str) -> str:
 
 
 def search_versions(settings: Settings, condition: str) -> Iterator[ModelVersion]:
-    """All versions, of whatever model, that a condition in MLflow's filter language holds for.
+    """All versions, of any model, that match a condition in MLflow's filter language.
 
     Raises:
         ServiceUnavailable: MLflow does not answer.
@@ -141,7 +141,7 @@ def search_versions(settings: Settings, condition: str) -> Iterator[ModelVersion
 
 
 def tag_model(settings: Settings, model_name: str, key: str, value: str) -> None:
-    """Set a tag of ours of a model.
+    """Set one of our tags of a model.
 
     Raises:
         UsageError: there is no such model.
@@ -152,7 +152,7 @@ def tag_model(settings: Settings, model_name: str, key: str, value: str) -> None
 
 
 def tag_version(settings: Settings, model_name: str, version: str, **values: str) -> None:
-    """Set tags of ours of a version, in the order in which they are given.
+    """Set some of our tags of a version, in the given order.
 
     Raises:
         UsageError: there is no such version.
@@ -170,7 +170,7 @@ def tag_version(settings: Settings, model_name: str, version: str, **values: str
 
 
 def set_alias(settings: Settings, model_name: str, alias: str, version: str) -> None:
-    """Let an alias name a version, whatever it named before.
+    """Set an alias to a version, whatever its value was.
 
     Raises:
         UsageError: there is no such version.

@@ -1,7 +1,7 @@
-"""What the steps left for a person to read: files of their MLflow runs, found by the runs' tags.
+"""Reports of the steps for a person: files of their MLflow runs, found by the runs' tags.
 
-`tracking.report_tags` makes the tags. MLflow's server hands out the files, wherever it keeps
-them, so no path of a store is known here. Only a file that its run's own tag names can be read.
+`tracking.runs.report_tags` makes the tags. The files are read from MLflow's server, so this module
+needs no path of a store. Only a file that is named in a tag of its run can be read.
 """
 
 import json
@@ -18,13 +18,13 @@ from breezeway.tracking import rest
 from breezeway.tracking.rest import NotFound
 
 KINDS = {".html": "text/html", ".png": "image/png", ".json": "text/plain"}
-"""Which files are shown, and as what."""
+"""The types of files that are shown."""
 
 PAGE_RUNS = 50
 MAX_EXPERIMENTS = 1000
 
 _WORD = re.compile(r"[\w.~:+@/ -]{1,500}")
-"""What a filter may hold: nothing that ends a string in MLflow's filter language."""
+"""Characters of a filter: none that ends a string in MLflow's filter language."""
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -54,7 +54,7 @@ class ReportedRun:
         name: MLflow's name of the run.
         step: that made it.
         model: `name/version`, or the name.
-        airflow_run: `dag_id/run_id`; empty where the step ran without Airflow.
+        airflow_run: `dag_id/run_id`; empty if the step ran without Airflow.
         time: when the run began, UTC.
         reports: in the order in which a person should see them.
     """
@@ -76,7 +76,7 @@ class ReportedRun:
         return self.airflow_run.partition("/")[2]
 
     def report(self, path: str) -> Report:
-        """The report of exactly this path.
+        """The report with exactly this path.
 
         Raises:
             NotFound: the run has none.
@@ -109,12 +109,12 @@ def find(
         At most `PAGE_RUNS` runs, and the token of the next page; empty on the last one.
 
     Raises:
-        UsageError: a filter that no name can have, or MLflow refuses the credentials.
+        UsageError: a filter cannot be a name, or MLflow refuses the credentials.
         ServiceUnavailable: MLflow does not answer.
     """
     for text in filter(None, (dag, dag_run, model)):
         if not _WORD.fullmatch(text):
-            raise UsageError(f"{text!r} is no name of a DAG, a run or a model.")
+            raise UsageError(f"{text!r} is not a name of a DAG, a run or a model.")
     answer = rest.get(settings, "experiments/search", max_results=MAX_EXPERIMENTS)
     experiments = [each["experiment_id"] for each in answer.get("experiments", [])]
     if not experiments:
@@ -142,7 +142,7 @@ def get(settings: Settings, run_id: str) -> ReportedRun:
     """A run with its reports.
 
     Raises:
-        NotFound: there is no such run, or it is none of ours.
+        NotFound: there is no such run, or it is not one of ours.
         ServiceUnavailable: MLflow does not answer.
     """
     if not _RUN_ID.fullmatch(run_id):
@@ -157,7 +157,7 @@ def open_report(settings: Settings, run: ReportedRun, path: str) -> HTTPResponse
     """Open a report for reading; close it after use.
 
     Raises:
-        NotFound: the run has no report of exactly this path, or MLflow has lost the file.
+        NotFound: the run has no report with exactly this path, or MLflow has lost the file.
         ServiceUnavailable: MLflow does not answer.
     """
     return rest.open_artifact(settings, run.run_id, run.report(path).path)
@@ -182,7 +182,7 @@ def _conditions(dag: str, dag_run: str, model: str, day: date | None) -> list[st
 
 
 def _reported(run: dict[str, Any]) -> ReportedRun | None:
-    """A run as MLflow's REST API gives it; None where it is none of ours."""
+    """A run from MLflow's REST API; None if it is not one of ours."""
     tags, info = rest.tags(run["data"]), run["info"]
     if "breezeway.step" not in tags or "breezeway.reports" not in tags:
         return None
@@ -201,7 +201,7 @@ def _reported(run: dict[str, Any]) -> ReportedRun | None:
 
 
 def _is_shown(path: str) -> bool:
-    """Whether a tag may name this path: a file below the run's folder, of a kind that we show."""
+    """Whether a tag may name this path: a file below the run's folder, of a type that we show."""
     parts = path.split("/")
     safe = not any(part in ("", ".", "..") for part in parts) and not re.search(r"[\\%\0]", path)
     return safe and PurePosixPath(path).suffix in KINDS

@@ -1,4 +1,4 @@
-"""MLflow's REST API, asked without MLflow: its import costs seconds and is not needed here."""
+"""MLflow's REST API without MLflow's client, which takes seconds to import."""
 
 import base64
 import http.client
@@ -15,7 +15,7 @@ from breezeway.core.settings import Settings, redacted
 
 ANSWER_SECONDS = 8
 ARTIFACT_SECONDS = 60
-"""Its server may first have to fetch a file from an object store."""
+"""Longer, because the server may first fetch the file from an object store."""
 
 
 class NotFound(UsageError):
@@ -28,9 +28,9 @@ def tags(thing: Mapping[str, Any]) -> dict[str, str]:
 
 
 def get(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
-    """Ask MLflow's REST API.
+    """Send a GET request to MLflow's REST API.
 
-    Credentials are those of MLflow's own client: MLFLOW_TRACKING_TOKEN, or
+    The credentials are in the variables of MLflow's own client: MLFLOW_TRACKING_TOKEN, or
     MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
 
     Args:
@@ -39,18 +39,18 @@ def get(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
     Raises:
         NotFound: MLflow knows no such thing.
         UsageError: it refuses a value or the credentials.
-        ServiceUnavailable: no answer in `ANSWER_SECONDS`, or one of a server in trouble.
+        ServiceUnavailable: no answer within `ANSWER_SECONDS`, or an error of the server.
     """
     return _ask(settings, "GET", f"{path}?{urllib.parse.urlencode(fields)}", None)
 
 
 def post(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
-    """Tell MLflow's REST API; as `get` does."""
+    """Send a POST request to MLflow's REST API; errors as for `get`."""
     return _ask(settings, "POST", path, json.dumps(fields).encode())
 
 
 def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTTPResponse:
-    """Open a file of a run for reading, wherever MLflow's server keeps it; close it after use.
+    """Open a file of a run for reading, through MLflow's server; close it after use.
 
     Args:
         path: within the run's artifacts.
@@ -70,7 +70,7 @@ def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict
     except (OSError, http.client.HTTPException) as error:
         raise ServiceUnavailable(f"{_away(settings)} ({error}).") from None
     except ValueError:
-        raise ServiceUnavailable(f"{_away(settings)}: what answers there is no MLflow.") from None
+        raise ServiceUnavailable(f"{_away(settings)}: the server there is not MLflow.") from None
 
 
 def _open(

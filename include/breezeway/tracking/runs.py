@@ -1,4 +1,4 @@
-"""How a step is recorded in MLflow: one run, its files, and the tags that make them reports."""
+"""Records a step in MLflow: one run, its files, and the tags that make them reports."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,12 @@ from breezeway.tracking import mlflow_client
 def recorded(
     settings: Settings, experiment: str, name: str, *, started: float, tags: Mapping[str, str]
 ) -> Iterator[str]:
-    """Make a run; what MLflow's own functions log within the block belongs to it.
+    """Start a run; within the block, MLflow's own functions log to it.
 
     Args:
-        experiment: its name; it is made where there is none.
+        experiment: its name; it is created if it does not exist.
         name: of the run.
-        started: when the work began, in seconds since 1970.
+        started: when the work started, in seconds since 1970.
         tags: of ours, without their prefix `breezeway.`.
 
     Yields:
@@ -47,10 +47,10 @@ def add_reports(
     step: str,
     about: str,
 ) -> None:
-    """Add the files of a folder to a run, and make reports of those that have a title.
+    """Add the files of a folder to a run; those with a title become reports.
 
     Args:
-        titles: path within the folder → title; what is not there is left out.
+        titles: path within the folder → title; missing files are left out.
         step, about: as for `report_tags`.
 
     Raises:
@@ -66,7 +66,7 @@ def add_reports(
 def tag_reports(
     settings: Settings, run_id: str, titles: Mapping[str, str], *, step: str, about: str
 ) -> None:
-    """Make reports of files that a run has already: Airflow's page lists them from then on.
+    """Turn files of a run into reports, which Airflow's page Reports lists.
 
     Args:
         titles, step, about: as for `report_tags`.
@@ -85,13 +85,13 @@ def tag_reports(
 def report_tags(
     settings: Settings, step: str, about: str, titles: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the tags by which a run's files become reports: Airflow's page lists them.
+    """Return the tags that turn a run's files into reports, which Airflow's page Reports lists.
 
-    Set them last, when the files are there.
+    Set them last, after the files are there.
 
     Args:
         step: that made them.
-        about: the model, as `name/version`, or the name where there is no version.
+        about: the model, as `name/version`, or the name if there is no version.
         titles: path within the run → title, in the order in which a person should see them. A
             path ends in `.html`, `.png` or `.json`; the page shows no other files.
 
