@@ -1,9 +1,10 @@
-"""How the model would have done: trained as of a date, judged on the period that follows.
+"""Backtest: train a model as of a past date, evaluate it on the period that follows.
 
-As of a date means: readings before it, and labels that were known by then. A label is known from
-the moment at which somebody noted it, or, where nobody did, from the end of its fault. A label that
-stands in a column of the readings has no moment of its own; it counts as known with its reading.
-What stands in no store can't be undone: a reading that came in late looks as if it had been there.
+"As of a date" means with readings before it, and with labels that were known by then. A label is
+known from the time when it was recorded or, if that is not known, from the end of its fault. A
+label in a column of the readings has no time of its own, so it is known together with its reading.
+
+The stores do not record when a reading arrived: a late one looks as if it had arrived on time.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from breezeway.readings.intervals import Intervals
 from breezeway.readings.label_store import LabelStore
 
 PERIOD_DAYS = 7
-"""Days after the date that the model is judged on, unless another number is asked for."""
+"""Days from the date on that the model is evaluated on, by default."""
 
 FIRST_DAY = date(2000, 1, 1)
 """Before any reading."""
@@ -40,9 +41,9 @@ class Known:
 
     Args:
         readings: device, time, the features and label (as known then), in any order.
-        labels: the fault intervals that the labels are made of, as the raw store gives them; None
-            where they are a column of the readings.
-        sources: the hash of each day's partition; what the readings came from.
+        labels: the fault intervals of the raw store that the labels are from; None if the labels
+            are a column of the readings.
+        sources: the hash of each day's partition that the readings came from.
     """
 
     readings: pa.Table
@@ -52,18 +53,18 @@ class Known:
 
 @dataclass(frozen=True)
 class BacktestFigures:
-    """How the model of a date did on the period that followed.
+    """The metrics of the model of a date on the period that followed.
 
     Args:
-        date: that it was trained as of (ISO 8601).
-        until: the first day that is not judged (ISO 8601).
+        date: the date of the training (ISO 8601).
+        until: the first day after the period (ISO 8601).
         known_rows: rows that were known at the date.
-        trained_rows: of them, those with a label that the contract does not keep back.
-        rows: that were judged.
-        alarms: episodes.
-        false_episodes_per_day: of a device.
+        trained_rows: those of them with a label, without those that are held out.
+        rows: rows of the period.
+        alarms: alarm episodes.
+        false_episodes_per_day: false alarm episodes for a day of one device.
         median_delay_seconds: of the events hit, from the start to the first alarm.
-        sources: a digest of all that went in.
+        sources: a digest of all inputs.
     """
 
     date: str
@@ -82,7 +83,7 @@ class BacktestFigures:
 
 
 def known_at(labels: pa.Table) -> pa.ChunkedArray:
-    """From when on each label was known (UTC)."""
+    """The time from which on each label was known (UTC)."""
     return pc.coalesce(labels["labelled_at"], labels["end"])
 
 
@@ -90,8 +91,8 @@ def read_known(settings: Settings, contract: Contract, moment: date) -> Known:
     """All that was known at the beginning of a date.
 
     Raises:
-        UsageError: a day before it is not made yet, or there is none.
-        DataError: something of the future is among it.
+        UsageError: a day before it is not made yet, or there is no day.
+        DataError: it contains something of the future.
         ServiceUnavailable: a store does not answer.
     """
     days = history.open_days(settings, contract, FIRST_DAY, moment - timedelta(days=1))
@@ -105,10 +106,10 @@ def read_known(settings: Settings, contract: Contract, moment: date) -> Known:
 
 
 def refuse_future(readings: pa.Table, labels: pa.Table | None, moment: date) -> None:
-    """Make sure that nothing of the future is there, however it was read.
+    """Make sure that readings and labels contain nothing of the future.
 
     Raises:
-        DataError: a reading is of the date or later, or a label was not known before it.
+        DataError: a reading is from the date or later, or a label was not known before it.
     """
     late = readings.filter(pc.greater_equal(readings["time"], midnight(moment)))
     if len(late):
@@ -131,13 +132,13 @@ def refuse_future(readings: pa.Table, labels: pa.Table | None, moment: date) -> 
 def judge(
     settings: Settings, contract: Contract, moment: date, period_days: int
 ) -> BacktestFigures:
-    """Train as of a date and judge on the days that follow. The same stores give the same figures.
+    """Train as of a date, evaluate on the days that follow. The same stores give the same metrics.
 
-    The parameters are the defaults: those tuned today have seen the future.
+    It uses default parameters, because tuned ones were chosen with data of the future.
 
     Raises:
         UsageError: the period is not over yet, or as `read_known`.
-        DataError: what was known then teaches nothing, or as `read_known`.
+        DataError: a model cannot learn from what was known then, or as `read_known`.
     """
     from breezeway.detector import model  # XGBoost: two seconds, which a plan does without
     from breezeway.detector.fitting import fit_detector
@@ -215,7 +216,7 @@ def _read(days: Mapping[date, Any]) -> pa.Table:
 
 
 def _relabelled(readings: pa.Table, labels: pa.Table) -> pa.Table:
-    """The readings with their labels made anew from some intervals."""
+    """The readings with labels from some intervals."""
     intervals = Intervals(labels)
     times = readings["time"].cast(pa.int64()).to_numpy()
     coded = readings["device"].combine_chunks().dictionary_encode()

@@ -1,6 +1,6 @@
-"""Backtest several dates: which, how many rows they read, and how long it takes.
+"""Backtest several dates, one after the other.
 
-With `--dry-run` only that; without, the backtest itself, one date after the other.
+With `--dry-run`, show only the dates, how many rows they read, and how long it takes.
 """
 
 import argparse
@@ -23,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=date.fromisoformat, required=True, help="last date at most")
     parser.add_argument("--every", type=int, default=PERIOD_DAYS, help="days between dates (7)")
     parser.add_argument(
-        "--days", type=int, default=PERIOD_DAYS, help="days that each is judged on (7)"
+        "--days", type=int, default=PERIOD_DAYS, help="days to evaluate each on (7)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only dates, rows and the time")
+    parser.add_argument("--dry-run", action="store_true", help="show only dates, rows and time")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """The plan, or with it the figures of each date.
+    """The plan, or the plan with the metrics of each date.
 
     Raises:
         UsageError: a number is below 1, there is no date, or a day is not made yet.
@@ -73,7 +73,7 @@ def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[st
 
 
 def _rate(settings: Settings) -> float | None:
-    """Rows a second of the backtests that MLflow knows of; None where there are none."""
+    """Rows per second of the backtests in MLflow; None if there are none."""
     client = mlflow_client.client(settings)
     with mlflow_client.errors(settings):
         runs = client.search_runs(

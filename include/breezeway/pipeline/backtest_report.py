@@ -1,4 +1,4 @@
-"""The figures of backtests, kept in MLflow: one run a date, with table and picture of all dates."""
+"""Records backtests in MLflow: one run for each date, with a table and a plot of all dates."""
 
 import base64
 import html
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REPORTS = {
-    "backtest.html": "Backtest: table and picture",
+    "backtest.html": "Backtest: table and plot",
     "backtest.png": "Backtest: picture",
     "backtest.json": "Backtest: figures",
 }
@@ -53,18 +53,18 @@ COLUMNS = {
 
 
 def backtest(settings: Settings, moment: date, days: int | None = None) -> dict[str, Any]:
-    """Judge a date and keep its figures; the same figures are kept once.
+    """Backtest a date and log its metrics; the same metrics are logged only once.
 
     Args:
-        moment: the date that the model is trained as of.
-        days: from the date on, that it is judged on; `PERIOD_DAYS` if not given.
+        moment: the date of the training.
+        days: days from the date on for the evaluation; None for `PERIOD_DAYS`.
 
     Returns:
         The result of the step.
 
     Raises:
         UsageError: the period is not over yet, or a day is not made yet.
-        DataError: what was known then teaches nothing.
+        DataError: a model cannot learn from what was known then.
         ServiceUnavailable: MLflow or a store does not answer.
     """
     started = time.time()
@@ -74,7 +74,7 @@ def backtest(settings: Settings, moment: date, days: int | None = None) -> dict[
     run_id = _run_of(settings, contract.name, figures, days)
     if run_id is None:
         run_id = _record(settings, contract.name, figures, days, started)
-    # Read after ours is there: of several at once, the last finds all.
+    # Read them after ours is logged: of several at the same time, the last finds all.
     by_date = _figures_by_date(settings, contract.name, days)
     with tempfile.TemporaryDirectory(prefix="breezeway-backtest-") as folder:
         write_reports(contract.name, by_date, Path(folder))
@@ -100,7 +100,7 @@ def _record(
 
 
 def _runs(settings: Settings, experiment: str, days: int) -> list[tuple[str, BacktestFigures]]:
-    """Ids and figures of the runs on as many days, the oldest first."""
+    """Ids and metrics of the runs with the same number of days, the oldest first."""
     client = mlflow_client.client(settings)
     found: list[Run] = []
     token = None
@@ -128,7 +128,7 @@ def _figures_of(run: "Run") -> BacktestFigures:
 
 
 def _run_of(settings: Settings, experiment: str, figures: BacktestFigures, days: int) -> str | None:
-    """The run that has these very figures, if it is the date's newest."""
+    """The newest run of the date, if it has exactly these metrics."""
     newest = None
     for run_id, found in _runs(settings, experiment, days):
         if found.date == figures.date:
@@ -137,13 +137,13 @@ def _run_of(settings: Settings, experiment: str, figures: BacktestFigures, days:
 
 
 def _figures_by_date(settings: Settings, experiment: str, days: int) -> list[BacktestFigures]:
-    """The newest figures of each date, by date."""
+    """The newest metrics of each date, by date."""
     newest = {figures.date: figures for _, figures in _runs(settings, experiment, days)}
     return [newest[each] for each in sorted(newest)]
 
 
 def write_reports(name: str, figures: Sequence[BacktestFigures], folder: Path) -> None:
-    """Write table and picture; the same figures give the same bytes."""
+    """Write table and plot; the same metrics give the same bytes."""
     write_json(folder / "backtest.json", [asdict(each) for each in figures])
     draw_backtest(figures, folder / "backtest.png")
     header, lines = table_lines(figures)
@@ -155,7 +155,7 @@ def write_reports(name: str, figures: Sequence[BacktestFigures], folder: Path) -
     document = (
         f"<!doctype html>\n<meta charset='utf-8'><title>{title}</title>\n"
         f"<style>{CSS}</style>\n<h1>{title}</h1>\n"
-        "<p>Each line: a model trained on what was known at the date, judged on the days that "
+        "<p>Each line: a model trained on what was known at the date, evaluated on the days that "
         f"follow.</p>\n<table>\n{rows}\n</table>\n<img src='data:image/png;base64,{picture}'>\n"
     )
     (folder / "backtest.html").write_text(document, encoding="utf-8")
@@ -180,7 +180,7 @@ def _decimals(value: float | None, places: int, unit: float = 1) -> str:
 
 
 def draw_backtest(figures: Sequence[BacktestFigures], path: Path) -> None:
-    """Draw how the model of each date did on the period that followed."""
+    """Plot the metrics of the model of each date on the period that followed."""
     dates = np.array([each.date for each in figures], dtype="datetime64[D]")
     drawn = (
         ("average precision", [each.average_precision for each in figures], 1, BLUE),

@@ -1,4 +1,4 @@
-"""Builds a Bento of a registered model version: the model with all that serves it."""
+"""Builds a Bento of a registered model version: the model with the code that serves it."""
 
 import os
 import shutil
@@ -12,14 +12,14 @@ from breezeway.tracking import mlflow_client
 from breezeway.tracking.registry import ModelVersion
 
 LINEAGE = ("data_tag", "data_hash", "data_commit", "params_tag", "run_id", "airflow_run", "code")
-"""Tags of the registered version that the Bento carries as labels."""
+"""Tags of the registered version that become labels of the Bento."""
 
 
 def build(settings: Settings, store: DeploymentStore, version: ModelVersion, name: str) -> Pointer:
     """Import the model from MLflow, build a Bento of it and add it to the store.
 
-    BentoML's own stores are a folder of work in progress here: what counts is the exported
-    Bento, which `bentoml serve <folder>` runs and `bentoml import` takes in.
+    BentoML's own stores are only a temporary folder here. The result is the exported Bento, which
+    `bentoml serve <folder>` can run and `bentoml import` can import.
 
     Args:
         name: of the deployment.
@@ -28,13 +28,13 @@ def build(settings: Settings, store: DeploymentStore, version: ModelVersion, nam
         An unverified pointer to it, which is not set yet.
 
     Raises:
-        DataError: what is registered is no MLflow model with the Python flavour.
+        DataError: the registered model is not an MLflow model with the Python flavour.
         ServiceUnavailable: MLflow does not answer, or the disk is full.
     """
     work = settings.work / f"deploy-{version.name}"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed; we hold the lock
     (work / "bentoml").mkdir(parents=True)
-    os.environ["BENTOML_HOME"] = str(work / "bentoml")  # read when BentoML is imported
+    os.environ["BENTOML_HOME"] = str(work / "bentoml")  # BentoML reads it when it is imported
     mlflow_client.configure(settings)
     from bentoml.exceptions import BentoMLException
 
@@ -49,7 +49,7 @@ def build(settings: Settings, store: DeploymentStore, version: ModelVersion, nam
         raise DataError(
             f"BentoML cannot build a Bento of version {version.version} of {version.name}: {error}"
         ) from None
-    except shutil.Error as error:  # copytree's: it hides the one error of a full disk in many
+    except shutil.Error as error:  # from copytree: a full disk is one of its many errors
         raise ServiceUnavailable(f"A Bento cannot be written to {work}: {error}") from None
     pointer = store.add(
         work / "export",
@@ -69,7 +69,7 @@ def build(settings: Settings, store: DeploymentStore, version: ModelVersion, nam
 def _build(
     settings: Settings, version: ModelVersion, name: str, labels: dict[str, str], work: Path
 ) -> tuple[str, str]:
-    """Export a Bento to `work/export`; returns its tag, and where the model lies in it."""
+    """Export a Bento to `work/export`; return its tag, and the path of the model in it."""
     import bentoml
 
     from breezeway.serving.bentoml_parts import exported_model
@@ -80,7 +80,7 @@ def _build(
             f"models:/{version.name}/{version.version}",
             labels=labels,
         )
-    # The package as it is installed here, from a wheel or from a checkout.
+    # The installed package, from a wheel or from a checkout.
     shutil.copytree(
         Path(breezeway.__file__).parent,
         work / "source" / "breezeway",

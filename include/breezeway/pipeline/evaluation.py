@@ -1,4 +1,4 @@
-"""A registered model version judged on readings that it was not trained on, beside the champion.
+"""Evaluates a model version and the champion on readings that they were not trained on.
 
 `breezeway.steps.test` is the command.
 """
@@ -36,7 +36,7 @@ from breezeway.tracking.load import load
 log = logging.getLogger("breezeway.test")
 
 FALSE_DISCOVERY_RATE = 0.02
-"""Of the tests of readings in which nothing has changed, the share that finds drift."""
+"""The share of tests that find drift though nothing has changed."""
 
 REPORTS = {
     "classification.html": "Classification",
@@ -48,7 +48,7 @@ REPORTS = {
 
 
 def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, Any]:
-    """Judge a version; what was found goes to MLflow, the evidence for the gate to the version.
+    """Evaluate a version; log the results to MLflow, and the evidence for the gate as its tag.
 
     Args:
         query: one SELECT of recent readings.
@@ -58,8 +58,8 @@ def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, 
         The result of the step.
 
     Raises:
-        UsageError: there is no such model or version, or the query is none.
-        DataError: the model knows all of these readings, or they break the contract.
+        UsageError: there is no such model or version, or the query is not one SELECT.
+        DataError: the model was trained on all of these readings, or they break the contract.
         ServiceUnavailable: MLflow or the raw store does not answer.
     """
     started = time.time()
@@ -74,7 +74,7 @@ def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, 
 
 
 def _champion(settings: Settings, model: ScoringModel) -> ScoringModel | None:
-    """The model in service; None where there is none."""
+    """The champion; None if there is none."""
     version = champions.champion(settings, model.name)
     if version is None or version == model.version:
         return model if version else None
@@ -140,7 +140,7 @@ def _judge(
 def _features(
     query: str, model: ScoringModel, settings: Settings, folder: Path
 ) -> tuple[pa.Table, Manifest]:
-    """Check the readings and make features of them, by the model's own contract."""
+    """Check the readings and make features from them, by the model's own contract."""
     contract = model.contract
     store = RawStore(settings.raw_address)
     folder.mkdir()
@@ -161,13 +161,13 @@ def weigh(
     unseen: pa.Table,
     both: pa.Table | None,
 ) -> tuple[Evidence, dict[str, Scorecard]]:
-    """What the gate needs to know, and the figures behind it by detector.
+    """The evidence for the gate, and the metrics of each detector.
 
     Args:
-        query: that gave the readings.
+        query: of the readings.
         unseen: device, time, label and score of the rows that the model was not trained on.
         both: those with a label that the champion was not trained on either, with both scores;
-            None where there is no other champion.
+            None if there is no other champion.
     """
     truth = unseen.filter(unseen["label"].is_valid())
     evidence = Evidence(
@@ -216,7 +216,7 @@ def _beside(
     settings: Settings,
     work: Path,
 ) -> pa.Table:
-    """The rows that the champion has not seen either, with its score beside ours."""
+    """The rows that the champion has not seen either, with both scores."""
     keys = ["device", "time", "label", "score"]
     readings = truth
     if champion.contract.text != model.contract.text:
@@ -230,7 +230,7 @@ def _beside(
 
 
 def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
-    """What the model was trained on, with its scores."""
+    """The rows that the model was trained on, with its scores."""
     version = versions.open_dataset(settings, model.data_tag)
     table = ds.dataset(version.folder / "features").to_table()
     table = table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
@@ -240,7 +240,7 @@ def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
 def _find_drift(
     reference: pa.Table, current: pa.Table, model: ScoringModel, reports: Path, threads: int
 ) -> list[str]:
-    """The columns that have drifted, the surest first; writes what was found, and the report."""
+    """The columns that have drifted, the lowest p-value first; writes findings and report."""
     columns = [*model.feature_names, "score"]
     moments = scorecard.microseconds(reference["time"])
     unit = decision.unit_length(int(moments.min()), int(moments.max()))
@@ -271,7 +271,7 @@ def _record(
     settings: Settings,
     started: float,
 ) -> str:
-    """Keep the reports in an MLflow run; the version's evidence comes last."""
+    """Log the reports to an MLflow run, and then the evidence to the version."""
     tags = {"drifted": str(evidence.drifted)}
     name, experiment = f"test {model.name} {model.version}", model.contract.name
     with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:

@@ -1,4 +1,4 @@
-"""The readings of a day beside those that the champion was trained on.
+"""Compares the readings of a day with the champion's training data.
 
 `breezeway.steps.drift` is the command.
 """
@@ -36,12 +36,12 @@ log = logging.getLogger("breezeway.drift")
 NAMED_CHANGES = 20
 NAMED_FAULTS = 10
 RESULT_BYTES = 3800
-"""Of the 4 KiB that a result may have; with long names fewer changes and faults are named."""
+"""Limit of a result, which may have 4 KiB; with long names it names fewer changes and faults."""
 REPORTS = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
 
 
 def check(name: str, version: str, day: date, settings: Settings) -> dict[str, Any]:
-    """Check a day; the report goes to MLflow.
+    """Check a day, and log the report to MLflow.
 
     Args:
         name, version: of the champion.
@@ -93,7 +93,7 @@ def _read(model: ScoringModel, day: date, nights: int, settings: Settings, work:
 def make_report(
     rows: NightRows, hours: NightHours, faults: list[SensorFault], rule: Drift
 ) -> NightReport:
-    """Judge the nights, and put together what was found."""
+    """Judge the nights, and make the report."""
     rate = min(0.5, rule.false_alarms_per_month / decision.MONTH_DAYS)
     nights, quality = judge_nights(rows, hours, faults, rule, rate)
     confirmed = decision.confirmed(nights, rule.confirmations)
@@ -134,8 +134,8 @@ def judge(
     """The verdict on a night, and its reason (one sentence for a person).
 
     Args:
-        rows: good ones of the day.
-        confirmed, found: changes of the night.
+        rows: good readings of the day.
+        confirmed, found: confirmed changes of the night, and all changes.
     """
     if not hours.is_enough(hours.reference):
         return "not judged", (
@@ -163,7 +163,7 @@ def _and_more(findings: list[Finding]) -> str:
 def _record(
     model: ScoringModel, report: NightReport, reports: Path, settings: Settings, started: float
 ) -> str:
-    """Keep the reports in an MLflow run."""
+    """Log the reports to an MLflow run."""
     quality = report.quality or {}
     metrics = {
         "rows": report.rows,
@@ -185,7 +185,7 @@ def _record(
 
 
 def result_of(report: NightReport, run_id: str) -> dict[str, Any]:
-    """The result of the step, with the changes and faults that there is room for."""
+    """The result of the step, with as many changes and faults as fit."""
     result: dict[str, Any] = {
         "model_name": report.model_name,
         "model_version": report.model_version,

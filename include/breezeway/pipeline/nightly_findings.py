@@ -1,4 +1,4 @@
-"""What a nightly check finds: sensors at fault, changes of features and scores, false alarms."""
+"""Findings of a nightly check: sensor faults, changes of features and scores, false alarms."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -23,15 +23,16 @@ from breezeway.pipeline.nightly_rows import Days, NightRows, hours_of
 from breezeway.readings.store import RawStore
 
 RATE_SHARES = {"features": 0.8, "score": 0.1, "quality": 0.1}
-"""Of the rate of false alarms, what each may use."""
+"""The share of the rate of false alarms that each may use."""
 MIN_RATIO = 1.25
-"""More false alarms than expected, by a factor that matters."""
+"""The smallest factor by which more false alarms than expected matter."""
 QUALITY_ROWS = 1_000_000
 """Of a day: with more, whole devices at even distances are judged."""
 DUPLICATES = 5
-"""Readings of a device at times that it had reported before: from so many on its clock is named."""
+"""With at least this many readings at times that it had reported before, a device has a clock
+fault."""
 AHEAD = timedelta(minutes=5)
-"""Readings dated further ahead of now come from a wrong clock."""
+"""Readings that are dated further in the future come from a wrong clock."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class NightHours:
         current: features of the days that are judged.
         unseen: scores of the training data that the model was not trained on.
         scores: scores of the days that are judged.
-        by_device: whether devices are compared with others, not days with others.
+        by_device: whether devices are compared, not days.
     """
 
     reference: Hours
@@ -64,7 +65,7 @@ class NightHours:
         )
 
     def is_enough(self, side: Hours) -> bool:
-        """Whether a side of the training data says what is usual."""
+        """Whether a side of the training data is large enough to compare with."""
         return len(side.devices if self.by_device else side.units) >= decision.MIN_UNITS
 
     @property
@@ -86,12 +87,12 @@ class Quality:
     device_days: float
 
     def figures(self) -> dict[str, float | int | None]:
-        """By name, as they are kept."""
+        """By the names that are logged."""
         return {**self.card.figures(), "device_days": self.device_days}
 
 
 def find_faults(rows: NightRows, hours: NightHours, settings: Settings) -> list[SensorFault]:
-    """Sensors at fault on the day, one fault of a kind for each device.
+    """Sensor faults of the day, at most one of each kind for a device.
 
     Raises:
         ServiceUnavailable: the raw store does not answer.
@@ -114,7 +115,7 @@ def find_faults(rows: NightRows, hours: NightHours, settings: Settings) -> list[
 def quarantine_faults(
     contract: Contract, tonight: Days, columns: tuple[str, ...]
 ) -> list[SensorFault]:
-    """Devices whose readings repeat themselves or break the contract more often than it allows."""
+    """Devices that repeat times, or break the contract more often than it allows."""
     if not (tonight.folder / "quarantine").is_dir():
         return []
     good = tonight.rows_by_device()
@@ -140,7 +141,7 @@ def quarantine_faults(
 
 
 def _one_a_kind(faults: list[SensorFault]) -> list[SensorFault]:
-    """One fault of a kind for each device; what its clock or its payloads explain is no silence."""
+    """One fault of each kind for a device; a clock fault or invalid payloads explain silence."""
     wrong = {fault.device for fault in faults if fault.fault in ("clock", "invalid")}
     kept = {
         (fault.device, fault.fault): fault
@@ -153,10 +154,10 @@ def _one_a_kind(faults: list[SensorFault]) -> list[SensorFault]:
 def judge_nights(
     rows: NightRows, hours: NightHours, faults: list[SensorFault], rule: Drift, rate: float
 ) -> tuple[list[list[Finding]], Quality | None]:
-    """What is found in each night, the last one last; and the quality of the last.
+    """The findings of each night, the last night last; and the quality of the last night.
 
     Args:
-        rate: of nights in which nothing has changed, the share in which something may be found.
+        rate: allowed share of nights with a finding among those without a change.
     """
     nights: list[list[Finding]] = [[] for _ in range(rule.nights + 1)]
     sides = (
@@ -181,7 +182,7 @@ def judge_nights(
 def _changes(
     reference: Hours, current: Hours, faults: list[SensorFault], rate: float, rows: NightRows
 ) -> list[list[Finding]]:
-    """Drift in each night; what a sensor's fault explains is none."""
+    """Drift in each night, without columns that have a sensor fault."""
     without = {(fault.device, column) for fault in faults for column in fault.columns}
     without |= {(device, "score") for device, _ in without}
     found = decision.find_drift(
@@ -202,7 +203,7 @@ def _unit(day: date) -> int:
 
 
 def _quality_of(model: ScoringModel, days: Days, day: date) -> Quality | None:
-    """Of a day's labelled rows; of many, those of devices at even distances."""
+    """The quality of a day's labelled rows; of too many, those of evenly spaced devices."""
     rows = days.rows_by_device()
     step = max(1, -(-rows.total() // QUALITY_ROWS))
     return judge_quality(model, days.scored(model, day), sorted(rows)[::step])
@@ -211,7 +212,7 @@ def _quality_of(model: ScoringModel, days: Days, day: date) -> Quality | None:
 def judge_quality(
     model: ScoringModel, scored: Iterable[pa.RecordBatch], devices: list[str] | None = None
 ) -> Quality | None:
-    """Judge labelled rows, of some devices, by the model's threshold; None where there are none.
+    """Evaluate labelled rows, of some devices, by the model's threshold; None without rows.
 
     Args:
         scored: device, time, label and score.
@@ -238,15 +239,15 @@ def judge_quality(
 def too_many_false_alarms(
     quality: Quality | None, unseen: Quality | None, contract: Contract, rate: float
 ) -> list[Finding]:
-    """More false alarm episodes than the contract allows, and than the model has given before.
+    """Find more false alarm episodes than the contract allows and than the model raised before.
 
-    Against the contract by a Poisson test; against the rows that the model was not trained on by
-    what these let expect: the Poisson distribution with Jeffreys' prior, a negative binomial.
+    A Poisson test compares with the contract. The rows that the model was not trained on give a
+    predictive distribution: Poisson with Jeffreys' prior, which is a negative binomial.
 
     Args:
         quality: of the day.
         unseen: of the rows of the training data that the model was not trained on.
-        rate: of days on which nothing has changed, the share on which something may be found.
+        rate: allowed share of days with a finding among those without a change.
     """
     from scipy.special import betainc, pdtrc
 
@@ -268,8 +269,8 @@ def too_many_false_alarms(
 
 
 def measure_false_alarms(hours: NightHours, rule: Drift, rate: float) -> FalseAlarms | None:
-    """What was promised, and what the training data by themselves would have given; None where
-    they say nothing."""
+    """The promised rate of false alarms, and the rate on the training data; None if they are too
+    short."""
     if not hours.is_enough(hours.reference):
         return None
     found = decision.replay(

@@ -1,6 +1,6 @@
-"""The rows that a nightly check compares: the days that are judged, and the training data.
+"""The rows that a nightly check compares: the judged days, and the training data.
 
-Each stream reads its files anew, few rows at a time.
+Each stream reads its files again, a few rows at a time.
 """
 
 from collections import Counter
@@ -28,12 +28,12 @@ from breezeway.readings.store import RawStore
 
 @dataclass(frozen=True)
 class Days:
-    """The readings of some days, checked and made into features.
+    """The readings of some days, checked, with features.
 
     Args:
         folder: with `features/` and, if any row was bad, `quarantine/`.
         manifest: of the folder.
-        broken: sentences on what breaks the contract in the batch as a whole.
+        broken: a sentence for each rule of the contract that the batch as a whole breaks.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Days:
     broken: list[str]
 
     def rows_by_device(self) -> Counter[str]:
-        """How many good rows each device has."""
+        """The number of good rows of each device."""
         rows: Counter[str] = Counter()
         for batch in ds.dataset(self.folder / "features").to_batches(columns=["device"]):
             for entry in pc.value_counts(batch["device"]).to_pylist():
@@ -60,10 +60,10 @@ class Days:
 def read_days(
     model: ScoringModel, first: date, last: date, settings: Settings, folder: Path
 ) -> Days | None:
-    """Check the readings of some days and make features of them; None where there are none.
+    """Check the readings of some days and make features from them; None if there are none.
 
     Args:
-        folder: is made; it gets the files.
+        folder: for the files; it is created.
 
     Raises:
         ServiceUnavailable: the raw store does not answer.
@@ -91,11 +91,11 @@ class NightRows:
 
     Args:
         model: the champion.
-        training_data: folder of the features of the dataset that it comes from.
-        day: that is judged (UTC).
+        training_data: folder of the features of the champion's dataset.
+        day: the judged day (UTC).
         nights: how many days before it are judged again.
-        before: these days; None where they have no reading.
-        tonight: the day; None where it has no reading.
+        before: these days; None if they have no reading.
+        tonight: the day; None if it has no reading.
     """
 
     model: ScoringModel
@@ -111,19 +111,19 @@ class NightRows:
 
     @property
     def by_device(self) -> bool:
-        """Whether the model was trained on some devices, and judges others."""
+        """Whether the model was trained on some devices, to work on others."""
         return self.model.trained_on.devices is not None
 
     def current(self) -> Iterator[pa.RecordBatch]:
-        """The rows of all days that are judged."""
+        """The rows of all judged days."""
         return batches(*(days.folder / "features" for days in (self.before, self.tonight) if days))
 
     def reference(self, trained: bool = True) -> Iterator[pa.RecordBatch]:
-        """The training data, without the days that are judged.
+        """The training data, without the judged days.
 
         Args:
-            trained: where devices are the units, whether those that the model was trained on are
-                meant, or the others.
+            trained: if devices are the units: those that the model was trained on, or else the
+                others.
         """
         start, end = _moments(self.first, self.day)
         devices = self.model.trained_on.devices
@@ -135,8 +135,8 @@ class NightRows:
             yield batch.filter(kept)
 
     def unseen(self) -> Iterator[pa.RecordBatch]:
-        """Rows of the training data that the model was not trained on, with their scores: of the
-        others it is surer than of new ones."""
+        """Rows of the training data that the model was not trained on, with their scores, because
+        the model is surer of rows that it was trained on."""
         for batch in self.reference(trained=False):
             seen = self.model.trained_on.covers(batch["device"], batch["time"])
             yield from _scored(self.model, [batch.filter(pa.array(~seen))])
@@ -146,11 +146,10 @@ class NightRows:
         return _scored(self.model, self.current())
 
     def samples(self, weekly: bool) -> tuple[pa.Table, pa.Table] | None:
-        """Rows of the training data and of the day, for pictures; None where one side has none.
+        """Rows of the training data and of the day, for plots; None if one side has none.
 
         Args:
-            weekly: whether readings differ by the day of the week. Then the training data's rows
-                are of the same one.
+            weekly: whether to take only rows of the same day of the week from the training data.
         """
         if not self.tonight or not self.tonight.manifest.rows:
             return None
@@ -164,7 +163,7 @@ class NightRows:
 
 
 def batches(*folders: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of folders of features, few at a time."""
+    """The rows of folders of features, a few at a time."""
     for folder in folders:
         for batch in ds.dataset(folder).to_batches(**decision.FEW_BATCHES):
             if len(batch):
@@ -172,7 +171,7 @@ def batches(*folders: Path) -> Iterator[pa.RecordBatch]:
 
 
 def hours_of(rows: Iterable[pa.RecordBatch], columns: list[str], threads: int) -> Hours:
-    """Sum up some float64 columns by hour."""
+    """Aggregate some float64 columns by hour."""
     schema = pa.schema(
         [
             ("device", pa.string()),
@@ -199,7 +198,7 @@ def _on_weekday(rows: Iterable[pa.RecordBatch], weekday: int) -> Iterator[pa.Rec
 
 
 def _moments(first: date, last: date) -> tuple[pa.Scalar, pa.Scalar]:
-    """From the beginning of a day to the end of another."""
+    """The time from the start of a first day to the end of a last one."""
     start, end = midnight(first), midnight(last + timedelta(days=1))
     kind = pa.timestamp("us", "UTC")
     return pa.scalar(start, kind), pa.scalar(end, kind)

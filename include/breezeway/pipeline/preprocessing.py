@@ -1,4 +1,4 @@
-"""Makes features of raw readings, in a work folder that nobody else writes to meanwhile.
+"""Makes features from raw readings, in a work folder with only one writer at a time.
 
 `breezeway.steps.preprocess` is the command.
 """
@@ -24,19 +24,19 @@ from breezeway.readings.store import RawStore
 
 
 def make_version(settings: Settings, contract: Contract, query: str, tag: str) -> dict[str, Any]:
-    """Make what a dataset version will hold: the rows of a query.
+    """Make the content of a dataset version from the rows of a query.
 
     Args:
-        tag: of the version; it names the work folder.
+        tag: of the version, and the name of the work folder.
 
     Returns:
         The result of the step.
 
     Raises:
-        UsageError: the query is none.
-        DataError: the rows break the contract; the evidence stays in the folder `rejected`.
+        UsageError: the query is not one SELECT.
+        DataError: the rows break the contract; the folder `rejected` shows which ones.
         ServiceUnavailable: the raw store or Ray does not answer.
-        TryAgain: another run is making it.
+        TryAgain: another run is making the same version.
     """
 
     def make(aside: Path) -> Manifest:
@@ -58,7 +58,7 @@ def make_day(
         published: other days and the fingerprints that they were published with.
 
     Returns:
-        The result of the step; `stale` names those of the other days that are.
+        The result of the step; `stale` names the stale ones of the other days.
 
     Raises:
         as for `make_version`.
@@ -91,11 +91,11 @@ def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
 def _make[M: Manifest | None](
     name: str, make: Callable[[Path], M], settings: Settings
 ) -> tuple[Path, M]:
-    """Make a dataset in a work folder that nobody else writes to meanwhile."""
+    """Make a dataset in a work folder, as its only writer."""
     work = settings.work / name
     work.mkdir(parents=True, exist_ok=True)
     with exclusive(settings, f"preprocess-{name}"):
-        for left in work.glob(".dataset*"):  # by a run that was killed
+        for left in work.glob(".dataset*"):  # of a killed run
             shutil.rmtree(left)
         aside = work / ".dataset"
         aside.mkdir()
@@ -115,7 +115,7 @@ def _make_aside[M: Manifest | None](aside: Path, make: Callable[[Path], M]) -> t
 
 
 def _keep(aside: Path, name: str) -> Path:
-    """Give a finished folder its name, in the place of an earlier one."""
+    """Give a finished folder its final name; replace an earlier one."""
     kept = aside.with_name(name)
     if kept.exists():
         earlier = aside.with_name(f"{aside.name}.earlier")

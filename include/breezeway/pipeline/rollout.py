@@ -1,4 +1,4 @@
-"""Put a registered model version into service, or beside the one in service, and see it work.
+"""Puts a registered model version into service, or on trial, and checks that it works.
 
 `breezeway.steps.deploy` is the command.
 """
@@ -29,25 +29,25 @@ from breezeway.tracking.registry import ModelVersion, find_version, resolve_vers
 log = logging.getLogger("breezeway.deploy")
 
 TAKE_UP_SECONDS = 30.0
-"""How long the servers may take from the pointer's move to the new model."""
+"""How long the servers may take to load a new model after the pointer has moved."""
 
 
 def deploy(
     settings: Settings, model_name: str, model_version: str, mode: str | None, share: float
 ) -> dict[str, Any]:
-    """Make a version the champion or, in a mode, put it on trial.
+    """Put a version into service or, with a mode, on trial.
 
     Args:
         model_version: a number, or an alias.
-        mode: of the trial; None for none.
-        share: of the devices, 0 to 1, that a challenger answers for.
+        mode: of the trial; None to put the version into service.
+        share: the share of the devices, 0 to 1, that a challenger answers for.
 
     Returns:
         The result of the step.
 
     Raises:
         UsageError: there is no such version, or it cannot be put on trial now.
-        DataError: it does not work; then it is out again.
+        DataError: it does not work, and has been withdrawn.
         ServiceUnavailable: MLflow or a server does not answer.
         TryAgain: another deployment of this model is under way.
     """
@@ -56,14 +56,14 @@ def deploy(
     store = DeploymentStore(settings.deployments)
     with exclusive(settings, lock_name(version.name)):
         replicas = Replicas(settings, version.name)
-        statuses = replicas.statuses()  # before anything moves: is there anyone to take it up?
+        statuses = replicas.statuses()  # first check that there is a server
         if mode:
             return put_on_trial(settings, store, replicas, version, mode, share)
         return make_champion(settings, store, replicas, version, statuses)
 
 
 def end_trial(settings: Settings, model_name: str, model_version: str) -> dict[str, Any]:
-    """Take a version out of its trial.
+    """End the trial of a version.
 
     Raises:
         UsageError: there is no such version, or another is on trial.
@@ -84,7 +84,7 @@ def make_champion(
     version: ModelVersion,
     statuses: list[tuple[Replica, ServerStatus]],
 ) -> dict[str, Any]:
-    """Put a version into service in place of the present one; a trial ends with that."""
+    """Put a version into service, instead of the present one; this ends a trial."""
     name = deployment_name(version)
     before = store.pointer(version.name)
     if before and _is_deployed(before, name, statuses):
@@ -108,7 +108,7 @@ def _is_deployed(
 
 
 def way_back(before: Pointer | None, name: str) -> Pointer | None:
-    """The latest other deployment that was seen to work."""
+    """The latest other deployment that is known to work."""
     if before is None:
         return None
     good = before.last_good()
@@ -134,12 +134,12 @@ def put_on_trial(
     mode: str,
     share: float,
 ) -> dict[str, Any]:
-    """Put a version up beside the champion; a trial of it in this mode that runs goes on.
+    """Put a version on trial; if it is on trial in this mode already, the trial continues.
 
     Raises:
         UsageError: there is no champion in service, or it is the champion, or another version
             is on trial.
-        DataError, ServiceUnavailable: it does not work; then it is out again.
+        DataError, ServiceUnavailable: it does not work, and has been withdrawn.
     """
     model_name, name = version.name, deployment_name(version)
     before = store.pointer(model_name)
@@ -184,10 +184,10 @@ def _names(version: ModelVersion) -> dict[str, Any]:
 
 
 def withdraw(store: DeploymentStore, model_name: str, name: str) -> None:
-    """Take a challenger out of the pointer. The servers follow it; the champion is untouched.
+    """Remove a challenger from the pointer, so the servers stop using it.
 
     Args:
-        name: its deployment. If nobody is on trial there is nothing to do.
+        name: its deployment. If no version is on trial there is nothing to do.
 
     Raises:
         UsageError: another is on trial.
@@ -205,33 +205,33 @@ def withdraw(store: DeploymentStore, model_name: str, name: str) -> None:
 
 
 def deployment_name(version: ModelVersion) -> str:
-    """One name for one registered version, so that a rerun finds what it made before.
+    """The name of a registered version's deployment, so that a second run finds the first one's.
 
-    A registry that was set up anew gives the same numbers to other models; their source and
-    time of registration tell them apart.
+    A new registry gives the same numbers to other versions, so the name also depends on the
+    version's source and time of registration.
     """
     identity = f"{version.name}\n{version.source}\n{version.created_at}"
     return f"{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def lock_name(model_name: str) -> str:
-    """Of the lock that whoever writes a model's pointer holds."""
+    """The name of the lock for writing a model's pointer."""
     return f"deploy-{model_name}"
 
 
 def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> None:
-    """Move the pointer and see the deployment answer; if it does not, go to the previous one.
+    """Move the pointer and check the deployment; if it does not work, move the pointer back.
 
     Raises:
-        DataError: a server rejects the model, or the model answers otherwise than recorded.
-        ServiceUnavailable: a server went away, or does not take the deployment up.
+        DataError: a server rejects the model, or the model gives another answer than recorded.
+        ServiceUnavailable: a server stopped answering, or does not load the deployment.
     """
     back = pointer.previous
     try:
         store.point(pointer)
         up = wait_for_champion(replicas, pointer)
         check_answers(up, store.open(pointer), pointer)
-    except BaseException:  # a SIGTERM too: what was not seen to work does not stay
+    except BaseException:  # a SIGTERM too: an unverified deployment does not stay
         store.point_back(pointer.model_name, back)
         log.warning("the pointer is back at %s", back.bento if back else "nothing")
         raise
@@ -240,17 +240,17 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
 
 
 def wait_for_champion(replicas: Replicas, pointer: Pointer) -> list[Replica]:
-    """Wait until each replica serves the deployment; returns those that do.
+    """Wait until each replica serves the deployment; return the replicas.
 
     Raises:
         DataError: one of them rejects it.
-        ServiceUnavailable: one did not take it up in time.
+        ServiceUnavailable: one did not load it in time.
     """
     return _wait(replicas, pointer, lambda status: (status.serves(pointer), status.failure))
 
 
 def wait_for_challenger(replicas: Replicas, challenger: Challenger) -> list[Replica]:
-    """The same for a challenger: on trial, in its mode and with its share."""
+    """Wait until each replica has the challenger on trial, with its mode and share."""
     return _wait(
         replicas,
         challenger,
@@ -263,16 +263,16 @@ def _wait(
     served: Served,
     role: Callable[[ServerStatus], tuple[bool, Failure | None]],
 ) -> list[Replica]:
-    """Wait until each replica has taken a deployment up.
+    """Wait until each replica has loaded a deployment.
 
     Args:
-        role: of a status, whether the server has, and what it last could not take up.
+        role: status → whether the server has loaded it, and its last failure to load.
     """
     deadline = time.monotonic() + TAKE_UP_SECONDS
     while True:
         try:
             statuses = replicas.statuses()
-        except ServiceUnavailable as error:  # one may be starting anew
+        except ServiceUnavailable as error:  # a server may be restarting
             who = str(error)
         else:
             late = [r for r, status in statuses if not _is_up(r, served, *role(status))]
@@ -293,8 +293,8 @@ def _is_up(replica: Replica, served: Served, is_up: bool, failure: Failure | Non
 
 
 def check_answers(replicas: list[Replica], model_folder: Path, served: Served) -> None:
-    """Send an example that was recorded at training through each replica's live endpoint."""
-    # Read as it is: importing XGBoost to load the model would take longer than all the rest.
+    """Send an example from training to each replica."""
+    # Read the file directly: to load the model, the import of XGBoost would take too long.
     examples = next(model_folder.rglob("examples.json"))
     example = json.loads(examples.read_text("utf-8"))[0]
     for replica in replicas:

@@ -2,11 +2,11 @@
 
 `breezeway.steps.train` is the command.
 
-The parameters are those tuned for the dataset version, or sensible defaults. Figures and the
-alarm threshold come from rows that the scoring model did not see; the registered model is then
-fitted on all rows that the contract doesn't keep back. The same dataset version and parameters
-give the same model, byte for byte; training it again under the same run name returns the
-version that is registered already.
+The parameters are those tuned for the dataset version, or defaults. Metrics and alarm threshold are
+cross-fitted: they come from scores of models that did not see the row. The registered model is then
+fitted on all rows that the contract does not hold out. The same dataset version and parameters give
+the same model, byte for byte. A second training with the same run name returns the version that is
+registered already.
 """
 
 import json
@@ -36,19 +36,19 @@ log = logging.getLogger("breezeway")
 def train(
     settings: Settings, tag: str, run_name: str, model_name: str | None = None
 ) -> dict[str, Any]:
-    """Train, and register what came of it.
+    """Train a model and register it.
 
     Args:
         tag: the dataset version, or its parameters' tag.
-        run_name: what the run is called in MLflow.
-        model_name: the registered model that gets a new version; the contract's name if not given.
+        run_name: the name of the run in MLflow.
+        model_name: the registered model that gets a new version; None for the contract's name.
 
     Returns:
         The result of the step.
 
     Raises:
         UsageError: there is no such tag.
-        DataError: nothing can be learned from the dataset.
+        DataError: a model cannot learn from the dataset.
         ServiceUnavailable: MLflow or the dataset's remote does not answer.
         TryAgain: another process is training this model.
     """
@@ -105,7 +105,7 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
 
 
 def parameters(version: DatasetVersion) -> tuple[dict[str, Any], int]:
-    """Those that were tuned for the dataset version, else the defaults; and the rounds."""
+    """The parameters tuned for the dataset version, or the defaults; and the rounds."""
     if not version.params:
         return DEFAULT_PARAMS, DEFAULT_ROUNDS
     return version.params["params"], version.params["rounds"]
@@ -124,8 +124,8 @@ def lineage_of(version: DatasetVersion, settings: Settings) -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The commit of this code, marked where it has changes; outside a git checkout its release."""
-    # A wheel may be installed below a repository that is not its own.
+    """The commit of this code, marked if it has changes; outside a git checkout, the release."""
+    # A wheel may be installed inside another repository.
     own = ("git", "ls-files", "--error-unmatch", __file__)
     commit = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     try:
@@ -160,7 +160,7 @@ def _finished_run(training: Training, settings: Settings) -> str | None:
 
 
 def _register(training: Training, run_id: str, settings: Settings) -> str:
-    """The number of the version that a run has under a name; it is made where it has none."""
+    """The number of a run's version of a registered model; it is created if it does not exist."""
     client, name = mlflow_client.client(settings), training.model_name
     import mlflow
 
@@ -178,7 +178,7 @@ def _register(training: Training, run_id: str, settings: Settings) -> str:
 
 
 def _tag_reports(settings: Settings, run_id: str, about: str) -> None:
-    """Make the run's files reports of the Airflow run that made them first."""
+    """Turn the run's files into reports of the Airflow run that made them first."""
     client = mlflow_client.client(settings)
     with mlflow_client.errors(settings):
         tags = client.get_run(run_id).data.tags
@@ -187,7 +187,7 @@ def _tag_reports(settings: Settings, run_id: str, about: str) -> None:
 
 
 def _shown(card: Scorecard) -> dict[str, Any]:
-    """A card in a result: short numbers."""
+    """A scorecard for a result, with rounded numbers."""
     return {
         name: round(value, 5) if isinstance(value, float) else value
         for name, value in card.figures().items()

@@ -1,6 +1,6 @@
-"""What MLflow keeps of a training: figures, reports, and the model with what it needs to be served.
+"""Records a training in MLflow: metrics, reports, and the model with all that serving needs.
 
-All files are made in a folder first, so that a run is logged in one go.
+All files are written to a folder first, so that a run is logged at once.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("breezeway")
 
 ARTIFACT = "model"
-"""The model's name within its run."""
+"""The name of the model in its run."""
 
 REPORTS = {
     "reports/scorecard.png": "Scorecard",
@@ -64,11 +64,11 @@ TABLE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Training:
-    """What a training went by, and what came of it.
+    """The inputs and the result of a training.
 
     Args:
         version: the dataset version.
-        lineage: keys of the other stores, as tags.
+        lineage: keys of other stores, for tags.
     """
 
     run_name: str
@@ -87,7 +87,7 @@ class Training:
 
     @property
     def identity(self) -> str:
-        """What two runs have in common if the second has nothing to add to the first."""
+        """An identity: a second run with the same one has nothing to add to the first."""
         data = [self.lineage.get(key) for key in ("data_tag", "data_hash", "params_tag")]
         text = json.dumps([self.run_name, self.model_name, *data, self.sha256])
         return hashlib.sha256(text.encode()).hexdigest()
@@ -96,11 +96,11 @@ class Training:
 def record(
     training: Training, examples: list[dict[str, Any]], settings: Settings, started: float
 ) -> str:
-    """Log a run and return its id. What a process that died left as running is marked as killed.
+    """Log a run and return its id. Unfinished runs of dead processes are marked as killed.
 
     Args:
-        examples: recorded readings with their features, which the model has to score.
-        started: when the training began, in seconds since 1970.
+        examples: recorded readings with their features, which the model will score.
+        started: when the training started, in seconds since 1970.
 
     Raises:
         UsageError, ServiceUnavailable: as `mlflow_client.errors`.
@@ -119,7 +119,7 @@ def record(
 
 
 def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
-    """Write what goes with the model: examples with their scores, threshold, contract."""
+    """Write the files beside the model: examples with their scores, threshold, contract."""
     folder.mkdir()
     features = np.array([example["features"] for example in examples], dtype=np.float64)
     scores = training.fitted.booster.inplace_predict(features).tolist()
@@ -136,7 +136,7 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
 
 
 def write_reports(training: Training, folder: Path) -> None:
-    """Write scorecard and pictures; the same training gives the same bytes."""
+    """Write scorecard and plots; the same training gives the same bytes."""
     folder.mkdir()
     cards = training.judgement.cards
     write_json(folder / "scorecard.json", {name: card.figures() for name, card in cards.items()})
@@ -161,7 +161,7 @@ def write_reports(training: Training, folder: Path) -> None:
 
 
 def _draw_scores(training: Training, folder: Path) -> None:
-    """Draw what the folds' scores say, whatever the threshold of a row."""
+    """Plot the scores of the folds, without the threshold of each row."""
     fitted = training.fitted
     scored = fitted.scores.fold >= 0
     label, score = training.table.rows.label[scored], fitted.scores.score[scored]
@@ -175,7 +175,7 @@ def _draw_scores(training: Training, folder: Path) -> None:
 
 
 def _draw_alarms(training: Training, folder: Path) -> None:
-    """Draw the rows that the figures are about, by the threshold of each."""
+    """Plot the evaluated rows, by the threshold of each."""
     judged = training.judgement.judged
     rows, score = training.table.rows.where(judged), training.fitted.scores.score[judged]
     thresholds = training.judgement.thresholds[judged]
@@ -184,7 +184,7 @@ def _draw_alarms(training: Training, folder: Path) -> None:
 
 
 def end_dead_runs(training: Training, settings: Settings) -> None:
-    """Mark runs of this name and dataset that were left as running: we hold the model's lock."""
+    """Mark unfinished runs of this name and dataset: we hold the lock, so they are dead."""
     client = mlflow_client.client(settings)
     with mlflow_client.errors(settings):
         experiment = client.get_experiment_by_name(training.contract.name)
@@ -235,7 +235,7 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
 
 
 def _input(contract: Contract, version: OpenedVersion) -> "MetaDataset":
-    """What a run was trained on, as MLflow shows it; from a table it would look at each value."""
+    """The dataset of a run for MLflow, which would read each value of a table."""
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.types.schema import ColSpec, Schema
@@ -260,7 +260,7 @@ def _signature(contract: Contract) -> "ModelSignature":
 
 
 def table_lines(cards: Mapping[str, Scorecard]) -> list[list[str]]:
-    """A line a detector, in the order of `TABLE_COLUMNS`."""
+    """A line for each detector, in the order of `TABLE_COLUMNS`."""
     return [
         [
             name.replace("_", " "),

@@ -1,4 +1,4 @@
-"""Watch the trial of a challenger, and say at its end whether it may take the champion's place.
+"""Watches the trial of a challenger, and decides at its end whether it becomes the champion.
 
 `breezeway.steps.canary` is the command.
 """
@@ -26,13 +26,13 @@ from breezeway.tracking.registry import ModelVersion, find_version, resolve_vers
 log = logging.getLogger("breezeway.canary")
 
 PATIENCE_SECONDS = 120.0
-"""How long the servers may not answer: one may be starting anew."""
+"""How long a server may fail to answer, because it may be restarting."""
 
 
 def watch_trial(
     settings: Settings, model_name: str, model_version: str, length: timedelta, every: float
 ) -> dict[str, Any]:
-    """Watch the trial of a version to its end; a challenger that is clearly worse is taken out.
+    """Watch the trial of a version until its end; withdraw a challenger that is clearly worse.
 
     Args:
         model_version: a number, or an alias.
@@ -65,7 +65,7 @@ def watch_trial(
 
 
 class TrialWatch:
-    """A trial that is watched.
+    """The watch over one trial.
 
     Args:
         settings: where the store, the servers and the registry are.
@@ -93,7 +93,7 @@ class TrialWatch:
         self._every = every
 
     def decided(self) -> tuple[canary_rule.Verdict, dict[str, Any]] | None:
-        """What an earlier run of this step decided about this trial, if it did."""
+        """The decision of an earlier run of this step about this trial, if there is one."""
         kept = self._version.tags
         match kept.get("canary_decision"):
             case "promote" | "roll back" as decision:
@@ -104,17 +104,17 @@ class TrialWatch:
         if pointer is None:
             same = decision == "roll back"
         elif pointer.challenger is None:
-            # It was taken out, or has taken the champion's place.
+            # It was withdrawn, or is the champion now.
             same = decision == "roll back" or pointer.deployment == self._name
         else:
             same = kept.get("canary_trial") == pointer.challenger.deployed_at.isoformat()
         return (verdict, {}) if same else None
 
     def watch(self) -> tuple[canary_rule.Verdict, dict[str, Any]]:
-        """Look at the trial until its end, and keep with the version what came of it.
+        """Look at the trial until its end, and record the decision with the version.
 
         Raises:
-            UsageError: the version is not on trial, or not any more.
+            UsageError: the version is not on trial, or no longer.
             ServiceUnavailable: MLflow or the servers do not answer.
         """
         _, challenger = self._pointer()
@@ -141,7 +141,7 @@ class TrialWatch:
         return verdict, figures
 
     def _pointer(self) -> tuple[Pointer, Challenger]:
-        """The model's pointer, and the challenger that it has to name."""
+        """The model's pointer, and its challenger, which must be our version."""
         pointer = self._store.pointer(self._version.name)
         challenger = pointer.challenger if pointer else None
         if pointer is None or challenger is None or challenger.deployment != self._name:
@@ -152,14 +152,14 @@ class TrialWatch:
         return pointer, challenger
 
     def look(self, looks: int, last: bool) -> tuple[canary_rule.Verdict, dict[str, Any]]:
-        """Judge once what all servers have counted so far; returns the figures too.
+        """Judge the counts of all servers so far; return the verdict and the figures.
 
         Args:
-            looks: how many times this trial is looked at in all.
-            last: whether it ends with this look.
+            looks: how many looks this trial has in all.
+            last: whether this is the last one.
 
         Raises:
-            UsageError: the version is not on trial any more.
+            UsageError: the version is no longer on trial.
             ServiceUnavailable: the servers do not answer.
         """
         _, challenger = self._pointer()
@@ -169,7 +169,7 @@ class TrialWatch:
             if failure and failure.concerns(challenger):
                 reason = f"The model server {status.server} cannot load it: {failure.reason}"
                 return canary_rule.Verdict("roll back", reason), {}
-        # A server that is starting counts nothing yet, and one that started anew has forgotten.
+        # A server that is starting has no counts yet, and a restarted one has lost them.
         trials = [status.trial for status in statuses if status.trial and status.has(challenger)]
         if not trials:
             nothing = "No server has the challenger on trial."
@@ -207,13 +207,13 @@ class TrialWatch:
             self._store.point(pointer.model_copy(update={"challenger": moved}))
 
     def withdraw(self) -> None:
-        """Take the challenger out of the pointer, if it is still there."""
+        """Remove the challenger from the pointer, if it is still there."""
         with exclusive(self._settings, lock_name(self._version.name)):
             withdraw(self._store, self._version.name, self._name)
 
 
 def _figures(counts: Counts) -> dict[str, Any]:
-    """What a person is told of the counts."""
+    """The counts that are shown to a person."""
     return {
         "predictions": counts.predictions,
         "alarms": counts.alarms,

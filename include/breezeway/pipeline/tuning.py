@@ -24,7 +24,7 @@ REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json
 
 
 def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -> dict[str, Any]:
-    """Search, and keep what was found in the work folder of the tag and in MLflow.
+    """Search, and save the result in the work folder of the tag and in MLflow.
 
     Args:
         tag: the dataset version.
@@ -61,7 +61,7 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     aside.replace(work / "tuning.png")
     for path in (work / "params.json", output):
         if path:
-            write_json(path, params)  # last: where it is, the others are
+            write_json(path, params)  # last: if this file exists, the others do too
     run_id = _record(settings, contract.name, version.tag, params, work, started)
     return {
         "tag": version.tag,
@@ -82,7 +82,7 @@ def _record(
     folder: Path,
     started: float,
 ) -> str:
-    """Keep what was found in an MLflow run; return its id."""
+    """Log the result to an MLflow run; return its id."""
     tags = {"data_tag": tag}
     with runs.recorded(settings, model, f"tune {tag}", started=started, tags=tags) as run_id:
         import mlflow

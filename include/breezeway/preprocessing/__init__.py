@@ -1,1 +1,1 @@
-"""From raw readings to features, out of core."""
+"""From raw readings to features, for data larger than memory."""

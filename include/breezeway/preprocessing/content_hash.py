@@ -1,6 +1,6 @@
-"""A content hash of readings, taken block by block.
+"""A content hash of readings, computed block by block.
 
-Blocks are cut at fixed numbers of sorted rows, so the hash does not depend on how readings came in.
+Each block has a fixed number of sorted rows, so the hash does not depend on the order of arrival.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from breezeway.readings.arrow import READINGS
 
 
 class ContentHash:
-    """Takes blocks of readings, in order; columns are hashed apart."""
+    """Hashes blocks of readings, in order; each column has its own hash."""
 
     def __init__(self) -> None:
         self._columns = {name: hashlib.sha256() for name in READINGS.names}
@@ -40,5 +40,5 @@ class ContentHash:
 
 
 def combined(digests: Iterable[str]) -> str:
-    """One hash of several, in their order."""
+    """One hash of several hashes, in their order."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()

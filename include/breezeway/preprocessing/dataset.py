@@ -1,7 +1,7 @@
-"""Raw readings to a dataset: staged on disk, sorted, checked, made into features, in parts.
+"""Raw readings to a dataset: staged on disk, sorted, checked, and turned into features, in parts.
 
-Devices are dealt to parts by their names and row counts alone, so the dataset is the same
-however many processes make it. Nothing grows with the rows but files.
+The devices of a part depend only on names and row counts, so the dataset is the same for any number
+of processes. Only files grow with the number of rows, memory does not.
 """
 
 import logging
@@ -28,14 +28,14 @@ from breezeway.preprocessing.staging import device_counts, stage
 log = logging.getLogger("breezeway")
 
 PART_ROWS = 1_000_000
-"""Devices are added to a part until it has this many rows: fewer make more work for a cluster's
-processes, each with its own start; more take more memory, 20 bytes a row."""
+"""Devices are added to a part until it has this many rows. Smaller parts can use more processes of
+a cluster, but each process takes time to start; larger parts take more memory, 20 bytes a row."""
 PROFILE_ROWS = 50_000
-"""Rows, or up to twice as many, that the reference profile is taken from."""
+"""Rows of the sample for the reference profile; up to twice as many are taken."""
 
 
 def plan_parts(staged: Path) -> list[Part]:
-    """Deal the staged devices to parts."""
+    """Assign the staged devices to parts."""
     devices = list(device_counts(staged).items())
     examples = frozenset(example_devices([name for name, _ in devices]))
     sample_step = max(1, sum(count for _, count in devices) // PROFILE_ROWS)
@@ -62,7 +62,7 @@ def plan_parts(staged: Path) -> list[Part]:
 def make_dataset(
     chunks: Iterable[pa.Table], spec: DatasetSpec, folder: Path, settings: Settings
 ) -> Manifest:
-    """Make a dataset folder of raw readings.
+    """Make a dataset folder from raw readings.
 
     Args:
         chunks: tables of device, time, payload and label.
@@ -76,8 +76,8 @@ def make_dataset(
         What the folder's manifest says.
 
     Raises:
-        DataError: there is no row, too many are bad, or a batch expectation is not met; `folder`
-            then holds what was found.
+        DataError: there is no row, too many are bad, or a batch expectation is not met; the
+            files in `folder` show why.
     """
     manifest, results = make_features(chunks, spec, folder, settings)
     if not manifest.raw.rows:
@@ -93,7 +93,7 @@ def make_dataset(
 def make_features(
     chunks: Iterable[pa.Table], spec: DatasetSpec, folder: Path, settings: Settings
 ) -> tuple[Manifest, list[PartResult]]:
-    """Make features of raw readings, whatever the batch as a whole looks like.
+    """Make features from raw readings, without the checks of the batch as a whole.
 
     Args:
         as for `make_dataset`; `folder` gets `features/`, `quarantine/`, `contract.toml` and
@@ -128,9 +128,9 @@ def make_features(
 def _on_ray(
     staged: Path, spec: DatasetSpec, parts: list[Part], folder: Path, threads: int
 ) -> list[PartResult]:
-    """As `make_part` for each part: a task of one thread, for one CPU is what Ray counts with.
+    """Run `make_part` for each part: a task with one thread, because Ray counts it as one CPU.
 
-    On a cluster of several hosts `staged` and `folder` must lie where all of them see them.
+    On a cluster of several hosts `staged` and `folder` must be on a shared file system.
     """
     from breezeway.core.ray_session import ray_session  # before Ray, which it prepares
 
@@ -164,7 +164,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
 def broken_expectations(
     contract: Contract, manifest: Manifest, results: list[PartResult]
 ) -> Iterator[str]:
-    """Sentences on what breaks the contract in the batch as a whole."""
+    """One sentence for each rule of the contract that the batch as a whole breaks."""
     bad, all_rows = manifest.quarantined, manifest.raw.rows
     if bad > contract.quarantine.max_share * all_rows or not manifest.rows:
         reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.reasons.items())
@@ -191,7 +191,7 @@ def broken_expectations(
 
 
 def _profile(results: list[PartResult], contract: Contract) -> dict[str, Any]:
-    """What features look like: the reference that later readings are compared with."""
+    """A profile of the features: the reference that later readings are compared with."""
     sample = pa.concat_tables(result.sample for result in results)
     levels = np.linspace(0, 1, 21)
     features = {}

@@ -1,7 +1,7 @@
 """One day of readings (UTC) to one partition of the dataset.
 
-A day's windows reach into the readings before midnight, so these are read too and are no rows
-of the day. Days laid end to end are, bit by bit, what one run over all of them gives.
+Windows of a day can start before midnight, so the readings there are read too; they are not rows of
+the day. The days put together are the same, bit for bit, as one run over all of them.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from breezeway.readings.store import RawStore, Reading
 
 DIGEST_LETTERS = 12
 LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")
-"""What a change in each part of a fingerprint means."""
+"""What has changed if a part of the fingerprint differs."""
 
 
 def midnight(day: date) -> datetime:
@@ -34,7 +34,7 @@ def midnight(day: date) -> datetime:
 
 
 def range_query(contract: Contract, first: date, last: date) -> str:
-    """The SELECT of all readings from one day to another, both included."""
+    """The SELECT of all readings from a first to a last day, both included."""
     columns = ["device", "time", "payload", *filter(None, [contract.label.column])]
     return (
         f"SELECT {', '.join(columns)} FROM readings "
@@ -49,7 +49,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
         folder: an empty folder; gets what `make_dataset` writes.
 
     Returns:
-        What its manifest says; None, and the folder stays empty, where the day has no readings.
+        Its manifest; None if the day has no readings, and then the folder stays empty.
 
     Raises:
         DataError: too many bad rows, or a batch expectation is not met.
@@ -73,7 +73,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
 
 
 class _DayReadings:
-    """A day's readings in chunks, and after them those before midnight that its windows need."""
+    """A day's readings in chunks, and then those before midnight that its windows need."""
 
     def __init__(self, store: RawStore, contract: Contract, day: date, query: str):
         self._store, self._contract, self._day, self._query = store, contract, day, query
@@ -89,12 +89,12 @@ class _DayReadings:
 
 
 def lead_in(store: RawStore, contract: Contract, devices: set[str], day: date) -> pa.Table:
-    """The good readings of each device that the windows of a day reach back to.
+    """The good readings of each device before the day that the windows of the day include.
 
-    However long a device was silent: a window is made of readings, not of minutes.
+    They may be old, because a window is a number of readings, not of minutes.
 
     Returns:
-        As `READINGS`; of each device at most `contract.window - 1` rows.
+        As `READINGS`; at most `contract.window - 1` rows of each device.
     """
     rows: list[dict[str, Any]] = []
     for device in sorted(devices):
@@ -121,12 +121,12 @@ def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> l
 
 
 def _whole_times(found: list[Reading]) -> list[Reading]:
-    """Without the oldest time: of several readings of that time some may be missing."""
+    """The readings without the oldest time, of which some readings may be missing."""
     return [reading for reading in found if reading.time != found[-1].time]
 
 
 def _good(contract: Contract, found: list[Reading]) -> dict[datetime, dict[str, Any]]:
-    """By time the reading that preprocessing keeps: the first good one, nulls before all else."""
+    """For each time the reading that preprocessing keeps: the first good one, nulls first."""
     good: dict[datetime, dict[str, Any]] = {}
     for time, payload, label in sorted(found, key=_nulls_first):
         if time in good or label not in (None, 0, 1):
@@ -140,7 +140,7 @@ def _good(contract: Contract, found: list[Reading]) -> dict[datetime, dict[str, 
 
 
 def _nulls_first(reading: Reading) -> tuple[bool, str, bool, int]:
-    """As staged readings of one time are sorted."""
+    """The sort key of staged readings of the same time."""
     _, payload, label = reading
     return payload is not None, payload or "", label is not None, label or 0
 
@@ -151,14 +151,14 @@ def stale_days(
     published: Mapping[date, str],
     made: date | None = None,
 ) -> dict[date, str]:
-    """Which published days would be made differently today, and what has changed.
+    """Which published days would be different if made today, and what has changed.
 
-    A count tells of late readings. A reading that was changed where it stands is not seen.
+    Late readings change a count. A reading that was changed in place is not noticed.
 
     Args:
         published: day → the fingerprint in its manifest.
-        made: a day that was just made; of those after it only the ones whose windows reach back
-            to it are looked at.
+        made: a day that was just made; of the days after it, only those whose windows reach back
+            to it are checked.
     """
     if not published:
         return {}
@@ -178,7 +178,7 @@ def stale_days(
 
 
 def _reaches_back(before: pa.Table, day: date) -> bool:
-    """Whether readings of a day, or older ones, lead in."""
+    """Whether the lead-in has readings of a day, or older ones."""
     oldest = pc.min(before["time"]).as_py()
     return oldest is not None and oldest.date() <= day
 
@@ -186,7 +186,7 @@ def _reaches_back(before: pa.Table, day: date) -> bool:
 def _fingerprint(
     contract: Contract, labels: pa.Table | None, day: date, rows: int, before: pa.Table
 ) -> str:
-    """What a day was made of, short: its rows, labels, lead-in, and what shapes its features."""
+    """The fingerprint of a day: its rows, labels, lead-in, and what affects its features."""
     shape = contract.model_dump(mode="json", include=SHAPING)
     return "-".join(
         [
@@ -202,11 +202,11 @@ SHAPING = {
     *("name", "interval_seconds", "device_pattern", "payload", "fields", "features"),
     *("label", "quarantine"),
 }
-"""The sections of a contract that a partition depends on; the others may change."""
+"""The sections of a contract that a partition depends on."""
 
 
 def _labels_of(labels: pa.Table | None, day: date) -> list[list[str]]:
-    """The faults of a day, cut at its ends."""
+    """The faults of a day, cut at its start and end."""
     if labels is None:
         return []
     first, end = midnight(day), midnight(day + timedelta(days=1))

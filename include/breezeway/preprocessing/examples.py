@@ -1,4 +1,4 @@
-"""Recorded readings with their features: what a model server proves a deployment with."""
+"""Recorded readings with their features, with which a model server checks a deployment."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -9,20 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 EXAMPLE_DEVICES = 16
-"""Devices, or fewer, that examples are recorded of."""
+"""The most devices with examples."""
 
 
 def example_devices(names: Sequence[str]) -> Sequence[str]:
-    """Some of the names in order, at even distances."""
+    """Some evenly spaced names, in order."""
     return names[:: max(1, -(-len(names) // EXAMPLE_DEVICES))]
 
 
 class Examples:
-    """The last whole window of each device, and the last one in an event.
+    """The last complete window of each device, and the last one in an event.
 
     Args:
         window: readings of a window.
-        devices: those to record.
+        devices: the devices to record.
     """
 
     def __init__(self, window: int, devices: Collection[str]):
@@ -39,10 +39,10 @@ class Examples:
         features: np.ndarray,
         is_continued: bool,
     ) -> None:
-        """Look at the good readings of one device in a block.
+        """Check the good readings of one device in a block.
 
-        A window that began in an earlier block is not whole here: without its beginning it
-        would give other features.
+        A window that started in an earlier block is incomplete here, and would have other
+        features.
 
         Args:
             block: readings with time and payload.

@@ -1,4 +1,4 @@
-"""What a dataset folder says of itself, in its file `manifest.json`."""
+"""The description of a dataset folder, in its file `manifest.json`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ class _Document(BaseModel):
 
 
 class RawSummary(_Document):
-    """The raw readings that a dataset was made of.
+    """The raw readings that a dataset was made from.
 
     Attributes:
         rows: how many.
-        first_time: of the good ones, ISO 8601, UTC; None where none is good.
+        first_time: of the good ones, ISO 8601, UTC; None if none is good.
         last_time: of the good ones.
-        sha256: of their content; it does not depend on the order in which they were read.
+        sha256: of their content, independent of the order in which they were read.
     """
 
     rows: int
@@ -31,15 +31,15 @@ class RawSummary(_Document):
 
 
 class Manifest(_Document):
-    """What a dataset was made of, and what came of it.
+    """What a dataset was made from, and the result.
 
     Attributes:
         contract: name of the sensor contract.
-        query: the SELECT that gave the readings.
+        query: the SELECT of the readings.
         raw: the readings.
-        rows: how many were good, each a row of the dataset.
-        quarantined: how many broke the contract.
-        reasons: how many broke it, by reason.
+        rows: number of good readings; each is a row of the dataset.
+        quarantined: number of readings that broke the contract.
+        reasons: the same number by reason.
         features: names of the feature columns, in order.
     """
 
@@ -53,10 +53,10 @@ class Manifest(_Document):
 
     @classmethod
     def of(cls, document: Mapping[str, Any], source: str) -> Self:
-        """Check what a manifest holds.
+        """Check the content of a manifest.
 
         Args:
-            source: whose it is, for messages.
+            source: where it is from, for messages.
 
         Raises:
             DataError: source, field and reason of the first mistake.
@@ -73,11 +73,11 @@ class Manifest(_Document):
 
 
 class DayManifest(Manifest):
-    """Of the partition of a day.
+    """The manifest of the partition of a day.
 
     Attributes:
         day: ISO 8601.
-        fingerprint: what it was made of, short; `preprocessing.days.stale_days` compares it.
+        fingerprint: of its sources; `preprocessing.days.stale_days` compares it.
     """
 
     day: str
@@ -85,7 +85,7 @@ class DayManifest(Manifest):
 
 
 class RangeManifest(Manifest):
-    """Of a range of days.
+    """The manifest of a range of days.
 
     Attributes:
         days: the hash of each day's content, by the day in ISO 8601.

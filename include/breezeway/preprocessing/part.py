@@ -1,4 +1,4 @@
-"""One part of a dataset: the devices from one name to another, made by one worker."""
+"""One part of a dataset: the devices between two names, processed by one worker."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ QUARANTINE = pa.schema(
 class Part:
     """One part of a dataset to make: the devices from `first` to `last`, in order of name.
 
-    The first part also has the readings without a device. Every `sample_step`-th row is for the
-    reference profile.
+    The first part also has the readings without a device. Every `sample_step`-th row is part of
+    the sample for the reference profile.
     """
 
     number: int
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass
 class FieldTotals:
-    """Of one field's values, vectors by element."""
+    """Totals of the values of one field; of vectors by element."""
 
     count: int = 0
     nulls: int = 0
@@ -63,7 +63,7 @@ class FieldTotals:
 
 @dataclass
 class PartResult:
-    """What a part counted.
+    """The counts of a part.
 
     Attributes:
         lead_in: readings that only fill the windows of later ones.
@@ -73,7 +73,7 @@ class PartResult:
         first_time, last_time: of the good readings, ISO 8601, UTC.
         digest: the content hash of `rows_in`.
         field_totals: of the good readings, by field.
-        examples: as `Examples.in_order` gives them.
+        examples: from `Examples.in_order`.
         sample: every `sample_step`-th row.
     """
 
@@ -96,7 +96,7 @@ class _Good(NamedTuple):
         rows: int (readings,): their places in the block.
         times: int64 (readings,): microseconds.
         values: of their fields.
-        devices: the devices that they are of.
+        devices: their devices.
         is_lead_in: bool (readings,).
     """
 
@@ -114,7 +114,7 @@ def make_part(staged: Path, spec: DatasetSpec, part: Part, into: Path, threads: 
     below `into`.
 
     Args:
-        staged: the folder that `stage` filled.
+        staged: the folder that `stage` wrote.
         threads: of the parser.
     """
     return _PartMaker(spec, part, into, threads).run(staged)
@@ -153,7 +153,7 @@ class _PartMaker:
             self._features_file,
             self._schema,
             compression="zstd",
-            # Features hardly repeat: to look whether they do costs more than all the rest.
+            # Values of features hardly repeat; to check costs more than all the rest.
             use_dictionary=["device", "label"],
         ) as writer:
             for block in sorted_blocks(staged, part.first, part.last, not part.number, BLOCK_ROWS):
@@ -182,7 +182,7 @@ class _PartMaker:
         return result
 
     def _lead_in(self, block: pa.Table) -> np.ndarray:
-        """Which readings, bool, are there for the windows of later ones alone."""
+        """Which readings, bool, only fill the windows of later ones."""
         if self._since is None:
             return np.zeros(len(block), bool)
         early = pc.less(_microseconds(block), self._since).fill_null(False)

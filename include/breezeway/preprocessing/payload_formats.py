@@ -1,7 +1,7 @@
 """Columns of payloads to columns of values, by format: JSON by DuckDB, delimited text by Arrow.
 
-Both are more lenient than the contract. What they may be shown, and whether to believe what they
-found, `payloads` decides.
+Both are more lenient than the contract. `payloads` decides which rows they get, and whether to use
+their result.
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ from breezeway.contract.parser import NUMBER
 from breezeway.contract.schema import SensorField
 
 NULL, UNKNOWN = -1, -2
-"""Stand for the position of a category where there is none."""
+"""Stand for the position of a category if there is none."""
 
 Extracted = Mapping[str, Any]
 """Values by field: numbers (null: NaN), positions of categories, or a list array of vectors."""
@@ -30,9 +30,9 @@ class PayloadFormat(ABC):
     """One format of payloads, for one contract."""
 
     weightless: ClassVar[bytes]
-    """The bytes that a number is written with, and those between values that mean nothing."""
+    """The bytes of numbers, and the bytes between values without a meaning."""
     null: ClassVar[bytes]
-    """What a null is written as."""
+    """The text of a null."""
 
     def __init__(self, contract: Contract):
         self._contract = contract
@@ -43,11 +43,11 @@ class PayloadFormat(ABC):
 
     @abstractmethod
     def category_texts(self, field: SensorField) -> list[str]:
-        """What each category is written as."""
+        """The text of each category."""
 
     @abstractmethod
     def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
-        """Which payloads can be extracted at all, bool; only a quick look."""
+        """Which payloads can be extracted at all, bool; only a quick check."""
 
     @abstractmethod
     def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
@@ -103,7 +103,7 @@ class Json(PayloadFormat):
             try:
                 found = cursor.sql(self._select("payload")).to_arrow_table()
             except duckdb.InvalidInputException:
-                # A malformed text with a sum that can be right, or the sums are not listed.
+                # A malformed text may have a correct sum, or the sums are not listed.
                 checked = "CASE WHEN json_valid(payload) THEN payload END"
                 found = cursor.sql(self._select(checked)).to_arrow_table()
         fields = self._contract.fields.items()
@@ -113,7 +113,7 @@ class Json(PayloadFormat):
         return pc.equal(texts, "null").fill_null(False)
 
     def _document(self, kinds: Mapping[str, Any], other: Any) -> dict[str, Any]:
-        """A document with a value in the place of each field, by its type."""
+        """The structure of a document, with the type of each field."""
         document: dict[str, Any] = {}
         for name, field in self._contract.fields.items():
             path = field.keys(name)
@@ -163,7 +163,7 @@ class Delimited(PayloadFormat):
         return field.categories
 
     def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
-        """Which have the right number of values, and no line break."""
+        """Which payloads have the right number of values, and no line break."""
         separators = pc.count_substring(payloads, self._contract.payload.separator)
         one_line = pc.invert(pc.match_substring_regex(payloads, r"[\r\n]"))
         whole = pc.and_(pc.equal(separators, len(self._contract.fields) - 1), one_line)
@@ -173,7 +173,7 @@ class Delimited(PayloadFormat):
         lines = payloads.filter(pa.array(likely))
         try:
             found = self._read(lines, pa.float64())
-        except pa.ArrowInvalid:  # a value looks like a number, and is none
+        except pa.ArrowInvalid:  # a value looks like a number but is not one
             found = self._read(lines, pa.string())
         extracted = {}
         for name, field in self._contract.fields.items():
@@ -191,12 +191,12 @@ class Delimited(PayloadFormat):
         return texts.is_null()
 
     def _read(self, lines: pa.StringArray, number: pa.DataType) -> pa.Table:
-        """The lines as a CSV file, with numbers as that type."""
+        """Read the lines as a CSV file, with numbers of that type."""
         fields = self._contract.fields
         kinds = {n: pa.string() if f.type == "category" else number for n, f in fields.items()}
         whole = pa.ListArray.from_arrays([0, len(lines)], lines)
         text = pc.binary_join(whole, "\n")[0].as_buffer()
-        if not text.size:  # which is no CSV; one field, and it is null, or no row at all
+        if not text.size:  # not a CSV file: there is one field and it is null, or there is no row
             return pa.table({n: pa.nulls(len(lines), kind) for n, kind in kinds.items()})
         return pa_csv.read_csv(
             pa.BufferReader(text),
@@ -224,5 +224,5 @@ def _quoted(text: str) -> str:
 
 
 def _json_pointer(path: tuple[str, ...]) -> str:
-    """As RFC 6901 writes it."""
+    """A JSON pointer (RFC 6901)."""
     return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)

@@ -1,19 +1,19 @@
 """`ReadingParser.parse` for a whole column of payloads at once, with the same answers.
 
 DuckDB extracts the values of JSON, Arrow those of delimited text. Both are more lenient than the
-contract, so a row is only taken from them when a fingerprint of its text shows that the text has
-exactly the expected shape, and when each value passes. Every other row goes through
-`ReadingParser.parse`, which has the last word.
+contract. So their result for a row is used only if a fingerprint of its text shows that the text
+has exactly the expected shape, and if each value passes. Every other row goes through
+`ReadingParser.parse`, which decides.
 
-The fingerprint: each byte that cannot be part of a number has a random 64-bit weight, all
-others weigh nothing. The sum over a payload is known beforehand from the contract, its
-categories, its nulls and the lengths of its vectors. A quoted number, `true`, a duplicate or
-unknown key, a trailing comma, `NaN`, an escape: each changes the sum. Every field must have been
-found at its own key: `"a1"` weighs what `"a2"` weighs, so the sum alone does not tell them apart.
+The fingerprint: each byte that cannot be part of a number has a random 64-bit weight, all others
+have weight 0. The expected sum of a payload follows from the contract, its categories, its nulls
+and the lengths of its vectors. A quoted number, `true`, a duplicate or unknown key, a trailing
+comma, `NaN`, an escape: each changes the sum. And every field must have been found at
+its own key, because `"a1"` and `"a2"` have the same weight.
 
-DuckDB is shown only rows whose sum can be right, whatever their values are: one malformed text
-among the others would make it refuse them all, and to ask it first which are well formed costs
-more than half of the extraction again.
+DuckDB gets only rows whose sum can be right for some values. A single malformed text would make it
+refuse all rows, and to check first which texts are well formed costs more than half of the
+extraction.
 """
 
 from collections.abc import Mapping
@@ -31,14 +31,14 @@ from breezeway.preprocessing.fingerprints import Fingerprints
 from breezeway.preprocessing.payload_formats import NULL, Extracted, payload_format
 
 MOST_SUMS = 1 << 14
-"""Of fingerprints that good payloads may have; where there may be more they are not listed."""
+"""The most fingerprints of good payloads that are listed."""
 
 Values = dict[str, np.ndarray | Vectors]
 """By field, float64 of shape (rows,) or `Vectors`."""
 
 
 class PayloadParser:
-    """Parses and checks columns of payloads by one contract.
+    """Parses columns of payloads and checks them against a contract.
 
     Args:
         contract: the sensor contract.
@@ -93,7 +93,7 @@ class PayloadParser:
         return good, values, violations
 
     def _possible_sums(self) -> np.ndarray | None:
-        """The fingerprints of good payloads, in order; None where they are too many."""
+        """The fingerprints of good payloads, in order; None if they are too many."""
         sums = np.array([self._constant])
         for name, field in self._contract.fields.items():
             ways = self._ways(name, field)
@@ -103,7 +103,7 @@ class PayloadParser:
         return sums
 
     def _ways(self, name: str, field: SensorField) -> list[np.uint64]:
-        """What a good value of a field may weigh."""
+        """The possible weights of good values of a field."""
         null = [self._null] if field.nulls == "allow" else []
         if field.type == "vector":
             commas = np.arange(field.length[0] - 1, field.length[1], dtype=np.uint64)
@@ -113,7 +113,7 @@ class PayloadParser:
         return [np.uint64(0), *null]
 
     def _possible(self, payloads: pa.StringArray, fingerprints: np.ndarray) -> np.ndarray:
-        """Which rows may be good, whatever their numbers are."""
+        """Which rows may be good, for any numbers in them."""
         if self._sums is None:
             return self._format.may_be_good(payloads)
         nearest = np.searchsorted(self._sums, fingerprints)
@@ -121,7 +121,7 @@ class PayloadParser:
         return possible
 
     def _expected(self, extracted: Extracted) -> np.ndarray:
-        """The fingerprint that each row has, if its values are all that stands in it."""
+        """The fingerprint that each row must have if it contains only its values."""
         expected: Any = self._constant
         for name, field in self._contract.fields.items():
             values = extracted[name]
@@ -139,7 +139,7 @@ class PayloadParser:
 
 
 def _passes(field: SensorField, values: Any) -> np.ndarray:
-    """Which values keep the rules of their field, bool."""
+    """Which values obey the rules of their field, bool."""
     lowest, highest = field.range or (-np.inf, np.inf)
     if field.type == "category":
         return np.asarray(values >= (NULL if field.nulls == "allow" else 0))
@@ -173,7 +173,7 @@ def _merge(
     good: np.ndarray,
     slow: Mapping[int, Mapping[str, Any]],
 ) -> np.ndarray | Vectors:
-    """The values of the good rows, in order: the sure ones as extracted, the others as parsed."""
+    """The values of the good rows, in order: extracted where that is sure, else parsed."""
     if field.type == "vector":
         return _merge_vectors(extracted, sure, good, {row: slow[row][name] for row in slow})
     if field.type == "category":

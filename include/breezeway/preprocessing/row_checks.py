@@ -1,4 +1,4 @@
-"""What the payload does not hold: the checks of a reading's device, time and label."""
+"""Checks of a reading's device, time and label, which are not in the payload."""
 
 from typing import NamedTuple, Self
 
@@ -15,7 +15,7 @@ class Devices(NamedTuple):
 
     Attributes:
         names: each once.
-        codes: int (readings,): each reading's place in `names`; -1 where it has no device.
+        codes: int (readings,): each reading's position in `names`; -1 without a device.
     """
 
     names: list[str]
@@ -28,7 +28,7 @@ class Devices(NamedTuple):
 
 
 class RowChecks:
-    """Checks readings that come block by block, by device and time."""
+    """Checks blocks of readings, sorted by device and time."""
 
     def __init__(self, contract: Contract):
         self._contract = contract
@@ -36,7 +36,7 @@ class RowChecks:
         self._last: tuple[str, int] | None = None
 
     def violations(self, block: pa.Table, devices: Devices) -> dict[int, Violation]:
-        """What is wrong, by row: the device before the time, the time before the label."""
+        """The first mistake of each row: of the device, then the time, then the label."""
         found: dict[int, Violation] = {}
         label = block["label"].combine_chunks()
         allowed = pc.is_in(label, value_set=pa.array([0, 1, None], pa.int64()))
@@ -57,8 +57,8 @@ class RowChecks:
         """Which readings, bool, are the first good ones of their device and time.
 
         Args:
-            devices: of good readings, the next ones in order.
-            times: int64 microseconds of the same.
+            devices: of the next good readings, in order.
+            times: int64 microseconds of the same readings.
         """
         names, codes = devices
         first = np.ones(len(codes), bool)

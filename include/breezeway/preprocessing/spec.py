@@ -1,4 +1,4 @@
-"""What is to be made of raw readings: the one argument that all of preprocessing shares."""
+"""The specification of a dataset, which all of preprocessing shares."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,13 +10,13 @@ from breezeway.contract.contract import Contract
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset to be made.
+    """A dataset to make.
 
     Attributes:
-        contract: says what is checked, and which features are made.
-        query: where the readings come from; it is kept in the manifest.
-        labels: device, start and end of fault intervals; None where each reading has its label.
-        since: readings before this moment fill the windows of later ones and nothing else.
+        contract: the checks, and the features.
+        query: the source of the readings, for the manifest.
+        labels: device, start and end of fault intervals; None if each reading has its label.
+        since: readings before this time only fill the windows of later ones.
     """
 
     contract: Contract

@@ -1,8 +1,8 @@
 """Raw readings on disk, in sorted runs that are merged as they are read.
 
-An external merge sort: each chunk of readings is sorted as it comes and written as one batch of
-an Arrow file; of what is read later only the keys are sorted again. Written by hand: DuckDB sorts
-as well, but moves the payloads through its tables and its sort, with more memory
+An external merge sort: each chunk of readings is sorted when it arrives and written as one batch of
+an Arrow file. When the runs are read, only the keys are sorted again. Written by hand: DuckDB can
+sort too, but it copies the payloads through its tables and its sort, and needs more memory
 (`make bench ONLY=preprocess`); `docs/decisions/staging.md` has the figures.
 """
 
@@ -22,14 +22,14 @@ import pyarrow.compute as pc
 from breezeway.readings.arrow import READINGS
 
 RUNS_IN_MEMORY = 16
-"""Runs that are looked at before their pages are given back; looking again brings them again.
-The system maps 16 pages around each that is looked at, so many runs would take much."""
+"""After reading from this many runs their pages are released; another read maps them again. The
+system maps 16 pages around each page that is read, so many runs would take much memory."""
 _NO_TIME = np.iinfo(np.int64).min
 _RUNS, _COUNTS = "runs.arrow", "devices.json"
 
 
 def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
-    """Write raw readings to a folder and return their number.
+    """Write raw readings to a folder; return their number.
 
     Args:
         chunks: tables of device, time, payload and label, in any order; a missing label is null,
@@ -58,7 +58,7 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
 
 
 def device_counts(folder: Path) -> dict[str, int]:
-    """Staged readings of each device, in order of their names."""
+    """The number of staged readings of each device, in order of names."""
     counts: dict[str, int] = json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
     return counts
 
@@ -69,16 +69,16 @@ def sorted_blocks(
     """Staged readings by device, time, payload and label, nulls first.
 
     Args:
-        first, last: the devices from that name to that; None for none.
-        nameless: whether those without a device come, too.
-        rows: of a block; only the last has fewer.
+        first, last: the devices from `first` to `last`; None for none.
+        nameless: whether to include readings without a device.
+        rows: of a block; only the last one has fewer.
     """
     with (folder / _RUNS).open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     batches = pa.ipc.open_file(pa.py_buffer(mapped))
 
     def in_turn(items: Iterable[Any]) -> Iterator[Any]:
-        """Each run, or its number; what the caller keeps of it must be a copy."""
+        """Each run, or its number; the caller must copy what it keeps."""
         for number, item in enumerate(items, start=1):
             yield item
             if number % RUNS_IN_MEMORY == 0:
@@ -101,7 +101,7 @@ def sorted_blocks(
             for number in numbers:
                 here = np.flatnonzero(of_run == number)
                 positions = wanted[here] - begins[number]
-                if (np.diff(positions) == 1).all():  # as of a block: they stand together
+                if (np.diff(positions) == 1).all():  # successive rows, as in a block
                     pieces.append(runs[number].slice(int(positions[0]), len(positions)))
                 else:
                     pieces.append(_take(runs[number], positions))
@@ -120,7 +120,7 @@ def sorted_blocks(
 
 
 def _wanted(run: pa.RecordBatch, first: str | None, last: str | None, nameless: bool) -> pa.Table:
-    """A run's readings of the devices from `first` to `last`; they stand together."""
+    """A run's readings of the devices from `first` to `last`, which are successive rows."""
     device = run["device"]
     begin = end = device.null_count
     if first is not None and last is not None:
@@ -136,7 +136,7 @@ def _take(table: pa.Table, rows: np.ndarray) -> pa.Table:
 
 
 def _position(names: pa.StringArray, name: str, after: bool) -> int:
-    """Where a name stands, or would, among sorted ones whose nulls come first."""
+    """The position of a name, or where it would be, in sorted names with nulls first."""
     low, high = int(names.null_count), len(names)
     while low < high:
         middle = (low + high) // 2
@@ -149,7 +149,7 @@ def _position(names: pa.StringArray, name: str, after: bool) -> int:
 
 
 def _codes(columns: Iterable[pa.StringArray]) -> tuple[np.ndarray, list[str]]:
-    """The place of each name among all in order, -1 where it is null; and the names."""
+    """The position of each name in the sorted names, -1 for null; and these names."""
     encoded = [column.dictionary_encode() for column in columns]
     names = sorted({name for one in encoded for name in one.dictionary.to_pylist()})
     place = {name: code for code, name in enumerate(names)}
@@ -170,7 +170,7 @@ def _times(table: pa.Table) -> np.ndarray:
 def _order(
     codes: np.ndarray, times: np.ndarray, gather: Callable[[np.ndarray], pa.Table]
 ) -> np.ndarray:
-    """The rows in order; `gather` gives those of which payload and label decide."""
+    """The order of the rows. `gather` returns rows by position; ties need payload and label."""
     order = np.lexsort((times, codes))
     same = (np.diff(codes[order]) == 0) & (np.diff(times[order]) == 0)
     if same.any():

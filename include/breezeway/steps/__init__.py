@@ -1,1 +1,1 @@
-"""One module a step; each is a command: `python -m breezeway.steps.<step> --help`."""
+"""One module for each step; each is a command: `python -m breezeway.steps.<step> --help`."""

@@ -1,7 +1,7 @@
-"""Train as of a date and judge on the days that follow, as it would have been then.
+"""Train a model as of a past date, and evaluate it on the days that followed.
 
-The figures of the date are an MLflow run; in it lie table and picture of all dates so far that
-were judged on as many days.
+The metrics of the date are logged to an MLflow run, with a table and a plot of all dates so far
+that were evaluated on the same number of days.
 """
 
 import argparse
@@ -20,14 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--days",
         type=positive_count,
-        help="days from the date on that the model is judged on (7)",
+        help="days from the date on to evaluate the model on (7)",
     )
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     mlflow_client.check(settings)
     load_contract(settings.sensors)
-    from breezeway.pipeline import backtest_report  # two seconds: what is wrong is said before
+    from breezeway.pipeline import backtest_report  # two seconds, so check the arguments first
 
     return backtest_report.backtest(settings, arguments.date, arguments.days)
 

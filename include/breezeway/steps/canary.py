@@ -1,12 +1,12 @@
-"""Watch the trial of a challenger, and say at its end whether it may take the champion's place.
+"""Watch the trial of a challenger, and decide at its end whether it may become the champion.
 
-Every so often the counts of all replicas are summed and judged by the section [canary] of the
-sensor contract. A challenger that is clearly worse is taken out of the pointer at once, and so
-is one of which too little was seen when the trial ends. One that passes stays on trial, for
-`deploy` to put it into the champion's place. The share of a bandit is moved at each look.
+At regular intervals the counts of all replicas are summed and judged by the section [canary] of the
+sensor contract. A challenger that is clearly worse is withdrawn at once, and one with too few
+predictions is withdrawn at the end. A challenger that passes stays on trial, until `deploy` puts it
+into service. The share of a bandit is changed at each look.
 
-The trial ends so many minutes after `deploy` put the challenger up. So a second run goes on with
-the same trial, and after its end says what was decided.
+The trial ends a number of minutes after `deploy` started it. So a second run continues the same
+trial, and after its end it returns the same decision.
 """
 
 import argparse
@@ -30,10 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the challenger: a number, or an alias",
     )
     parser.add_argument(
-        "--minutes", required=True, type=positive_number, help="how long the trial takes"
+        "--minutes", required=True, type=positive_number, help="length of the trial"
     )
     parser.add_argument(
-        "--every", default=30, type=positive_count, metavar="SECONDS", help="between two looks"
+        "--every",
+        default=30,
+        type=positive_count,
+        metavar="SECONDS",
+        help="between two looks (30)",
     )
 
 

@@ -1,16 +1,15 @@
-"""Put a registered model version to work: build a Bento of it and swap it into the live server.
+"""Put a registered model version into service: build a Bento of it and swap it in.
 
-The Bento goes into the deployment store, the store's pointer moves to it, and each running
-server loads it beside the old model, checks it against the examples recorded at training and
-swaps. Then one of these examples is sent through the live endpoint of each. If any of it fails
-at any of them, the pointer goes back, the old model goes on serving everywhere, and this step
-fails with the reason.
+The Bento goes into the deployment store, and the store's pointer moves to it. Each running server
+loads it beside the old model, checks it against examples from training, and swaps. Then the step
+sends one of these examples to each server. If anything fails, the pointer goes back, the old model
+stays in service everywhere, and the step fails with the reason.
 
-Deploying what is deployed already is success.
+If the version is in service already, the step succeeds and does nothing.
 
-With --canary, --bandit or --shadow the version is put up beside the one in service, as its
-challenger. The one in service goes on; if the challenger does not work, it is out again.
-Deployed without them, it takes the other's place and the trial ends; --withdraw ends it too.
+With --canary, --bandit or --shadow the version is put on trial, as a challenger beside the version
+in service, which stays there. If the challenger does not work, it is withdrawn. Without these
+options the version goes into service, and a trial ends; --withdraw ends a trial too.
 """
 
 import argparse
@@ -30,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-version",
         type=model_version,
         required=True,
-        help="its version: a number, or an alias like champion",
+        help="its version: a number, or an alias such as champion",
     )
     role = parser.add_mutually_exclusive_group()
     role.add_argument(
         "--canary",
         type=percent,
         metavar="PERCENT",
-        help="put it on trial: it answers for these of 100 devices",
+        help="put it on trial: it answers for this percentage of the devices",
     )
     role.add_argument(
         "--bandit",
@@ -45,15 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=10,
         metavar="PERCENT",
-        help="the same, for the step canary to move the share by the labels that come back "
-        "(%(const)s to begin with)",
+        help="the same, and the step canary changes the percentage by the labels that come back "
+        "(at the start %(const)s)",
     )
-    # A DAG's arguments have values, if only "yes".
+    # Arguments in a DAG always have values, here "yes".
     flag: dict[str, Any] = {"nargs": "?", "const": "yes", "choices": ["yes"], "metavar": "yes"}
     role.add_argument(
         "--shadow",
         **flag,
-        help="put it on trial: it scores what the other answers, and is compared",
+        help="put it on trial: it scores what the champion answers, only for the comparison",
     )
     role.add_argument("--withdraw", **flag, help="end its trial")
 
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def trial_terms(arguments: argparse.Namespace) -> tuple[str | None, float]:
-    """The mode of the trial that is asked for, and its share of devices, 0 to 1."""
+    """The mode of the trial, None for no trial, and its share of devices, 0 to 1."""
     if arguments.shadow:
         return "shadow", 0.0
     if arguments.canary:

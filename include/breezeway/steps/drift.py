@@ -1,10 +1,10 @@
-"""Check the readings of a day against those that the champion was trained on.
+"""Compare the readings of a day with those that the champion was trained on.
 
-What breaks the sensor contract, sensors at fault, changed features and scores and, where labels
-have come in, false alarms: all of it goes into one report in MLflow. A change counts when it is
-found on that day and was found in the days before, as the contract's section `[drift]` says. The
-days before are judged again, from their readings: so any day can be checked, in any order, any
-number of times.
+One report in MLflow shows readings that break the sensor contract, sensor faults, changes of
+features and scores and, if there are labels, false alarms. A change is confirmed if it is found on
+that day and was found on earlier days too, as the contract's section `[drift]` says. The earlier
+days are judged again from their readings, so any day can be checked, in any order, any number of
+times.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             f"--model-name: {arguments.model_name!r} has no champion to compare readings with."
         )
     from breezeway.pipeline import (
-        nightly,  # takes two seconds: a model without a champion is said before
+        nightly,  # two seconds, so check for a champion first
     )
 
     return nightly.check(arguments.model_name, version, arguments.date, settings)

@@ -1,8 +1,8 @@
-"""Bring labels into the raw store, with who gave them and when.
+"""Import labels into the raw store, with who gave them and when.
 
-They come as a JSON list of objects with `device`, `start` and `end` (ISO 8601, UTC where no zone
-is named) and `label`: `fault` or `normal`. What the same person said of the same stretch before
-changes nothing.
+They are a JSON list of objects with `device`, `start` and `end` (ISO 8601, UTC without a zone) and
+`label`: `fault` or `normal`. If the same person gave the same label to the same period before,
+nothing changes.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Query raw readings, check them against the sensor contract and make features of them.
+"""Query raw readings, check them against the sensor contract, and make features from them.
 
-Rows that break the contract go to the dataset's quarantine, with the reason. Where too many
-do, or the batch as a whole is not what the contract expects, the step fails with exit code 65
-and the evidence stays in the work folder `rejected`.
+Rows that break the contract go to the dataset's quarantine, with the reason. If there are too many
+of them, or if the batch as a whole breaks the contract, the step fails with exit code 65, and the
+work folder `rejected` shows why.
 
-Instead of a query it takes a day: that day's partition of the dataset.
+With a day instead of a query, it makes that day's partition of the dataset.
 """
 
 import argparse
@@ -23,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rows = parser.add_mutually_exclusive_group(required=True)
     rows.add_argument(
         "--query",
-        help="one SELECT that gives device, time, payload and, if the contract names one, the "
+        help="one SELECT that returns device, time, payload and, if the contract names one, the "
         "label column",
     )
     rows.add_argument("--day", type=date.fromisoformat, help="all readings of this day, UTC")
-    parser.add_argument("--tag", type=tag_name, help="of a query: the dataset version to be made")
+    parser.add_argument("--tag", type=tag_name, help="with a query: the dataset version to make")
     parser.add_argument(
         "--published",
         type=fingerprints,
         default={},
-        help="JSON of other days and the fingerprints that they were published with; the result "
-        "names those that are stale",
+        help="JSON of other days with the fingerprints of their published versions; the result "
+        "names the stale ones",
     )
 
 
@@ -41,14 +41,14 @@ def fingerprints(text: str) -> dict[date, str]:
     try:
         return {date.fromisoformat(day): str(value) for day, value in json.loads(text).items()}
     except (ValueError, AttributeError):
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no JSON of days") from None
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not JSON of days") from None
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     contract = load_contract(settings.sensors)
     if not arguments.day and not arguments.tag:
         raise UsageError("--tag: a query needs the name of the dataset version to be made.")
-    # A second: what is wrong with the arguments or the contract is said before.
+    # This import takes a second, so check arguments and contract first.
     from breezeway.pipeline import preprocessing
 
     if arguments.day:

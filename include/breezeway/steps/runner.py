@@ -1,4 +1,4 @@
-"""What every step shares: arguments, log lines, one JSON result, one exit code."""
+"""The frame of every step: arguments, log lines, one JSON result, one exit code."""
 
 import argparse
 import errno
@@ -20,7 +20,7 @@ from breezeway.core.settings import Settings, silence_telemetry
 log = logging.getLogger("breezeway")
 
 RESULT_LIMIT_BYTES = 4096
-"""A Kubernetes termination message holds no more."""
+"""The limit of a Kubernetes termination message."""
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
             f"The step's result has {len(text.encode())} bytes; {RESULT_LIMIT_BYTES} are allowed."
         )
     if path.is_file() and path.stat().st_size == 0 and not os.access(path.parent, os.W_OK):
-        path.write_text(text, encoding="utf-8")  # a termination message: the file is given
+        path.write_text(text, encoding="utf-8")  # Kubernetes made this file, for the result
         return
     write_text(path, text)
 
@@ -48,8 +48,8 @@ def run_step(
 ) -> NoReturn:
     """Run a step as a command and exit with its code.
 
-    Standard output carries log lines, one JSON object of which is the result. A failure
-    is one sentence in the log; a traceback stands there only for a defect of ours.
+    Standard output has log lines, one of them with the result as a JSON object. A failure is one
+    sentence in the log, with a traceback only for a bug in Breezeway.
     """
     silence_telemetry()
     logging.basicConfig(

@@ -1,9 +1,8 @@
-"""Judge a registered model version on recent raw readings, beside the champion.
+"""Evaluate a registered model version and the champion on recent raw readings.
 
-Only readings that neither model was trained on are judged. With labels there are scores and an
-interval of the difference; with or without, a drift report compares the readings with the
-training data. All of it is kept in MLflow; the evidence that the gate decides on is a tag of
-the version.
+Only readings that neither model was trained on count. With labels there are metrics, and an
+interval of the difference. In any case a drift report compares the readings with the training data.
+All of it is logged to MLflow; the evidence for the gate is a tag of the version.
 """
 
 import argparse
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     version = registry.resolve_version(settings, arguments.model_name, arguments.model_version)
     from breezeway.pipeline import (
-        evaluation,  # takes two seconds: a version that is not there is said before
+        evaluation,  # two seconds, so check for the version first
     )
 
     return evaluation.judge(arguments.query, arguments.model_name, version, settings)

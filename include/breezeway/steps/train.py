@@ -1,10 +1,10 @@
 """Train a model on a dataset version and register it in MLflow.
 
-The parameters are those tuned for the dataset version, or sensible defaults. Figures and the
-alarm threshold come from rows that the scoring model did not see; the registered model is then
-fitted on all rows that the contract doesn't keep back. The same dataset version and parameters
-give the same model, byte for byte; training it again under the same run name returns the
-version that is registered already.
+The parameters are those tuned for the dataset version, or defaults. Metrics and alarm threshold are
+cross-fitted: they come from scores of models that did not see the row. The registered model is then
+fitted on all rows that the contract does not hold out. The same dataset version and parameters give
+the same model, byte for byte. A second training with the same run name returns the version that is
+registered already.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tag", type=tag_name, required=True, help="the dataset version, or its parameters' tag"
     )
     parser.add_argument(
-        "--run-name", type=run_name, required=True, help="what the run is called in MLflow"
+        "--run-name", type=run_name, required=True, help="the name of the run in MLflow"
     )
     parser.add_argument(
         "--model-name",
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     mlflow_client.check(settings)
-    from breezeway.pipeline import training  # two seconds: a server that is away is said before
+    from breezeway.pipeline import training  # two seconds, so check MLflow first
 
     return training.train(settings, arguments.tag, arguments.run_name, arguments.model_name)
 

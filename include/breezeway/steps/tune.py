@@ -1,13 +1,13 @@
 """Search for the model parameters that find the most events in a dataset version.
 
-A trial is one set of XGBoost parameters, judged by its average precision on rows that its
-models did not see: later ones, or other devices, as the contract's `split` says. Ray Tune runs
-trials at once and Optuna suggests them; bad ones are stopped early. The same tag and count give
-the same parameters again.
+A trial is one set of XGBoost parameters, evaluated by average precision on rows that its models did
+not see: later ones, or other devices, as the contract's `split` says. Ray Tune runs trials in
+parallel, Optuna suggests them, and bad ones are pruned. The same tag and count give the same
+parameters.
 
-The work folder of the tag gets `params.json`, `tuning.json` with every trial, and
-`tuning.png`; the parameters are published onto the dataset version by the next task. A run in
-MLflow keeps all three for people.
+The work folder of the tag gets `params.json`, `tuning.json` with every trial, and `tuning.png`.
+They are logged to an MLflow run too. The next task publishes the parameters on top of the dataset
+version.
 """
 
 import argparse
@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count",
         type=positive_count,
         required=True,
-        help="sets of parameters to try; the first are the defaults",
+        help="sets of parameters to try; the first is the defaults",
     )
     parser.add_argument("--output", type=Path, help="write the parameters to this file too")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     mlflow_client.check(settings)
-    from breezeway.pipeline import tuning  # three seconds: a server that is away is said before
+    from breezeway.pipeline import tuning  # three seconds, so check MLflow first
 
     return tuning.tune(settings, arguments.tag, arguments.count, arguments.output)
 
