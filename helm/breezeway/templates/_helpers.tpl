@@ -1,4 +1,4 @@
-{{/* Asks nothing but the release, so that the values of Airflow's chart may call it. */}}
+{{/* It uses only the release, so that the values of Airflow's chart can call it. */}}
 {{- define "breezeway.fullname" -}}
 {{- $name := .Release.Name -}}
 {{- if not (contains "breezeway" $name) }}{{ $name = printf "%s-breezeway" $name }}{{ end -}}
@@ -19,7 +19,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
-{{/* An image of ours. Arguments: root, component */}}
+{{/* One of our images. Arguments: root, component */}}
 {{- define "breezeway.image" -}}
 {{- $v := .root.Values -}}
 {{- $tag := $v.image.tag | default .root.Chart.AppVersion -}}
@@ -27,7 +27,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ $v.image.project }}/{{ .component }}:{{ $tag }}
 {{- end }}
 
-{{/* Another's image, which is named with its registry. Arguments: root, image */}}
+{{/* An image of others, with its registry. Arguments: root, image */}}
 {{- define "breezeway.mirrored" -}}
 {{- $image := .image -}}
 {{- with .root.Values.imageRegistry -}}
@@ -48,7 +48,7 @@ http://{{ include "breezeway.fullname" . }}-mlflow:5000
 {{- end }}
 {{- end }}
 
-{{/* What all pods share. Arguments: root, account, place (nodeSelector, tolerations) */}}
+{{/* The part that all pods share. Arguments: root, account, place (nodeSelector, tolerations) */}}
 {{- define "breezeway.pod" -}}
 serviceAccountName: {{ include "breezeway.fullname" .root }}-{{ .account }}
 automountServiceAccountToken: false
@@ -92,7 +92,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* A changed setting restarts who read it. */}}
+{{/* A changed setting restarts the pods that use it. */}}
 {{- define "breezeway.checksum" -}}
 checksum/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sha256sum }}
 {{- end }}
@@ -154,7 +154,7 @@ spec:
         claimName: {{ include "breezeway.claim" $root }}
     - name: tmp
       emptyDir: {}
-    # Ray's object store: the 64 MB of a container would send it to the disk.
+    # For Ray's object store: with the default of 64 MB it would use the disk.
     - name: shm
       emptyDir:
         medium: Memory

@@ -1,23 +1,23 @@
 """The rule by which a challenger on trial is promoted or rolled back.
 
-Both models count what they do on the same servers at the same time. At each look the counts of
-all servers are summed, and the challenger is rolled back where chance does not explain that it
-is worse than the champion by more than the section `[canary]` of the sensor contract allows:
+The servers count the results of both models at the same time. At each look the counts of all servers
+are summed. The challenger is rolled back if it is significantly worse than the champion by more than
+the section `[canary]` of the sensor contract allows:
 
 - requests without a score, and slow predictions: exact intervals of a share
   [Clopper and Pearson 1934];
 - its scores: the distance of both distributions on the same readings, beyond what sampling explains
   [Massart 1990, the constant of the Dvoretzky-Kiefer-Wolfowitz inequality];
-- the share of its alarms that labels call right: Beta posteriors of a flat prior;
-- in a shadow, the share of readings that only one of the two gives an alarm for.
+- the share of its alarms that labels confirm: Beta posteriors with a flat prior;
+- in shadow mode, the share of readings for which only one of the two raises an alarm.
 
-Whoever looks often is wrong more often. So a trial's `error_level` is divided by the number of
-checks and of looks (Bonferroni), which holds however much the looks depend on each other: of
-challengers as good as the champion at most this share is rolled back in the whole trial.
+Many looks lead to more errors. So a trial's `error_level` is divided by the number of checks and of
+looks (Bonferroni). This holds even though the looks depend on each other: of challengers that are as
+good as the champion, at most this share is rolled back in the whole trial.
 
-Devices differ by themselves. So scores are compared on the same readings: of what the challenger
-answers, the champion's score is computed as well. Failures, times and labels are those of the two's
-own requests, and count as independent; with few devices a shadow is the fairer trial.
+Devices differ from each other. So scores are compared on the same readings: when the challenger
+answers, the champion's score is computed too. Failures, times and labels come from the requests of
+each model, and are assumed to be independent; with few devices a shadow is the fairer trial.
 
     Clopper, Pearson (1934), The use of confidence or fiducial limits, Biometrika 26.
     Massart (1990), The tight constant in the DKW inequality, Annals of Probability 18.
@@ -37,9 +37,9 @@ from breezeway.deployment.status import Counts, FeedbackCounts
 SLOW_SHARE = 0.05
 """Above the 95th percentile."""
 MIN_LABELS = 10
-"""Of each of the two; with fewer a bandit moves no share and promotes nobody."""
+"""For each of the two; with fewer labels a bandit changes no share and promotes nobody."""
 SHARES = (0.01, 0.99)
-"""Between these a bandit moves the share: who gets no request never shows that it was better."""
+"""The limits of a bandit's share: a model without requests could never show that it is better."""
 
 
 class Verdict(NamedTuple):
@@ -62,15 +62,15 @@ def judge(
 
     Args:
         rule: section `[canary]` of the sensor contract.
-        champion: what all servers counted of it since the trial began.
-        challenger: the same of the other.
+        champion: its counts on all servers since the trial began.
+        challenger: the same of the challenger.
         mode: of the trial.
-        looks: how many times this trial is looked at in all.
-        last: whether the trial ends with this look.
+        looks: how many looks the trial has in all.
+        last: whether this is the last one.
 
     Returns:
-        "wait" before the last look unless the challenger is clearly worse. At the last, a
-        challenger of which too little was seen is rolled back.
+        "wait" before the last look, unless the challenger is clearly worse. At the last look, a
+        challenger with too few predictions is rolled back.
     """
     checks = [*CHECKS, _disagreements] if mode == "shadow" else CHECKS
     level = rule.error_level / (looks * len(checks))
@@ -87,7 +87,7 @@ def judge(
 
 
 def _missing(rule: Canary, champion: Counts, challenger: Counts, mode: str) -> Verdict | None:
-    """Why a trial that went well so far does not end with a promotion."""
+    """A reason against promotion, though no check has found that the challenger is worse."""
     few = min(champion.predictions, challenger.predictions)
     if few < rule.min_predictions:
         return Verdict(
@@ -109,14 +109,16 @@ def _missing(rule: Canary, champion: Counts, challenger: Counts, mode: str) -> V
 
 
 def share_interval(count: int, of: int, level: float) -> tuple[float, float]:
-    """Exact interval of a share; each of its ends is wrong with at most probability `level`.
+    """Exact interval of a share; the probability that an end is wrong is at most `level`.
 
     Example:
         >>> low, high = share_interval(0, 100, 0.05)
         >>> low, round(float(high), 4)
         (0.0, 0.0295)
     """
-    from scipy.special import betaincinv  # half a second, for which no trial's start waits
+    from scipy.special import (
+        betaincinv,
+    )  # half a second, which the start of a trial need not wait for
 
     low = betaincinv(count, of - count + 1, level) if count else 0.0
     high = betaincinv(count + 1, of - count, 1 - level) if count < of else 1.0
@@ -140,8 +142,8 @@ def _failed(counted: Counts) -> tuple[int, int]:
 
 
 def _latency(rule: Canary, champion: Counts, challenger: Counts, level: float) -> str | None:
-    """Of the challenger's predictions more take longer than the ratio times a bound than of the
-    champion's take longer than the bound, which is the one below its 95th percentile."""
+    """Whether more of the challenger's predictions are slow, with a limit that is larger by the
+    allowed ratio. The champion's limit is the bound below its 95th percentile."""
     bounds = champion.latency.bounds
     slow = [bound for bound in bounds if _reaches(*_slower(champion, bound))]
     bound = slow[-1] if slow else bounds[0]
@@ -182,8 +184,8 @@ def _scores(rule: Canary, champion: Counts, challenger: Counts, level: float) ->
 
 
 def score_distance(challenger: Counts) -> float:
-    """Kolmogorov distance of its scores from the champion's of the same readings, at the bounds
-    of their histograms; 0 to 1."""
+    """Kolmogorov distance of its scores from the champion's scores of the same readings, at the
+    bounds of their histograms; 0 to 1."""
     shares = [
         np.cumsum(histogram.counts) / max(1, sum(histogram.counts))
         for histogram in (challenger.score, challenger.shadow.champion_score)
@@ -221,17 +223,17 @@ CHECKS: list[Check] = [_failures, _latency, _scores, _precision]
 
 
 def thompson_share(champion: FeedbackCounts, challenger: FeedbackCounts) -> float | None:
-    """The challenger's share of a bandit: the probability that its answers are the better ones.
+    """The challenger's share of a bandit: the probability that its answers are better.
 
-    That is Thompson sampling for all requests until the next look: who is better with
-    probability p answers p of them.
+    This is Thompson sampling for all requests until the next look: a model that is better with
+    probability p answers the share p of them.
 
     Args:
         champion: `true_alarms`, `false_alarms`, `missed`, `true_normals` of what it answered.
         challenger: the same.
 
     Returns:
-        Within `SHARES`; None while labels are too few.
+        The share, within `SHARES`; None if there are too few labels.
     """
     if not _enough_labels(champion, challenger):
         return None
@@ -244,7 +246,7 @@ def _enough_labels(*feedback: FeedbackCounts) -> bool:
 
 
 def probability_better(champion: FeedbackCounts, challenger: FeedbackCounts) -> float:
-    """Probability that the challenger's answers, alarm or none, are right more often."""
+    """Probability that the challenger's answers, with or without alarm, are right more often."""
     return 1 - probability_lower(_right_answers(champion), _right_answers(challenger))
 
 
