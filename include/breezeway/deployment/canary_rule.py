@@ -1,8 +1,8 @@
 """The rule by which a challenger on trial is promoted or rolled back.
 
-The servers count the results of both models at the same time. At each look the counts of all servers
-are summed. The challenger is rolled back if it is significantly worse than the champion by more than
-the section `[canary]` of the sensor contract allows:
+The servers count the results of both models at the same time. At each look the counts of all
+servers are summed. The challenger is rolled back if it is significantly worse than the champion by
+more than the section `[canary]` of the sensor contract allows:
 
 - requests without a score, and slow predictions: exact intervals of a share
   [Clopper and Pearson 1934];
@@ -11,9 +11,9 @@ the section `[canary]` of the sensor contract allows:
 - the share of its alarms that labels confirm: Beta posteriors with a flat prior;
 - in shadow mode, the share of readings for which only one of the two raises an alarm.
 
-Many looks lead to more errors. So a trial's `error_level` is divided by the number of checks and of
-looks (Bonferroni). This holds even though the looks depend on each other: of challengers that are as
-good as the champion, at most this share is rolled back in the whole trial.
+Many looks lead to more errors. So a trial's `error_level` is divided by the number of checks and
+of looks (Bonferroni). This holds even though the looks depend on each other: of challengers that
+are as good as the champion, at most this share is rolled back in the whole trial.
 
 Devices differ from each other. So scores are compared on the same readings: when the challenger
 answers, the champion's score is computed too. Failures, times and labels come from the requests of
@@ -118,7 +118,7 @@ def share_interval(count: int, of: int, level: float) -> tuple[float, float]:
     """
     from scipy.special import (
         betaincinv,
-    )  # half a second, which the start of a trial need not wait for
+    )  # half a second, so not at the start
 
     low = betaincinv(count, of - count + 1, level) if count else 0.0
     high = betaincinv(count + 1, of - count, 1 - level) if count < of else 1.0
