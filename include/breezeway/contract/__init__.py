@@ -1,1 +1,1 @@
-"""What a reading is and which features are made of it: the sensor contract."""
+"""The sensor contract: what a reading is, and which features are computed from it."""

@@ -1,6 +1,6 @@
-"""The sensor contract: what a normal reading is, what is made of it, what an alarm may cost.
+"""The sensor contract: valid readings, their features, and the cost of alarms.
 
-One object, read from one TOML file, checks rows on the way in and requests at the server.
+One object, read from one TOML file, checks rows in preprocessing and requests at the server.
 """
 
 import re
@@ -71,7 +71,7 @@ class Contract(Section):
         except tomllib.TOMLDecodeError as error:
             raise DataError(f"{source}: not TOML: {error}") from None
         except ValidationError as error:
-            # An unknown key first: it is the likely cause of one that is missing.
+            # An unknown key first: it may be the reason why another one is missing.
             first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
             reason = first["msg"].removeprefix("Value error, ")
             where = [source, ".".join(str(part) for part in first["loc"]), reason]
@@ -161,7 +161,7 @@ class Contract(Section):
         return re.compile(self.device_pattern)
 
     def check_device(self, device: str) -> None:
-        """Raises `Violation` for a device whose name the contract does not know."""
+        """Raises `Violation` for a device whose name the contract does not allow."""
         if mistake := DEVICE.mistake(device):
             raise Violation("device", "unknown_device", f"device: {mistake}")
         if not self._device.fullmatch(device):
@@ -176,7 +176,7 @@ def load_contract(path: Path) -> Contract:
     """Read a contract from its file.
 
     Raises:
-        DataError: the file cannot be read, or holds a mistake: file, key and reason.
+        DataError: the file cannot be read, or has a mistake; the message gives key and reason.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Readings to features: history, in blocks, and a single request alike.
+"""Readings to features: for history, in blocks, and for a single request.
 
-Both take the statistics of windows from `rolling`, so the same readings give the same bits.
+Both use the statistics of windows of `rolling`, so the same readings give the same bits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from breezeway.contract.rolling import rolling_statistics
 from breezeway.contract.schema import Statistic
 
 CHUNK_ROWS = 1 << 15
-"""Windows made at once: many, for the calls' sake, and still in the processor's cache."""
+"""Windows per call: enough to make calls cheap, and few enough for the processor's cache."""
 
 
 class History:
     """Features of readings that come in blocks, sorted by device and time.
 
-    What a window needs of earlier blocks is carried over, so where a block ends changes
-    nothing.
+    Readings of earlier blocks that a window needs are kept, so the result does not depend on where
+    a block ends.
     """
 
     def __init__(self, contract: Contract):
@@ -36,7 +36,7 @@ class History:
 
         Args:
             devices: the name of each device in the block, in order.
-            starts: int64 of shape (devices,): the row of each one's first reading.
+            starts: int64 of shape (devices,): the row of each device's first reading.
             values: for each field float64 of shape (rows,), or `Vectors`.
 
         Returns:
@@ -78,8 +78,8 @@ class History:
             stop = min(first + CHUNK_ROWS, len(known))
             found = rolling_statistics(known[first - width + 1 : stop], width, wanted)
             self._put(found, wanted, out[first - len(tail) : stop - len(tail)])
-        # The first readings of a device have no whole window: what was written there reaches into
-        # another's readings.
+        # The first readings of a device have no complete window: the values there include readings
+        # of another device.
         begins = np.concatenate([[0], starts[1:] + len(tail)])
         ages = np.arange(len(known)) - np.repeat(begins, np.diff(begins, append=len(known)))
         young = np.flatnonzero(ages < width - 1)
@@ -106,12 +106,12 @@ class History:
 
 
 def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Features of the last of one device's readings, for one request.
+    """Features of the last reading of one device, for one request.
 
     Args:
-        contract: says which.
-        readings: what `ReadingParser.parse` gave, oldest first; at least one, of which the last
-            `contract.window` are used.
+        contract: defines the features.
+        readings: from `ReadingParser.parse`, oldest first; at least one. The last
+            `contract.window` of them are used.
 
     Returns:
         float64 of shape (len(contract.feature_names),).
@@ -121,9 +121,9 @@ def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
     columns = _vector_columns(contract, readings)
     for name, expression in contract.expressions.items():
         if not expression.takes_vectors:
-            # A statistic needs the whole window, all else the last reading alone.
+            # A statistic needs the whole window, everything else only the last reading.
             needed = readings if name in rolling else (readings[-1],)
-            if expression.field:  # a contract lets no infinity through
+            if expression.field:  # a contract does not allow infinity
                 columns[name] = [reading[expression.field] for reading in needed]
             else:
                 columns[name] = [expression.of_reading(reading) for reading in needed]

@@ -1,4 +1,4 @@
-"""One reading's payload to its values: the definition that every faster way must equal."""
+"""Parses the payload of one reading: the definition that every faster parser must equal."""
 
 import math
 import re
@@ -20,7 +20,7 @@ class Violation(DataError):
 
     Args:
         field: the contract's field, or `payload`, `device`, `time`, `label`.
-        reason: one of a few stable words, by which quarantined rows are counted.
+        reason: one of a few stable words; quarantined rows are counted by it.
         message: one sentence for a person.
     """
 
@@ -30,7 +30,7 @@ class Violation(DataError):
         self.reason = reason
 
     def to_keep(self) -> Self:
-        """This, as if it had not been raised: tracebacks hold all variables of their frames."""
+        """This violation without its traceback, which keeps all variables of its frames alive."""
         self.__context__ = None
         return self.with_traceback(None)
 
@@ -39,7 +39,7 @@ class ReadingParser:
     """Reads payloads one by one, by the fields of one contract.
 
     Args:
-        payload: says in which format.
+        payload: defines the format.
         fields: by name, in the contract's order.
     """
 
@@ -53,15 +53,15 @@ class ReadingParser:
         self._missing = dict.fromkeys(fields, math.nan)
 
     def parse(self, payload: str | None, flagged: list[Violation] | None = None) -> dict[str, Any]:
-        """The values of one reading: the definition that every faster way must equal.
+        """The values of one reading: the definition that every faster parser must equal.
 
         Args:
             payload: as it was sent.
-            flagged: where given, a field whose `serving` is "flag" does not refuse the reading;
-                what was wrong with it is appended here and its value is NaN.
+            flagged: if given, a field whose `serving` is "flag" does not refuse the reading; its
+                violation is appended here and its value is NaN.
 
         Returns:
-            For each field a float, a category's position in `categories` as a float, a
+            For each field a float, the position of a category in `categories` as a float, a
             float64 array of shape (elements,), or NaN for an allowed null.
 
         Raises:

@@ -1,13 +1,13 @@
-"""Statistics of every window of readings: one definition, whatever the windows come from.
+"""Statistics of every window of readings: one definition for history and requests.
 
-The statistics of a window are put together from those of its two parts, and these from theirs, down
-to single readings. A window that slides over a long column shares its parts with its neighbours,
-and yet each result depends on the readings in its window alone, taken in one order: history
-and a request give the same bits. How two parts are joined: Pébay, "Formulas for Robust,
-One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Moments",
-SAND2008-6212; no digits are lost where the mean is large.
+The statistics of a window are computed from those of its two parts, and these from their parts,
+down to single readings. Neighbouring windows of a long column share parts. Yet each result depends
+only on the readings in its window, in a fixed order, so history and a request give the same bits.
+The formulas to join two parts are from Pébay, "Formulas for Robust, One-Pass Parallel Computation
+of Covariances and Arbitrary-Order Statistical Moments", SAND2008-6212. They lose no digits if the
+mean is large.
 
-Written by hand because it pays: `make bench ONLY=preprocess` has it beside pandas.
+Written by hand because it is faster: `make bench ONLY=preprocess` compares it with pandas.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,27 +30,27 @@ _NEEDS: dict[Statistic, tuple[str, ...]] = {
     "diff": (),
 }
 _NOTHING = {"low": np.inf, "high": -np.inf}
-"""What a part without a value has; every other figure is 0 there."""
+"""Initial values of a part without readings; every other figure of it is 0."""
 
 Figures = dict[str, Any]
-"""Of blocks of equally many readings, by the reading that each begins with: `mean`, `second`,
-`third` and `fourth` (sums of powers of deviations), `joint` (of the products of the deviations
-of position and value), `low`, `high`. What is the same for all blocks is a float."""
+"""Figures of blocks of the same number of readings, by the first reading of each: `mean`, `second`,
+`third` and `fourth` (sums of powers of deviations), `joint` (sum of the products of the deviations
+of position and value), `low`, `high`. A figure that is the same for all blocks is a float."""
 
 Sums = tuple[Any, Any, Any]
-"""Of blocks: the counts of their values, the sums of the positions of these, and of the squares."""
+"""Of blocks: the counts of values, the sums of their positions, and the sums of the squares."""
 
 
 class _Step(NamedTuple):
-    """How two parts are joined, `older` readings and then `newer`. Floats, or an array each.
+    """How to join two parts, `older` readings and then `newer`. All are floats or arrays.
 
     Args:
-        extends: the newer part is what was put together of the digits before; else both are
-            blocks of the same size, and what comes out are blocks of twice that.
-        unseen: where the older part counts for nothing.
-        share: the newer part's of the values that are there.
-        rest: the older part's.
-        weight: product of the two counts over their sum.
+        extends: whether the newer part is the window so far; otherwise both parts are blocks of
+            the same size, and the result is blocks of twice that size.
+        unseen: where the older part must not count.
+        share: the newer part's share of the values.
+        rest: the older part's share.
+        weight: product of the two counts divided by their sum.
         apart: from the older part's mean position to the newer's.
     """
 
@@ -79,13 +79,13 @@ def rolling_statistics(
 
     Args:
         values: float64 of shape (…, readings), oldest first; NaN where a value is missing.
-        width: readings of a window, from 1 to those that there are.
-        wanted: which.
-        seen: int64 of shape (readings,): how many of the readings before it each one's window
-            may reach back to, where several devices follow one another.
+        width: readings of a window, from 1 to the number of readings.
+        wanted: the statistics to compute.
+        seen: int64 of shape (readings,): for each reading, how many readings before it belong to
+            its device, if there are several devices one after the other.
 
     Returns:
-        For each that is wanted, float64 of shape (…, readings - width + 1).
+        For each statistic, float64 of shape (…, readings - width + 1).
 
     >>> rolling_statistics(np.array([1.0, 2.0, 4.0, np.nan]), 2, ["mean"])["mean"]
     array([1.5, 3. , 4. ])
@@ -116,10 +116,10 @@ def _plan_of_whole_windows(width: int) -> _Plan:
 
 
 def _plan(count: Any, width: int, seen: np.ndarray | None) -> _Plan:
-    """The steps to windows: blocks of 1, 2, 4 … readings are made, and those that the width's
-    binary digits name are joined, the largest the oldest.
+    """The steps to windows: make blocks of 1, 2, 4 … readings, and join those whose sizes are the
+    binary digits of the width, the largest block the oldest.
 
-    Sums of positions and of their squares are whole numbers, and exact.
+    Sums of positions and of their squares are whole numbers, so they are exact.
 
     Args:
         count: of the values of each reading: 1 or 0.
@@ -158,14 +158,14 @@ def _plan_step(
 
 
 def _over(figure: Any, count: Any) -> Any:
-    """A quotient; where there is nothing to divide by, nor is there anything to divide: 0."""
+    """A quotient; 0 where the divisor is 0, because the dividend is 0 there too."""
     if isinstance(count, float):
         return figure / count if count else 0.0
     return figure / np.maximum(count, 1.0)
 
 
 def _cut(figure: Any, following: int, unseen: np.ndarray | None, nothing: float = 0.0) -> Any:
-    """Of the older blocks those that have a newer one, and nothing where that may not see them."""
+    """The older blocks that have a newer one; 0 where the newer one must not see them."""
     if not isinstance(figure, float):
         figure = figure[..., :-following]
     return figure if unseen is None else np.where(unseen, nothing, figure)
@@ -239,7 +239,7 @@ def _join_higher(
 
 
 def _plus(array: np.ndarray, *others: Any) -> np.ndarray:
-    """The sum, in the place of the first: memory is what this waits for."""
+    """The sum, written into the first array, because memory access is the bottleneck."""
     for other in others:
         array += other
     return array

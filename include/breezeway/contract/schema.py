@@ -1,18 +1,18 @@
-"""The sections of a sensor contract: which keys its file may have, and what they may hold."""
+"""The sections of a sensor contract: the allowed keys of its file, and their values."""
 
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
-"""Over the values of a window that are there; `std` is the population's, `slope` the least-squares
-slope, per reading, `kurtosis` Fisher's excess (0 for a normal distribution, NaN where nothing
-varies). All NaN gives NaN."""
+"""Over the values of a window that are not missing. `std` is the population's, `slope` the
+least-squares slope per reading, `kurtosis` Fisher's excess (0 for a normal distribution, NaN if
+nothing varies). A window without values gives NaN."""
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 
 class Section(BaseModel):
-    """A table of the file; a key that it does not know is a mistake."""
+    """A table of the file; an unknown key is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,8 +40,8 @@ class BatchExpectation(Section):
 class SensorField(Section):
     """One value of a payload.
 
-    `path` leads to it in a JSON payload: nested keys joined by dots, or a list of keys where
-    a key has a dot in it. In a delimited payload fields stand in the order of the file.
+    `path` leads to it in a JSON payload: nested keys joined by dots, or a list of keys if a key
+    contains a dot. In a delimited payload the fields are in the order of the file.
 
     `serving` says what the model server does with a reading that breaks this field's rules:
     refuse it, or take the value as missing and say so in the answer. History always refuses.
@@ -87,7 +87,7 @@ class Features(Section):
 
 
 class Label(Section):
-    """Where the truth stands: a column of the query, or a table of intervals."""
+    """The source of the labels: a column of the query, or a table of intervals."""
 
     column: str | None = None
     table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
@@ -118,9 +118,9 @@ class Alarm(Section):
 
 
 class Split(Section):
-    """How rows are kept apart: the past trains and what follows judges, or some devices train
-    and others judge. The share `holdout` (the newest stretch, or whole devices) is never
-    trained on; the rest is cut in folds."""
+    """How rows are divided for training and evaluation: by time, earlier and later rows, or by
+    device. The share `holdout` (the newest rows, or whole devices) is never trained on; the rest is
+    divided into folds."""
 
     by: Literal["time", "device"]
     folds: Annotated[int, Field(ge=2, le=20)] = 5
@@ -134,41 +134,41 @@ class Quarantine(Section):
 class Gate(Section):
     max_loss: Annotated[float, Field(ge=0, le=1)] = 0.02
     approval: bool = False
-    """Whether a person has to approve each promotion of the DAG `training`."""
+    """Whether a person must approve each promotion of the DAG `training`."""
 
 
 class Canary(Section):
     """When a challenger on trial is rolled back; `breezeway.deployment.canary_rule` holds the rule.
 
-    Each limit is what a challenger may be worse by than the champion beside it. It is rolled
-    back when chance alone does not explain that it is worse by more.
+    Each limit is by how much a challenger may be worse than the champion. It is rolled back if it
+    is significantly worse than that.
     """
 
     error_level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Share of the trials of challengers as good as the champion that end with a rollback."""
+    """Of challengers that are as good as the champion, the share that is rolled back."""
     min_predictions: PositiveInt = 500
-    """Of each of the two; with fewer at the end nothing is promoted."""
+    """For each of the two; with fewer predictions at the end nothing is promoted."""
     max_error_increase: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Share of requests that got no score."""
+    """The share of requests that got no score."""
     max_latency_ratio: Annotated[float, Field(ge=1)] = 2.0
-    """Of the 95th percentile of the prediction's seconds."""
+    """Ratio of the 95th percentiles of the prediction times."""
     max_score_shift: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Kolmogorov distance between the scores of the two."""
     max_precision_loss: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the alarms that were right, of those that a label came back for."""
+    """The share of alarms that labels confirm, of the alarms with a label."""
     max_disagreements: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of the readings that one of them alone gives an alarm for; in a shadow."""
+    """In shadow mode, the share of readings for which only one of the two raises an alarm."""
 
 
 class Drift(Section):
-    """What the nightly check may cost in false alarms; `breezeway.drift.decision` holds the rule.
+    """The allowed false alarms of the nightly check; `breezeway.drift.decision` holds the rule.
 
-    A change wakes somebody when it is found tonight and was found in `confirmations` of the
-    `nights` before.
+    A change raises an alarm if it is found tonight and was found in at least `confirmations` of
+    the `nights` before.
     """
 
     false_alarms_per_month: Annotated[float, Field(gt=0, le=30)] = 0.5
-    """Nights a month on which somebody may be woken though nothing has changed."""
+    """Allowed nights a month with an alarm though nothing has changed."""
     nights: Annotated[int, Field(ge=0, le=30)] = 3
     confirmations: Annotated[int, Field(ge=0, le=30)] = 1
     retrain: bool = False

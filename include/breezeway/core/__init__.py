@@ -1,1 +1,1 @@
-"""What every other package stands on: errors, settings, names, locks, arguments, Ray."""
+"""What the other packages share: errors, settings, names, locks, arguments, Ray."""

@@ -1,1 +1,1 @@
-"""What is in service: the deployment pointer and those who follow it."""
+"""What is in service: the deployment store, its pointer, the replicas, the canary rule."""

@@ -1,4 +1,4 @@
-"""The labelled rows of a dataset that a model may learn from."""
+"""Reads the labelled rows of a dataset that a model may learn from."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +70,7 @@ def labelled_table(table: pa.Table, contract: Contract) -> Table:
     _check_classes(rows.label, "rows")
     scope = training_scope(rows, contract)
     rows = rows.where(scope.covers(rows.names[rows.device], rows.time))
-    _check_classes(rows.label, "rows to train on, without those kept back,")
+    _check_classes(rows.label, "rows to train on, without those held out,")
     features = np.empty((len(rows.label), len(names)), dtype=np.float32)
     for number, name in enumerate(names):
         features[:, number] = table[name].to_numpy()[rows.order]

@@ -1,1 +1,1 @@
-"""Whether something has changed: statistics over hours, and nothing else."""
+"""Statistics that decide whether something has changed."""

@@ -1,1 +1,1 @@
-"""The embedded platform: every server in one folder, without root or Docker."""
+"""The platform on one machine: all servers in one folder, without root or Docker."""

@@ -161,7 +161,7 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         # Tasks of a scheduler that was killed are tried again after a minute, not after five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
-        # A run that goes on after a restart waits a minute for the api-server, not some seconds.
+        # A run that continues after a restart waits a minute for the api-server, not some seconds.
         "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "12",
         "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "15",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",

@@ -1,1 +1,1 @@
-"""What each step does, without its command line."""
+"""The work of each step, without its command line."""

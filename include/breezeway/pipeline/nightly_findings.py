@@ -27,7 +27,7 @@ RATE_SHARES = {"features": 0.8, "score": 0.1, "quality": 0.1}
 MIN_RATIO = 1.25
 """The smallest factor by which more false alarms than expected matter."""
 QUALITY_ROWS = 1_000_000
-"""Of a day: with more, whole devices at even distances are judged."""
+"""The most labelled rows of a day; with more, only evenly spaced devices are evaluated."""
 DUPLICATES = 5
 """With at least this many readings at times that it had reported before, a device has a clock
 fault."""

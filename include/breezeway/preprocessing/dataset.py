@@ -66,7 +66,7 @@ def make_dataset(
 
     Args:
         chunks: tables of device, time, payload and label.
-        spec: what is to be made.
+        spec: the dataset to make.
         folder: an empty folder; gets `features/`, `quarantine/`, `contract.toml`,
             `manifest.json`, `reference.json` and `examples.json`.
         settings: `threads` of one process, and from how many rows on (`ray_min_rows`) parts are

@@ -51,7 +51,7 @@ class PayloadFormat(ABC):
 
     @abstractmethod
     def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
-        """Values of the likely rows (bool); what stands in another row fits no contract."""
+        """Values of the likely rows (bool); the values of other rows are never valid."""
 
     @abstractmethod
     def _is_null(self, texts: pa.Array) -> pa.Array:

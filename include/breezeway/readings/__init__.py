@@ -1,1 +1,1 @@
-"""Where raw readings and labels lie, and how they are read."""
+"""The raw store: readings and labels, and how they are read."""

@@ -47,7 +47,7 @@ def fingerprints(text: str) -> dict[date, str]:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     contract = load_contract(settings.sensors)
     if not arguments.day and not arguments.tag:
-        raise UsageError("--tag: a query needs the name of the dataset version to be made.")
+        raise UsageError("--tag: a query needs the name of the dataset version to make.")
     # This import takes a second, so check arguments and contract first.
     from breezeway.pipeline import preprocessing
 
