@@ -6,7 +6,6 @@ promotes by the code that Airflow's tasks call. Trials are few, so that tuning h
 floor is what the steps say that they worked, in the script: without the starts of Python.
 """
 
-import argparse
 import os
 import re
 import resource
@@ -135,9 +134,7 @@ def measure() -> dict[str, Any]:
         settings = Settings(
             home=Path(folder) / "home", sensors=Settings.shipped_sensors / "plant.toml"
         )
-        parser = argparse.ArgumentParser()
-        simulate.add_arguments(parser)
-        readings = simulate.run(parser.parse_args([]), settings)["readings"]
+        readings = simulate.fill(settings)["readings"]
         with Platform(settings, say=lambda _: None) as platform, platform.airflow() as client:
             training = Training(platform, client)
             rounds = []

@@ -17,20 +17,23 @@ from breezeway.core.settings import Settings, silence_telemetry
 COMMANDS = {
     "demo": ("breezeway.laptop.demo:run", "run the whole pipeline once, then stop everything"),
     "up": ("breezeway.laptop.demo:run_and_stay", "the same, but run on until Ctrl-C"),
-    "simulate": ("breezeway.readings.simulate:run", "fill the raw store with a simulated plant"),
-    "load-readings": ("breezeway.readings.loaders:run", "fill the raw store from CSV files"),
+    "simulate": ("breezeway.commands.simulate:run", "fill the raw store with a simulated plant"),
+    "load-readings": ("breezeway.commands.load_readings:run", "fill the raw store from CSV files"),
     "history": (
-        "breezeway.datasets.history:run",
+        "breezeway.commands.history:run",
         "what making a range of days would read and cost",
     ),
-    "label-queue": ("breezeway.pipeline.label_queue:run", "pick what is most worth labelling"),
-    "import-labels": ("breezeway.readings.labels:run", "bring labels back, with who gave them"),
+    "label-queue": ("breezeway.commands.label_queue:run", "pick what is most worth labelling"),
+    "import-labels": (
+        "breezeway.commands.import_labels:run",
+        "bring labels back, with who gave them",
+    ),
     "backtest": (
-        "breezeway.pipeline.backtest_plan:run",
+        "breezeway.commands.backtest:run",
         "evaluate models trained as of past dates",
     ),
-    "versions": ("breezeway.cli:versions", "list the dataset versions"),
-    "lineage": ("breezeway.pipeline.lineage:run", "from a prediction back to its rows, or forward"),
+    "versions": ("breezeway.commands.versions:run", "list the dataset versions"),
+    "lineage": ("breezeway.commands.lineage:run", "from a prediction back to its rows, or forward"),
 }
 """Command → `module:function` that runs it, and one line of help. The module is imported only for
 that command, because the import may take seconds. Its `add_arguments` defines the options."""
@@ -84,13 +87,6 @@ def _run(words: Sequence[str]) -> Any:
     arguments = parser.parse_args(rest)
     settings = _beside_a_running_platform(Settings.from_environment())
     return getattr(module, function)(arguments, settings)
-
-
-def versions(_: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Tags of the data, each with the tags of the parameters tuned for it."""
-    from breezeway.datasets import versions
-
-    return {version.tag: list(version.params_tags) for version in versions.list_versions(settings)}
 
 
 def _beside_a_running_platform(settings: Settings) -> Settings:

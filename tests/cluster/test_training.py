@@ -3,7 +3,6 @@
 Airflow runs on this machine. All else is reached over the network, but for the workspace.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,10 +160,7 @@ def settings(platform: ClusterPlatform, raw_url: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def readings(settings: Settings) -> int:
-    parser = argparse.ArgumentParser()
-    simulate.add_arguments(parser)
-    arguments = parser.parse_args(["--devices", "3", "--days", "6", "--bad-share", "0.05"])
-    return simulate.run(arguments, settings)["readings"]
+    return simulate.fill(settings, devices=3, days=6, bad_share=0.05)["readings"]
 
 
 def finish(client: httpx.Client, run_id: str, seconds: float = 800) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The whole `training` DAG on the real platform, as the web form and `make demo` trigger it."""
 
-import argparse
 import time
 from typing import Any
 
@@ -25,10 +24,7 @@ def client(platform: Platform):
 
 @pytest.fixture(scope="module")
 def readings(platform: Platform) -> int:
-    parser = argparse.ArgumentParser()
-    simulate.add_arguments(parser)
-    arguments = parser.parse_args(["--devices", "3", "--days", "6", "--bad-share", "0.05"])
-    return simulate.run(arguments, platform.settings)["readings"]
+    return simulate.fill(platform.settings, devices=3, days=6, bad_share=0.05)["readings"]
 
 
 def finish(client: httpx.Client, run_id: str, seconds: float = 400) -> dict[str, str]:

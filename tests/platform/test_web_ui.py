@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -103,10 +104,7 @@ def client(platform: Platform) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def night(settings: Settings, client: httpx.Client) -> str:
     """A run of the nightly check, of a day on which the thermometers read too much."""
-    simulate.run(
-        arguments(simulate, "--devices=2", "--days=13", "--end=2026-05-02", "--drift=12"),
-        settings,
-    )
+    simulate.fill(settings, devices=2, days=13, end=date(2026, 5, 2), drift=12)
     made = preprocess.run(arguments(preprocess, f"--query={QUERY}", "--tag=web"), settings)
     versions.publish(settings, Path(made["folder"]), "web")
     words = ["--tag=web", "--run-name=web", "--model-name=plant"]

@@ -2,11 +2,8 @@
 
 The tag `<contract>-day-YYYYMMDD-<n>` is the n-th revision of a day. A tag never moves: a day
 that is made again with other content gets the next number, and with the same content nothing.
-
-As a command: what making a range of days would read, what is published of it, how long it takes.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -245,33 +242,6 @@ def _counts(settings: Settings, first: date, last: date) -> dict[date, int]:
     from breezeway.readings.store import RawStore
 
     return RawStore(settings.raw_address).count_by_day(first, last)
-
-
-# What a person asks in a shell.
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=date.fromisoformat, required=True, help="YYYY-MM-DD, UTC")
-    parser.add_argument("--last", type=date.fromisoformat, required=True, help="included")
-    parser.add_argument(
-        "--compose", action="store_true", help="publish the range as one dataset version instead"
-    )
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """The days of a range: rows, what is published and whether that is stale; then the time.
-
-    Raises:
-        UsageError: the range ends before it begins.
-        BreezewayError: a store does not answer.
-    """
-    first, last = arguments.first, arguments.last
-    if last < first:
-        raise UsageError(f"--last {last} is before --first {first}.")
-    if arguments.compose:
-        version = compose(settings, first, last)
-        return {"tag": version.tag, "hash": version.hash, "rows": version.manifest["rows"]}
-    return plan(settings, first, last)
 
 
 def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:

@@ -151,16 +151,13 @@ def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
     from breezeway.readings import loaders, simulate
 
     name = load_contract(settings.sensors).name
-    parser = argparse.ArgumentParser()
     if name == "plant":
-        simulate.add_arguments(parser)
-        simulate.run(parser.parse_args([]), settings)
+        simulate.fill(settings)
         return
-    loaders.add_arguments(parser)
     data = arguments.data
     if data and name in SOURCES:
         data = data / name if (data / name).is_dir() else data
-        loaders.run(parser.parse_args([str(data), "--format", name]), settings)
+        loaders.load(settings, [data], loaders.PUBLIC[name])
         return
     store = RawStore(settings.raw_address)
     store.create()

@@ -1,51 +1,15 @@
-"""Backtest several dates, one after the other.
+"""What a backtest of several dates would read, and how long it would take."""
 
-With `--dry-run`, show only the dates, how many rows they read, and how long it takes.
-"""
-
-import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from breezeway.contract.contract import load_contract
-from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
-from breezeway.pipeline.backtest import FIRST_DAY, PERIOD_DAYS, judge
+from breezeway.pipeline.backtest import FIRST_DAY
 from breezeway.readings.store import RawStore
 from breezeway.tracking import mlflow_client
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=date.fromisoformat, required=True, help="first date")
-    parser.add_argument("--last", type=date.fromisoformat, required=True, help="last date at most")
-    parser.add_argument("--every", type=int, default=PERIOD_DAYS, help="days between dates (7)")
-    parser.add_argument(
-        "--days", type=int, default=PERIOD_DAYS, help="days to evaluate each on (7)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show only dates, rows and time")
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """The plan, or the plan with the metrics of each date.
-
-    Raises:
-        UsageError: a number is below 1, there is no date, or a day is not made yet.
-        BreezewayError: as for `judge`.
-    """
-    if arguments.every < 1 or arguments.days < 1:
-        raise UsageError("--every and --days: expected at least 1.")
-    step = timedelta(days=arguments.every)
-    count = (arguments.last - arguments.first) // step + 1
-    dates = [arguments.first + n * step for n in range(count)]
-    if not dates:
-        raise UsageError(f"--last {arguments.last} is before --first {arguments.first}.")
-    if arguments.dry_run:
-        return plan(settings, dates, arguments.days)
-    contract = load_contract(settings.sensors)
-    return {"dates": [asdict(judge(settings, contract, each, arguments.days)) for each in dates]}
 
 
 def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[str, Any]:

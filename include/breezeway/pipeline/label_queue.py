@@ -1,18 +1,9 @@
 """Pick the stretches of readings that are most worth a person's look, as a queue to label.
 
-Three reasons, each with its own order, take turns:
-
-- the champion and the challenger disagree: one is in alarm and the other is not;
-- the champion is unsure: its score is near the threshold of an alarm;
-- the device has drifted, by the last drift check: there the unsure stretches come first.
-
-A stretch is as long as the window of the features. What was labelled or looked at already is left
-out, and so are the neighbours of what was picked. The folder gets `queue.csv`, a table to fill in
-and give back to `import-labels`, and `label-studio.json` with `label-studio.xml`, tasks and
-labelling interface for Label Studio.
+Each reason to look has an order of its own, and these take turns. The help of the command
+`label-queue` says which they are.
 """
 
-import argparse
 import json
 import logging
 import shutil
@@ -32,7 +23,6 @@ import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
 from breezeway.contract.contract import load_contract
-from breezeway.core.arguments import model_name, positive_count
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import ScoringModel
@@ -71,34 +61,37 @@ class Item:
     challenger_score: float | None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model-name", type=model_name, help="the registered model; the contract's if not given"
-    )
-    parser.add_argument(
-        "--challenger",
-        help="a version or alias; the newest version if not given and it is not the champion",
-    )
-    parser.add_argument(
-        "--query",
-        help="one SELECT of the readings to pick from, with the same columns as for preprocess; "
-        "the last 7 days if not given",
-    )
-    parser.add_argument("--count", type=positive_count, default=50, help="stretches to pick")
-    parser.add_argument(
-        "--output", type=Path, default=Path("label-queue"), help="the folder for the files"
-    )
+def make_queue(
+    settings: Settings,
+    folder: Path,
+    *,
+    model_name: str | None = None,
+    challenger_version: str | None = None,
+    query: str | None = None,
+    count: int = 50,
+) -> dict[str, Any]:
+    """Pick stretches and write the files for those who label them.
 
+    Args:
+        folder: for the files.
+        model_name: the registered model; the contract's if not given.
+        challenger_version: a number or alias; the newest version if not given and it is not the
+            champion.
+        query: one SELECT of the readings to pick from; the last 7 days if not given.
+        count: stretches to pick.
 
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    name = arguments.model_name or load_contract(settings.sensors).name
+    Raises:
+        UsageError: the model has no champion, or the query cannot be used.
+        BreezewayError: a store does not answer.
+    """
+    name = model_name or load_contract(settings.sensors).name
     version = champions.champion(settings, name)
     if version is None:
         raise UsageError(f"{name!r} has no champion, so nothing is known to be unsure.")
     champion = load(settings, name, version)
-    challenger = _challenger(settings, champion, arguments.challenger)
+    challenger = _challenger(settings, champion, challenger_version)
     store = RawStore(settings.raw_address)
-    query = arguments.query or _last_week(store)
+    query = query or _last_week(store)
     readings = _scored(store, query, champion, settings)
     rival = _scored(store, query, challenger, settings) if challenger else None
     items = pick(
@@ -108,15 +101,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         challenger.threshold if challenger else 1.0,
         drifted=_drifted_devices(settings, name),
         known=_looked_at(LabelStore(settings.raw_address), champion),
-        count=arguments.count,
+        count=count,
     )
-    write(items, readings, champion, arguments.output)
+    write(items, readings, champion, folder)
     return {
         "model": f"{name}/{version}",
         "challenger": challenger and f"{name}/{challenger.version}",
         "readings": len(readings),
         "picked": {reason: sum(item.reason == reason for item in items) for reason in REASONS},
-        "folder": str(arguments.output),
+        "folder": str(folder),
     }
 
 

@@ -1,14 +1,9 @@
 """Where a prediction, a model version or a dataset comes from, and where a dataset leads to.
 
-    breezeway lineage <model>.<version>.<id>    a prediction, by the id that the server gave it
-    breezeway lineage <model>/<version>         a registered version, by number or alias
-    breezeway lineage <tag>                     a dataset or its parameters: forward as well
-
 The stores are asked anew each time. What one of them does not answer, or what two of them
 contradict each other in, is said in the answer (`problems`) and hides nothing of the rest.
 """
 
-import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -37,29 +32,6 @@ Branch = tuple[str, list["Branch"]]
 NOT_SHOWN = {"run": None, "airflow_run": None, "code": None}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "what",
-        metavar="WHAT",
-        help="id of a prediction, MODEL/VERSION, or the tag of a dataset or of parameters",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a tree")
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Print the lineage of `arguments.what`.
-
-    Raises:
-        UsageError: there is no such thing.
-        ServiceUnavailable: the store that would know it does not answer.
-    """
-    found = trace(settings, arguments.what)
-    if arguments.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        print(render(found))
-
-
 def trace(settings: Settings, what: str) -> dict[str, Any]:
     """All that the stores know about a prediction, a model version or a dataset.
 
@@ -68,7 +40,8 @@ def trace(settings: Settings, what: str) -> dict[str, Any]:
         `code`, `airflow_run`, `data`; for a tag: `data` with `leads_to`.
 
     Raises:
-        UsageError, ServiceUnavailable: as for `run`.
+        UsageError: there is no such thing.
+        ServiceUnavailable: the store that would know it does not answer.
     """
     problems: list[str] = []
     if match := PREDICTION.fullmatch(what):

@@ -1,12 +1,8 @@
-"""Take labels back: what people said of stretches of readings goes into the table of labels.
+"""What people said of stretches of readings goes into the table of labels.
 
-The file is the `queue.csv` of `label-queue` with its column `label` filled in (`fault` or
-`normal`; rows without are left out), or Label Studio's export in JSON. A fault may be narrowed
-by changing its start and end. Each label keeps who gave it and when. The same file again changes
-nothing. The next dataset version has the new labels, and so has the model that is trained on it.
+The help of the command `import-labels` says what its file may be.
 """
 
-import argparse
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,17 +19,6 @@ from breezeway.readings.arrow import REVIEWS
 from breezeway.readings.label_store import LabelStore
 
 VERDICTS = {"fault": True, "normal": False}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="queue.csv filled in, or an export in JSON")
-    parser.add_argument(
-        "--by", required=True, help="who labelled; an export's own names come before this one"
-    )
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, int]:
-    return keep(settings, read(arguments.file, arguments.by))
 
 
 def keep(settings: Settings, reviews: pa.Table) -> dict[str, int]:

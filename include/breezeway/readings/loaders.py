@@ -4,13 +4,12 @@ Only what places a reading is checked here: its device, its time, its label. The
 the store as the file has it; what is wrong in it, preprocessing finds by the contract and counts.
 """
 
-import argparse
 import csv
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,37 +80,24 @@ class Format:
     identity: dict[str, Any] = field(default_factory=dict)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="CSV files, or folders of them"
-    )
-    parser.add_argument(
-        "--format",
-        choices=["skab", "ai4i", "csv"],
-        default="csv",
-        help="skab: each file is a device, named by its folder and name, such as valve1/0; "
-        "ai4i: one reading a minute, device = Product ID; csv (default): columns as named below",
-    )
-    csv_options = parser.add_argument_group("columns of --format csv")
-    csv_options.add_argument("--device-column", default="device")
-    csv_options.add_argument("--time-column", default="time", help="ISO 8601; UTC without a zone")
-    csv_options.add_argument("--payload-column", help="holds the payload (payload)")
-    csv_options.add_argument(
-        "--payload-columns", metavar="A,B,C", help="instead: make a JSON object of these"
-    )
-    csv_options.add_argument("--label-column", help="0, 1 or empty")
-    csv_options.add_argument("--separator", default=",")
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def load(
+    settings: Settings, paths: Sequence[Path], format_of: Callable[[Path], Format]
+) -> dict[str, Any]:
     """Check all files, then load each in one transaction.
 
+    Args:
+        paths: files, or folders of them.
+        format_of: gives the format of a file.
+
+    Returns:
+        How many `files` there are, how many of them were `loaded` now, and their `readings`.
+
     Raises:
-        UsageError: a file is not there, or the arguments contradict each other.
+        UsageError: a file is not there.
         DataError: file, line and column of what is wrong; nothing is loaded then.
     """
-    files = _find_files(arguments.files)
-    formats = [_format_of(file, arguments) for file in files]
+    files = _find_files(paths)
+    formats = [format_of(file) for file in files]
     for file, form in zip(files, formats, strict=True):
         for _ in read(file, form):
             pass
@@ -172,7 +158,7 @@ def skab(file: Path) -> Format:
     )
 
 
-def ai4i() -> Format:
+def ai4i(_: Path) -> Format:
     """AI4I 2020: the six inputs as JSON, the label from `Machine failure`."""
     return Format(
         device=lambda row: row["Product ID"],
@@ -184,19 +170,21 @@ def ai4i() -> Format:
     )
 
 
-def general(arguments: argparse.Namespace) -> Format:
-    """A CSV file whose columns the arguments name.
+def general(
+    *,
+    device: str = "device",
+    time: str = "time",
+    payload: str | Sequence[str] = "payload",
+    label: str | None = None,
+    separator: str = ",",
+) -> Format:
+    """A CSV file with these columns.
 
-    Raises:
-        UsageError: the arguments contradict each other.
+    Args:
+        payload: the column that holds it, or those that a JSON object is made of.
     """
-    if len(arguments.separator) != 1:
-        raise UsageError(f"--separator: expected one character, got {arguments.separator!r}.")
-    if arguments.payload_column and arguments.payload_columns:
-        raise UsageError("--payload-column and --payload-columns: expected one of them.")
-    device, time, label = arguments.device_column, arguments.time_column, arguments.label_column
-    one = arguments.payload_column or "payload"
-    several = [n.strip() for n in (arguments.payload_columns or "").split(",") if n.strip()]
+    several = [] if isinstance(payload, str) else list(payload)
+    one = payload if isinstance(payload, str) else ""
     return Format(
         device=lambda row: row[device],
         time=lambda row, _: _time(row, time),
@@ -205,21 +193,19 @@ def general(arguments: argparse.Namespace) -> Format:
         else (lambda row: row[one] or None),
         label_column=label,
         columns=[device, time, *(several or [one]), *([label] if label else [])],
-        separator=arguments.separator,
+        separator=separator,
         identity={"format": "csv", "columns": [device, time, several or one, label]},
     )
 
 
-def _format_of(file: Path, arguments: argparse.Namespace) -> Format:
-    if arguments.format == "skab":
-        return skab(file)
-    return ai4i() if arguments.format == "ai4i" else general(arguments)
+PUBLIC = {"skab": skab, "ai4i": ai4i}
+"""Public data → the format of one of its files."""
 
 
 # -- files and rows
 
 
-def _find_files(paths: list[Path]) -> list[Path]:
+def _find_files(paths: Sequence[Path]) -> list[Path]:
     files = []
     for path in paths:
         found = sorted(path.rglob("*.csv")) if path.is_dir() else [path]

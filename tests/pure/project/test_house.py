@@ -10,6 +10,7 @@ from tests.fixtures import ROOT
 
 PACKAGE = ROOT / "include" / "breezeway"
 PACKAGES = {
+    "commands",
     "contract",
     "core",
     "datasets",
@@ -62,7 +63,7 @@ def test_no_module_and_no_function_is_too_long() -> None:
     long = []
     for path in sources():
         text = path.read_text(encoding="utf-8")
-        allowed = STEP_LINES if path.parent.name == "steps" else MODULE_LINES
+        allowed = STEP_LINES if path.parent.name in ("commands", "steps") else MODULE_LINES
         if text.count("\n") > allowed:
             long.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
         for node in ast.walk(ast.parse(text)):

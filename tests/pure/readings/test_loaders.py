@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from breezeway.commands import load_readings
 from breezeway.contract.contract import load_contract
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
@@ -36,8 +37,8 @@ def settings(tmp_path, monkeypatch):
 
 def load(settings, *arguments):
     parser = argparse.ArgumentParser()
-    loaders.add_arguments(parser)
-    return loaders.run(parser.parse_args([str(a) for a in arguments]), settings)
+    load_readings.add_arguments(parser)
+    return load_readings.run(parser.parse_args([str(a) for a in arguments]), settings)
 
 
 def stored(settings):

@@ -1,6 +1,5 @@
 """The raw store is filled with a simulated plant, once."""
 
-import argparse
 from datetime import date
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from breezeway.contract.contract import load_contract
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings import simulate as simulation
+from breezeway.readings.simulate import fill
 from breezeway.readings.store import RawStore
 
 DAY = date(2026, 1, 5)  # a Monday
@@ -24,10 +23,8 @@ def settings(tmp_path, monkeypatch):
     return Settings.from_environment()
 
 
-def run(settings, *arguments):
-    parser = argparse.ArgumentParser()
-    simulation.add_arguments(parser)
-    return simulation.run(parser.parse_args(["--end", "2026-01-07", *arguments]), settings)
+def run(settings, **options):
+    return fill(settings, end=date(2026, 1, 7), **options)
 
 
 def stored(settings):
@@ -36,10 +33,10 @@ def stored(settings):
 
 
 def test_the_store_is_filled_once(settings):
-    first = run(settings, "--devices", "2", "--days", "2")
+    first = run(settings, devices=2, days=2)
     assert first["readings"] == 2 * 2 * 1440
     assert first["faults"] >= 4
-    assert run(settings, "--devices", "2", "--days", "2")["readings"] == 0
+    assert run(settings, devices=2, days=2)["readings"] == 0
     table = stored(settings)
     assert table.num_rows == 2 * 2 * 1440
     assert set(table["device"].to_pylist()) == {"machine-01", "machine-02"}
@@ -47,12 +44,12 @@ def test_the_store_is_filled_once(settings):
 
 
 def test_more_days_and_machines_add_what_is_missing(settings):
-    run(settings, "--devices", "1", "--days", "1")
-    assert run(settings, "--devices", "2", "--days", "2")["readings"] == 3 * 1440
+    run(settings, devices=1, days=1)
+    assert run(settings, devices=2, days=2)["readings"] == 3 * 1440
 
 
 def test_drift_begins_where_it_is_told(settings):
-    run(settings, "--devices", "1", "--days", "2", "--drift", "30")
+    run(settings, devices=1, days=2, drift=30)
     contract = load_contract(SENSORS)
     payloads = stored(settings)["payload"].to_pylist()
     temperatures = np.array([contract.parser.parse(p)["temperature"] for p in payloads])
@@ -60,24 +57,7 @@ def test_drift_begins_where_it_is_told(settings):
 
 
 def test_a_day_is_not_simulated_a_second_time_with_other_arguments(settings):
-    run(settings, "--devices", "1", "--days", "1")
+    run(settings, devices=1, days=1)
     with pytest.raises(UsageError, match="machine-01 on 2026-01-06"):
-        run(settings, "--devices", "1", "--days", "1", "--seed", "1")
+        run(settings, devices=1, days=1, seed=1)
     assert stored(settings).num_rows == 1440
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--devices", "0"),
-        ("--devices", "100"),
-        ("--days", "0"),
-        ("--seed", "-1"),
-        ("--bad-share", "1.1"),
-        ("--bad-share", "nan"),
-        ("--drift", "inf"),
-    ],
-)
-def test_arguments_out_of_bounds_are_named(settings, arguments):
-    with pytest.raises(UsageError, match=arguments[0]):
-        run(settings, *arguments)

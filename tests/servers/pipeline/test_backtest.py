@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from breezeway.commands import backtest as command
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.detector import scorecard
-from breezeway.pipeline import backtest, backtest_plan, backtest_report
+from breezeway.pipeline import backtest, backtest_report
 from breezeway.preprocessing import days
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
@@ -153,10 +154,10 @@ def test_a_label_without_a_moment_is_known_from_the_end_of_its_fault():
 
 def ask(home: Settings, *words: str) -> dict:
     parser = argparse.ArgumentParser()
-    backtest_plan.add_arguments(parser)
+    command.add_arguments(parser)
     first, last = map(str, DATES)
     given = ["--first", first, "--last", last, "--every", "2", "--days", "2", *words]
-    return backtest_plan.run(parser.parse_args(given), home)
+    return command.run(parser.parse_args(given), home)
 
 
 def test_the_same_table_twice(home):

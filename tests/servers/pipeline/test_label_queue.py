@@ -34,8 +34,7 @@ def command(**fields) -> argparse.Namespace:
 
 def queue(settings: Settings, folder: Path, **fields) -> list[dict[str, str]]:
     """Make a queue and read its table back."""
-    given = {"model_name": MODEL, "challenger": None, "query": None, "count": 12}
-    label_queue.run(command(output=folder, **given | fields), settings)
+    label_queue.make_queue(settings, folder, **{"model_name": MODEL, "count": 12} | fields)
     with (folder / "queue.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -64,10 +63,7 @@ def logit(score: float) -> float:
 def settings(tmp_path_factory, mlflow_server) -> Settings:
     """A plant of three machines, a champion, and a challenger that knows less of it."""
     settings = Settings(home=tmp_path_factory.mktemp("labels"), mlflow_url=mlflow_server)
-    parser = argparse.ArgumentParser()
-    simulate.add_arguments(parser)
-    words = ["--devices", "3", "--days", "5", "--end", "2026-05-01"]
-    simulate.run(parser.parse_args(words), settings)
+    simulate.fill(settings, devices=3, days=5, end=END.date())
     publish(settings, "whole", EVERYTHING)
     publish(settings, "part", f"{EVERYTHING} WHERE time < '2026-04-29'")
     for tag in ("whole", "part"):
@@ -128,7 +124,7 @@ def test_a_drifted_device_has_its_turn(settings, tmp_path):
 
 
 def test_without_a_challenger_there_is_nothing_to_disagree_with(settings, tmp_path):
-    found = queue(settings, tmp_path, challenger="1", query=LAST_DAY)
+    found = queue(settings, tmp_path, challenger_version="1", query=LAST_DAY)
     assert {item["reason"] for item in found} == {label_queue.UNSURE}
 
 
@@ -166,9 +162,9 @@ def test_labels_come_back_and_the_next_training_uses_them(settings, items, tmp_p
         writer.writeheader()
         writer.writerows(answered)
 
-    given = command(file=file, by="ann@plant")
-    assert labels.run(given, settings) == {"read": 10, "new": 10, "faults": 6}
-    assert labels.run(given, settings) == {"read": 10, "new": 0, "faults": 6}
+    given = labels.read(file, "ann@plant")
+    assert labels.keep(settings, given) == {"read": 10, "new": 10, "faults": 6}
+    assert labels.keep(settings, given) == {"read": 10, "new": 0, "faults": 6}
     new = [row for row in store.labels().to_pylist() if row["labelled_by"] == "ann@plant"]
     assert len(store.labels()) == there + 6 == there + len(new)
     assert {(row["device"], row["start"], row["end"]) for row in new} == {
@@ -224,7 +220,7 @@ def test_an_export_of_label_studio(settings, tmp_path):
     ]
     file = tmp_path / "export.json"
     file.write_text(json.dumps(export))
-    assert labels.run(command(file=file, by="eve"), settings) == {"read": 5, "new": 5, "faults": 2}
+    assert labels.keep(settings, labels.read(file, "eve")) == {"read": 5, "new": 5, "faults": 2}
     rows = LabelStore(settings.raw_address).labels().to_pylist()
     (bob,) = [row for row in rows if row["labelled_by"] == "bob@plant"]
     assert (bob["device"], bob["start"]) == ("machine-01", start + timedelta(minutes=5))
@@ -263,7 +259,7 @@ def test_one_wrong_row_and_none_is_kept(settings, tmp_path, row, message):
     store = LabelStore(settings.raw_address)
     before = len(store.labels()), len(store.reviews())
     with pytest.raises(DataError, match=message):
-        labels.run(command(file=file, by="ann"), settings)
+        labels.keep(settings, labels.read(file, "ann"))
     assert (len(store.labels()), len(store.reviews())) == before
 
 
@@ -279,12 +275,12 @@ def test_one_wrong_row_and_none_is_kept(settings, tmp_path, row, message):
 def test_files_that_hold_no_labels(settings, tmp_path, name, text, error, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=message):
-        labels.run(command(file=tmp_path / name, by="ann"), settings)
+        labels.keep(settings, labels.read(tmp_path / name, "ann"))
 
 
 def test_a_file_that_is_not_there(settings, tmp_path):
     with pytest.raises(UsageError, match=r"gone\.csv"):
-        labels.run(command(file=tmp_path / "gone.csv", by="ann"), settings)
+        labels.keep(settings, labels.read(tmp_path / "gone.csv", "ann"))
 
 
 def test_labels_that_are_a_column_cannot_be_imported(settings, tmp_path):
@@ -293,7 +289,7 @@ def test_labels_that_are_a_column_cannot_be_imported(settings, tmp_path):
     file = tmp_path / "labels.csv"
     file.write_text(f"device,start,end,label\n{GOOD}\n")
     with pytest.raises(UsageError, match="label"):
-        labels.run(command(file=file, by="ann"), other)
+        labels.keep(other, labels.read(file, "ann"))
 
 
 def test_without_a_champion_there_is_no_queue(settings, tmp_path):

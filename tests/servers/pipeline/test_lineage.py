@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from breezeway.commands import lineage as command
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
@@ -108,7 +109,7 @@ def test_from_a_prediction_to_the_rows(
     assert found["run"]["name"] == "nightly"
     assert found["deployment"]["deployment"] == f"{name}-1"
 
-    lineage.run(Namespace(what=prediction, json=False), settings)
+    command.run(Namespace(what=prediction, json=False), settings)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"prediction {prediction}"
     assert lines[1].startswith(f"└─ model {name}/1 (champion), registered 20")
@@ -124,7 +125,7 @@ def test_by_alias_and_as_json(
     settings: Settings, data: versions.DatasetVersion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = register(settings, data)
-    lineage.run(Namespace(what=f"{name}/champion", json=True), settings)
+    command.run(Namespace(what=f"{name}/champion", json=True), settings)
     found = json.loads(capsys.readouterr().out)
     assert found["model"]["version"] == "1" and found["deployment"] is None
 

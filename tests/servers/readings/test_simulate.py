@@ -1,6 +1,5 @@
 """A simulation in a process of its own, killed."""
 
-import argparse
 import os
 import signal
 import subprocess
@@ -11,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from breezeway.core.settings import Settings
-from breezeway.readings import simulate as simulation
 from breezeway.readings.plant import simulate
+from breezeway.readings.simulate import fill
 from breezeway.readings.store import RawStore
 
 
@@ -23,10 +22,8 @@ def settings(tmp_path, monkeypatch):
     return Settings.from_environment()
 
 
-def run(settings, *arguments):
-    parser = argparse.ArgumentParser()
-    simulation.add_arguments(parser)
-    return simulation.run(parser.parse_args(["--end", "2026-01-07", *arguments]), settings)
+def run(settings, **options):
+    return fill(settings, end=date(2026, 1, 7), **options)
 
 
 def stored(settings):
@@ -36,8 +33,8 @@ def stored(settings):
 
 def test_a_run_that_is_killed_is_finished_by_the_next(settings, tmp_path):
     script = """
-import argparse, sys
-from breezeway.readings import simulate
+from datetime import date
+from breezeway.readings.simulate import fill
 from breezeway.readings.store import RawStore
 from breezeway.core.settings import Settings
 append = RawStore.append
@@ -46,12 +43,7 @@ def and_tell(*arguments, **options):
     print(count, flush=True)
     return count
 RawStore.append = and_tell
-parser = argparse.ArgumentParser()
-simulate.add_arguments(parser)
-simulate.run(
-    parser.parse_args(["--end", "2026-01-07", "--devices", "2", "--days", "8"]),
-    Settings.from_environment(),
-)
+fill(Settings.from_environment(), end=date(2026, 1, 7), devices=2, days=8)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
@@ -59,7 +51,7 @@ simulate.run(
     ) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-    rest = run(settings, "--devices", "2", "--days", "8")["readings"]
+    rest = run(settings, devices=2, days=8)["readings"]
     assert 0 < rest < 16 * 1440
     table = stored(settings)
     assert table.num_rows == 16 * 1440

@@ -1,6 +1,5 @@
 """Real data, replayed through HTTP row by row, has the scores that history gives it."""
 
-import argparse
 import os
 from collections.abc import Iterator
 from itertools import groupby
@@ -34,9 +33,7 @@ def load(name: str, settings: Settings) -> list[dict]:
     """All readings as they are in the raw store, by device and time."""
     if not (DATA / name).is_dir():
         pytest.skip(f"needs {name} in {DATA} (BREEZEWAY_TEST_DATA)")
-    parser = argparse.ArgumentParser()
-    loaders.add_arguments(parser)
-    loaders.run(parser.parse_args([str(DATA / name), "--format", name]), settings)
+    loaders.load(settings, [DATA / name], loaders.PUBLIC[name])
     query = "SELECT device, time, payload, label FROM readings ORDER BY device, time"
     return pa.concat_tables(RawStore(settings.raw_address).stream(query, label="label")).to_pylist()
 

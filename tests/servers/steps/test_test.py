@@ -3,7 +3,7 @@
 import argparse
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -30,11 +30,7 @@ def command(**fields) -> argparse.Namespace:
 def settings(tmp_path_factory, mlflow_server) -> Settings:
     """A home with three simulated machines and a model trained on them."""
     settings = Settings(home=tmp_path_factory.mktemp("judged"), mlflow_url=mlflow_server)
-    parser = argparse.ArgumentParser()
-    simulate.add_arguments(parser)
-    simulate.run(
-        parser.parse_args(["--devices", "3", "--days", "5", "--end", "2026-05-01"]), settings
-    )
+    simulate.fill(settings, devices=3, days=5, end=date(2026, 5, 1))
     made = preprocess.run(command(query=QUERY, tag="v1", day=None), settings)
     versions.publish(settings, settings.work / "v1" / "dataset", "v1")
     assert made["rows"] == 3 * 5 * 1440

@@ -1,0 +1,45 @@
+"""Backtest several dates, one after the other.
+
+With `--dry-run`, show only the dates, how many rows they read, and how long it takes.
+"""
+
+import argparse
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any
+
+from breezeway.contract.contract import load_contract
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.pipeline import backtest_plan
+from breezeway.pipeline.backtest import PERIOD_DAYS, judge
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--first", type=date.fromisoformat, required=True, help="first date")
+    parser.add_argument("--last", type=date.fromisoformat, required=True, help="last date at most")
+    parser.add_argument("--every", type=int, default=PERIOD_DAYS, help="days between dates (7)")
+    parser.add_argument(
+        "--days", type=int, default=PERIOD_DAYS, help="days to evaluate each on (7)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show only dates, rows and time")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """The plan, or the plan with the metrics of each date.
+
+    Raises:
+        UsageError: a number is below 1, there is no date, or a day is not made yet.
+        BreezewayError: as for `judge`.
+    """
+    if arguments.every < 1 or arguments.days < 1:
+        raise UsageError("--every and --days: expected at least 1.")
+    step = timedelta(days=arguments.every)
+    count = (arguments.last - arguments.first) // step + 1
+    dates = [arguments.first + n * step for n in range(count)]
+    if not dates:
+        raise UsageError(f"--last {arguments.last} is before --first {arguments.first}.")
+    if arguments.dry_run:
+        return backtest_plan.plan(settings, dates, arguments.days)
+    contract = load_contract(settings.sensors)
+    return {"dates": [asdict(judge(settings, contract, each, arguments.days)) for each in dates]}

@@ -1,0 +1,32 @@
+"""Where a prediction, a model version or a dataset comes from, and where a dataset leads to.
+
+    breezeway lineage <model>.<version>.<id>    a prediction, by the id that the server gave it
+    breezeway lineage <model>/<version>         a registered version, by number or alias
+    breezeway lineage <tag>                     a dataset or its parameters: forward as well
+
+The stores are asked anew each time. What one of them does not answer, or what two of them
+contradict each other in, is said in the answer (`problems`) and hides nothing of the rest.
+"""
+
+import argparse
+import json
+
+from breezeway.core.settings import Settings
+from breezeway.pipeline import lineage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        metavar="WHAT",
+        help="id of a prediction, MODEL/VERSION, or the tag of a dataset or of parameters",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a tree")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> None:
+    found = lineage.trace(settings, arguments.what)
+    if arguments.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print(lineage.render(found))

@@ -1,0 +1,62 @@
+"""Readings from CSV files: a file is loaded whole or not at all, and never twice.
+
+Only what places a reading is checked here: its device, its time, its label. The payload goes to
+the store as the file has it; what is wrong in it, preprocessing finds by the contract and counts.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.readings import loaders
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="CSV files, or folders of them"
+    )
+    parser.add_argument(
+        "--format",
+        choices=[*loaders.PUBLIC, "csv"],
+        default="csv",
+        help="skab: each file is a device, named by its folder and name, such as valve1/0; "
+        "ai4i: one reading a minute, device = Product ID; csv (default): columns as named below",
+    )
+    csv_options = parser.add_argument_group("columns of --format csv")
+    csv_options.add_argument("--device-column", default="device")
+    csv_options.add_argument("--time-column", default="time", help="ISO 8601; UTC without a zone")
+    csv_options.add_argument("--payload-column", help="holds the payload (payload)")
+    csv_options.add_argument(
+        "--payload-columns", metavar="A,B,C", help="instead: make a JSON object of these"
+    )
+    csv_options.add_argument("--label-column", help="0, 1 or empty")
+    csv_options.add_argument("--separator", default=",")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    format_of = loaders.PUBLIC.get(arguments.format) or _named_columns(arguments)
+    return loaders.load(settings, arguments.files, format_of)
+
+
+def _named_columns(arguments: argparse.Namespace) -> Callable[[Path], loaders.Format]:
+    """Gives any file the format whose columns the arguments name.
+
+    Raises:
+        UsageError: the arguments contradict each other.
+    """
+    if len(arguments.separator) != 1:
+        raise UsageError(f"--separator: expected one character, got {arguments.separator!r}.")
+    if arguments.payload_column and arguments.payload_columns:
+        raise UsageError("--payload-column and --payload-columns: expected one of them.")
+    several = [n.strip() for n in (arguments.payload_columns or "").split(",") if n.strip()]
+    named = loaders.general(
+        device=arguments.device_column,
+        time=arguments.time_column,
+        payload=several or arguments.payload_column or "payload",
+        label=arguments.label_column,
+        separator=arguments.separator,
+    )
+    return lambda _: named

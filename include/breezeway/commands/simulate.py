@@ -1,0 +1,63 @@
+"""Fill the raw store with a simulated plant: the command `simulate`.
+
+Two runs that share a day agree on it, and a day that the store holds already is not made again.
+"""
+
+import argparse
+from datetime import date
+from typing import Any
+
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import Settings
+from breezeway.readings import simulate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--devices", type=int, default=8, help="machines, 1 to 99 (8)")
+    parser.add_argument("--days", type=int, default=8, help="days before --end (8)")
+    parser.add_argument(
+        "--end",
+        type=date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="the readings stop at this midnight, UTC (today's)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed is another plant (0)")
+    parser.add_argument(
+        "--drift", type=float, default=0.0, metavar="CELSIUS", help="thermometers read more by this"
+    )
+    parser.add_argument(
+        "--drift-from",
+        type=date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="first day of the drift (the last of the days)",
+    )
+    parser.add_argument(
+        "--bad-share", type=float, default=0.0, help="share of payloads that are broken, 0 to 1"
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    _check(arguments)
+    return simulate.fill(
+        settings,
+        devices=arguments.devices,
+        days=arguments.days,
+        end=arguments.end,
+        seed=arguments.seed,
+        drift=arguments.drift,
+        drift_from=arguments.drift_from,
+        bad_share=arguments.bad_share,
+    )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if not 1 <= arguments.devices <= 99:
+        raise UsageError(f"--devices: expected 1 to 99, got {arguments.devices}.")
+    if arguments.days < 1:
+        raise UsageError(f"--days: expected at least 1, got {arguments.days}.")
+    if arguments.seed < 0:
+        raise UsageError(f"--seed: expected 0 or more, got {arguments.seed}.")
+    if not 0 <= arguments.bad_share <= 1:
+        raise UsageError(f"--bad-share: expected 0 to 1, got {arguments.bad_share}.")
+    if not -200 <= arguments.drift <= 200:
+        raise UsageError(f"--drift: expected -200 to 200 °C, got {arguments.drift}.")
