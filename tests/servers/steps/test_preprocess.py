@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -305,14 +304,21 @@ def test_killed_at_any_point_a_rerun_gives_the_same_bytes(home):
     fill(home, readings(8, 5000, bad_share=0.05))
     assert run_step(home, tag="calm")[0] == 0
     arguments, environment = command(home, tag="killed")
-    for seconds in (0.8, 1.6, 2.4, 3.2):
+    work = home / "work/killed"
+    for made in (
+        ".dataset",
+        ".dataset.staging/runs.arrow",
+        ".dataset/features",
+        ".dataset/manifest.json",
+    ):
         process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
+        while process.poll() is None and not (work / made).exists():
+            time.sleep(0.002)
+        process.kill()
         process.wait()
     assert run_step(home, tag="killed")[0] == 0
-    assert content(home / "work/killed/dataset") == content(home / "work/calm/dataset")
-    left = {entry.name for entry in (home / "work/killed").iterdir()}
+    assert content(work / "dataset") == content(home / "work/calm/dataset")
+    left = {entry.name for entry in work.iterdir()}
     assert left == {"dataset"}
 
 
