@@ -13,27 +13,20 @@ the reprocess behaviour *failed*, only the days whose last run failed are made a
 - **day**: The day to make, in UTC. Empty: the day of the run's partition, or else yesterday.
 """
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import (
-    DAG,
-    CronPartitionTimetable,
-    PokeReturnValue,
-    get_current_context,
-    task,
-)
+from airflow.sdk import DAG, CronPartitionTimetable, task
 
 from breezeway.core.settings import Settings
 from breezeway_airflow import fields
 from breezeway_airflow.dvc import PublishDay
+from breezeway_airflow.published_days import FindPublishedDays
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
 MODEL, _ = fields.contract_defaults(Settings.from_environment())
-ARRIVALS = timedelta(days=1, minutes=15)
-"""After the beginning of a day its readings are taken to be complete."""
 DAY = (
     "params.day or dag_run.partition_key "
     "or (dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d')"
@@ -52,32 +45,14 @@ with DAG(
     tags=["breezeway"],
     params={"day": fields.day("Day", HELP["day"])},
 ) as dag:
-
-    @task.sensor(poke_interval=60, timeout=timedelta(hours=1), mode="reschedule")
-    def find_published(day: str) -> PokeReturnValue:
-        """Wait until late readings have arrived, then find the published days that may be stale.
-
-        They may belong to any day of the last weeks. A day that is made by hand or by a backfill
-        can change those that follow: their first windows reach back to it.
-
-        Returns:
-            Day → what it was made of.
-        """
-        from breezeway.datasets import history
-
-        made = date.fromisoformat(day)
-        if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:
-            return PokeReturnValue(False)
-        scheduled = get_current_context()["dag_run"].run_type == "scheduled"
-        away = timedelta(days=history.LOOK_BACK_DAYS)
-        near = (
-            history.day_range(made - away, made - timedelta(days=1))
-            if scheduled
-            else history.day_range(made + timedelta(days=1), made + away)
-        )
-        found = history.fingerprints(Settings.from_environment(), MODEL, near)
-        return PokeReturnValue(True, {day.isoformat(): value for day, value in found.items()})
-
+    find_published = FindPublishedDays(
+        task_id="find_published",
+        day=f"{{{{ {DAY} }}}}",
+        model_name=MODEL,
+        poke_interval=60,
+        timeout=timedelta(hours=1),
+        mode="reschedule",
+    )
     preprocess = Step(
         task_id="preprocess",
         arguments={
@@ -102,4 +77,4 @@ with DAG(
         task_id="remake", trigger_dag_id="history", logical_date=None
     ).expand(conf=stale)
 
-    find_published(f"{{{{ {DAY} }}}}") >> preprocess >> publish >> stale
+    find_published >> preprocess >> publish >> stale

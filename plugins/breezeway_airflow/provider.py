@@ -24,6 +24,12 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "sensors": [
+            {
+                "integration-name": "Breezeway",
+                "python-modules": ["breezeway_airflow.published_days"],
+            }
+        ],
         "triggers": [
             {"integration-name": "Breezeway", "python-modules": ["breezeway_airflow.pod_trigger"]}
         ],

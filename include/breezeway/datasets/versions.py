@@ -191,13 +191,17 @@ def publish_params(
             if tag := next(same, None):
                 return _read(space, entry, tag)
             tag = f"{data_tag}-params-{_last_number(entry.params_tags) + 1}"
-            space.git("checkout", "--quiet", "--force", "--detach", f"refs/tags/{data_tag}")
-            for name in PARAMS_FILES:
-                if (folder / name).is_file():
-                    shutil.copyfile(folder / name, space.tree / name)
-            space.commit(message or f"Parameters {tag}")
+            _commit_params(space, folder, data_tag, message or f"Parameters {tag}")
             space.push(f"refs/tags/{tag}")  # the next iteration finds them, ours or another's
     raise TryAgain(f"Others were publishing parameters of {data_tag!r} all the time.")
+
+
+def _commit_params(space: Workspace, folder: Path, data_tag: str, message: str) -> None:
+    space.git("checkout", "--quiet", "--force", "--detach", f"refs/tags/{data_tag}")
+    for name in PARAMS_FILES:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, space.tree / name)
+    space.commit(message)
 
 
 def _last_number(params_tags: Sequence[str]) -> int:

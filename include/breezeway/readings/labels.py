@@ -112,9 +112,9 @@ def _annotations(tasks: Any, by: str, path: Path) -> Iterator[dict[str, Any]]:
     try:
         for task in tasks:
             data = task["data"]
-            for annotation in task.get("annotations", []):
-                if not annotation.get("was_cancelled"):
-                    yield from _of_annotation(data, annotation, by)
+            finished = (a for a in task.get("annotations", []) if not a.get("was_cancelled"))
+            for annotation in finished:
+                yield from _of_annotation(data, annotation, by)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: expected an export of Label Studio in JSON, of tasks that label-queue made: "

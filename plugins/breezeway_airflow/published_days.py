@@ -1,0 +1,54 @@
+"""Which published days a new day may have made stale."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
+
+from breezeway.core.settings import Settings
+
+ARRIVALS = timedelta(days=1, minutes=15)
+"""After the beginning of a day its readings are taken to be complete."""
+
+
+class FindPublishedDays(BaseSensorOperator):
+    """Waits until late readings of a day have arrived, then finds the days that may be stale.
+
+    In a scheduled run these are days of the weeks before, which readings or labels may have come
+    to. A day that is made by hand or by a backfill can change those that follow: their first
+    windows reach back to it.
+
+    The result is day → what it was made of.
+
+    Args:
+        day: that is made, YYYY-MM-DD in UTC.
+        model_name: whose days.
+    """
+
+    template_fields = ("day",)
+    ui_color = "#eeeeee"
+
+    def __init__(self, *, day: str, model_name: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.day = day
+        self.model_name = model_name
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once.
+
+        Raises:
+            ServiceUnavailable: the repository does not answer.
+        """
+        from breezeway.datasets import history
+
+        made = date.fromisoformat(self.day)
+        if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:
+            return PokeReturnValue(False)
+        away = timedelta(days=history.LOOK_BACK_DAYS)
+        near = (
+            history.day_range(made - away, made - timedelta(days=1))
+            if context["dag_run"].run_type == "scheduled"
+            else history.day_range(made + timedelta(days=1), made + away)
+        )
+        found = history.fingerprints(Settings.from_environment(), self.model_name, near)
+        return PokeReturnValue(True, {day.isoformat(): value for day, value in found.items()})
