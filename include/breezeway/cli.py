@@ -21,12 +21,12 @@ COMMANDS = {
     "load-readings": ("breezeway.commands.load_readings:run", "fill the raw store from CSV files"),
     "history": (
         "breezeway.commands.history:run",
-        "what making a range of days would read and cost",
+        "show what it takes to make a range of days",
     ),
-    "label-queue": ("breezeway.commands.label_queue:run", "pick what is most worth labelling"),
+    "label-queue": ("breezeway.commands.label_queue:run", "select what is most worth labelling"),
     "import-labels": (
         "breezeway.commands.import_labels:run",
-        "bring labels back, with who gave them",
+        "import labels, with who gave them",
     ),
     "backtest": (
         "breezeway.commands.backtest:run",

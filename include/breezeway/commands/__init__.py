@@ -1,1 +1,1 @@
-"""One module a command that a person calls: `breezeway <command> --help`."""
+"""One module for each command that a person calls: `breezeway <command> --help`."""

@@ -1,9 +1,8 @@
-"""History day by day: a dataset version for each day, and one for a range of them.
+"""Show what it takes to make the history of a range of days, or make one dataset of them.
 
-The tag `<contract>-day-YYYYMMDD-<n>` is the n-th revision of a day. A tag never moves: a day
-that is made again with other content gets the next number, and with the same content nothing.
-
-As a command: what making a range of days would read, what is published of it, how long it takes.
+For each day it shows the rows, the published version and whether that is stale, and it estimates
+the time. The tag `<contract>-day-YYYYMMDD-<n>` is the n-th revision of a day: if a day is made
+again with other content, it gets the next number.
 """
 
 import argparse
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """The days of a range: rows, what is published and whether that is stale; then the time.
+    """For each day of a range the rows, the published version and whether it is stale; the time.
 
     Raises:
         UsageError: the range ends before it begins.

@@ -1,9 +1,9 @@
-"""Take labels back: what people said of stretches of readings goes into the table of labels.
+"""Import labels of readings into the raw store, with who gave them and when.
 
-The file is the `queue.csv` of `label-queue` with its column `label` filled in (`fault` or
-`normal`; rows without are left out), or Label Studio's export in JSON. A fault may be narrowed
-by changing its start and end. Each label keeps who gave it and when. The same file again changes
-nothing. The next dataset version has the new labels, and so has the model that is trained on it.
+The file is the `queue.csv` of `label-queue` with its column `label` filled in (`fault` or `normal`;
+rows without a label are skipped), or an export of Label Studio in JSON. To narrow a fault, change
+its start and end. To import the same file again changes nothing. The next dataset version has the
+new labels, and the model that is trained on it uses them.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from breezeway.readings import labels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="queue.csv filled in, or an export in JSON")
+    parser.add_argument("file", type=Path, help="a filled-in queue.csv, or an export in JSON")
     parser.add_argument(
-        "--by", required=True, help="who labelled; an export's own names come before this one"
+        "--by", required=True, help="who gave the labels; authors in an export take precedence"
     )
 
 

@@ -1,15 +1,15 @@
-"""Pick the stretches of readings that are most worth a person's look, as a queue to label.
+"""Select the periods of readings that are most worth labelling.
 
-Three reasons, each with its own order, take turns:
+There are three reasons, which take turns:
 
-- the champion and the challenger disagree: one is in alarm and the other is not;
-- the champion is unsure: its score is near the threshold of an alarm;
-- the device has drifted, by the last drift check: there the unsure stretches come first.
+- the champion and the challenger disagree: only one of them raises an alarm;
+- the champion is unsure: its score is near the alarm threshold;
+- the last drift check names the device: its least certain periods come first.
 
-A stretch is as long as the window of the features. What was labelled or looked at already is left
-out, and so are the neighbours of what was picked. The folder gets `queue.csv`, a table to fill in
-and give back to `import-labels`, and `label-studio.json` with `label-studio.xml`, tasks and
-labelling interface for Label Studio.
+A period is as long as the window of the features. Periods that are labelled or reviewed already are
+skipped, and so are neighbours of selected periods. The folder gets `queue.csv`, a table to fill in
+for `import-labels`, and `label-studio.json` and `label-studio.xml`, tasks and labelling interface
+for Label Studio.
 """
 
 import argparse
@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--query",
-        help="one SELECT of the readings to pick from, with the same columns as for preprocess; "
+        help="one SELECT of the readings to select from, with the columns as for preprocess; "
         "the last 7 days if not given",
     )
-    parser.add_argument("--count", type=positive_count, default=50, help="stretches to pick")
+    parser.add_argument("--count", type=positive_count, default=50, help="periods to select (50)")
     parser.add_argument(
         "--output", type=Path, default=Path("label-queue"), help="the folder for the files"
     )

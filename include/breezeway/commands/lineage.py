@@ -1,11 +1,11 @@
-"""Where a prediction, a model version or a dataset comes from, and where a dataset leads to.
+"""Show where a prediction, a model version or a dataset comes from, and what a dataset led to.
 
     breezeway lineage <model>.<version>.<id>    a prediction, by the id that the server gave it
     breezeway lineage <model>/<version>         a registered version, by number or alias
     breezeway lineage <tag>                     a dataset or its parameters: forward as well
 
-The stores are asked anew each time. What one of them does not answer, or what two of them
-contradict each other in, is said in the answer (`problems`) and hides nothing of the rest.
+The answer is read from the stores each time. If a store does not answer, or if two stores
+contradict each other, the answer says so in `problems`, and shows the rest.
 """
 
 import argparse

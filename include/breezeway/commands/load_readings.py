@@ -1,7 +1,7 @@
-"""Readings from CSV files: a file is loaded whole or not at all, and never twice.
+"""Load readings from CSV files: a file is loaded completely or not at all, and never twice.
 
-Only what places a reading is checked here: its device, its time, its label. The payload goes to
-the store as the file has it; what is wrong in it, preprocessing finds by the contract and counts.
+Only device, time and label of a reading are checked. The payload is stored unchanged; preprocessing
+checks it against the contract.
 """
 
 import argparse
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     csv_options = parser.add_argument_group("columns of --format csv")
     csv_options.add_argument("--device-column", default="device")
     csv_options.add_argument("--time-column", default="time", help="ISO 8601; UTC without a zone")
-    csv_options.add_argument("--payload-column", help="holds the payload (payload)")
+    csv_options.add_argument("--payload-column", help="the column of the payload (payload)")
     csv_options.add_argument(
-        "--payload-columns", metavar="A,B,C", help="instead: make a JSON object of these"
+        "--payload-columns", metavar="A,B,C", help="instead: make a JSON object from these columns"
     )
     csv_options.add_argument("--label-column", help="0, 1 or empty")
     csv_options.add_argument("--separator", default=",")
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def _named_columns(arguments: argparse.Namespace) -> Callable[[Path], loaders.Format]:
-    """Gives any file the format whose columns the arguments name.
+    """The format for every file, with the columns that the arguments name.
 
     Raises:
         UsageError: the arguments contradict each other.

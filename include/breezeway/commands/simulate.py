@@ -1,6 +1,7 @@
-"""Fill the raw store with a simulated plant: the command `simulate`.
+"""Fill the raw store with the readings of a simulated plant.
 
-Two runs that share a day agree on it, and a day that the store holds already is not made again.
+With the same seed, a day has the same readings in every run. A day that is in the store already is
+not simulated again.
 """
 
 import argparse
@@ -19,11 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--end",
         type=date.fromisoformat,
         metavar="YYYY-MM-DD",
-        help="the readings stop at this midnight, UTC (today's)",
+        help="the readings end at this midnight, UTC (today's)",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed is another plant (0)")
     parser.add_argument(
-        "--drift", type=float, default=0.0, metavar="CELSIUS", help="thermometers read more by this"
+        "--drift",
+        type=float,
+        default=0.0,
+        metavar="CELSIUS",
+        help="thermometers read higher by this",
     )
     parser.add_argument(
         "--drift-from",
@@ -32,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="first day of the drift (the last of the days)",
     )
     parser.add_argument(
-        "--bad-share", type=float, default=0.0, help="share of payloads that are broken, 0 to 1"
+        "--bad-share", type=float, default=0.0, help="share of bad payloads, 0 to 1"
     )
 
 
