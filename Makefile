@@ -29,7 +29,8 @@ HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 python := .venv/bin/python
 extras := laptop dev
 breezeway := .venv/bin/breezeway
-# Two processes; a file's tests stay together, with their fixtures, longest first.
+# Two processes; a file's tests stay together, with their fixtures: those of the platform first,
+# the pure ones last.
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 

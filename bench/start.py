@@ -64,11 +64,10 @@ def _parse(path: str, before: list[str]) -> tuple[list[str], float]:
 def _process_seconds(command: list[str]) -> float:
     """CPU seconds of a Python process, from its beginning to its end."""
     with open(os.devnull, "w") as nowhere:
-        environment = os.environ | {"PYTHONPATH": str(frame.ROOT / "include")}
         process = os.posix_spawn(
             sys.executable,
             [sys.executable, *command],
-            environment,
+            os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1)],
         )
         _, status, used = os.wait4(process, 0)

@@ -94,7 +94,6 @@ class Training:
                 **os.environ,
                 **quiet_environment(),
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(frame.ROOT / "include"),
                 "BREEZEWAY_HOME": str(settings.root),
                 "BREEZEWAY_SENSORS": str(settings.sensors),
                 "BREEZEWAY_MLFLOW_URL": self._platform.url("mlflow"),

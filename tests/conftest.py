@@ -36,8 +36,13 @@ ON_ONE_PLATFORM = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the platform takes longest and begins first."""
-    items.sort(key=lambda item: "platform" not in item.fixturenames)
+    """What needs the platform takes longest and begins first; the short pure tests fill the end."""
+    items.sort(
+        key=lambda item: (
+            "platform" not in item.fixturenames,
+            item.nodeid.startswith("tests/pure"),
+        )
+    )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileScheduling":

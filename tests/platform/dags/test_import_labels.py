@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from breezeway.core.settings import Settings
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
-from tests.fixtures import ROOT, airflow
+from tests.fixtures import airflow
 
 LABEL = {"device": "machine-01", "start": "2026-04-20T10:00:00Z", "end": "2026-04-20T10:20:00Z"}
 
@@ -27,7 +27,6 @@ def dag(airflow_database: None) -> Iterator[DAG]:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelStore:
     """The labels of the step, in a raw store that knows one device."""
     monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "include"))
     address = Settings.from_environment().raw_address
     store = RawStore(address)
     store.create()

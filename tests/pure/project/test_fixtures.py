@@ -13,7 +13,7 @@ def test_a_test_that_asks_for_no_fixture_loads_no_heavy_library() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={"PYTHONPATH": "include"},
+        env={},
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,7 +11,6 @@ import pytest
 
 from breezeway.core.errors import BreezewayError, InternalError
 from breezeway.steps.runner import RESULT_LIMIT_BYTES, write_result
-from tests.fixtures import ROOT
 from tests.fixtures.processes import eventually
 
 STEP = """
@@ -36,7 +35,6 @@ def start(folder: Path, body: str, *words: str, **variables: str) -> subprocess.
         [sys.executable, "-c", code, *words],
         env={
             **inherited,
-            "PYTHONPATH": str(ROOT / "include"),
             "BREEZEWAY_HOME": str(folder),
             "BREEZEWAY_RESULT": str(folder / "result.json"),
             **variables,

@@ -247,7 +247,6 @@ def test_looking_is_light(published: Settings) -> None:
     environment = {
         **os.environ,
         "BREEZEWAY_HOME": str(published.root),
-        "PYTHONPATH": str(Path(versions.__file__).parents[2]),
     }
     output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert output.strip() == "[]"
@@ -448,10 +447,8 @@ def test_a_publisher_that_waits_too_long_tries_again_later(published: Settings) 
         "with exclusive(Settings(home=Path(sys.argv[1])), 'datasets'):\n"
         "    print(flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(versions.__file__).parents[2])}
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(published.root)],
-        env=environment,
         stdout=subprocess.PIPE,
     )
     try:
@@ -517,7 +514,6 @@ def test_killed_while_publishing_then_run_again(
     publisher = subprocess.run(
         [sys.executable, "-c", code, str(empty.root), str(folder), point, str(listing)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(Path(versions.__file__).parents[2])},
         start_new_session=True,
         check=False,
     )

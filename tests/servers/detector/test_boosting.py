@@ -3,14 +3,12 @@
 import subprocess
 import sys
 
-from tests.fixtures import ROOT
-
 
 def run(code: str) -> str:
     """What code prints in an interpreter that has imported nothing."""
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(ROOT / "include")},
+        env={},
         capture_output=True,
         text=True,
         check=True,

@@ -1,6 +1,5 @@
 """A simulation in a process of its own, killed."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -45,10 +44,7 @@ def and_tell(*arguments, **options):
 RawStore.append = and_tell
 fill(Settings.from_environment(), end=date(2026, 1, 7), devices=2, days=8)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
     rest = run(settings, devices=2, days=8)["readings"]

@@ -1,4 +1,3 @@
-import os
 import signal
 import sqlite3
 import subprocess
@@ -213,10 +212,8 @@ def tables():
 
 RawStore(sys.argv[1]).append(tables(), "hash")
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", script, address],
-        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as loader:
@@ -515,9 +512,8 @@ for chunk in RawStore(sys.argv[1]).stream(sys.argv[2], chunk_rows=10_000):
 scale = 1024 if sys.platform == "linux" else 1024 * 1024
 print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // scale)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", script, address, query]
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    output = subprocess.run(command, check=True, capture_output=True, text=True)
     return tuple(int(number) for number in output.stdout.split())
 
 

@@ -83,7 +83,6 @@ def fill(home: Path, table: pa.Table) -> RawStore:
 def command(home: Path, query: str = QUERY, tag: str = "v1") -> tuple[list[str], dict[str, str]]:
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT / "include"),
         "BREEZEWAY_HOME": str(home),
         "BREEZEWAY_RESULT": str(home / "result.json"),
     }

@@ -1,7 +1,6 @@
 """A step imports what it uses, when it uses it."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -75,10 +74,7 @@ def loaded(module: str) -> set[str]:
         f"import json, sys, {module}\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "include")}
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(found.stdout))
 
 

@@ -194,7 +194,6 @@ def test_killed_while_logging_then_run_again(settings, client):
     """The run that kill -9 left behind as running is marked, and there is one version."""
     environment = {
         **os.environ,
-        "PYTHONPATH": "include",
         "BREEZEWAY_HOME": str(settings.home),
         "BREEZEWAY_MLFLOW_URL": settings.mlflow_url,
     }

@@ -26,7 +26,6 @@ from breezeway.detector.model import DEFAULT_PARAMS
 from breezeway.detector.table import read_table
 from breezeway.steps import tune
 from breezeway.tracking import reports
-from tests.fixtures import ROOT
 
 COUNT = 4
 
@@ -36,7 +35,6 @@ def start(home: Path, result: Path, count: int, temporary: Path, mlflow: str) ->
         [sys.executable, "-m", "breezeway.steps.tune", "--tag", "v1", "--count", str(count)],
         env={
             **os.environ,
-            "PYTHONPATH": str(ROOT / "include"),
             "BREEZEWAY_HOME": str(home),
             "BREEZEWAY_MLFLOW_URL": mlflow,
             "BREEZEWAY_RESULT": str(result),

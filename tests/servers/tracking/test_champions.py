@@ -1,7 +1,6 @@
 """The gate and the champion on a real MLflow server."""
 
 import multiprocessing
-import os
 import socket
 import subprocess
 import sys
@@ -238,8 +237,7 @@ rest.post = post
 settings = Settings(home=Path({str(settings.home)!r}), mlflow_url={settings.mlflow_url!r})
 {call}
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(champions.__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    subprocess.run([sys.executable, "-c", code], check=False)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4])
@@ -310,5 +308,4 @@ def test_is_light() -> None:
     code = (
         "import sys; from breezeway.tracking import champions; assert 'mlflow' not in sys.modules"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(champions.__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", code], check=True)
