@@ -6,7 +6,7 @@ nothing starts at once.
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +108,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 # Readings and datasets
 
 
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator["MariaDB"]:
-    """A server for the whole session; each test asks it for a `database(name)` of its own."""
+@contextmanager
+def running_mariadb() -> Iterator["MariaDB"]:
     from tests.fixtures.mariadb import start_mariadb
 
     with tempfile.TemporaryDirectory(prefix="bzdb", dir="/tmp") as folder:
@@ -119,19 +118,20 @@ def mariadb() -> Iterator["MariaDB"]:
             yield server
         finally:
             server.kill()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator["MariaDB"]:
+    """A server for the whole session; each test asks it for a `database(name)` of its own."""
+    with running_mariadb() as server:
+        yield server
 
 
 @pytest.fixture
 def mariadb_to_kill() -> Iterator["MariaDB"]:
     """A server of the test's own, which may kill it."""
-    from tests.fixtures.mariadb import start_mariadb
-
-    with tempfile.TemporaryDirectory(prefix="bzdb", dir="/tmp") as folder:
-        server = start_mariadb(Path(folder))
-        try:
-            yield server
-        finally:
-            server.kill()
+    with running_mariadb() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
