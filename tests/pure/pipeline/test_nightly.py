@@ -55,17 +55,27 @@ def days(table: pa.Table, folder: Path) -> Days:
     return Days(write_rows(table, folder), manifest, [])
 
 
-@pytest.fixture
-def rows(contract, champion, tmp_path) -> NightRows:
+def night_rows(contract: Contract, champion: ScoringModel, folder: Path) -> NightRows:
     """The night of the last day of the training data, and two nights before."""
     return NightRows(
         model=champion,
-        training_data=write_rows(rows_of(contract, FIRST, LAST), tmp_path / "dataset") / "features",
+        training_data=write_rows(rows_of(contract, FIRST, LAST), folder / "dataset") / "features",
         day=LAST,
         nights=2,
-        before=days(rows_of(contract, LAST - timedelta(2), LAST - timedelta(1), 1), tmp_path / "b"),
-        tonight=days(rows_of(contract, LAST, LAST, 2), tmp_path / "tonight"),
+        before=days(rows_of(contract, LAST - timedelta(2), LAST - timedelta(1), 1), folder / "b"),
+        tonight=days(rows_of(contract, LAST, LAST, 2), folder / "tonight"),
     )
+
+
+@pytest.fixture
+def rows(contract, champion, tmp_path) -> NightRows:
+    return night_rows(contract, champion, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def hours(contract, champion, tmp_path_factory) -> NightHours:
+    folder = tmp_path_factory.mktemp("night")
+    return NightHours.of(night_rows(contract, champion, folder), threads=1)
 
 
 def dates(stream: Iterator[pa.RecordBatch]) -> set[date]:
@@ -170,11 +180,9 @@ def test_a_quiet_night_and_one_that_has_shifted(rows, contract, tmp_path):
         (10, False, False, "quiet"),
     ],
 )
-def test_the_verdict(rows, good_rows, confirmed, found, verdict):
+def test_the_verdict(hours, good_rows, confirmed, found, verdict):
     change = [Finding("torque", None, "level", 1.5, 1e-9)]
-    said, reason = nightly.judge(
-        NightHours.of(rows, threads=1), good_rows, change * confirmed, change * found, RULE
-    )
+    said, reason = nightly.judge(hours, good_rows, change * confirmed, change * found, RULE)
     assert said == verdict
     assert ("torque is +1.50 standard deviations" in reason) == found
 
