@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from breezeway.core.errors import BreezewayError
 
@@ -18,6 +19,15 @@ RETRIES = {
                 reason=f"{error.__name__}: a retry {'may' if error.retry else 'cannot'} help",
             )
             for error in BreezewayError.__subclasses__()
+        ]
+        + [
+            # A request that took too long is sent again by Airflow; the server, which carried it
+            # out the first time, then refuses it.
+            RetryRule(
+                exception=AirflowRuntimeError,
+                action=RetryAction.RETRY,
+                reason="Airflow's API server did not answer as it should: a retry may help",
+            )
         ],
         # Any other error is a defect, or a timeout that would happen again.
         default=RetryAction.FAIL,

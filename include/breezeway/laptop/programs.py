@@ -164,6 +164,8 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         # A run that continues after a restart waits a minute for the api-server, not some seconds.
         "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "12",
         "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "15",
+        # On a busy machine an answer takes longer than the five seconds that it has otherwise.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         # A changed file is still parsed at once.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",

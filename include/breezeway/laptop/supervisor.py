@@ -172,7 +172,14 @@ class Supervisor:
             transport.close()
 
     def start_program(self, name: str) -> None:
-        self._ask("startProcess", f"{self.programs[name].group}:{name}", False)
+        """Start a program. If that fails, supervisord tries again; `events` tells of it."""
+        from supervisor.xmlrpc import Faults
+
+        try:
+            self._ask("startProcess", f"{self.programs[name].group}:{name}", False)
+        except Fault as fault:
+            if fault.faultCode != Faults.SPAWN_ERROR:
+                raise
 
     def pid(self, name: str) -> int:
         return int(self._ask("getProcessInfo", f"{self.programs[name].group}:{name}")["pid"])

@@ -76,6 +76,20 @@ def test_what_never_stays_up_is_given_up_and_said_once(home: Path) -> None:
         supervisor.stop()
 
 
+def test_a_program_that_cannot_be_started_at_once_is_started_again(home: Path) -> None:
+    supervisor = Supervisor(home, [Program("beat", ["sleep", "600"])], os.environ | mark(home))
+    supervisor.start()
+    in_the_way = home / "logs" / "beat.log"
+    in_the_way.mkdir()
+    try:
+        supervisor.start_program("beat")
+        assert supervisor.pid("beat") == 0
+        in_the_way.rmdir()
+        eventually(lambda: supervisor.pid("beat"))
+    finally:
+        supervisor.stop()
+
+
 def test_a_supervisor_that_is_gone_is_said(home: Path) -> None:
     supervisor = Supervisor(home, [Program("beat", ["sleep", "600"])], os.environ | mark(home))
     supervisor.start()

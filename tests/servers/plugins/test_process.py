@@ -157,6 +157,17 @@ def test_what_is_not_of_the_tree_is_not_retried() -> None:
         assert decision.action.value == "fail"
 
 
+def test_what_airflows_api_server_refuses_is_retried() -> None:
+    """It refuses what it has done already, when its first answer came too late."""
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    refused = ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 409})
+    error = AirflowRuntimeError(refused)
+    decision = RETRIES["retry_policy"].evaluate(error, try_number=1, max_tries=2)
+    assert decision.action.value == "retry"
+
+
 STUBBORN_FAMILY = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, '-c', 'import signal, sys, time; '
