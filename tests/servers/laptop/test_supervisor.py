@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 
+import psutil
 import pytest
 
 from breezeway.core.errors import InternalError, ServiceUnavailable, UsageError
@@ -37,7 +38,13 @@ def test_what_dies_is_started_again_and_reported(home: Path) -> None:
         for program in programs:
             supervisor.start_program(program.name)
         supervisor.events()
-        commands = {command_line(process): process for process in marked(home)}
+        commands: dict[str, psutil.Process] = {}
+
+        def both_run() -> bool:
+            commands.update({command_line(process): process for process in marked(home)})
+            return {"sleep 600", "sleep 601"} <= commands.keys()
+
+        eventually(both_run)
         assert commands["sleep 600"].environ()["TOKEN"] == "s3cret"
         assert "TOKEN" not in commands["sleep 601"].environ()
         assert mode(home / "run" / "supervisord.conf") == 0o600

@@ -5,12 +5,16 @@ import csv
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
+from breezeway.commands import import_labels
+from breezeway.commands import label_queue as queue_command
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
@@ -32,9 +36,17 @@ def command(**fields) -> argparse.Namespace:
     return argparse.Namespace(**fields)
 
 
+def of_command(command: ModuleType, settings: Settings, *words: str) -> dict[str, Any]:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(words), settings)
+
+
 def queue(settings: Settings, folder: Path, **fields) -> list[dict[str, str]]:
     """Make a queue and read its table back."""
-    label_queue.make_queue(settings, folder, **{"model_name": MODEL, "count": 12} | fields)
+    given = {"model-name": MODEL, "count": 12} | fields
+    words = [f"--{name}={value}" for name, value in given.items()]
+    of_command(queue_command, settings, f"--output={folder}", *words)
     with (folder / "queue.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -124,7 +136,7 @@ def test_a_drifted_device_has_its_turn(settings, tmp_path):
 
 
 def test_without_a_challenger_there_is_nothing_to_disagree_with(settings, tmp_path):
-    found = queue(settings, tmp_path, challenger_version="1", query=LAST_DAY)
+    found = queue(settings, tmp_path, challenger="1", query=LAST_DAY)
     assert {item["reason"] for item in found} == {label_queue.UNSURE}
 
 
@@ -162,9 +174,9 @@ def test_labels_come_back_and_the_next_training_uses_them(settings, items, tmp_p
         writer.writeheader()
         writer.writerows(answered)
 
-    given = labels.read(file, "ann@plant")
-    assert labels.keep(settings, given) == {"read": 10, "new": 10, "faults": 6}
-    assert labels.keep(settings, given) == {"read": 10, "new": 0, "faults": 6}
+    given = (str(file), "--by=ann@plant")
+    assert of_command(import_labels, settings, *given) == {"read": 10, "new": 10, "faults": 6}
+    assert of_command(import_labels, settings, *given) == {"read": 10, "new": 0, "faults": 6}
     new = [row for row in store.labels().to_pylist() if row["labelled_by"] == "ann@plant"]
     assert len(store.labels()) == there + 6 == there + len(new)
     assert {(row["device"], row["start"], row["end"]) for row in new} == {
@@ -294,4 +306,4 @@ def test_labels_that_are_a_column_cannot_be_imported(settings, tmp_path):
 
 def test_without_a_champion_there_is_no_queue(settings, tmp_path):
     with pytest.raises(UsageError, match="no champion"):
-        queue(settings, tmp_path, model_name="nobody")
+        queue(settings, tmp_path, **{"model-name": "nobody"})
