@@ -50,14 +50,14 @@ class OnePodOperator(KubernetesPodOperator):
 
     def get_or_create_pod(self, pod_request_obj: V1Pod, context: Context) -> V1Pod:
         """The pod of an interrupted attempt, even if it has ended; else a new pod."""
-        found = self._unfinished_pods(pod_request_obj)
+        found = self.unfinished_pods(pod_request_obj)
         if not found:
             return self.pod_manager.create_pod(pod_request_obj)
         pod = max(found, key=lambda pod: pod.metadata.creation_timestamp)
         self.log.info("Resuming the pod %s of an earlier attempt.", pod.metadata.name)
         return pod
 
-    def _unfinished_pods(self, like: V1Pod) -> list[V1Pod]:
+    def unfinished_pods(self, like: V1Pod) -> list[V1Pod]:
         """Pods of the same task whose result has not been taken."""
         labels = like.metadata.labels
         names = [name for name in (*self.labels, *TASK_LABELS) if name in labels]

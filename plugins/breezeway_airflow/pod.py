@@ -8,9 +8,9 @@ import tenacity
 import yaml
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowTaskTimeout
-from kubernetes.client import ApiException, V1Pod
+from kubernetes.client import ApiException, V1ContainerStateTerminated, V1Pod
 
-from breezeway.core.errors import ServiceUnavailable, TryAgain, UsageError
+from breezeway.core.errors import BreezewayError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.core.settings import Settings
 from breezeway_airflow.command import report_drift, step_options, step_result
 from breezeway_airflow.kubernetes_errors import (
@@ -21,6 +21,7 @@ from breezeway_airflow.kubernetes_errors import (
 )
 from breezeway_airflow.kubernetes_provider import OnePodOperator
 from breezeway_airflow.links import ReportLink
+from breezeway_airflow.outcome import recall, remember
 from breezeway_airflow.pod_trigger import CONTAINER, POLL_SECONDS, PodTrigger, terminated
 
 STEP_LABEL = "breezeway-step"
@@ -65,7 +66,10 @@ class PodStep(OnePodOperator):
     def execute(self, context: Context) -> None:
         """Start the pod, or find that of an interrupted attempt, and wait for it.
 
+        If the step has already ended, its result is taken over.
+
         Raises:
+            BreezewayError: an earlier attempt ended with this error.
             UsageError: there is no template for the step, or Kubernetes refuses it.
             ServiceUnavailable: Kubernetes does not answer.
         """
@@ -80,6 +84,10 @@ class PodStep(OnePodOperator):
         }
         self.arguments = step_options(self.arguments)
         with kubernetes_errors():
+            pods = self.unfinished_pods(self.build_pod_request_obj(context))
+            if not pods and (earlier := recall(context)) is not None:
+                context["ti"].xcom_push("return_value", earlier)
+                return
             super().execute(context)
 
     def get_or_create_pod(self, pod_request_obj: V1Pod, context: Context) -> V1Pod:
@@ -108,25 +116,28 @@ class PodStep(OnePodOperator):
         """
         with kubernetes_errors():
             pod = self.pod = self._read_pod(event["name"], event["namespace"])
-        keep = False
+        ended = terminated(pod)
         try:
-            ended = terminated(pod)
             if pod is None or ended is None:
                 self._raise_problem(event, pod)
-            keep = ended.exit_code != 0
             context["ti"].xcom_push("image", pod.status.container_statuses[0].image_id)
-            if ended.reason == "OOMKilled":
-                raise UsageError(
-                    f"The step {self.step} took more memory than the limit of its pod: "
-                    f"{pod.spec.containers[0].resources.limits}. Raise the limit."
-                )
-            result = step_result(self.step, ended.exit_code, ended.message or "")
+            result = remember(context, lambda: self._result(pod, ended))
             # Pushed here: `do_xcom_push` would need a sidecar.
             context["ti"].xcom_push("return_value", result)
-            report_drift(result)
-        finally:
-            if pod is not None:
-                self._put_away(pod, keep)
+        except (BreezewayError, AirflowTaskTimeout):
+            self._put_away(pod, failed=ended is not None)
+            raise
+        # After any other error Airflow has no result, and the next attempt takes it from the pod.
+        self._put_away(pod, failed=False)
+        report_drift(result)
+
+    def _result(self, pod: V1Pod, ended: V1ContainerStateTerminated) -> dict[str, Any]:
+        if ended.reason == "OOMKilled":
+            raise UsageError(
+                f"The step {self.step} took more memory than the limit of its pod: "
+                f"{pod.spec.containers[0].resources.limits}. Raise the limit."
+            )
+        return step_result(self.step, ended.exit_code, ended.message or "")
 
     @tenacity.retry(
         stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
@@ -158,8 +169,10 @@ class PodStep(OnePodOperator):
             f"{status.message or ''}".rstrip()
         )
 
-    def _put_away(self, pod: V1Pod, failed: bool) -> None:
+    def _put_away(self, pod: V1Pod | None, failed: bool) -> None:
         """Mark the pod, so that no later attempt resumes it, and delete it or keep it."""
+        if pod is None:
+            return
         self.patch_already_checked(pod, reraise=False)
         if failed and Settings.from_environment().keep_failed_pods_seconds > 0:
             self.log.info("The pod %s is kept.", pod.metadata.name)

@@ -28,6 +28,9 @@ POLL_SECONDS = 1
 CLOCK_SKEW_SECONDS = 60
 BROKEN_STREAMS = 5
 """How often the log of an ended pod is requested again after a broken connection."""
+SETTLE_SECONDS = 5
+"""No event comes sooner after the deferral. If the scheduler reads only after the event that the
+deferring worker has ended, it plans another attempt (see `outcome`)."""
 STREAM_SECONDS = 240
 """After this time a log stream is opened again: a dead connection can look alive."""
 
@@ -75,6 +78,7 @@ class PodTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the pod, and a `problem` if it did not run to its end."""
         problem = ""
+        settled = time.monotonic() + SETTLE_SECONDS
         try:
             async with asyncio.timeout(self.deadline and self.deadline - time.time()):
                 problem = await self._problem_of_start()
@@ -84,6 +88,7 @@ class PodTrigger(BaseTrigger):
             problem = "timeout"
         except ApiException as error:
             problem = f"cannot be watched: {error.status} {error.reason}"
+        await asyncio.sleep(settled - time.monotonic())
         event = {"name": self.pod_name, "namespace": self.pod_namespace, "problem": problem}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's
 

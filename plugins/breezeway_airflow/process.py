@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator, Context
 
 from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 from breezeway_airflow.links import ReportLink
+from breezeway_airflow.outcome import recall, remember
 
 GRACE_SECONDS = 10
 """Between asking a process group to end and ending it."""
@@ -33,8 +34,8 @@ class ProcessStep(BaseOperator):
     (`retry.RETRIES`). A step that was killed by a signal may be retried.
 
     **What it does not do:** The step does not survive its worker. When the worker dies, the step's
-    whole process group is killed, and the next attempt starts from the beginning. A process that
-    has left the group is not killed.
+    whole process group is killed, and the next attempt starts from the beginning, unless the step
+    had ended. A process that has left the group is not killed.
 
     Args:
         arguments: option name → value; `run_name` is passed as `--run-name`. Templated.
@@ -54,11 +55,13 @@ class ProcessStep(BaseOperator):
         self._end: Callable[[], None] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the step to its end.
+        """Run the step to its end, unless an earlier attempt already did.
 
         Raises:
             BreezewayError: the one of the step's exit code, with the step's message.
         """
+        if (earlier := recall(context)) is not None:
+            return earlier
         run = context["dag_run"]
         with TemporaryDirectory(prefix="breezeway-") as folder:
             result = Path(folder) / "result.json"
@@ -78,7 +81,7 @@ class ProcessStep(BaseOperator):
             # holds it open.
             relay.join(timeout=GRACE_SECONDS)
             text = result.read_text(encoding="utf-8") if result.is_file() else ""
-        outcome = step_result(self.step, code, text)
+        outcome = remember(context, lambda: step_result(self.step, code, text))
         report_drift(outcome)
         return outcome
 

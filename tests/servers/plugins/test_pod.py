@@ -52,6 +52,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         monkeypatch.setenv("BREEZEWAY_POD_TEMPLATES", str(tmp_path))
         monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
         monkeypatch.setattr(pod_trigger, "POLL_SECONDS", 0.1)
+        monkeypatch.setattr(pod_trigger, "SETTLE_SECONDS", 0)
         yield cluster
 
 
@@ -92,15 +93,20 @@ class Attempt:
     def __init__(self, task: PodStep, number: int = 1):
         self.task = task
         self.left: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
         self.context: Context = {
             "dag": task.dag,
             "run_id": "manual__1",
             "dag_run": SimpleNamespace(dag_id="a_dag", run_id="manual__1"),
+            "task_state_store": SimpleNamespace(
+                get=self.kept.get, set=lambda key, value, retention: self.kept.update({key: value})
+            ),
             "ti": SimpleNamespace(
                 dag_id="a_dag",
                 task_id=task.task_id,
                 map_index=-1,
                 try_number=number,
+                max_tries=2,
                 start_date=datetime.now(UTC),
                 xcom_push=lambda key, value: self.left.update({key: value}),
             ),

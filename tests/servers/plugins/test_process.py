@@ -21,7 +21,13 @@ from breezeway_airflow import process as process_module
 from breezeway_airflow.process import ProcessStep
 from breezeway_airflow.retry import RETRIES
 
-CONTEXT = {"dag_run": SimpleNamespace(dag_id="training", run_id="manual__1")}
+CONTEXT = {
+    "dag_run": SimpleNamespace(dag_id="training", run_id="manual__1"),
+    "ti": SimpleNamespace(max_tries=2),
+    "task_state_store": SimpleNamespace(
+        get=lambda key: None, set=lambda key, value, retention: None
+    ),
+}
 
 FRAME = """
 import logging, os, signal, subprocess, sys, time
@@ -223,7 +229,7 @@ from airflow.sdk.bases.operator import ExecutorSafeguard; ExecutorSafeguard.test
 from breezeway_airflow import process; process.GRACE_SECONDS = 1
 from types import SimpleNamespace
 process.ProcessStep(task_id="probe", arguments={{"file": {str(tmp_path / "child")!r}}}).execute(
-    {{"dag_run": SimpleNamespace(dag_id="d", run_id="r")}})
+    {{"dag_run": SimpleNamespace(dag_id="d", run_id="r"), "task_state_store": {{}}}})
 """
     process = subprocess.Popen([sys.executable, "-c", worker])
     wait_until((tmp_path / "child").exists)
