@@ -17,6 +17,7 @@ from tests.fixtures import airflow
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
+    from breezeway.core.settings import Settings
     from breezeway.laptop.platform import Platform
     from tests.fixtures.deployment import DeploySteps
     from tests.fixtures.mariadb import MariaDB
@@ -65,6 +66,16 @@ def airflow_database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Settings":
+    """Settings of a home that has nothing yet, for this process and those that it starts."""
+    from breezeway.core.settings import Settings
+
+    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BREEZEWAY_RAW_URL", raising=False)
+    return Settings.from_environment()
 
 
 RUNNING = pytest.StashKey[ExitStack]()

@@ -28,13 +28,6 @@ def real_data():
     return folder
 
 
-@pytest.fixture
-def settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BREEZEWAY_RAW_URL", raising=False)
-    return Settings.from_environment()
-
-
 def load(settings, *arguments):
     parser = argparse.ArgumentParser()
     load_readings.add_arguments(parser)

@@ -3,40 +3,22 @@
 from datetime import date
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from breezeway.contract.contract import load_contract
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings.simulate import fill
-from breezeway.readings.store import RawStore
+from tests.fixtures.readings import fill_until_wednesday, stored
 
 DAY = date(2026, 1, 5)  # a Monday
 SENSORS = Settings.shipped_sensors / "plant.toml"
 
 
-@pytest.fixture
-def settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
-    monkeypatch.delenv("BREEZEWAY_RAW_URL", raising=False)
-    return Settings.from_environment()
-
-
-def run(settings, **options):
-    return fill(settings, end=date(2026, 1, 7), **options)
-
-
-def stored(settings):
-    query = "SELECT * FROM readings ORDER BY device, time"
-    return pa.concat_tables(RawStore(settings.raw_address).stream(query))
-
-
 def test_the_store_is_filled_once(settings):
-    first = run(settings, devices=2, days=2)
+    first = fill_until_wednesday(settings, devices=2, days=2)
     assert first["readings"] == 2 * 2 * 1440
     assert first["faults"] >= 4
-    assert run(settings, devices=2, days=2)["readings"] == 0
+    assert fill_until_wednesday(settings, devices=2, days=2)["readings"] == 0
     table = stored(settings)
     assert table.num_rows == 2 * 2 * 1440
     assert set(table["device"].to_pylist()) == {"machine-01", "machine-02"}
@@ -44,12 +26,12 @@ def test_the_store_is_filled_once(settings):
 
 
 def test_more_days_and_machines_add_what_is_missing(settings):
-    run(settings, devices=1, days=1)
-    assert run(settings, devices=2, days=2)["readings"] == 3 * 1440
+    fill_until_wednesday(settings, devices=1, days=1)
+    assert fill_until_wednesday(settings, devices=2, days=2)["readings"] == 3 * 1440
 
 
 def test_drift_begins_where_it_is_told(settings):
-    run(settings, devices=1, days=2, drift=30)
+    fill_until_wednesday(settings, devices=1, days=2, drift=30)
     contract = load_contract(SENSORS)
     payloads = stored(settings)["payload"].to_pylist()
     temperatures = np.array([contract.parser.parse(p)["temperature"] for p in payloads])
@@ -57,7 +39,7 @@ def test_drift_begins_where_it_is_told(settings):
 
 
 def test_a_day_is_not_simulated_a_second_time_with_other_arguments(settings):
-    run(settings, devices=1, days=1)
+    fill_until_wednesday(settings, devices=1, days=1)
     with pytest.raises(UsageError, match="machine-01 on 2026-01-06"):
-        run(settings, devices=1, days=1, seed=1)
+        fill_until_wednesday(settings, devices=1, days=1, seed=1)
     assert stored(settings).num_rows == 1440

@@ -6,31 +6,12 @@ import sys
 from datetime import date, timedelta
 
 import pyarrow as pa
-import pytest
 
-from breezeway.core.settings import Settings
 from breezeway.readings.plant import simulate
-from breezeway.readings.simulate import fill
-from breezeway.readings.store import RawStore
+from tests.fixtures.readings import fill_until_wednesday, stored
 
 
-@pytest.fixture
-def settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
-    monkeypatch.delenv("BREEZEWAY_RAW_URL", raising=False)
-    return Settings.from_environment()
-
-
-def run(settings, **options):
-    return fill(settings, end=date(2026, 1, 7), **options)
-
-
-def stored(settings):
-    query = "SELECT * FROM readings ORDER BY device, time"
-    return pa.concat_tables(RawStore(settings.raw_address).stream(query))
-
-
-def test_a_run_that_is_killed_is_finished_by_the_next(settings, tmp_path):
+def test_a_run_that_is_killed_is_finished_by_the_next(settings):
     script = """
 from datetime import date
 from breezeway.readings.simulate import fill
@@ -47,7 +28,7 @@ fill(Settings.from_environment(), end=date(2026, 1, 7), devices=2, days=8)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-    rest = run(settings, devices=2, days=8)["readings"]
+    rest = fill_until_wednesday(settings, devices=2, days=8)["readings"]
     assert 0 < rest < 16 * 1440
     table = stored(settings)
     assert table.num_rows == 16 * 1440
