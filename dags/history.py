@@ -26,7 +26,7 @@ from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
-MODEL, _ = fields.contract_defaults(Settings.from_environment())
+CONTRACT, _ = fields.contract_defaults(Settings.from_environment())
 DAY = (
     "params.day or dag_run.partition_key "
     "or (dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d')"
@@ -48,7 +48,7 @@ with DAG(
     find_published = FindPublishedDays(
         task_id="find_published",
         day=f"{{{{ {DAY} }}}}",
-        model_name=MODEL,
+        contract_name=CONTRACT,
         poke_interval=60,
         timeout=timedelta(hours=1),
         mode="reschedule",

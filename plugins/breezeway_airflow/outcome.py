@@ -25,23 +25,28 @@ RETENTION = timedelta(days=1)
 """An attempt that Airflow starts by mistake follows within minutes."""
 
 
-def remember(context: Context, outcome: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def remember(
+    context: Context, outcome: Callable[[], dict[str, Any]], **xcoms: Any
+) -> dict[str, Any]:
     """Keep what `outcome` returns or raises, and return or raise it.
 
     An error that a retry may help against is not kept.
+
+    Args:
+        xcoms: other XComs of the task, which Airflow clears before each attempt.
     """
     try:
         result = outcome()
     except BreezewayError as error:
         if not error.retry:
-            _keep(context, error=type(error).__name__, message=str(error))
+            _keep(context, xcoms, error=type(error).__name__, message=str(error))
         raise
-    _keep(context, result=result)
+    _keep(context, xcoms, result=result)
     return result
 
 
 def recall(context: Context) -> dict[str, Any] | None:
-    """The result that an earlier attempt has kept, None if there is none.
+    """The result that an earlier attempt has kept, None if there is none. Its XComs are pushed.
 
     Raises:
         BreezewayError: the earlier attempt ended with this error.
@@ -50,6 +55,8 @@ def recall(context: Context) -> dict[str, Any] | None:
     # Clearing a task grants it further attempts. Nothing else changes this number.
     if kept is None or kept["max_tries"] != context["ti"].max_tries:
         return None
+    for key, value in kept["xcoms"].items():
+        context["ti"].xcom_push(key, value)
     errors = {error.__name__: error for error in BreezewayError.__subclasses__()}
     if "error" in kept:
         raise errors[kept["error"]](kept["message"])
@@ -57,6 +64,6 @@ def recall(context: Context) -> dict[str, Any] | None:
     return result
 
 
-def _keep(context: Context, **outcome: Any) -> None:
-    value = {"max_tries": context["ti"].max_tries, **outcome}
+def _keep(context: Context, xcoms: dict[str, Any], **outcome: Any) -> None:
+    value = {"max_tries": context["ti"].max_tries, "xcoms": xcoms, **outcome}
     context["task_state_store"].set(KEY, value, retention=RETENTION)

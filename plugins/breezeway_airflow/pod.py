@@ -87,6 +87,7 @@ class PodStep(OnePodOperator):
             pods = self.unfinished_pods(self.build_pod_request_obj(context))
             if not pods and (earlier := recall(context)) is not None:
                 context["ti"].xcom_push("return_value", earlier)
+                report_drift(earlier)
                 return
             super().execute(context)
 
@@ -120,8 +121,14 @@ class PodStep(OnePodOperator):
         try:
             if pod is None or ended is None:
                 self._raise_problem(event, pod)
-            context["ti"].xcom_push("image", pod.status.container_statuses[0].image_id)
-            result = remember(context, lambda: self._result(pod, ended))
+            image = pod.status.container_statuses[0].image_id
+            context["ti"].xcom_push("image", image)
+            result = remember(
+                context,
+                lambda: self._result(pod, ended),
+                image=image,
+                pod_name=pod.metadata.name,
+            )
             # Pushed here: `do_xcom_push` would need a sidecar.
             context["ti"].xcom_push("return_value", result)
         except (BreezewayError, AirflowTaskTimeout):

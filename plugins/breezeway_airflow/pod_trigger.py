@@ -164,9 +164,10 @@ class PodTrigger(BaseTrigger):
         except CONNECTION_ERRORS:
             return False
         except ApiException as error:
-            # Not started (400), gone (404) or not reachable: the caller reads the pod again.
+            # Not started (400) or gone (404): the caller reads the pod again.
             if error.status not in (400, 404) and not is_transient(error):
                 raise
+            return not is_transient(error)
         return True
 
     async def _log_lines(self) -> AsyncIterator[list[tuple[str, str]]]:

@@ -61,6 +61,7 @@ class ProcessStep(BaseOperator):
             BreezewayError: the one of the step's exit code, with the step's message.
         """
         if (earlier := recall(context)) is not None:
+            report_drift(earlier)
             return earlier
         run = context["dag_run"]
         with TemporaryDirectory(prefix="breezeway-") as folder:

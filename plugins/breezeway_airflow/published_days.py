@@ -18,20 +18,20 @@ class FindPublishedDays(BaseSensorOperator):
     to. A day that is made by hand or by a backfill can change those that follow: their first
     windows reach back to it.
 
-    The result is day → what it was made of.
+    The result is day → fingerprint of what it was made of.
 
     Args:
         day: that is made, YYYY-MM-DD in UTC.
-        model_name: whose days.
+        contract_name: whose days.
     """
 
     template_fields = ("day",)
     ui_color = "#eeeeee"
 
-    def __init__(self, *, day: str, model_name: str, **kwargs: Any):
+    def __init__(self, *, day: str, contract_name: str, **kwargs: Any):
         super().__init__(**kwargs)
         self.day = day
-        self.model_name = model_name
+        self.contract_name = contract_name
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once.
@@ -50,5 +50,5 @@ class FindPublishedDays(BaseSensorOperator):
             if context["dag_run"].run_type == "scheduled"
             else history.day_range(made + timedelta(days=1), made + away)
         )
-        found = history.fingerprints(Settings.from_environment(), self.model_name, near)
+        found = history.fingerprints(Settings.from_environment(), self.contract_name, near)
         return PokeReturnValue(True, {day.isoformat(): value for day, value in found.items()})

@@ -5,10 +5,11 @@ With `--dry-run`, show only the dates, how many rows they read, and how long it 
 
 import argparse
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.arguments import day
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.pipeline import backtest_plan
@@ -16,8 +17,8 @@ from breezeway.pipeline.backtest import PERIOD_DAYS, judge
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=date.fromisoformat, required=True, help="first date")
-    parser.add_argument("--last", type=date.fromisoformat, required=True, help="last date at most")
+    parser.add_argument("--first", type=day, required=True, help="first date")
+    parser.add_argument("--last", type=day, required=True, help="last date at most")
     parser.add_argument("--every", type=int, default=PERIOD_DAYS, help="days between dates (7)")
     parser.add_argument(
         "--days", type=int, default=PERIOD_DAYS, help="days to evaluate each on (7)"

@@ -6,17 +6,17 @@ again with other content, it gets the next number.
 """
 
 import argparse
-from datetime import date
 from typing import Any
 
+from breezeway.core.arguments import day
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=date.fromisoformat, required=True, help="YYYY-MM-DD, UTC")
-    parser.add_argument("--last", type=date.fromisoformat, required=True, help="included")
+    parser.add_argument("--first", type=day, required=True, help="YYYY-MM-DD, UTC")
+    parser.add_argument("--last", type=day, required=True, help="included")
     parser.add_argument(
         "--compose", action="store_true", help="publish the range as one dataset version instead"
     )

@@ -5,9 +5,9 @@ not simulated again.
 """
 
 import argparse
-from datetime import date
 from typing import Any
 
+from breezeway.core.arguments import day
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings import simulate
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, default=8, help="days before --end (8)")
     parser.add_argument(
         "--end",
-        type=date.fromisoformat,
+        type=day,
         metavar="YYYY-MM-DD",
         help="the readings end at this midnight, UTC (today's)",
     )
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--drift-from",
-        type=date.fromisoformat,
+        type=day,
         metavar="YYYY-MM-DD",
         help="first day of the drift (the last of the days)",
     )

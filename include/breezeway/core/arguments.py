@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from datetime import date
 from typing import NoReturn
 
 from breezeway.core.errors import UsageError
@@ -37,6 +38,14 @@ def _named(rule: NameRule, text: str) -> str:
     if mistake := rule.mistake(text):
         raise argparse.ArgumentTypeError(mistake)
     return text
+
+
+def day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is not a day: expected one such as 2026-01-31"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def positive_count(text: str) -> int:

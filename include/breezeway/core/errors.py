@@ -47,8 +47,3 @@ class InternalError(BreezewayError):
 class TryAgain(BreezewayError):
     exit_code = 75
     retry = True
-
-
-RETRYABLE_EXIT_CODES = frozenset(
-    error.exit_code for error in BreezewayError.__subclasses__() if error.retry
-)

@@ -125,7 +125,7 @@ def open_days(
         UsageError: a day in the midst is not published though the store has readings of it, or
             none is.
         DataError: a day was made by a contract with other features.
-        TryAgain, ServiceUnavailable: as for `datasets.open_dataset`.
+        TryAgain, ServiceUnavailable: as for `versions.open_datasets`.
     """
     published = published_days(settings, contract.name)
     wanted = [day for day in day_range(first, last) if day in published]
@@ -153,7 +153,7 @@ def compose(settings: Settings, first: date, last: date) -> versions.DatasetVers
     nor on how often. Days without readings are no part of it.
 
     Raises:
-        as for `open_days` and `datasets.publish`.
+        as for `open_days` and `versions.publish`.
     """
     contract = load_contract(settings.sensors)
     days = open_days(settings, contract, first, last)

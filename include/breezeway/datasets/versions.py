@@ -23,7 +23,7 @@ import yaml
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.core.locks import exclusive
 from breezeway.core.names import DATASET_TAG
-from breezeway.core.settings import Settings
+from breezeway.core.settings import Settings, redacted
 from breezeway.datasets.dvc_objects import (
     drop_damaged,
     file_hashes,
@@ -162,9 +162,7 @@ def _with_content(version: DatasetVersion, content: str) -> DatasetVersion:
     )
 
 
-def publish_params(
-    settings: Settings, folder: Path, data_tag: str, message: str = ""
-) -> DatasetVersion:
+def publish_params(settings: Settings, folder: Path, data_tag: str) -> DatasetVersion:
     """Publish tuned parameters on top of a data version, as `<data tag>-params-<n>`.
 
     If the same `params.json` is published for this data already, its version is returned and
@@ -191,7 +189,7 @@ def publish_params(
             if tag := next(same, None):
                 return _read(space, entry, tag)
             tag = f"{data_tag}-params-{_last_number(entry.params_tags) + 1}"
-            _commit_params(space, folder, data_tag, message or f"Parameters {tag}")
+            _commit_params(space, folder, data_tag, f"Parameters {tag}")
             space.push(f"refs/tags/{tag}")  # the next iteration finds them, ours or another's
     raise TryAgain(f"Others were publishing parameters of {data_tag!r} all the time.")
 
@@ -298,7 +296,7 @@ def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
         more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         raise DataError(
             f"Dataset {version.tag!r} can't be read: {what}{more} is damaged or missing "
-            f"in the remote {space.settings.remote_address}."
+            f"in the remote {redacted(space.settings.remote_address)}."
         )
     if failure:
         raise ServiceUnavailable(f"Dataset {version.tag!r} can't be fetched: {failure}")

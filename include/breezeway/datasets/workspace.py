@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -49,8 +49,8 @@ GIT_CONFIG = """\
     directory = {repository}
 """
 KEPT_VARIABLES = ("GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND")
-"""Variables of git that say how to reach a server. All others are removed, because they would
-change what git and DVC do."""
+"""Variables that say how git reaches a server. All other variables of git and DVC are removed,
+because they would change what these do."""
 
 DVC_CONFIG = """\
 [core]
@@ -333,8 +333,9 @@ class Workspace:
             return
         before = time.time() - STALE_SECONDS
         for lock in [*self.repository.glob("*.lock"), *self.repository.glob("refs/**/*.lock")]:
-            if lock.stat().st_mtime < before:
-                lock.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # git on another host holds one for milliseconds
+                if lock.stat().st_mtime < before:
+                    lock.unlink()
 
     # The remote
 
@@ -382,8 +383,9 @@ class Workspace:
         self._check_remote_folder(first_time=True)
         remote.mkdir(parents=True, exist_ok=True)
         for left in remote.glob(f"{INCOMING}*"):  # left by hosts that may not share our lock
-            if left.stat().st_mtime < time.time() - DEAD_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                if left.stat().st_mtime < time.time() - DEAD_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=remote))
         try:
             yield folder

@@ -24,7 +24,7 @@ DEFAULT_PARAMS: dict[str, float] = {
     "reg_lambda": 1.0,
     "gamma": 0.0,
 }
-"""The default parameters of XGBoost."""
+"""XGBoost's parameters if none were tuned."""
 DEFAULT_ROUNDS = 100
 
 GROWTH_ROUNDS = 10

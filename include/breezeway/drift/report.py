@@ -17,15 +17,14 @@ SAMPLE_ROWS = 2_000
 """Rows of each side in a report: enough for its tests and plots, and few enough to be fast."""
 
 
-def sample(batches: Iterable[pa.RecordBatch], count: int, rows: int = SAMPLE_ROWS) -> pa.Table:
+def sample(batches: Iterable[pa.RecordBatch], count: int) -> pa.Table:
     """Evenly spaced rows: the same ones each time, and no others in memory.
 
     Args:
         batches: if there are none, the result is an empty table without columns.
-        count: about how many rows they have.
-        rows: about how many to take.
+        count: about how many rows they have; about `SAMPLE_ROWS` of them are taken.
     """
-    step = max(1, count // rows)
+    step = max(1, count // SAMPLE_ROWS)
     pieces: list[pa.RecordBatch] = []
     seen = 0
     for batch in batches:

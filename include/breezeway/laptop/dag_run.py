@@ -14,6 +14,8 @@ from breezeway.laptop.platform import Platform
 
 DAG = "training"
 RUN_PREFIX = "demo-"
+DAG_SECONDS = 120
+"""How long Airflow may take to find the DAG."""
 
 
 def trigger(
@@ -53,8 +55,8 @@ def trigger(
     return answer.raise_for_status().json()["dag_run_id"], conf
 
 
-def _await_dag(client: httpx.Client, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
+def _await_dag(client: httpx.Client) -> None:
+    deadline = time.monotonic() + DAG_SECONDS
     while not client.get(f"/api/v2/dags/{DAG}").is_success:
         errors = client.get("/api/v2/importErrors").raise_for_status().json()["import_errors"]
         if errors:
@@ -63,7 +65,7 @@ def _await_dag(client: httpx.Client, seconds: float = 120) -> None:
                 f"{errors[0]['filename']} cannot be imported by Airflow: {trace[-1]}"
             )
         if time.monotonic() > deadline:
-            raise ServiceUnavailable(f"Airflow did not find the DAG {DAG} in {seconds:.0f} s.")
+            raise ServiceUnavailable(f"Airflow did not find the DAG {DAG} in {DAG_SECONDS} s.")
         time.sleep(0.5)
 
 

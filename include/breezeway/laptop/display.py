@@ -62,16 +62,6 @@ def _seconds(task: dict[str, Any]) -> str:
     return f"{(datetime.now(UTC) - start).total_seconds():.1f}"
 
 
-COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "events hit": lambda card: f"{card['events_hit']} of {card['events']}",
-    "promptly": lambda card: _prompt(card),
-    "false alarms an hour": lambda card: _figure(card["false_episodes_per_normal_hour"]),
-    "time in false alarm": lambda card: _figure(card["false_alarm_rate"]),
-    "F1": lambda card: _figure(card["f1"]),
-    "average precision": lambda card: _figure(card["average_precision"]),
-}
-
-
 def _prompt(card: dict[str, Any]) -> str:
     name = next(name for name in card if name.startswith("events_hit_within_"))
     return f"{card[name]} in {name.removeprefix('events_hit_within_')}"
@@ -79,6 +69,16 @@ def _prompt(card: dict[str, Any]) -> str:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "events hit": lambda card: f"{card['events_hit']} of {card['events']}",
+    "promptly": _prompt,
+    "false alarms an hour": lambda card: _figure(card["false_episodes_per_normal_hour"]),
+    "time in false alarm": lambda card: _figure(card["false_alarm_rate"]),
+    "F1": lambda card: _figure(card["f1"]),
+    "average precision": lambda card: _figure(card["average_precision"]),
+}
 
 
 def print_summary(

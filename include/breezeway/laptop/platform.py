@@ -1,6 +1,7 @@
 """The whole platform on one machine: PostgreSQL, Airflow, MLflow and the model server.
 
-All files are in one home folder. All servers listen on loopback and stop with the launcher.
+All files are in one home folder. All servers stop with this process; unless `host` names another
+address, they listen on loopback.
 """
 
 import json

@@ -23,8 +23,6 @@ from breezeway.laptop.processes import end_group
 
 SOCKET_VARIABLE = "BREEZEWAY_SUPERVISOR_SOCKET"
 
-GIVEN_UP = 1_000_000
-
 _HEAD = f"""\
 [supervisord]
 nodaemon = true
@@ -108,6 +106,7 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._pids: dict[str, int | None] = {}
         self._deaths: dict[str, int] = {}
+        self._given_up: set[str] = set()
 
     def start(self) -> None:
         """Start supervisord itself.
@@ -201,8 +200,8 @@ class Supervisor:
         for state in states:
             name, pid, before = state["name"], state["pid"], self._pids.get(state["name"])
             log = f"its log: {self.home / 'logs' / name}.log"
-            if state["statename"] == "FATAL" and self._deaths.get(name) != GIVEN_UP:
-                self._deaths[name] = GIVEN_UP
+            if state["statename"] == "FATAL" and name not in self._given_up:
+                self._given_up.add(name)
                 sentences.append(f"{name} does not stay up and is given up; {log}")
             elif pid and before and before != pid:
                 end_group(self.home, before)
@@ -213,7 +212,7 @@ class Supervisor:
 
     def hopeless(self, name: str) -> bool:
         """Whether the program died so often, as far as `events` saw, that waiting is useless."""
-        return self._deaths.get(name, 0) >= 3
+        return name in self._given_up or self._deaths.get(name, 0) >= 3
 
     def tail(self, log: str, lines: int = 15) -> str:
         """The end of a log, to append to a sentence."""

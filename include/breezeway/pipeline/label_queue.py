@@ -65,10 +65,10 @@ def make_queue(
     settings: Settings,
     folder: Path,
     *,
-    model_name: str | None = None,
-    challenger_version: str | None = None,
-    query: str | None = None,
-    count: int = 50,
+    model_name: str | None,
+    challenger_version: str | None,
+    query: str | None,
+    count: int,
 ) -> dict[str, Any]:
     """Pick stretches and write the files for those who label them.
 

@@ -140,7 +140,7 @@ def judge(
     if not hours.is_enough(hours.reference):
         return "not judged", (
             f"The training data have {len(hours.reference.units)} days beside those that are "
-            f"judged; what is usual is not known from less than {decision.MIN_UNITS}."
+            f"judged; at least {decision.MIN_UNITS} are needed."
         )
     if confirmed:
         return "drifted", (

@@ -97,14 +97,11 @@ def make_champion(
     return result_of(pointer)
 
 
-def _is_deployed(
-    pointer: Pointer | None, name: str, statuses: list[tuple[Replica, ServerStatus]]
-) -> bool:
-    return (
-        pointer is not None
-        and pointer.verified_at is not None
-        and {pointer.deployment, *(status.deployment for _, status in statuses)} == {name}
-    )
+def _is_deployed(pointer: Pointer, name: str, statuses: list[tuple[Replica, ServerStatus]]) -> bool:
+    return pointer.verified_at is not None and {
+        pointer.deployment,
+        *(status.deployment for _, status in statuses),
+    } == {name}
 
 
 def way_back(before: Pointer | None, name: str) -> Pointer | None:

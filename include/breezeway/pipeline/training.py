@@ -1,12 +1,6 @@
 """Train a model on a dataset version and register it in MLflow.
 
-`breezeway.steps.train` is the command.
-
-The parameters are those tuned for the dataset version, or defaults. Metrics and alarm threshold are
-cross-fitted: they come from scores of models that did not see the row. The registered model is then
-fitted on all rows that the contract does not hold out. The same dataset version and parameters give
-the same model, byte for byte. A second training with the same run name returns the version that is
-registered already.
+`breezeway.steps.train` is the command, and says how.
 """
 
 import json

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from breezeway.contract.contract import Contract
-from breezeway.core.errors import DataError
+from breezeway.core.errors import DataError, InternalError
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.content_hash import combined
@@ -119,7 +119,7 @@ def make_features(
     manifest = _manifest(spec, results)
     seen = manifest.raw.rows + sum(result.lead_in for result in results)
     if seen != rows_in:
-        raise AssertionError(f"{rows_in} rows staged, {seen} seen")
+        raise InternalError(f"{rows_in} rows staged, {seen} seen")
     manifest.write(folder)
     (folder / "contract.toml").write_text(spec.contract.text, encoding="utf-8")
     return manifest, results

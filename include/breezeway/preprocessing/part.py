@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.features import History
 from breezeway.contract.parser import Violation
+from breezeway.core.errors import InternalError
 from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.payloads import PayloadParser, Values
@@ -175,7 +176,7 @@ class _PartMaker:
         result.sample = pa.concat_tables(samples).combine_chunks()
         result.examples = self._examples.in_order()
         if result.rows_in != result.rows + result.reasons.total():
-            raise AssertionError(
+            raise InternalError(
                 f"part {part.number}: {result.rows_in} rows in, {result.rows} out and "
                 f"{result.reasons.total()} quarantined"
             )

@@ -172,11 +172,11 @@ def ai4i(_: Path) -> Format:
 
 def general(
     *,
-    device: str = "device",
-    time: str = "time",
-    payload: str | Sequence[str] = "payload",
-    label: str | None = None,
-    separator: str = ",",
+    device: str,
+    time: str,
+    payload: str | Sequence[str],
+    label: str | None,
+    separator: str,
 ) -> Format:
     """A CSV file with these columns.
 

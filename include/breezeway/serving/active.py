@@ -174,7 +174,7 @@ class ActiveModels:
         """Serve this model from now on, alone.
 
         Args:
-            source: where it came from: "store", "local copy" or "bento".
+            source: where it came from: "store", "local copy" or "Bento".
             began: `time.monotonic()` when it was found.
         """
         name = live.deployment.model_name

@@ -268,10 +268,8 @@ def _counter(name: str, text: str, labels: list[str], counts: Mapping[Any, float
     return family
 
 
-def _gauge(
-    name: str, text: str, values: dict[tuple[str, ...], float], labels: Sequence[str] = ()
-) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
+def _gauge(name: str, text: str, values: dict[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[])
     for key, value in values.items():
         family.add_metric(list(key), value)
     return family

@@ -5,18 +5,17 @@ that were evaluated on the same number of days.
 """
 
 import argparse
-from datetime import date
 from typing import Any
 
 from breezeway.contract.contract import load_contract
-from breezeway.core.arguments import positive_count
+from breezeway.core.arguments import day, positive_count
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
 from breezeway.tracking import mlflow_client
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--date", type=date.fromisoformat, required=True, help="YYYY-MM-DD, UTC")
+    parser.add_argument("--date", type=day, required=True, help="YYYY-MM-DD, UTC")
     parser.add_argument(
         "--days",
         type=positive_count,

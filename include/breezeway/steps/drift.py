@@ -8,10 +8,9 @@ times.
 """
 
 import argparse
-from datetime import date
 from typing import Any
 
-from breezeway.core.arguments import model_name
+from breezeway.core.arguments import day, model_name
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
@@ -22,18 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")
     parser.add_argument(
         "--date",
-        type=_day,
+        type=day,
         required=True,
         metavar="YYYY-MM-DD",
         help="the day (UTC) whose readings are checked",
     )
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day, expected YYYY-MM-DD") from None
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from breezeway.steps.runner import run_step
 
 
 def _json_list(text: str) -> list[dict[str, Any]]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON list of objects: {error}") from None
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise argparse.ArgumentTypeError("expected a JSON list of objects")
     return value

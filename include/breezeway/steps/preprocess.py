@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 
 from breezeway.contract.contract import load_contract
-from breezeway.core.arguments import tag_name
+from breezeway.core.arguments import day, tag_name
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one SELECT that returns device, time, payload and, if the contract names one, the "
         "label column",
     )
-    rows.add_argument("--day", type=date.fromisoformat, help="all readings of this day, UTC")
+    rows.add_argument("--day", type=day, help="all readings of this day, UTC")
     parser.add_argument("--tag", type=tag_name, help="with a query: the dataset version to make")
     parser.add_argument(
         "--published",
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def fingerprints(text: str) -> dict[date, str]:
     try:
-        return {date.fromisoformat(day): str(value) for day, value in json.loads(text).items()}
+        return {date.fromisoformat(key): str(value) for key, value in json.loads(text).items()}
     except (ValueError, AttributeError):
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not JSON of days") from None
 

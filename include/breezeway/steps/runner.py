@@ -80,9 +80,16 @@ def run_step(
     sys.exit(0)
 
 
+def _short(error: BreezewayError) -> str:
+    """The error's message, cut so that its JSON fits into a result."""
+    message = str(error)
+    while len(json.dumps(message).encode()) > RESULT_LIMIT_BYTES - 100:
+        message = message[: len(message) * 9 // 10]
+    return message
+
+
 def _fail(name: str, error: BreezewayError, settings: Settings | None) -> NoReturn:
     log.error("%s: %s", name, error)
     if settings and settings.result:
-        message = str(error).encode()[: RESULT_LIMIT_BYTES // 2].decode(errors="ignore")
-        write_result(settings.result, {"error": message, "exit_code": error.exit_code})
+        write_result(settings.result, {"error": _short(error), "exit_code": error.exit_code})
     sys.exit(error.exit_code)

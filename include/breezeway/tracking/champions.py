@@ -24,12 +24,12 @@ from breezeway.tracking.registry import (
     RegisteredModel,
     find_model,
     find_version,
-    model_exists,
     resolve_version,
     set_alias,
     tag_model,
     tag_version,
 )
+from breezeway.tracking.rest import NotFound
 
 CHAMPION = "champion"
 KEPT_CHAMPIONS = 100
@@ -200,9 +200,10 @@ def champion(settings: Settings, model_name: str) -> str | None:
     Raises:
         ServiceUnavailable: MLflow does not answer.
     """
-    if not model_exists(settings, model_name):
+    try:
+        return find_model(settings, model_name).aliases.get(CHAMPION)
+    except NotFound:
         return None
-    return find_model(settings, model_name).aliases.get(CHAMPION)
 
 
 def _lock(model_name: str) -> str:

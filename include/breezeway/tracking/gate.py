@@ -122,7 +122,7 @@ def _decide_alone(score: float, baseline: Mapping[str, float] | None) -> Decisio
     by_chance = [baseline[name] for name in CHANCE if name in baseline] if baseline else []
     if not by_chance:
         raise DataError(
-            f"The evidence of the test is not whole: baseline: expected {' or '.join(CHANCE)}."
+            f"The evidence of the test is incomplete: its baseline has no {' or '.join(CHANCE)}."
         )
     chance = max(by_chance)
     beats = score > chance
@@ -138,7 +138,9 @@ def _decide_against(gate: Gate, score: float, evidence: Evidence) -> Decision:
     if difference is None:
         return Decision(False, "The champion could not be scored on the same rows.")
     if champions is None:
-        raise DataError("The evidence of the test is not whole: champion_average_precision.")
+        raise DataError(
+            "The evidence of the test is incomplete: it has no champion_average_precision."
+        )
     enough = difference.low >= -gate.max_loss
     return Decision(
         enough,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from breezeway.core.errors import ServiceUnavailable, UsageError
-from breezeway.core.settings import Settings, silence_telemetry
+from breezeway.core.settings import Settings, redacted, silence_telemetry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,7 +76,7 @@ def check(settings: Settings) -> None:
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         raise ServiceUnavailable(
-            f"MLflow does not answer at {settings.mlflow_url} ({reason}); "
+            f"MLflow does not answer at {redacted(settings.mlflow_url)} ({reason}); "
             "BREEZEWAY_MLFLOW_URL names the server."
         ) from None
 
@@ -99,6 +99,6 @@ def errors(settings: Settings) -> Iterator[None]:
             raise UsageError(f"{_ASKED_WRONGLY_CODES[error.error_code]}: {message}") from error
         if error.error_code in _AWAY_CODES or _AWAY.search(message):
             raise ServiceUnavailable(
-                f"MLflow at {settings.mlflow_url} does not answer: {message}"
+                f"MLflow at {redacted(settings.mlflow_url)} does not answer: {message}"
             ) from error
         raise

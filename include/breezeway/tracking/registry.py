@@ -120,7 +120,7 @@ def newest_version(settings: Settings, model_name: str) -> str:
         max_results=1,
     )
     if not answer.get("model_versions"):
-        raise UsageError(f"the model {model_name!r} has no version yet.")
+        raise UsageError(f"The model {model_name!r} has no version yet.")
     return str(answer["model_versions"][0]["version"])
 
 

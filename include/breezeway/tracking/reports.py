@@ -133,7 +133,10 @@ def find(
     wanted = [
         run
         for run in found
-        if run and dag in ("", run.dag_id) and model in ("", run.model.partition("/")[0])
+        if run
+        and dag in ("", run.dag_id)
+        and dag_run in ("", run.dag_run_id)
+        and model in ("", run.model.partition("/")[0])
     ]
     return wanted, answer.get("next_page_token", "")
 

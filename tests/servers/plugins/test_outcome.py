@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import yaml
@@ -16,10 +17,13 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
+from breezeway_airflow import pod_trigger
 from breezeway_airflow.pod import PodStep
 from breezeway_airflow.process import ProcessStep
 from breezeway_airflow.retry import RETRIES
 from tests.fixtures.airflow_attempts import plan_retry
+
+pod_trigger.SETTLE_SECONDS = 0
 
 
 class Process(ProcessStep):
@@ -67,8 +71,8 @@ sys.exit(code)
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
-    """DAG → state of its task, number of attempts, result, how often the step has run."""
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
+    """DAG → how its task ended, also after it was cleared, and how often the step has run."""
     folder = tmp_path_factory.mktemp("attempts")
     package = folder / "include" / "breezeway" / "steps"
     package.mkdir(parents=True)
@@ -104,25 +108,42 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         assert cluster.pods == {}
     runs = (folder / "runs").read_text().split()
     tasks = json.loads(done.stdout.splitlines()[-1])
-    return {name: [*task, runs.count(name)] for name, task in tasks.items()}
+    return {name: (*ends, runs.count(name)) for name, ends in tasks.items()}
+
+
+def outcome(end: list[Any]) -> list[Any]:
+    state, attempts, xcoms = end
+    return [state, attempts, xcoms.get("return_value")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_success_stays_one(ended, kind) -> None:
-    assert ended[f"{kind}_0"] == ["success", 2, {"rows": 3}, 1]
+def test_a_success_stays_one_and_a_cleared_task_runs_again(ended, kind) -> None:
+    first, cleared, runs = ended[f"{kind}_0"]
+    assert outcome(first) == ["success", 2, {"rows": 3}]
+    assert outcome(cleared) == ["success", 3, {"rows": 3}]
+    assert runs == 2
+    if kind != "Process":
+        assert first[2]["image"].startswith("sha256:")
+        assert first[2]["pod_name"].startswith("probe-")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_that_forbids_a_retry_stays_one(ended, kind) -> None:
-    assert ended[f"{kind}_65"] == ["failed", 2, None, 1]
+    first, cleared, runs = ended[f"{kind}_65"]
+    assert outcome(first) == ["failed", 2, None]
+    assert outcome(cleared) == ["failed", 3, None]
+    assert runs == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_that_allows_a_retry_is_tried_again(ended, kind) -> None:
-    assert ended[f"{kind}_75"] == ["failed", 3, None, 3]
+    first, cleared, runs = ended[f"{kind}_75"]
+    assert outcome(first) == ["failed", 3, None]
+    assert outcome(cleared) == ["failed", 6, None]
+    assert runs == 6

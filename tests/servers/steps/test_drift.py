@@ -205,7 +205,7 @@ def test_bad_arguments(settings):
         drift.run(command(model_name="nobody", date=NIGHT), settings)
     parser = ArgumentParser()
     drift.add_arguments(parser)
-    with pytest.raises(UsageError, match="'tomorrow' is no day, expected YYYY-MM-DD"):
+    with pytest.raises(UsageError, match="'tomorrow' is not a day: expected"):
         parser.parse_args(["--model-name", "nightly", "--date", "tomorrow"])
 
 
