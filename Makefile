@@ -11,7 +11,7 @@
 #   make wheel                       what `pip install` takes, in dist
 #   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
 #   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
-#   make test-cluster                the same on a Kubernetes cluster; see tests/cluster/run
+#   make test-cluster                images, chart and pods on a Kubernetes cluster; see tests/cluster/run
 #   make images [COMPONENTS="train serving"] [REGISTRY=host] [PUSH=1]    see docker/build
 #   make mirror-list [REGISTRY=harbor.example/ml]   images for a registry of one's own
 

@@ -90,11 +90,13 @@ def _run(words: Sequence[str]) -> Any:
 
 
 def _beside_a_running_platform(settings: Settings) -> Settings:
-    """Use the servers of the platform that runs in this home, unless others are set."""
+    """Use the contract and the stores of the platform that runs in this home, unless others are
+    set."""
     file = settings.root / "run" / "platform.json"
-    if file.is_file():
-        addresses = json.loads(file.read_text(encoding="utf-8"))
-        os.environ.setdefault("BREEZEWAY_MLFLOW_URL", addresses["mlflow"])
-        os.environ.setdefault("BREEZEWAY_SERVING_URL", addresses["serving"])
-        return Settings.from_environment()
-    return settings
+    if not file.is_file():
+        return settings
+    running = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("mlflow_url", "serving_url", "sensors", "raw_url"):
+        if name in running:
+            os.environ.setdefault(f"BREEZEWAY_{name.upper()}", running[name])
+    return Settings.from_environment()

@@ -61,14 +61,20 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_running_platform_is_asked_without_being_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("BREEZEWAY_MLFLOW_URL", "BREEZEWAY_SERVING_URL"):
-        monkeypatch.setenv(name, "restored afterwards")
-        monkeypatch.delenv(name)
+    running = {
+        "mlflow_url": "http://127.0.0.1:5003",
+        "serving_url": "http://127.0.0.1:3001",
+        "sensors": "/mill.toml",
+        "raw_url": "sqlite:////mill.db",
+    }
+    for name in running:
+        monkeypatch.setenv(f"BREEZEWAY_{name.upper()}", "restored afterwards")
+        monkeypatch.delenv(f"BREEZEWAY_{name.upper()}")
     monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "platform.json").write_text(
-        json.dumps({"mlflow": "http://127.0.0.1:5003", "serving": "http://127.0.0.1:3001"})
-    )
+    (tmp_path / "run" / "platform.json").write_text(json.dumps(running))
     settings = cli._beside_a_running_platform(Settings.from_environment())
     assert settings.mlflow_url == "http://127.0.0.1:5003"
     assert settings.serving_url == "http://127.0.0.1:3001"
+    assert settings.sensors == Path("/mill.toml")
+    assert settings.raw_address == "sqlite:////mill.db"

@@ -28,6 +28,8 @@ from breezeway.readings.store import RawStore
 
 RESULTS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 """Tasks whose results the summary shows."""
+PLANT = Settings.shipped_sensors / "plant.toml"
+"""The contract whose readings are simulated."""
 SOURCES = {
     "skab": "github.com/waico/SKAB, its folder `data`",
     "ai4i": "archive.ics.uci.edu/dataset/601, the file `ai4i2020.csv`",
@@ -137,37 +139,47 @@ def _with_contract(arguments: argparse.Namespace, settings: Settings) -> Setting
         )
     changed: dict[str, Any] = {"sensors": chosen.resolve()}
     name = load_contract(chosen).name
-    if settings.raw_url is None and name != "plant":
-        changed["raw_url"] = f"sqlite:///{settings.root / f'raw-{name}.db'}"
+    if settings.raw_url is None and chosen.resolve() != PLANT.resolve():
+        changed["raw_url"] = _own_store(settings, name)
     return Settings(**{**settings.model_dump(), **changed})
 
 
+def _own_store(settings: Settings, name: str) -> str:
+    """The address of a contract's raw store if the user names none."""
+    return f"sqlite:///{settings.root / f'raw-{name}.db'}"
+
+
 def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Fill the raw store; what was loaded before is not loaded again.
+    """Fill the raw store; what was loaded before is not loaded again. A store that the user names
+    gets nothing but the data that the user names.
 
     Raises:
         UsageError: the store is empty and there is nothing to load.
     """
     from breezeway.readings import loaders, simulate
 
-    name = load_contract(settings.sensors).name
-    if name == "plant":
+    if settings.raw_url is None:
         simulate.fill(settings)
         return
+    name = load_contract(settings.sensors).name
     data = arguments.data
     if data and name in SOURCES:
         data = data / name if (data / name).is_dir() else data
         loaders.load(settings, [data], loaders.PUBLIC[name])
         return
     store = RawStore(settings.raw_address)
-    store.create()
-    if not store.loads():
-        hint = (
-            f"Name a folder with its files: make demo SENSORS={name} DATA=FOLDER. "
-            f"They are found at {SOURCES[name]}."
-            if name in SOURCES
-            else "Fill it first: breezeway load-readings --help."
-        )
+    own = settings.raw_address == _own_store(settings, name)
+    if own:
+        store.create()
+    if not store.has_readings():
+        if name in SOURCES:
+            hint = (
+                f"Name a folder with its files: make demo SENSORS={name} DATA=FOLDER. They are "
+                f"found at {SOURCES[name]}."
+            )
+        else:
+            where = f"BREEZEWAY_RAW_URL='{settings.raw_address}' " if own else ""
+            hint = f"Fill it first: {where}breezeway load-readings FILE; --help shows how."
         raise UsageError(f"The raw store {store} has no readings for {name}. {hint}")
 
 

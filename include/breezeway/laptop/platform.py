@@ -138,9 +138,10 @@ class Platform:
                 running = running_platform(self.home)
                 if running:
                     raise UsageError(
-                        f"The platform runs already in {self.home}: Airflow {running['airflow']}, "
-                        f"MLflow {running['mlflow']}, model server {running['serving']}. Stop it "
-                        f"with Ctrl-C where it was started (process {running['process']})."
+                        f"The platform runs already in {self.home}: "
+                        f"Airflow {running['airflow_url']}, MLflow {running['mlflow_url']}, "
+                        f"model server {running['serving_url']}. Stop it with Ctrl-C where it was "
+                        f"started (process {running['process']})."
                     ) from None
                 self.say(f"Another start in {self.home} has not ended yet; waiting for it.")
         raise UsageError(f"Another platform is starting in {self.home}.")
@@ -164,11 +165,14 @@ class Platform:
         self._until("serving", lambda: self._get("serving", "/livez"))
         # Nothing in a demo defers to the triggerer, so do not wait for it.
         self._supervisor.start_program("triggerer")
+        raw = self.settings.raw_address
         private_write(
             self.home / "run" / "platform.json",
             json.dumps(
-                {part: self.url(part) for part in ("airflow", "mlflow", "serving")}
-                | {"process": os.getpid()}
+                {f"{part}_url": self.url(part) for part in ("airflow", "mlflow", "serving")}
+                | {"process": os.getpid(), "sensors": self._environment["BREEZEWAY_SENSORS"]}
+                # The address of a server has a password.
+                | ({"raw_url": raw} if raw.startswith("sqlite") else {})
             ),
         )
 

@@ -42,6 +42,14 @@ class RawStore(Database):
             rows = connection.execute(sa.select(loads.content, loads.source))
             return {row.content: row.source for row in rows}
 
+    def has_readings(self) -> bool:
+        """Whether there is any reading.
+
+        Raises:
+            BreezewayError: the store is away, or has no readings table.
+        """
+        return bool(self._ask("SELECT 1 FROM readings LIMIT 1"))
+
     def append(
         self,
         readings: pa.Table | Iterable[pa.Table],

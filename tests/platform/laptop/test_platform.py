@@ -30,8 +30,8 @@ def mode(path: Path) -> int:
 def test_a_second_start_in_one_home_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    addresses = {"airflow": "http://a", "mlflow": "http://m", "serving": "http://s", "process": 7}
-    (run / "platform.json").write_text(json.dumps(addresses))
+    addresses = {f"{part}_url": f"http://{part[0]}" for part in ("airflow", "mlflow", "serving")}
+    (run / "platform.json").write_text(json.dumps(addresses | {"process": 7}))
     with (
         FileLock(run / "launcher.lock"),
         pytest.raises(UsageError, match=r"http://a, MLflow http://m, .* http://s\..*process 7"),

@@ -1,7 +1,7 @@
 """Which contract and which readings a demo takes, and what it says where there are none."""
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,7 +66,32 @@ def test_without_readings_of_an_own_contract_it_is_said_how_to_load_some(tmp_pat
     text = (Settings.shipped_sensors / "skab.toml").read_text()
     own.write_text(text.replace('name = "skab"', 'name = "mine"'))
     settings = demo._with_contract(chosen("--sensors", str(own)), Settings(home=tmp_path))
-    with pytest.raises(UsageError, match=r"no readings for mine\. .*load-readings --help"):
+    with pytest.raises(UsageError, match=r"no readings for mine\. .*load-readings FILE") as raised:
+        demo._fill(chosen(), settings)
+    variable = str(raised.value).split("first: ")[1].split("'")
+    assert variable[0] == "BREEZEWAY_RAW_URL="
+    store_of(Settings(raw_url=variable[1]), "mill-1", "{}")
+    demo._fill(chosen(), settings)
+
+
+def test_a_store_that_the_user_names_gets_no_simulated_readings(tmp_path: Path) -> None:
+    theirs = Settings(home=tmp_path, raw_url=f"sqlite:///{tmp_path / 'theirs.db'}")
+    store_of(theirs, "mill-1")
+    settings = demo._with_contract(chosen(), theirs)
+    with pytest.raises(UsageError, match="no readings for plant"):
+        demo._fill(chosen(), settings)
+    store_of(theirs, "mill-1", "{}")
+    demo._fill(chosen(), settings)
+    assert RawStore(theirs.raw_address).count_by_day(date(2026, 1, 1), date(2027, 1, 1)) == {
+        date(2026, 1, 1): 1
+    }
+
+
+def test_a_contract_of_the_same_name_as_a_shipped_one_is_not_simulated(tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text((Settings.shipped_sensors / "plant.toml").read_text())
+    settings = demo._with_contract(chosen("--sensors", str(own)), Settings(home=tmp_path))
+    with pytest.raises(UsageError, match="no readings for plant"):
         demo._fill(chosen(), settings)
 
 
