@@ -27,13 +27,17 @@ from breezeway.contract.schema import (
     Split,
 )
 from breezeway.core.errors import DataError
-from breezeway.core.names import CONTRACT_NAME, DEVICE
+from breezeway.core.names import CONTRACT_NAME, DEVICE, FEATURE
 
 
 def _contract_name(text: str) -> str:
     if mistake := CONTRACT_NAME.mistake(text):
         raise ValueError(mistake)
     return text
+
+
+TEXT_CHARACTERS = 1 << 20
+"""A contract is far shorter."""
 
 
 class Contract(Section):
@@ -66,10 +70,16 @@ class Contract(Section):
         Raises:
             DataError: file, key and reason of the first mistake.
         """
+        if len(text) > TEXT_CHARACTERS:
+            raise DataError(f"{source}: {len(text)} characters; {TEXT_CHARACTERS} are allowed")
         try:
-            contract = cls.model_validate({**tomllib.loads(text), "text": text})
-        except tomllib.TOMLDecodeError as error:
+            table = tomllib.loads(text)
+        except ValueError as error:  # also of a number with thousands of digits
             raise DataError(f"{source}: not TOML: {error}") from None
+        except RecursionError:
+            raise DataError(f"{source}: not TOML that can be read: nested too deeply") from None
+        try:
+            contract = cls.model_validate({**table, "text": text})
         except ValidationError as error:
             # An unknown key first: it may be the reason why another one is missing.
             first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -120,6 +130,8 @@ class Contract(Section):
         if not self.features.reading and not self.features.rolling:
             raise ValueError("features.reading: at least one feature is expected")
         for name in self.features.reading:
+            if mistake := FEATURE.mistake(name):
+                raise ValueError(f"features.reading: {mistake}")
             self._expression(name)
         for name in self.features.rolling:
             if name not in self.features.reading:

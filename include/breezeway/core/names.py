@@ -81,6 +81,13 @@ CONTRACT_NAME = NameRule(
 )
 """The name of a sensor contract. Its model has the same name unless another is given."""
 
+FEATURE = NameRule(
+    "name of a feature",
+    r"[^\x00-\x1f\x7f\[\]<]{1,100}",
+    "1 to 100 characters, none of them '[', ']', '<' or a control character",
+)
+"""The name of a feature. XGBoost takes no brackets."""
+
 DEVICE = NameRule(
     "device name",
     r"[^\x00-\x1f\x7f]{1,255}",
