@@ -25,6 +25,7 @@ from breezeway.serving.bentoml_parts import bento_of, labels_of, models_in, serv
 from breezeway.serving.metrics import exposition
 
 PACKAGES = (
+    "google-re2",
     "httptools",
     "numpy",
     "orjson",
