@@ -16,7 +16,6 @@ from breezeway.laptop.supervisor import Program, private_write
 LOOPBACK = "127.0.0.1"
 USER = "admin"
 """The user of Airflow."""
-MODEL_SERVER = "breezeway.serving.service:ModelServer"
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
         ),
         Program(
             "serving",
-            [*python, "bentoml", "serve", MODEL_SERVER, *bound, port["serving"]],
+            [*python, "breezeway.serving.server", *bound, port["serving"]],
         ),
         Program("api-server", [*python, "airflow", "api-server"], airflow),
         Program("scheduler", [*python, "airflow", "scheduler", "--skip-serve-logs"], airflow),

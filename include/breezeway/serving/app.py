@@ -1,9 +1,9 @@
-"""The model server's own routes, as a plain ASGI application; `openapi.json` describes them.
+"""The model server's routes, as a plain ASGI application; `openapi.json` describes them.
 
-It stands in front of BentoML's application and forwards only what is BentoML's: health and
-metrics. Behind BentoML's middleware a request costs several times what the model costs, each
-requested path becomes a permanent label of its metrics, and its index page loads a tracker.
-Predictions therefore have no OpenTelemetry span.
+Under `bentoml serve` it stands in front of BentoML's application, which gets no request: behind
+BentoML's middleware a request costs several times what the model costs, each requested path becomes
+a permanent label of its metrics, and its index page loads a tracker. Predictions therefore have no
+OpenTelemetry span.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from typing import Any
 
 import orjson
 
-from breezeway.serving.active import ActiveModels
+from breezeway.serving.active import ActiveModels, families
+from breezeway.serving.metrics import exposition
 from breezeway.serving.predict import Known, Refusal, read_batch, read_feedback, read_request
 from breezeway.serving.trial import Serving
 
@@ -27,6 +28,8 @@ log = logging.getLogger("breezeway.serving")
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 BODY_SECONDS = 10.0
 """How long a client may take to send its body."""
+BODIES_LIMIT_BYTES = 32 * 1024 * 1024
+"""Of all bodies together that came in several pieces and are not answered yet."""
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -34,8 +37,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
-BENTOML_PATHS = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
+PROBES = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
+"""Paths for the platform: they are not counted, and health has no body."""
 
 BATCH_SECONDS = 0.002
 """After this time a batch lets other requests run."""
@@ -57,8 +60,8 @@ class App:
     """The ASGI application.
 
     Args:
-        models: the models that it serves; the service fills them.
-        bentoml: BentoML's application.
+        models: the models that it serves; others fill them.
+        lifespan: the application that starts and stops with it.
         token: the bearer token that a client must send; None if none is needed.
         open_paths: paths that need no token.
     """
@@ -66,16 +69,17 @@ class App:
     def __init__(
         self,
         models: ActiveModels,
-        bentoml: ASGIApp,
+        lifespan: ASGIApp,
         token: str | None = None,
         open_paths: frozenset[str] = frozenset(),
     ):
         self.models = models
-        self.bentoml = bentoml
+        self._lifespan = lifespan
         self._authorization = f"Bearer {token}".encode() if token else None
         self._open_paths = open_paths
         self._openapi = files("breezeway.serving").joinpath("openapi.json").read_bytes()
         self._known_feedback: OrderedDict[str, None] = OrderedDict()
+        self._bodies = Bodies()
         self._lag_task: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +87,7 @@ class App:
             await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             self._lag_task = asyncio.create_task(self._measure_lag())
-            await self.bentoml(scope, receive, send)
+            await self._lifespan(scope, receive, send)
         else:
             await send({"type": "websocket.close"})
 
@@ -94,14 +98,14 @@ class App:
             self.models.metrics.loop_lag = max(0.0, time.perf_counter() - due)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request = Request(scope, receive, self._bodies)
         metrics = self.models.metrics
         metrics.in_progress += 1
         try:
             if self._authorization and scope["path"] not in self._open_paths:
                 self._check_token(scope)
-            if scope["path"] in BENTOML_PATHS:
-                await self.bentoml(scope, receive, send)
+            if scope["path"] in PROBES:
+                await self._probe(request, send)
                 return
             body = await self._route(request)
             await request.respond(send, request.status, body)
@@ -117,9 +121,18 @@ class App:
             await request.respond(send, 500, {"error": error})
         finally:
             metrics.in_progress -= 1
+            self._bodies.held -= request.held
         metrics.requests[request.model_name, request.endpoint, request.status] += 1
         if request.afterwards:
             request.afterwards()
+
+    async def _probe(self, request: "Request", send: Send) -> None:
+        request.allow("GET", "HEAD")
+        path, content = request.scope["path"], b"\n"
+        if path == "/metrics":
+            content = exposition(families(self.models)).encode()
+        status = 503 if path == "/readyz" and not self.models.ready else 200
+        await _send(send, status, content, [(b"content-type", b"text/plain; version=0.0.4")])
 
     def _check_token(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
@@ -226,12 +239,22 @@ def _compare_all(serving: Serving, requests: list[Any], answers: list[Any]) -> N
             serving.compare(request["device"], request["readings"], answer)
 
 
+class Bodies:
+    """The bytes of all bodies that the application holds because they come in pieces."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+
 class Request:
     """One HTTP request, with what the metrics count about it once it is answered."""
 
-    def __init__(self, scope: Scope, receive: Receive):
+    def __init__(self, scope: Scope, receive: Receive, bodies: Bodies):
         self.scope = scope
         self._receive = receive
+        self._bodies = bodies
+        self.held = 0
+        """Bytes of its body, until it is answered, of those that `bodies` counts."""
         self.status = 200
         self.model_name = ""
         self.endpoint = "other"
@@ -248,54 +271,63 @@ class Request:
             raise Refusal(405, f"Allowed here: {allowed}; not {method}.", allowed=allowed)
 
     async def body(self) -> bytes:
-        return await read_body(self.scope, self._receive)
+        """The whole body.
+
+        Raises:
+            Refusal: 413 as soon as it is known to be too large; 408 if it arrives too slowly;
+                503 if other requests hold too much.
+            Disconnected: the client went away.
+        """
+        for name, value in self.scope["headers"]:
+            if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
+                raise _too_large()
+        piece, more = await self._piece()
+        if not more:
+            return piece
+        body = bytearray(piece)
+        self._hold(len(body))
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while more:
+                    piece, more = await self._piece()
+                    self._hold(len(piece))
+                    body += piece
+        except TimeoutError:
+            message = f"The body did not arrive within {BODY_SECONDS:.0f} s."
+            raise Refusal(408, message) from None
+        return bytes(body)
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        """The next piece, and whether there is more."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        piece = message.get("body", b"")
+        if self.held + len(piece) > BODY_LIMIT_BYTES:
+            raise _too_large()
+        return piece, bool(message.get("more_body", False))
+
+    def _hold(self, count: int) -> None:
+        if self._bodies.held + count > BODIES_LIMIT_BYTES:
+            raise Refusal(503, "Other requests with large bodies fill the server; try again.")
+        self.held += count
+        self._bodies.held += count
 
     async def respond(self, send: Send, status: int, body: Any) -> None:
-        content = orjson.dumps(body)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-        ]
+        headers = [(b"content-type", b"application/json")]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append((b"allow", body["allowed"].encode()))
         elif status == HTTPStatus.UNAUTHORIZED:
             headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await _send(send, status, orjson.dumps(body), headers)
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body of a request.
-
-    Raises:
-        Refusal: 413 as soon as it is known to be too large; 408 if it arrives too slowly.
-        Disconnected: the client went away.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
-            raise _too_large()
-    body = bytearray()
-    more = await _receive_into(body, receive)
-    if more:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while more:
-                    more = await _receive_into(body, receive)
-        except TimeoutError:
-            message = f"The body did not arrive within {BODY_SECONDS:.0f} s."
-            raise Refusal(408, message) from None
-    return bytes(body)
-
-
-async def _receive_into(body: bytearray, receive: Receive) -> bool:
-    """Append the next piece; returns whether there is more."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    body += message.get("body", b"")
-    if len(body) > BODY_LIMIT_BYTES:
-        raise _too_large()
-    return bool(message.get("more_body", False))
+async def _send(
+    send: Send, status: int, content: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    headers.append((b"content-length", str(len(content)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 def _too_large() -> Refusal:

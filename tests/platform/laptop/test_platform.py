@@ -9,12 +9,14 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg2
 import pytest
 from filelock import FileLock
 
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.laptop.platform import Platform
+from breezeway.laptop.postgres import USER
 from breezeway.laptop.processes import marked, sweep
 from breezeway.laptop.programs import LOOPBACK
 from tests.fixtures.processes import command_line, eventually
@@ -70,14 +72,42 @@ def test_every_part_answers(platform: Platform) -> None:
     assert httpx.get(platform.url("serving") + "/livez").is_success
 
 
-def test_nothing_listens_beyond_loopback(platform: Platform) -> None:
+ASKS = {
+    "airflow": "the password of its user",
+    "mlflow": "nothing",
+    "postgres": "the password of its user",
+    "serving": "nothing",
+}
+"""Part → what its listening socket asks of who comes; SECURITY.md says the same."""
+
+
+def test_each_listening_socket_is_known_and_asks_for_what_it_should(platform: Platform) -> None:
     ours = {process.pid for process in marked(platform.home)}
     listening = {
-        connection.laddr.ip
+        connection.laddr
         for connection in psutil.net_connections("inet")
         if connection.pid in ours and connection.status == psutil.CONN_LISTEN
     }
-    assert listening == {LOOPBACK}
+    ports = platform._addresses.ports
+    assert ports.keys() == ASKS.keys()
+    assert listening == {(LOOPBACK, port) for port in ports.values()}
+    for part in ("mlflow", "serving"):
+        assert httpx.get(platform.url(part) + "/version").status_code in (200, 404), part
+    assert httpx.get(platform.url("airflow") + "/api/v2/dags").status_code == 401
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(host=LOOPBACK, port=ports["postgres"], user=USER, password="guess")
+
+
+def test_a_socket_with_a_path_is_for_its_owner(platform: Platform) -> None:
+    ours = {process.pid for process in marked(platform.home)}
+    paths = {
+        Path(connection.laddr)
+        for connection in psutil.net_connections("unix")
+        if connection.pid in ours and connection.laddr
+    }
+    for path in paths:
+        closed = [folder for folder in path.parents if mode(folder) & 0o077 == 0]
+        assert closed or mode(path) & 0o077 == 0, path
 
 
 def test_secrets_stand_in_no_command_line_and_no_open_file(platform: Platform) -> None:

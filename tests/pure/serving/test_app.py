@@ -10,8 +10,12 @@ from breezeway.serving.metrics import Metrics
 from breezeway.serving.predict import Refusal
 
 
-def read(messages: list[dict], headers: list[tuple[bytes, bytes]] | None = None) -> bytes:
-    """Let `read_body` receive these messages, and then nothing more."""
+def read(
+    messages: list[dict],
+    headers: list[tuple[bytes, bytes]] | None = None,
+    bodies: app.Bodies | None = None,
+) -> bytes:
+    """Let a request receive these messages, and then nothing more."""
     waiting = iter(messages)
 
     async def receive() -> dict:
@@ -19,7 +23,8 @@ def read(messages: list[dict], headers: list[tuple[bytes, bytes]] | None = None)
             return message
         await asyncio.sleep(60)
 
-    return asyncio.run(app.read_body({"headers": headers or []}, receive))
+    scope = {"headers": headers or []}
+    return asyncio.run(app.Request(scope, receive, bodies or app.Bodies()).body())
 
 
 def chunk(body: bytes, more: bool = True) -> dict:
@@ -56,6 +61,17 @@ def test_too_large_a_body_is_refused_as_soon_as_it_is_known(messages, headers):
     assert refused.value.status == 413
 
 
+def test_many_large_bodies_at_once_are_refused():
+    bodies = app.Bodies()
+    for _ in range(8):
+        read([chunk(b"x" * 2**21), chunk(b"x" * 2**21, more=False)], bodies=bodies)
+    with pytest.raises(Refusal) as refused:
+        read([chunk(b"x"), chunk(b"x", more=False)], bodies=bodies)
+    assert refused.value.status == 503
+    # What came in one piece is answered before the next request is read.
+    assert read([chunk(b"x", more=False)], bodies=bodies) == b"x"
+
+
 def test_a_defect_of_ours_is_a_500_with_a_sentence_and_a_line_in_the_log(caplog):
     class Broken:
         metrics = Metrics()
@@ -64,7 +80,7 @@ def test_a_defect_of_ours_is_a_500_with_a_sentence_and_a_line_in_the_log(caplog)
             raise RuntimeError("broken")
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app.App(Broken(), bentoml=None))
+        transport = httpx.ASGITransport(app=app.App(Broken(), lifespan=None))
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             return await client.get("/v1/models")
 
