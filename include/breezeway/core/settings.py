@@ -2,9 +2,10 @@
 
 import os
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -76,6 +77,10 @@ class Settings(BaseSettings):
             )
             raise UsageError(f"The environment is wrong: {wrong}.") from None
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, redacted(value) if isinstance(value, str) else value
+
     @cached_property
     def root(self) -> Path:
         return self.home.expanduser().resolve()
@@ -141,5 +146,15 @@ def silence_telemetry() -> None:
 
 
 def redacted(text: str) -> str:
-    """The text without the users and passwords in its addresses."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
+    """The text without the users and passwords in its addresses.
+
+    >>> redacted("https://me:pw@git.example/a?x=1&access_token=s3cret#b")
+    'https://git.example/a?x=1&access_token=***#b'
+    """
+    return _SECRET_VALUE.sub(r"\1***", _ACCOUNT.sub("://", text))
+
+
+_ACCOUNT = re.compile(r"://[^/?#\s]*@")
+_SECRET_VALUE = re.compile(
+    r"([?&;][\w.-]{0,40}(?:passw(?:or)?d|pwd|token|secret|key|sig(?:nature)?)=)[^&;#\s]*", re.I
+)

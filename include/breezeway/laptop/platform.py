@@ -190,7 +190,7 @@ class Platform:
         self.password = keys.password
         passwords = self.home / "run" / "airflow-passwords.json"
         private_write(passwords, json.dumps({USER: keys.password}))
-        self._own = own_variables(self._addresses, keys)
+        self._own = own_variables(self.settings, self._addresses, keys)
         self._environment = {
             **environment(self.settings, self._addresses, passwords),
             **self._variables,

@@ -60,18 +60,53 @@ class Keys:
         return cls(**json.loads(file.read_text()))
 
 
-def own_variables(addresses: Addresses, keys: Keys) -> dict[str, dict[str, str]]:
-    """Part → the variables that only this part gets, because they hold its secrets."""
+COMMON = (
+    *("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
+    *("BENTOML_", "BREEZEWAY_", "COVERAGE_", "DYLD_", "LC_", "LD_LIBRARY_PATH", "MKL_", "OMP_"),
+    *("OPENBLAS_", "PYTHON", "SSL_CERT_", "XDG_"),
+)
+"""Variables of the user's environment, and beginnings of their names, that every part gets. What
+else there is, such as the keys of an object store, is for Airflow and MLflow."""
+SECRETS = ("BREEZEWAY_RAW_URL", "BREEZEWAY_SERVING_TOKEN")
+"""Those of ours that hold a password; a part gets only those that it needs."""
+
+
+def _is_common(name: str) -> bool:
+    return name.startswith(COMMON) and name not in SECRETS
+
+
+def own_variables(
+    settings: Settings, addresses: Addresses, keys: Keys
+) -> dict[str, dict[str, str]]:
+    """Part → the variables that only this part gets, because they hold its secrets.
+
+    The part `tasks` is what runs the tasks of Airflow.
+    """
+    # No settings of another Airflow.
+    foreign = ("AIRFLOW__", *SECRETS)
+    users = {
+        name: text
+        for name, text in os.environ.items()
+        if not _is_common(name) and not name.startswith(foreign)
+    }
+    token = (
+        {"BREEZEWAY_SERVING_TOKEN": settings.serving_token.get_secret_value()}
+        if settings.serving_token
+        else {}
+    )
     database = f"{postgres.USER}:{keys.database}@{LOOPBACK}:{addresses.ports['postgres']}"
     return {
         "postgres": {postgres.PASSWORD_VARIABLE: keys.database},
-        "airflow": {
+        "airflow": users
+        | {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}/airflow",
             "AIRFLOW__CORE__FERNET_KEY": keys.fernet,
             "AIRFLOW__API__SECRET_KEY": keys.session,
             "AIRFLOW__API_AUTH__JWT_SECRET": keys.tokens,
         },
-        "mlflow": {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
+        "tasks": token | {"BREEZEWAY_RAW_URL": settings.raw_address},
+        "mlflow": users | {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
+        "serving": token,
     }
 
 
@@ -107,9 +142,14 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
         Program(
             "serving",
             [*python, "breezeway.serving.server", *bound, port["serving"]],
+            own["serving"],
         ),
         Program("api-server", [*python, "airflow", "api-server"], airflow),
-        Program("scheduler", [*python, "airflow", "scheduler", "--skip-serve-logs"], airflow),
+        Program(
+            "scheduler",
+            [*python, "airflow", "scheduler", "--skip-serve-logs"],
+            airflow | own["tasks"],
+        ),
         # It has no state to lose, and it ignores other signals.
         Program("dag-processor", [*python, "airflow", "dag-processor"], airflow, "KILL"),
         Program("triggerer", [*python, "airflow", "triggerer", "--skip-serve-logs"], airflow),
@@ -127,10 +167,10 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
     local = ",".join(
         filter(None, [os.environ.get("NO_PROXY"), addresses.name, LOOPBACK, "localhost"])
     )
-    # No settings of another Airflow, and no setting that makes each start slower.
-    foreign = ("AIRFLOW__", "PYTHONDONTWRITEBYTECODE")
+    # No setting that makes each start slower.
+    slow = "PYTHONDONTWRITEBYTECODE"
     return {
-        **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
+        **{name: text for name, text in os.environ.items() if _is_common(name) and name != slow},
         **quiet_environment(),
         **mark(home),
         "PATH": os.pathsep.join(path),
@@ -141,7 +181,6 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         "BREEZEWAY_HOME": str(home),
         "BREEZEWAY_SENSORS": str(settings.sensors.resolve()),
-        "BREEZEWAY_RAW_URL": settings.raw_address,
         "BREEZEWAY_MLFLOW_URL": addresses.url("mlflow"),
         "BREEZEWAY_SERVING_URL": addresses.url("serving"),
         "AIRFLOW_HOME": str(home / "airflow"),

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
+from breezeway.core.settings import redacted
 from breezeway.readings import sql_tables
 from breezeway.readings.engine import Block, Column, Engine
 from breezeway.readings.mysql import MySQL
@@ -56,7 +57,7 @@ class Database:
         self._url = url
 
     def __str__(self) -> str:
-        return self._url.render_as_string(hide_password=True)
+        return redacted(self._url.render_as_string())
 
     def create(self) -> None:
         """Create missing tables, and columns that an older release did not have.
@@ -116,6 +117,6 @@ class Database:
             text = str(original)
             if isinstance(original, self._engine.error):
                 kind, text = self._engine.judge(original)
-            if self._url.password:
-                text = text.replace(str(self._url.password), "***")
+            for secret in (self._url.password, *map(self._url.query.get, ("password", "passwd"))):
+                text = text.replace(str(secret), "***") if secret else text
             raise kind(f"Raw store {self}: {text}.") from None

@@ -16,7 +16,9 @@ KEYS = Keys("of-database", "of-session", "of-tokens", "of-fernet", "of-person")
 
 
 def words(addresses: Addresses, name: str) -> str:
-    (program,) = (p for p in programs(addresses, own_variables(addresses, KEYS)) if p.name == name)
+    (program,) = (
+        p for p in programs(addresses, own_variables(Settings(), addresses, KEYS)) if p.name == name
+    )
     return " ".join(program.command)
 
 
@@ -48,19 +50,38 @@ def test_no_secret_stands_in_a_command_line_or_in_what_all_are_told(tmp_path: Pa
     all_are_told = environment(settings, ADDRESSES, tmp_path / "passwords.json")
     said = "\n".join(
         [*all_are_told.values()]
-        + [word for p in programs(ADDRESSES, own_variables(ADDRESSES, KEYS)) for word in p.command]
+        + [
+            word
+            for p in programs(ADDRESSES, own_variables(Settings(), ADDRESSES, KEYS))
+            for word in p.command
+        ]
     )
     for secret in ("of-database", "of-session", "of-tokens", "of-fernet", "of-person"):
         assert secret not in said
 
 
-def test_each_program_is_told_its_own_secrets_alone() -> None:
-    told = {p.name: str(p.secrets) for p in programs(ADDRESSES, own_variables(ADDRESSES, KEYS))}
-    assert {name for name, secrets in told.items() if "of-fernet" in secrets} == {
-        *("api-server", "scheduler", "dag-processor", "triggerer")
-    }
-    assert told["serving"] == "{}"
-    assert "of-tokens" not in told["mlflow"] + told["postgres"]
+def test_each_program_is_told_its_own_secrets_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BREEZEWAY_RAW_URL", "mysql+pymysql://me:of-raw@h/d")
+    monkeypatch.setenv("BREEZEWAY_SERVING_TOKEN", "of-serving")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-s3")
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "of-another-airflow")
+    settings = Settings.from_environment()
+    own = own_variables(settings, ADDRESSES, KEYS)
+    told = {p.name: str(p.variables) for p in programs(ADDRESSES, own)}
+    told["all"] = str(environment(settings, ADDRESSES, tmp_path / "passwords.json"))
+
+    def who_knows(secret: str) -> set[str]:
+        return {name for name, variables in told.items() if secret in variables}
+
+    airflow = {"api-server", "scheduler", "dag-processor", "triggerer"}
+    assert who_knows("of-fernet") == who_knows("of-tokens") == who_knows("of-session") == airflow
+    assert who_knows("of-database") == airflow | {"mlflow", "postgres"}
+    assert who_knows("of-s3") == airflow | {"mlflow"}
+    assert who_knows("of-raw") == {"scheduler"}
+    assert who_knows("of-serving") == {"scheduler", "serving"}
+    assert who_knows("of-another-airflow") == who_knows("of-person") == set()
 
 
 def test_mlflow_answers_to_loopbacks_names_only_unless_it_is_reached_by_another() -> None:
