@@ -14,6 +14,8 @@ from breezeway.laptop.processes import mark
 from breezeway.laptop.supervisor import Program, private_write
 
 LOOPBACK = "127.0.0.1"
+OWN_HOSTS = (LOOPBACK, "localhost", "::1")
+"""Addresses that only this machine reaches."""
 USER = "admin"
 """The user of Airflow."""
 

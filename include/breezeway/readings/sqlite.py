@@ -67,7 +67,7 @@ class SQLite(Engine):
         return Path(str(self.url.database)).absolute()
 
     def prepare(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
             # A long read does not block a writer. The setting is stored in the file.
             connection.execute("PRAGMA journal_mode=WAL")

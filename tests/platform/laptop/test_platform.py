@@ -123,7 +123,29 @@ def test_secrets_stand_in_no_command_line_and_no_open_file(platform: Platform) -
         "launcher.lock",
         "supervisord.pid",
     }
-    assert mode(run) == 0o700
+    assert mode(run) == mode(platform.home) == 0o700
+
+
+def test_each_process_knows_the_secrets_that_it_needs(platform: Platform) -> None:
+    keys = json.loads((platform.home / "run" / "keys.json").read_text())
+    pids = {name: platform._supervisor.pid(name) for name in platform._supervisor.programs}
+    airflow = {"api-server", "scheduler", "dag-processor", "triggerer"}
+    may_know = {
+        keys["database"]: airflow | {"mlflow", "postgres"},
+        keys["fernet"]: airflow,
+        keys["session"]: airflow,
+        keys["tokens"]: airflow,
+        platform.settings.raw_address: {"scheduler"},
+    }
+    seen = set()
+    for process in marked(platform.home):
+        family = {process.pid, *(parent.pid for parent in process.parents())}
+        program = next((name for name, pid in pids.items() if pid in family), "supervisord")
+        seen.add(program)
+        told = "\0".join(process.environ().values())
+        for secret, programs in may_know.items():
+            assert secret not in told or program in programs, (program, secret[:20])
+    assert seen == {*pids, "supervisord"}
 
 
 def test_airflow_asks_for_the_password(platform: Platform) -> None:

@@ -50,6 +50,6 @@ def test_an_address_is_shown_without_its_secrets(text: str, shown: str) -> None:
 
 def test_a_wrong_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BREEZEWAY_THREADS", SECRET)
-    with pytest.raises(UsageError, match="BREEZEWAY_THREADS: .*integer") as raised:
+    with pytest.raises(UsageError, match=r"BREEZEWAY_THREADS: .*integer") as raised:
         Settings.from_environment()
     assert SECRET not in str(raised.value)
