@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import socket
 import sys
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -46,18 +47,22 @@ class Keys:
     database: str
     session: str
     tokens: str
+    serving: str
     fernet: str
     password: str
 
     @classmethod
     def of(cls, file: Path) -> "Keys":
         """Read them; at the first start create them, in a file that only its owner may read."""
-        if not file.is_file():
-            keys = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
-            keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
-            keys["password"] = secrets.token_urlsafe(12)
+        keys = json.loads(file.read_text()) if file.is_file() else {}
+        new = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
+        new["serving"] = secrets.token_urlsafe(32)
+        new["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        new["password"] = secrets.token_urlsafe(12)
+        if new.keys() - keys.keys():  # a new home, or one of an earlier release
+            keys = new | keys
             private_write(file, json.dumps(keys))
-        return cls(**json.loads(file.read_text()))
+        return cls(**keys)
 
 
 def own_variables(addresses: Addresses, keys: Keys) -> dict[str, dict[str, str]]:
@@ -72,6 +77,8 @@ def own_variables(addresses: Addresses, keys: Keys) -> dict[str, dict[str, str]]
             "AIRFLOW__API_AUTH__JWT_SECRET": keys.tokens,
         },
         "mlflow": {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
+        # A restart must not make the feedback for earlier predictions worthless.
+        "serving": {"BREEZEWAY_SERVING_KEY": keys.serving},
     }
 
 
@@ -107,6 +114,7 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
         Program(
             "serving",
             [*python, "breezeway.serving.server", *bound, port["serving"]],
+            own["serving"],
         ),
         Program("api-server", [*python, "airflow", "api-server"], airflow),
         Program("scheduler", [*python, "airflow", "scheduler", "--skip-serve-logs"], airflow),
@@ -124,6 +132,9 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
     """
     home = settings.root
     path = [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
+    # Beyond loopback it has the machine's name too; its addresses need no setting.
+    names = sorted({"localhost", addresses.host, socket.gethostname()})
+    hosts = os.environ.get("BREEZEWAY_SERVING_HOSTS", json.dumps(names))
     local = ",".join(
         filter(None, [os.environ.get("NO_PROXY"), addresses.name, LOOPBACK, "localhost"])
     )
@@ -144,6 +155,7 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "BREEZEWAY_RAW_URL": settings.raw_address,
         "BREEZEWAY_MLFLOW_URL": addresses.url("mlflow"),
         "BREEZEWAY_SERVING_URL": addresses.url("serving"),
+        **({} if addresses.host == LOOPBACK else {"BREEZEWAY_SERVING_HOSTS": hosts}),
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.dags.expanduser().resolve()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
