@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import socket
 import sys
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -48,18 +49,22 @@ class Keys:
     database: str
     session: str
     tokens: str
+    serving: str
     fernet: str
     password: str
 
     @classmethod
     def of(cls, file: Path) -> "Keys":
         """Read them; at the first start create them, in a file that only its owner may read."""
-        if not file.is_file():
-            keys = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
-            keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
-            keys["password"] = secrets.token_urlsafe(12)
+        keys = json.loads(file.read_text()) if file.is_file() else {}
+        new = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
+        new["serving"] = secrets.token_urlsafe(32)
+        new["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        new["password"] = secrets.token_urlsafe(12)
+        if new.keys() - keys.keys():  # a new home, or one of an earlier release
+            keys = new | keys
             private_write(file, json.dumps(keys))
-        return cls(**json.loads(file.read_text()))
+        return cls(**keys)
 
 
 COMMON = (
@@ -69,7 +74,7 @@ COMMON = (
 )
 """Variables of the user's environment, and beginnings of their names, that every part gets. What
 else there is, such as the keys of an object store, is for Airflow and MLflow."""
-SECRETS = ("BREEZEWAY_RAW_URL", "BREEZEWAY_SERVING_TOKEN")
+SECRETS = ("BREEZEWAY_RAW_URL", "BREEZEWAY_SERVING_KEY", "BREEZEWAY_SERVING_TOKEN")
 """Those of ours that hold a password; a part gets only those that it needs."""
 
 
@@ -96,6 +101,8 @@ def own_variables(
         if settings.serving_token
         else {}
     )
+    # A stored key: a restart must not make the feedback for earlier predictions worthless.
+    key = settings.serving_key.get_secret_value() if settings.serving_key else keys.serving
     database = f"{postgres.USER}:{keys.database}@{LOOPBACK}:{addresses.ports['postgres']}"
     return {
         "postgres": {postgres.PASSWORD_VARIABLE: keys.database},
@@ -108,7 +115,7 @@ def own_variables(
         },
         "tasks": token | {"BREEZEWAY_RAW_URL": settings.raw_address},
         "mlflow": users | {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
-        "serving": token,
+        "serving": token | {"BREEZEWAY_SERVING_KEY": key},
     }
 
 
@@ -166,6 +173,9 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
     """
     home = settings.root
     path = [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
+    # Beyond loopback it has the machine's name too; its addresses need no setting.
+    names = sorted({"localhost", addresses.host, socket.gethostname()})
+    hosts = os.environ.get("BREEZEWAY_SERVING_HOSTS", json.dumps(names))
     local = ",".join(
         filter(None, [os.environ.get("NO_PROXY"), addresses.name, LOOPBACK, "localhost"])
     )
@@ -185,6 +195,7 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "BREEZEWAY_SENSORS": str(settings.sensors.resolve()),
         "BREEZEWAY_MLFLOW_URL": addresses.url("mlflow"),
         "BREEZEWAY_SERVING_URL": addresses.url("serving"),
+        **({} if addresses.host == LOOPBACK else {"BREEZEWAY_SERVING_HOSTS": hosts}),
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.dags.expanduser().resolve()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

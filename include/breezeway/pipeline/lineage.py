@@ -23,7 +23,8 @@ from breezeway.tracking.registry import (
 )
 from breezeway.tracking.rest import NotFound, get, moment, post
 
-PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}")
+PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}([0-9a-f]{16})?")
+"""The id of a prediction; those of earlier releases have no signature."""
 PAGE = 100
 
 Branch = tuple[str, list["Branch"]]

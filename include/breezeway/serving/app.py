@@ -7,7 +7,6 @@ OpenTelemetry span.
 """
 
 import asyncio
-import hmac
 import logging
 import time
 from collections import OrderedDict
@@ -18,13 +17,23 @@ from typing import Any
 
 import orjson
 
+from breezeway.core.settings import Settings
 from breezeway.serving.active import ActiveModels, families
+from breezeway.serving.guard import Guard
 from breezeway.serving.metrics import exposition
-from breezeway.serving.predict import Known, Refusal, read_batch, read_feedback, read_request
+from breezeway.serving.predict import (
+    Known,
+    Refusal,
+    Signer,
+    read_batch,
+    read_feedback,
+    read_request,
+)
 from breezeway.serving.trial import Serving
 
 log = logging.getLogger("breezeway.serving")
 
+JSON = b"application/json"
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 BODY_SECONDS = 10.0
 """How long a client may take to send its body."""
@@ -62,21 +71,15 @@ class App:
     Args:
         models: the models that it serves; others fill them.
         lifespan: the application that starts and stops with it.
-        token: the bearer token that a client must send; None if none is needed.
-        open_paths: paths that need no token.
+        settings: who may speak to it, and the key that signs predictions.
     """
 
-    def __init__(
-        self,
-        models: ActiveModels,
-        lifespan: ASGIApp,
-        token: str | None = None,
-        open_paths: frozenset[str] = frozenset(),
-    ):
+    def __init__(self, models: ActiveModels, lifespan: ASGIApp, settings: Settings):
         self.models = models
         self._lifespan = lifespan
-        self._authorization = f"Bearer {token}".encode() if token else None
-        self._open_paths = open_paths
+        self._guard = Guard(settings)
+        key = settings.serving_key
+        self._signer = Signer(key.get_secret_value().encode() if key else None)
         self._openapi = files("breezeway.serving").joinpath("openapi.json").read_bytes()
         self._known_feedback: OrderedDict[str, None] = OrderedDict()
         self._bodies = Bodies()
@@ -102,8 +105,7 @@ class App:
         metrics = self.models.metrics
         metrics.in_progress += 1
         try:
-            if self._authorization and scope["path"] not in self._open_paths:
-                self._check_token(scope)
+            self._guard.check(scope["path"], request.headers)
             if scope["path"] in PROBES:
                 await self._probe(request, send)
                 return
@@ -134,12 +136,6 @@ class App:
         status = 503 if path == "/readyz" and not self.models.ready else 200
         await _send(send, status, content, [(b"content-type", b"text/plain; version=0.0.4")])
 
-    def _check_token(self, scope: Scope) -> None:
-        for name, value in scope["headers"]:
-            if name == b"authorization" and hmac.compare_digest(value, self._authorization):
-                return
-        raise Refusal(401, "A bearer token is expected: `Authorization: Bearer …`.")
-
     async def _route(self, request: "Request") -> Any:
         parts = request.scope["path"].strip("/").split("/")
         match parts:
@@ -156,7 +152,9 @@ class App:
                 contender = serving.version(version)
                 if contender is None:
                     raise Refusal(404, f"Version {version[:80]!r} of {model_name} is not live.")
-                return contender.predict(*read_request(await request.body()))
+                answer = contender.predict(*read_request(await request.body()))
+                self._signer.sign(answer)
+                return answer
             case ["v1", "models", model_name, "feedback"]:
                 request.allow("POST")
                 serving = self._serving(request, model_name, "feedback")
@@ -195,6 +193,7 @@ class App:
         device, readings = read_request(await request.body())
         # In the event loop: it takes less time than a thread takes to be woken.
         answer = serving.predict(device, readings)
+        self._signer.sign(answer)
         if serving.trial:
             # When the client has its answer.
             request.afterwards = lambda: serving.compare(device, readings, answer)
@@ -209,6 +208,9 @@ class App:
             started = time.perf_counter()
             some = requests[len(answers) : len(answers) + size]
             given = serving.predict_some(some, known)
+            for answer in given:
+                if not isinstance(answer, Refusal):
+                    self._signer.sign(answer)
             answers += [a.as_item() if isinstance(a, Refusal) else a for a in given]
             if serving.trial:
                 _compare_all(serving, some, given)
@@ -219,12 +221,26 @@ class App:
 
     async def _feedback(
         self, request: "Request", model_name: str, serving: Serving
-    ) -> dict[str, bool]:
+    ) -> dict[str, Any]:
         feedback = read_feedback(await request.body(), model_name)
+        ignored = self.models.metrics.ignored_feedback
+        if not self._signer.signed(feedback.prediction_id):
+            ignored[model_name, "unsigned"] += 1
+            raise Refusal(
+                400,
+                "prediction_id: this server did not sign it. It is invented, or of a server with "
+                "another BREEZEWAY_SERVING_KEY; without this setting each start has its own.",
+                field="prediction_id",
+                reason="unsigned",
+            )
         request.status = 202
         contender = serving.version(feedback.model_version)
-        if contender is None or feedback.prediction_id in self._known_feedback:
-            return {"counted": False}
+        if contender is None:
+            ignored[model_name, "not_live"] += 1
+            return {"counted": False, "reason": "not_live"}
+        if feedback.prediction_id in self._known_feedback:
+            ignored[model_name, "known"] += 1
+            return {"counted": False, "reason": "known"}
         self._known_feedback[feedback.prediction_id] = None
         if len(self._known_feedback) > REMEMBERED_FEEDBACK:
             self._known_feedback.popitem(last=False)
@@ -251,6 +267,7 @@ class Request:
 
     def __init__(self, scope: Scope, receive: Receive, bodies: Bodies):
         self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
         self._bodies = bodies
         self.held = 0
@@ -274,13 +291,15 @@ class Request:
         """The whole body.
 
         Raises:
-            Refusal: 413 as soon as it is known to be too large; 408 if it arrives too slowly;
-                503 if other requests hold too much.
+            Refusal: 415 if it does not say that it is JSON; 413 as soon as it is known to be too
+                large; 408 if it arrives too slowly; 503 if other requests hold too much.
             Disconnected: the client went away.
         """
-        for name, value in self.scope["headers"]:
-            if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
-                raise _too_large()
+        # A browser sends JSON to another site only after it has asked that site.
+        if self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != JSON:
+            raise Refusal(415, "Expected: `Content-Type: application/json`.")
+        if int(self.headers.get(b"content-length", b"0")) > BODY_LIMIT_BYTES:
+            raise _too_large()
         piece, more = await self._piece()
         if not more:
             return piece
@@ -314,7 +333,7 @@ class Request:
         self._bodies.held += count
 
     async def respond(self, send: Send, status: int, body: Any) -> None:
-        headers = [(b"content-type", b"application/json")]
+        headers = [(b"content-type", JSON)]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append((b"allow", body["allowed"].encode()))
         elif status == HTTPStatus.UNAUTHORIZED:

@@ -34,8 +34,22 @@ def application(settings: Settings, models: ActiveModels, lifespan: ASGIApp) -> 
     Args:
         lifespan: the application that starts and stops with it.
     """
-    token = settings.serving_token.get_secret_value() if settings.serving_token else None
-    return App(models, lifespan, token=token, open_paths=settings.serving_open_paths)
+    if settings.serving_key is None:
+        log.warning(
+            "BREEZEWAY_SERVING_KEY is not set: feedback is refused for predictions of another "
+            "replica and of the time before a restart"
+        )
+    app = App(models, lifespan, settings)
+    if not settings.serving_origins:
+        return app
+    from starlette.middleware.cors import CORSMiddleware
+
+    return CORSMiddleware(
+        app,
+        allow_origins=sorted(settings.serving_origins),
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["Authorization", "Content-Type"],
+    )
 
 
 def follow(settings: Settings, models: ActiveModels) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from breezeway.core.settings import Settings
 from breezeway.serving import app
 from breezeway.serving.metrics import Metrics
 from breezeway.serving.predict import Refusal
@@ -23,7 +24,7 @@ def read(
             return message
         await asyncio.sleep(60)
 
-    scope = {"headers": headers or []}
+    scope = {"headers": [(b"content-type", b"application/json"), *(headers or [])]}
     return asyncio.run(app.Request(scope, receive, bodies or app.Bodies()).body())
 
 
@@ -33,6 +34,18 @@ def chunk(body: bytes, more: bool = True) -> dict:
 
 def test_a_body_may_come_in_pieces():
     assert read([chunk(b"{"), chunk(b""), chunk(b"}", more=False)]) == b"{}"
+
+
+@pytest.mark.parametrize("kind", [b"", b"text/plain", b"application/x-www-form-urlencoded"])
+def test_a_body_that_says_to_be_no_json_is_refused(kind):
+    with pytest.raises(Refusal) as refused:
+        read([chunk(b"{}", more=False)], [(b"content-type", kind)])
+    assert refused.value.status == 415
+
+
+def test_json_may_have_a_charset():
+    kind = (b"content-type", b"Application/JSON; charset=utf-8")
+    assert read([chunk(b"{}", more=False)], [kind]) == b"{}"
 
 
 def test_a_body_that_does_not_end_is_refused(monkeypatch):
@@ -80,8 +93,8 @@ def test_a_defect_of_ours_is_a_500_with_a_sentence_and_a_line_in_the_log(caplog)
             raise RuntimeError("broken")
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app.App(Broken(), lifespan=None))
-        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        transport = httpx.ASGITransport(app=app.App(Broken(), lifespan=None, settings=Settings()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get("/v1/models")
 
     response = asyncio.run(ask())
