@@ -300,13 +300,13 @@ class Request:
             raise Refusal(415, "Expected: `Content-Type: application/json`.")
         if int(self.headers.get(b"content-length", b"0")) > BODY_LIMIT_BYTES:
             raise _too_large()
-        piece, more = await self._piece()
-        if not more:
-            return piece
-        body = bytearray(piece)
-        self._hold(len(body))
         try:
             async with asyncio.timeout(BODY_SECONDS):
+                piece, more = await self._piece()
+                if not more:
+                    return piece
+                body = bytearray(piece)
+                self._hold(len(body))
                 while more:
                     piece, more = await self._piece()
                     self._hold(len(piece))

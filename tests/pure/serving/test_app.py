@@ -48,10 +48,11 @@ def test_json_may_have_a_charset():
     assert read([chunk(b"{}", more=False)], [kind]) == b"{}"
 
 
-def test_a_body_that_does_not_end_is_refused(monkeypatch):
+@pytest.mark.parametrize("pieces", [[], [chunk(b"{")]])
+def test_a_body_that_does_not_end_is_refused(monkeypatch, pieces):
     monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
     with pytest.raises(Refusal) as refused:
-        read([chunk(b"{")])
+        read(pieces)
     assert refused.value.status == 408
 
 
