@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from breezeway.core.errors import UsageError
+from breezeway.core.names import PATH
 from breezeway.core.settings import Settings
 from breezeway.tracking import rest
 from breezeway.tracking.rest import NotFound
@@ -202,6 +203,4 @@ def _reported(run: dict[str, Any]) -> ReportedRun | None:
 
 def _is_shown(path: str) -> bool:
     """Whether a tag may name this path: a file below the run's folder, of a type that we show."""
-    parts = path.split("/")
-    safe = not any(part in ("", ".", "..") for part in parts) and not re.search(r"[\\%\0]", path)
-    return safe and PurePosixPath(path).suffix in KINDS
+    return PATH.allows(path) and "%" not in path and PurePosixPath(path).suffix in KINDS
