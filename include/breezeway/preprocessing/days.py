@@ -122,14 +122,15 @@ def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> l
 
 def _whole_times(found: list[Reading]) -> list[Reading]:
     """The readings without the oldest time, of which some readings may be missing."""
-    return [reading for reading in found if reading.time != found[-1].time]
+    oldest = next((reading.time for reading in reversed(found) if reading.time), None)
+    return [reading for reading in found if reading.time != oldest]
 
 
 def _good(contract: Contract, found: list[Reading]) -> dict[datetime, dict[str, Any]]:
     """For each time the reading that preprocessing keeps: the first good one, nulls first."""
     good: dict[datetime, dict[str, Any]] = {}
     for time, payload, label in sorted(found, key=_nulls_first):
-        if time in good or label not in (None, 0, 1):
+        if time is None or time in good or label not in (None, 0, 1):
             continue
         try:
             contract.parser.parse(payload)

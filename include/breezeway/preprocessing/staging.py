@@ -19,11 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from breezeway.readings.arrow import READINGS
+from breezeway.readings.arrow import READINGS, UNREADABLE
 
 RUNS_IN_MEMORY = 16
 """After reading from this many runs their pages are released; another read maps them again. The
 system maps 16 pages around each page that is read, so many runs would take much memory."""
+STAGED = READINGS.append(UNREADABLE)
 _NO_TIME = np.iinfo(np.int64).min
 _RUNS, _COUNTS = "runs.arrow", "devices.json"
 
@@ -33,19 +34,20 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
 
     Args:
         chunks: tables of device, time, payload and label, in any order; a missing label is null,
-            a time without a zone is UTC.
+            a time without a zone is UTC. Tables may have the column `UNREADABLE`.
         folder: an empty one.
     """
     counts: Counter[str] = Counter()
     rows = 0
     with (
         pa.OSFile(str(folder / _RUNS), "wb") as file,
-        pa.ipc.new_file(file, READINGS) as writer,
+        pa.ipc.new_file(file, STAGED) as writer,
     ):
         for chunk in chunks:
-            if "label" not in chunk.column_names:
-                chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
-            table = chunk.select(READINGS.names).cast(READINGS).combine_chunks()
+            for column in (READINGS.field("label"), UNREADABLE):
+                if column.name not in chunk.column_names:
+                    chunk = chunk.append_column(column, pa.nulls(len(chunk), column.type))
+            table = chunk.select(STAGED.names).cast(STAGED).combine_chunks()
             codes, names = _codes([table["device"].combine_chunks()])
             gather = functools.partial(_take, table)
             writer.write_table(gather(_order(codes, _times(table), gather)))
@@ -66,7 +68,10 @@ def device_counts(folder: Path) -> dict[str, int]:
 def sorted_blocks(
     folder: Path, first: str | None, last: str | None, nameless: bool, rows: int
 ) -> Iterator[pa.Table]:
-    """Staged readings by device, time, payload and label, nulls first.
+    """Staged readings by device, time, payload, label and unreadable time, nulls first.
+
+    Yields:
+        Tables as `STAGED`.
 
     Args:
         first, last: the devices from `first` to `last`; None for none.
@@ -176,9 +181,8 @@ def _order(
     if same.any():
         tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
         group = np.append(0, np.cumsum(~same))[tied]
-        table = (
-            gather(order[tied]).select(["payload", "label"]).append_column("group", pa.array(group))
-        )
-        keys = [(name, "ascending", "at_start") for name in ("group", "payload", "label")]
+        names = ["payload", "label", UNREADABLE.name]
+        table = gather(order[tied]).select(names).append_column("group", pa.array(group))
+        keys = [(name, "ascending", "at_start") for name in ("group", *names)]
         order[tied] = order[tied][pc.sort_indices(table, sort_keys=keys).to_numpy()]
     return order

@@ -99,6 +99,5 @@ def find_columns(names: list[str], columns: Sequence[Column]) -> list[int | None
 
 def refuse_type(column: Column, found: str) -> NoReturn:
     raise DataError(
-        f"--query: the column {column.name!r} has the type {found}; "
-        f"expected {EXPECTED[column.kind]}."
+        f"The column {column.name!r} has the type {found}; expected {EXPECTED[column.kind]}."
     )

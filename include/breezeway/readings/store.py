@@ -9,19 +9,21 @@ import sqlalchemy as sa
 
 from breezeway.core.errors import UsageError
 from breezeway.readings import sql_tables
-from breezeway.readings.arrow import as_readings, label_rows, parse_time, readings_table
+from breezeway.readings.arrow import as_readings, label_rows, read_time, readings_table
 from breezeway.readings.database import Database
 from breezeway.readings.engine import Column
 from breezeway.readings.query import check_query
 
+LAST_TIME = "9999-12-31 23:59:59"
+"""Text that is not a time mostly sorts after it."""
 CHUNK_BYTES = 256 << 20
 """A chunk is passed on when it reaches this size, even with few rows."""
 
 
 class Reading(NamedTuple):
-    """A reading of a device at a time (UTC)."""
+    """A reading of a device at a time (UTC); None if the store has no time there."""
 
-    time: datetime
+    time: datetime | None
     payload: str | None
     label: int | None
 
@@ -86,11 +88,12 @@ class RawStore(Database):
             BreezewayError: the store is away, or has no readings table.
         """
         query = (
-            "SELECT DATE(time), COUNT(*) FROM readings "
-            "WHERE time >= {0} AND time < {0} GROUP BY DATE(time)"
+            "SELECT SUBSTR(time, 1, 10), COUNT(*) FROM readings "
+            "WHERE time >= {0} AND time < {0} GROUP BY SUBSTR(time, 1, 10)"
         )
         rows = self._ask(query, first.isoformat(), (last + timedelta(days=1)).isoformat())
-        return {date.fromisoformat(str(day)): count for day, count in rows}
+        days = {read_time(str(day)): count for day, count in rows}
+        return {day.date(): count for day, count in days.items() if day}
 
     def devices_of(self, day: date) -> list[str]:
         """The names of the devices that have readings on a day (UTC), in order."""
@@ -105,12 +108,15 @@ class RawStore(Database):
         Raises:
             BreezewayError: the store is away, or has no readings table.
         """
-        query = "SELECT device, COUNT(*), MAX(time) FROM readings WHERE time > {0} GROUP BY device"
+        query = (
+            "SELECT device, COUNT(*), MAX(time) FROM readings WHERE time > {0} AND time <= {0} "
+            "GROUP BY device"
+        )
         after = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return {
-            str(device): (count, parse_time(str(latest), "time"))
-            for device, count, latest in self._ask(query, after)
-        }
+        rows = self._ask(query, after, LAST_TIME)
+        found = {str(device): (count, read_time(str(latest))) for device, count, latest in rows}
+        # Preprocessing names a time that cannot be read.
+        return {name: (count, time) for name, (count, time) in found.items() if time}
 
     def last_readings(
         self, device: str, before: date, count: int, label: str | None = None
@@ -131,7 +137,7 @@ class RawStore(Database):
             f"ORDER BY time DESC LIMIT {count:d}"
         )
         rows = self._ask(query, device, device, before.isoformat())
-        return [Reading(parse_time(str(time), "time"), *rest) for time, *rest in rows]
+        return [Reading(read_time(str(time)), *rest) for time, *rest in rows]
 
     def stream(
         self, query: str, chunk_rows: int = 32_768, label: str | None = None
@@ -151,7 +157,8 @@ class RawStore(Database):
         Yields:
             Tables with the schema `READINGS`, with at least one row each; nothing if no row is
             found. Label is null if the query has none. Device, time and payload are null where
-            they are null in the store.
+            they are null in the store. Time is also null where the store has no time there; such
+            a table has the further column `UNREADABLE`.
 
         Raises:
             UsageError: the query is not one SELECT, or the store cannot run it.
@@ -180,14 +187,14 @@ def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:
         rows += table.num_rows
         size += table.nbytes
         while rows >= chunk_rows or size >= CHUNK_BYTES:
-            whole = pa.concat_tables(parts)
+            whole = pa.concat_tables(parts, promote_options="default")
             yield whole.slice(0, chunk_rows)
             rest = whole.slice(chunk_rows)
             rows, size = rest.num_rows, rest.nbytes
             parts = [rest] if rows else []
             del whole
     if rows:
-        yield pa.concat_tables(parts)
+        yield pa.concat_tables(parts, promote_options="default")
 
 
 def _note_load(connection: sa.Connection, content: str, source: str) -> bool:

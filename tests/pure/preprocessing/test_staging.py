@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 
 from breezeway.preprocessing import staging
-from breezeway.preprocessing.staging import device_counts, sorted_blocks, stage
+from breezeway.preprocessing.staging import STAGED, device_counts, sorted_blocks, stage
 from breezeway.readings.arrow import READINGS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +57,10 @@ def test_blocks_are_all_rows_in_order(chunks, rows, data):
             bounds = (part[0], part[-1]) if part else (None, None)
             blocks = list(sorted_blocks(folder, *bounds, nameless=number == 0, rows=rows))
             assert all(len(block) == rows for block in blocks[:-1])
-            assert all(block.schema == READINGS for block in blocks)
-            found += [tuple(row.values()) for block in blocks for row in block.to_pylist()]
+            assert all(block.schema == STAGED for block in blocks)
+            found += [
+                tuple(row.values())
+                for block in blocks
+                for row in block.select(READINGS.names).to_pylist()
+            ]
     assert found == sorted(everything, key=nulls_first)

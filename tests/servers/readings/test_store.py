@@ -153,10 +153,49 @@ def test_times_may_be_text(store, text, time):
     assert everything(store, mixed)["time"].to_pylist()[0] == time
 
 
-def test_what_is_no_time_is_named(store):
+UNREADABLE = ["yesterday", "0000-00-00", "", "9999-12-31T23:59:59-12:00", "99999-01-01", "x" * 500]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_what_is_no_time_comes_as_it_is_and_the_rest_as_times(store, text):
     store.append(readings(1))
-    with pytest.raises(DataError, match="'time' holds 'yesterday'"):
-        everything(store, "SELECT device, 'yesterday' AS time, payload FROM readings")
+    mixed = f"""
+        SELECT device, '{text}' AS time, payload FROM readings
+        UNION ALL SELECT device, '2026-01-01T12:00:00Z' AS time, payload FROM readings
+        UNION ALL SELECT device, NULL AS time, payload FROM readings"""
+    table = everything(store, mixed)
+    assert table["time"].to_pylist() == [None, datetime(2026, 1, 1, 12, tzinfo=UTC), None]
+    assert table["unreadable_time"].to_pylist() == [text[:60], None, None]
+
+
+def test_a_zero_date_of_a_server_is_unreadable(mariadb):
+    store = RawStore(mariadb.database("zero").url)
+    store.create()
+    with store._transaction() as connection:
+        connection.exec_driver_sql("SET SESSION sql_mode = ''")
+        connection.exec_driver_sql(
+            "INSERT INTO readings (device, time) VALUES ('a', '0000-00-00'), ('a', '2026-01-01')"
+        )
+    table = everything(store, "SELECT device, time, payload FROM readings ORDER BY id")
+    assert table["unreadable_time"].to_pylist() == ["0000-00-00 00:00:00.000000", None]
+    found = store.last_readings("a", date(2026, 1, 2), 5)
+    assert [time for time, _, _ in found] == [datetime(2026, 1, 1, tzinfo=UTC), None]
+    assert store.count_by_day(date(1, 1, 1), date(9999, 12, 30)) == {date(2026, 1, 1): 1}
+
+
+def test_an_unreadable_time_stops_no_question_of_days(tmp_path):
+    store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
+    store.create()
+    times = ["soon", "0000-00-00", "2026-01-01 12:00:00", "2026-01-01 soon", "2026-99-99", "", "9"]
+    with sqlite3.connect(tmp_path / "raw.db") as connection:
+        connection.executemany(
+            "INSERT INTO readings (device, time) VALUES ('a', ?)", [(time,) for time in times]
+        )
+    first = date(2026, 1, 1)
+    assert store.count_by_day(first, first) == {first: 2}
+    found = [time for time, _, _ in store.last_readings("a", date(2026, 1, 2), 9) if time]
+    assert found == [datetime(2026, 1, 1, 12, tzinfo=UTC)]
+    assert store.devices_ahead(START - timedelta(days=1)) == {}
 
 
 def test_a_null_device_or_time_is_null(store):
