@@ -20,7 +20,13 @@ from breezeway.readings.engine import Block, Column, Engine, Kind, find_columns,
 
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
-FETCH_ROWS = 10_000
+FETCH_ROWS = 16
+"""Rows that are fetched before their bytes are counted."""
+BLOCK_ROWS = 10_000
+BLOCK_BYTES = 4 << 20
+"""A block ends when it reaches either."""
+LARGEST_ROW = 16 << 20
+"""Bytes of a row, as in MySQL; SQLite refuses a larger one."""
 
 TYPES: dict[Kind, set[type]] = {
     "device": {bytes, int},
@@ -39,7 +45,6 @@ ERRORS: dict[int, type[BreezewayError]] = {
     sqlite3.SQLITE_CORRUPT: DataError,
     sqlite3.SQLITE_NOTADB: DataError,
     sqlite3.SQLITE_CONSTRAINT: DataError,
-    sqlite3.SQLITE_TOOBIG: DataError,
 }
 READING = (
     sqlite3.SQLITE_SELECT,
@@ -76,13 +81,14 @@ class SQLite(Engine):
         uri = f"file:{quote(str(self._path))}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA query_only = ON")
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ROW)
             connection.set_authorizer(_allow_reading)
             connection.text_factory = bytes  # Arrow decodes faster, and bad UTF-8 is no error
             cursor = connection.execute(query)
             if cursor.description is None:
                 raise sqlite3.ProgrammingError("the statement gives no rows")
             places = find_columns([column[0] for column in cursor.description], columns)
-            while rows := cursor.fetchmany(FETCH_ROWS):
+            for rows in _row_blocks(cursor):
                 yield [
                     None if place is None else _array([row[place] for row in rows], column)
                     for column, place in zip(columns, places, strict=True)
@@ -91,7 +97,23 @@ class SQLite(Engine):
     def judge(self, error: sqlite3.Error) -> tuple[type[BreezewayError], str]:
         # The primary result code; it is the lowest byte of the extended one.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_TOOBIG:
+            return DataError, f"a row or a value of more than {LARGEST_ROW >> 20} MiB"
         return ERRORS.get(code, UsageError), str(error)
+
+
+def _row_blocks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows, some thousand at a time, or fewer if they are long."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    while fetched := cursor.fetchmany(FETCH_ROWS):
+        rows += fetched
+        size += sum([len(value) for row in fetched for value in row if type(value) is bytes])
+        if size >= BLOCK_BYTES or len(rows) >= BLOCK_ROWS:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
 
 
 def _allow_reading(action: int, *_: str | None) -> int:

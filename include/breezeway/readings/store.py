@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import sqlalchemy as sa
 
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES
 from breezeway.core.errors import UsageError
 from breezeway.readings import sql_tables
 from breezeway.readings.arrow import as_readings, label_rows, read_time, readings_table
@@ -16,7 +17,7 @@ from breezeway.readings.query import check_query
 
 LAST_TIME = "9999-12-31 23:59:59"
 """Text that is not a time mostly sorts after it."""
-CHUNK_BYTES = 256 << 20
+CHUNK_BYTES = 64 << 20
 """A chunk is passed on when it reaches this size, even with few rows."""
 
 
@@ -121,7 +122,8 @@ class RawStore(Database):
     def last_readings(
         self, device: str, before: date, count: int, label: str | None = None
     ) -> list[Reading]:
-        """A device's last readings before a day (UTC), newest first.
+        """A device's last readings before a day (UTC), newest first; a payload that is longer than
+        a contract allows is null.
 
         Args:
             device: its name.
@@ -133,7 +135,9 @@ class RawStore(Database):
         # The first condition uses the index, the second is exact.
         same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
         query = (
-            f"SELECT time, payload, {column} FROM readings WHERE {same} AND time < {{0}} "
+            "SELECT time, "
+            f"CASE WHEN LENGTH(payload) <= {MAX_PAYLOAD_BYTES} THEN payload END, {column} "
+            f"FROM readings WHERE {same} AND time < {{0}} "
             f"ORDER BY time DESC LIMIT {count:d}"
         )
         rows = self._ask(query, device, device, before.isoformat())
@@ -150,7 +154,7 @@ class RawStore(Database):
         Args:
             query: one SELECT with the columns device, time and payload; others are left out.
             chunk_rows: rows of a chunk; the last one has fewer, and so has one that reaches
-                256 MiB.
+                64 MiB.
             label: the column of the label, which must be there. None: a column `label` is used
                 if there is one.
 

@@ -64,3 +64,20 @@ def test_blocks_are_all_rows_in_order(chunks, rows, data):
                 for row in block.select(READINGS.names).to_pylist()
             ]
     assert found == sorted(everything, key=nulls_first)
+
+
+def test_long_payloads_make_short_blocks_in_the_same_order(monkeypatch, tmp_path):
+    monkeypatch.setattr(staging, "BLOCK_BYTES", 100)
+    lengths = [250, 10, 40, 0, 60, 99, 1, 100, 50, 51]
+    rows = [
+        ("a", START, letter * length, 0)
+        for letter, length in zip("edcbafghij", lengths, strict=True)
+    ]
+    rows += [("a", START + timedelta(1), "x" * 80, label) for label in (1, 0, 1)]
+    stage([pa.table(list(zip(*rows, strict=True)), schema=READINGS)], tmp_path)
+    blocks = list(sorted_blocks(tmp_path, "a", "a", nameless=True, rows=4))
+    found = [tuple(row.values()) for block in blocks for row in block.to_pylist()]
+    assert [row[:4] for row in found] == sorted(rows)
+    assert max(len(block) for block in blocks) <= 4
+    for block in blocks:
+        assert len(block) == 1 or sum(map(len, block["payload"].to_pylist())) <= 100

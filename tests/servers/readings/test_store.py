@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES
 from breezeway.core.errors import (
     BreezewayError,
     DataError,
@@ -556,17 +557,47 @@ print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // scale)
     return tuple(int(number) for number in output.stdout.split())
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
-def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
+def long_payloads(request, tmp_path, engine):
+    """Address of a store, and the parts of a query for rows of any length."""
     if engine == "sqlite":
         address = f"sqlite:///{tmp_path / 'raw.db'}"
         RawStore(address).create()
         rows = """(WITH RECURSIVE s(seq) AS
             (SELECT 1 UNION ALL SELECT seq + 1 FROM s WHERE seq < {}) SELECT seq FROM s) AS s"""
-        payload = "CAST(ZEROBLOB(500) AS TEXT)"
-    else:
-        address = request.getfixturevalue("mariadb").database("flat").url
-        rows, payload = "seq_1_to_{}", "REPEAT('x', 500)"
+        return address, rows, "CAST(ZEROBLOB({}) AS TEXT)"
+    address = request.getfixturevalue("mariadb").database("flat").url
+    return address, "seq_1_to_{}", "REPEAT('x', {})"
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+def test_memory_does_not_grow_with_the_length_of_rows(request, tmp_path, engine):
+    address, rows, payload = long_payloads(request, tmp_path, engine)
+    short, long = (
+        peak_mib(address, LONG.format(payload=payload.format(length), rows=rows.format(2000)))
+        for length in (500, 200_000)
+    )
+    assert (short[0], long[0]) == (2000, 2000)
+    assert long[1] - short[1] < 250, "MiB more for 400 MB of rows more"
+
+
+def test_a_row_that_is_too_long_is_an_error_in_words(request, tmp_path):
+    address, rows, payload = long_payloads(request, tmp_path, "sqlite")
+    query = LONG.format(payload=payload.format(17 << 20), rows=rows.format(1))
+    with pytest.raises(DataError, match="a row or a value of more than 16 MiB"):
+        everything(RawStore(address), query)
+
+
+def test_the_last_readings_hold_no_payload_that_no_contract_allows(store):
+    payloads = ["x" * MAX_PAYLOAD_BYTES, "x" * (MAX_PAYLOAD_BYTES + 1)]
+    store.append(readings(2, device=["a", "a"], payload=payloads))
+    found = store.last_readings("a", date(2026, 1, 2), 5)
+    assert [payload for _, payload, _ in found] == [None, payloads[0]]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
+    address, rows, payload = long_payloads(request, tmp_path, engine)
+    payload = payload.format(500)
     few, many = (
         peak_mib(address, LONG.format(payload=payload, rows=rows.format(count)))
         for count in (20_000, 160_000)
