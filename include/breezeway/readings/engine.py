@@ -6,6 +6,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import sqlalchemy as sa
@@ -30,6 +31,8 @@ class Column(NamedTuple):
     kind: Kind
     required: bool = True
 
+
+TIME = Column("time", "time")
 
 Block = list[Any]
 """Some thousand rows of a result: for each wanted column an Arrow array of binary (the text of the
@@ -71,6 +74,18 @@ class Engine(ABC):
 
         Raises:
             DataError: a column is missing, is there twice, or has a wrong type for its kind.
+        """
+
+    @abstractmethod
+    def has_text_times(self, since: date, until: date) -> bool:
+        """Whether the column `time` of the table `readings` may hold text.
+
+        Args:
+            since, until: the days that are asked for, without the last.
+
+        Raises:
+            DataError: it holds something else than times or text, such as numbers: a comparison
+                with a day would find none of them.
         """
 
     @abstractmethod

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,15 @@ from breezeway.core.errors import (
     TryAgain,
     UsageError,
 )
-from breezeway.readings.engine import Block, Column, Engine, Kind, find_columns, refuse_type
+from breezeway.readings.engine import (
+    TIME,
+    Block,
+    Column,
+    Engine,
+    Kind,
+    find_columns,
+    refuse_type,
+)
 
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
@@ -94,6 +103,16 @@ class SQLite(Engine):
                     for column, place in zip(columns, places, strict=True)
                 ]
 
+    def has_text_times(self, since: date, until: date) -> bool:
+        # SQLite sorts numbers before text, and blobs after it; an index finds both. Some among
+        # times are mistakes, as in `_array`; alone they are how this table writes times.
+        wanted = f"SELECT time FROM readings WHERE time >= '{since}' AND time < '{until}' LIMIT 1"
+        odd = "SELECT time FROM readings WHERE time < '' OR time >= x'' LIMIT 1"
+        if not any(self.blocks(wanted, [TIME])):
+            for _ in self.blocks(odd, [TIME]):
+                refuse_type(TIME, "blob")
+        return True
+
     def judge(self, error: sqlite3.Error) -> tuple[type[BreezewayError], str]:
         # The primary result code; it is the lowest byte of the extended one.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
@@ -123,6 +142,15 @@ def _allow_reading(action: int, *_: str | None) -> int:
 def _array(values: list[Any], column: Column) -> pa.Array:
     """One column from SQLite; the type of its values may differ from row to row."""
     found = set(map(type, values)) - {type(None)}
+    if column.kind == "time" and bytes in found and len(found) > 1:
+        # Numbers among times are unreadable times; a column of numbers is another kind of column.
+        values = [
+            f"{value} ({TYPE_NAMES[type(value)]})".encode()
+            if type(value) in (int, float)
+            else value
+            for value in values
+        ]
+        found = {bytes}
     for other in found - TYPES[column.kind]:
         refuse_type(column, TYPE_NAMES[other])
     if column.kind == "label":

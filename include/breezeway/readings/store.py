@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES
-from breezeway.core.errors import UsageError
+from breezeway.core.errors import DataError, UsageError
 from breezeway.readings import sql_tables
 from breezeway.readings.arrow import as_readings, label_rows, read_time, readings_table
 from breezeway.readings.database import Database
@@ -86,8 +86,14 @@ class RawStore(Database):
         """How many readings each day (UTC) of a range has; days without any are left out.
 
         Raises:
+            DataError: the store has other times than days can be found by: numbers, or text with
+                an offset from UTC in this range.
             BreezewayError: the store is away, or has no readings table.
         """
+        with self._judged():
+            has_text = self._engine.has_text_times(first, last + timedelta(days=1))
+        if has_text:
+            self._refuse_offsets(first, last)
         query = (
             "SELECT SUBSTR(time, 1, 10), COUNT(*) FROM readings "
             "WHERE time >= {0} AND time < {0} GROUP BY SUBSTR(time, 1, 10)"
@@ -95,6 +101,22 @@ class RawStore(Database):
         rows = self._ask(query, first.isoformat(), (last + timedelta(days=1)).isoformat())
         days = {read_time(str(day)): count for day, count in rows}
         return {day.date(): count for day, count in days.items() if day}
+
+    def _refuse_offsets(self, first: date, last: date) -> None:
+        """Text is compared letter by letter, which is right only for times in UTC."""
+        places = " OR ".join(
+            f"SUBSTR(time, {place}, 1) IN ('+', '-')" for place in (-9, -6, -5, -3)
+        )
+        query = (
+            "SELECT time FROM readings WHERE time >= {0} AND time < {0} AND LENGTH(time) > 13 "
+            f"AND ({places}) AND SUBSTR(time, -6) NOT IN ('+00:00', '-00:00') "
+            "AND SUBSTR(time, -5) NOT IN ('+0000', '-0000') "
+            "AND SUBSTR(time, -3) NOT IN ('+00', '-00') LIMIT 1"
+        )
+        # An offset is less than a day.
+        around = [first - timedelta(days=1), last + timedelta(days=2)]
+        for (text,) in self._ask(query, *(day.isoformat() for day in around)):
+            _refuse_offset(text)
 
     def devices_of(self, day: date) -> list[str]:
         """The names of the devices that have readings on a day (UTC), in order."""
@@ -141,6 +163,9 @@ class RawStore(Database):
             f"ORDER BY time DESC LIMIT {count:d}"
         )
         rows = self._ask(query, device, device, before.isoformat())
+        for text, *_ in rows:
+            if isinstance(text, str) and _has_offset(text):
+                _refuse_offset(text)
         return [Reading(read_time(str(time)), *rest) for time, *rest in rows]
 
     def stream(
@@ -179,6 +204,23 @@ class RawStore(Database):
             Column(label or "label", "label", required=label is not None),
         ]
         return _chunks(map(readings_table, self._blocks(query, columns)), chunk_rows)
+
+
+def _has_offset(text: str) -> bool:
+    try:
+        return bool(datetime.fromisoformat(text).utcoffset())
+    except ValueError:
+        return False
+
+
+def _refuse_offset(text: str) -> NoReturn:
+    time = read_time(text)
+    instead = f", such as '{time:%Y-%m-%d %H:%M:%S}'" if time else ""
+    raise DataError(
+        f"The column 'time' of readings holds {text[:60]!r}, with an offset from UTC. Readings of "
+        f"a day are found by the text of their times: expected UTC{instead}. A run with --query "
+        "reads offsets."
+    )
 
 
 def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:

@@ -344,6 +344,68 @@ def test_the_last_readings_before_a_day(store):
     assert store.last_readings("it's \\", date(2026, 1, 3), 1) == []
 
 
+def table_of_times(store, kind, *times):
+    """Replace the table of readings by one of a user's own, with times of that type."""
+    with store._transaction() as connection:
+        connection.exec_driver_sql("DROP TABLE readings")
+        connection.exec_driver_sql(
+            f"CREATE TABLE readings (device VARCHAR(9), time {kind}, payload TEXT)"
+        )
+        for time in times:
+            literal = f"'{time}'" if isinstance(time, str) else time
+            connection.exec_driver_sql(f"INSERT INTO readings VALUES ('a', {literal}, '')")
+
+
+@pytest.mark.parametrize("kind", ["INTEGER", "BIGINT", "DOUBLE"])
+def test_days_are_not_looked_for_among_numbers(store, kind):
+    table_of_times(store, kind, int(START.timestamp()))
+    with pytest.raises(DataError, match=r"'time' has the type .*; expected a time"):
+        store.count_by_day(START.date(), START.date())
+    with pytest.raises(DataError, match=r"'time' has the type .*; expected a time"):
+        everything(store, "SELECT device, time, payload FROM readings")
+
+
+@pytest.mark.parametrize(
+    ("odd", "shown"), [(1767268800, "1767268800 (integer)"), (20260101.5, "20260101.5 (real)")]
+)
+def test_one_number_among_the_times_is_unreadable(tmp_path, odd, shown):
+    store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
+    store.create()
+    table_of_times(store, "", "2026-01-01 12:00:00", odd)
+    assert store.count_by_day(START.date(), START.date()) == {START.date(): 1}
+    table = everything(store, "SELECT device, time, payload FROM readings")
+    assert table["unreadable_time"].to_pylist() == [None, shown]
+    with pytest.raises(DataError, match="column 'time' has the type"):
+        store.count_by_day(date(2026, 3, 1), date(2026, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01T23:30:00-02:00",
+        "2026-01-02T00:30:00+02:00",
+        "2026-01-01 23:30:00-0200",
+        "2026-01-01T23:30-02",
+        "2025-12-31T23:30:00.5-14:00",
+    ],
+)
+def test_days_are_not_looked_for_among_offsets(store, text):
+    table_of_times(store, "VARCHAR(40)", "2026-01-01T12:00:00Z", text)
+    with pytest.raises(DataError, match=r"holds '.*', with an offset from UTC.*expected UTC, such"):
+        store.count_by_day(START.date(), START.date())
+    with pytest.raises(DataError, match="with an offset from UTC"):
+        store.last_readings("a", date(2026, 1, 9), 5)
+    assert everything(store, "SELECT device, time, payload FROM readings").num_rows == 2
+    assert store.count_by_day(date(2026, 3, 1), date(2026, 3, 9)) == {}
+
+
+def test_text_in_utc_is_found_by_day_however_it_is_written(store):
+    times = ["2026-01-01 12:00:00", "2026-01-01T12:00:00Z", "2026-01-01T12:00:00.123456+00:00"]
+    times += ["2026-01-01T12:00:00+0000", "2026-01-01", "2026-01-01 soon-ish"]
+    table_of_times(store, "VARCHAR(40)", *times)
+    assert store.count_by_day(START.date(), START.date()) == {START.date(): len(times)}
+
+
 # -- only reading
 
 
