@@ -14,6 +14,8 @@ from breezeway.core.errors import DataError
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 """A number in a delimited payload: ASCII, no blanks, no NaN and no infinity."""
 
+BYTE_ORDER_MARK = "\ufeff"
+"""Some devices send it before the text."""
 MAX_PAYLOAD_BYTES = 1 << 20
 """Bytes (UTF-8) of a payload: 50,000 numbers, say. It bounds all that a payload holds: vectors,
 texts, depth."""
@@ -75,6 +77,7 @@ class ReadingParser:
             raise Violation("payload", "null_payload", "payload: null, expected a string")
         if 4 * len(payload) > MAX_PAYLOAD_BYTES:  # a character has up to four bytes
             _check_length(payload)
+        payload = payload.removeprefix(BYTE_ORDER_MARK)
         if self._payload.format == "json":
             raw = self._json_values(payload, flagged)
         else:

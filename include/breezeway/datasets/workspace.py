@@ -51,6 +51,8 @@ DEAD_SECONDS = 86_400
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
+GONE = ("No such file or directory", "NoSuchKey", "Not Found", "(404)")
+"""What DVC says of an object that a remote does not hold; to try again would not bring it back."""
 PUSH_LOST = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
 
 
@@ -441,7 +443,10 @@ class Workspace:
         out = {"md5": hash, "hash": "md5", "path": "data"}
         (self.tree / "data.dvc").write_text(json.dumps({"outs": [out]}), encoding="utf-8")
         code, said = self._dvc("pull")
-        if "failed to connect" in said or "failed to download" in said:
+        if code and self.remote:
+            self._check_remote_folder(first_time=False)  # it may have gone away meanwhile
+        is_away = "failed to download" in said and not any(phrase in said for phrase in GONE)
+        if is_away or "failed to connect" in said:
             raise ServiceUnavailable(f"{self._remote_name} does not answer: {_reason(said)}")
         return _reason(said) if code else None
 

@@ -36,6 +36,7 @@ class Database:
         kind = ENGINES[dialect_of(address)]
         try:
             url = sa.make_url(address)
+            _check_options(url, kind)
             self._engine = kind(url)
             self._sql = sa.create_engine(
                 url, poolclass=sa.NullPool, connect_args=dict(self._engine.connect_arguments)
@@ -119,3 +120,11 @@ class Database:
             if self._url.password:
                 text = text.replace(str(self._url.password), "***")
             raise kind(f"Raw store {self}: {text}.") from None
+
+
+def _check_options(url: sa.URL, kind: type[Engine]) -> None:
+    if unknown := sorted(set(url.query) - kind.options):
+        raise UsageError(
+            f"BREEZEWAY_RAW_URL: {unknown[0][:60]!r} is no option of the driver {kind.driver!r}: "
+            f"leave it out, as in {kind.example}."
+        )

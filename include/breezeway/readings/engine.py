@@ -52,6 +52,8 @@ class Engine(ABC):
     """An example of an address."""
     error: ClassVar[type[Exception]]
     """The base class of the driver's errors."""
+    options: ClassVar[frozenset[str]]
+    """Names that an address may have after its `?`."""
     mark: ClassVar[str]
     """The placeholder for a value in the driver's SQL."""
     exact: ClassVar[str]

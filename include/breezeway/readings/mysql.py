@@ -1,5 +1,6 @@
 """Readings in MySQL or MariaDB."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
@@ -81,6 +82,7 @@ class MySQL(Engine):
     driver = "pymysql"
     example = "mysql+pymysql://user:password@host/database"
     error = pymysql.MySQLError
+    options = frozenset(inspect.signature(pymysql.Connection).parameters)
     mark = "%s"
     exact = "CAST({} AS BINARY)"  # otherwise 'a' and 'A' are the same name
 

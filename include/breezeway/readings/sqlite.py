@@ -69,6 +69,7 @@ class SQLite(Engine):
     driver = "pysqlite"
     example = "sqlite:////path/of/file"
     error = sqlite3.Error
+    options = frozenset()
     mark = "?"
     exact = "{}"
 

@@ -299,3 +299,13 @@ def test_a_payload_that_is_too_long_is_none(contract):
     assert_same(contract, ["é" * (MAX_PAYLOAD_BYTES // 2 + 1), "[" * 2_000_000])
     _, _, violations = PARSERS[contract.payload.format].parse(pa.array(padded))
     assert [violation.reason for violation in violations.values()] == ["too_long"]
+
+
+@pytest.mark.parametrize(
+    ("contract", "payload"),
+    [(JSON, '{"e":{"a":1,"n.1":2},"c":"x","v1":[1],"v2":[1]}'), (DELIMITED, "1|x|2")],
+)
+def test_a_byte_order_mark_is_no_part_of_the_payload(contract, payload):
+    marked = f"\ufeff{payload}"
+    assert contract.parser.parse(marked) == contract.parser.parse(payload)
+    assert_same(contract, [marked, payload, f"\ufeff{marked}", "\ufeff", f"{payload}\ufeff"])

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+import s3fs
 
 from breezeway.core.errors import (
     BreezewayError,
@@ -264,6 +265,26 @@ def test_flipped_byte_in_the_remote(published: Settings) -> None:
     with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
         versions.open_dataset(published, "v1")
     assert not (published.root / "datasets").exists()
+
+
+def test_a_file_that_is_gone_from_the_remote(published: Settings) -> None:
+    forget(published)
+    hash = dvc_objects.file_hash(published.root / "source" / PART)
+    object_path(Path(published.remote_address), hash).unlink()
+    with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
+        versions.open_dataset(published, "v1")
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_file_that_is_gone_from_an_s3_remote(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", dataset_remote="s3://datasets/plant")
+    folder = make_folder(tmp_path / "folder")
+    versions.publish(settings, folder, "v1")
+    forget(settings)
+    hash = dvc_objects.file_hash(folder / PART)
+    s3fs.S3FileSystem().rm(str(object_path(Path("datasets/plant"), hash)))
+    with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
+        versions.open_dataset(settings, "v1")
 
 
 def test_flipped_byte_in_the_cache_is_repaired_from_the_remote(published: Settings) -> None:

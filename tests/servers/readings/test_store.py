@@ -533,6 +533,9 @@ def test_a_file_that_is_no_database(tmp_path):
         "postgresql://u:s3cret@h/d",
         "sqlite://",
         "sqlite:///:memory:",
+        "sqlite:////tmp/raw.db?foo=1",
+        "mysql+pymysql://u:s3cret@h/d?foo=1",
+        "mysql+pymysql://u:s3cret@h/d?charset=utf8mb4&foo=1",
     ],
 )
 def test_an_address_that_is_none_is_refused_without_its_password(address):
