@@ -37,6 +37,7 @@ class Database:
         kind = ENGINES[dialect_of(address)]
         try:
             url = sa.make_url(address)
+            _check_options(url, kind)
             self._engine = kind(url)
             self._sql = sa.create_engine(
                 url, poolclass=sa.NullPool, connect_args=dict(self._engine.connect_arguments)
@@ -120,3 +121,11 @@ class Database:
             for secret in (self._url.password, *map(self._url.query.get, ("password", "passwd"))):
                 text = text.replace(str(secret), "***") if secret else text
             raise kind(f"Raw store {self}: {text}.") from None
+
+
+def _check_options(url: sa.URL, kind: type[Engine]) -> None:
+    if unknown := sorted(set(url.query) - kind.options):
+        raise UsageError(
+            f"BREEZEWAY_RAW_URL: {unknown[0][:60]!r} is no option of the driver {kind.driver!r}: "
+            f"leave it out, as in {kind.example}."
+        )

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from breezeway.core.errors import UsageError
+from breezeway.core.names import PATH
 from breezeway.core.settings import Settings
 from breezeway.tracking import rest
 from breezeway.tracking.rest import NotFound
@@ -224,6 +225,4 @@ def _listed(tag: str) -> tuple[tuple[Report, ...], str]:
 
 def _is_shown(path: str) -> bool:
     """Whether a tag may name this path: a file below the run's folder, of a type that we show."""
-    parts = path.split("/")
-    safe = not any(part in ("", ".", "..") for part in parts) and not re.search(r"[\\%\0]", path)
-    return safe and PurePosixPath(path).suffix in KINDS
+    return PATH.allows(path) and "%" not in path and PurePosixPath(path).suffix in KINDS
