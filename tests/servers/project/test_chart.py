@@ -92,6 +92,7 @@ def test_every_pod_is_confined(chart: Path, name: str):
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }, pod
+            assert container["resources"]["limits"]["memory"], pod
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)
