@@ -7,7 +7,8 @@
 #   make up OPTIONS="--airflow-port 8081"
 #   make check                       linters, types and the tests that need no server: a minute
 #   make test [TESTS=tests/servers/readings]
-#   make coverage                    the same tests; which lines none of them ran
+#   make fuzz [SECONDS=600]          the fuzz tests, each for so long, with new seeds
+#   make coverage                    all tests; which lines none of them ran
 #   make wheel                       what `pip install` takes, in dist
 #   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
 #   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
@@ -24,6 +25,7 @@ OPTIONS ?=
 TESTS ?=
 ONLY ?=
 RUN ?=
+SECONDS ?=
 HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
@@ -34,7 +36,7 @@ breezeway := .venv/bin/breezeway
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up check test coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved
+.PHONY: demo up check test fuzz coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -49,6 +51,11 @@ check: lint
 test: .venv/installed
 	@sh tests/servers.sh
 	@$(pytest) $(TESTS)
+
+# Each file of fuzz tests for so many seconds, with new seeds.
+fuzz: .venv/installed
+	@sh tests/servers.sh
+	@BREEZEWAY_FUZZ_SECONDS=$(or $(SECONDS),600) $(pytest) -m fuzz -o timeout=0 $(TESTS)
 
 coverage: .venv/installed
 	@sh tests/servers.sh

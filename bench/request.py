@@ -311,9 +311,10 @@ def _served(folder: str) -> Any:
 
 def app_ours(folder: str) -> Callable[[], Any]:
     from bench.apps import echo
+    from breezeway.core.settings import Settings
     from breezeway.serving.app import App
 
-    return _driven(App(_served(folder), echo.app))
+    return _driven(App(_served(folder), echo.app, Settings()))
 
 
 def app_by_starlette(folder: str) -> Callable[[], Any]:

@@ -35,7 +35,7 @@ with DAG(
     ),
     catchup=False,
     max_active_runs=4,
-    default_args={**RETRIES, "execution_timeout": timedelta(hours=12)},
+    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=12)},
     tags=["breezeway"],
     params={
         "date": fields.day("Date", HELP["date"]),

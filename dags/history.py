@@ -41,7 +41,7 @@ with DAG(
     ),
     catchup=False,
     max_active_runs=16,
-    default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
+    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=2)},
     tags=["breezeway"],
     params={"day": fields.day("Day", HELP["day"])},
 ) as dag:

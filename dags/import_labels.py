@@ -26,7 +26,7 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     is_paused_upon_creation=False,
-    default_args={**RETRIES, "execution_timeout": timedelta(minutes=30)},
+    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(minutes=30)},
     tags=["breezeway"],
     params={
         "labels": Param(

@@ -40,7 +40,7 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
+    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=2)},
     tags=["breezeway"],
     params={"date": fields.day("Date", HELP["date"])},
 ) as dag:

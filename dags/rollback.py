@@ -26,7 +26,7 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     max_active_runs=1,
-    default_args={**RETRIES, "execution_timeout": timedelta(minutes=30)},
+    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(minutes=30)},
     tags=["breezeway"],
     params={
         "model_name": fields.model_name(HELP["model_name"], MODEL),

@@ -67,7 +67,7 @@ with DAG(
     # While the DAG is paused, a run that a drift asks for would be lost.
     is_paused_upon_creation=False,
     max_active_runs=4,
-    default_args={**RETRIES, "execution_timeout": timedelta(hours=2)},
+    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=2)},
     tags=["breezeway"],
     params={
         "steps": Param(

@@ -2,17 +2,30 @@
 
 import json
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
+from pydantic import TypeAdapter, ValidationError
 
+from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 
 
 def drift_asset(model_name: str) -> Asset:
     """The asset that gets an event when readings drift from what the champion was trained on."""
     return Asset(name=f"drift-{model_name}", uri=f"breezeway://drift/{model_name}")
+
+
+class Announced(TypedDict):
+    """A drift that was announced: its first night, its last so far, and who announced it."""
+
+    date: str
+    seen: str
+    airflow_run: str
+
+
+_ANNOUNCED: TypeAdapter[Announced | None] = TypeAdapter(Announced | None)
 
 
 class AnnounceDrift(BaseOperator):
@@ -59,8 +72,8 @@ class AnnounceDrift(BaseOperator):
         run = context["dag_run"]
         this_run = f"{run.dag_id}/{run.run_id}"
         night = self.result["date"]
-        first = known or {"date": night, "airflow_run": this_run}
-        self._remember(settings, {**first, "seen": max(night, first.get("seen", night))})
+        first: Announced = known or {"date": night, "seen": night, "airflow_run": this_run}
+        self._remember(settings, {**first, "seen": max(night, first["seen"])})
         if first["airflow_run"] != this_run or self._has_event(context):
             raise AirflowSkipException(
                 f"The drift since {first['date']} was announced by {first['airflow_run']}."
@@ -77,7 +90,7 @@ class AnnounceDrift(BaseOperator):
         events = context["inlet_events"][self.drift]
         return any((e.source_dag_id, e.source_run_id) == (run.dag_id, run.run_id) for e in events)
 
-    def _forget(self, settings: Settings, known: dict[str, str] | None) -> None:
+    def _forget(self, settings: Settings, known: Announced | None) -> None:
         from breezeway.contract.contract import load_contract
 
         if known is None or self.result["verdict"] != "quiet":
@@ -87,17 +100,26 @@ class AnnounceDrift(BaseOperator):
             self._remember(settings, None)
             self.log.info("The drift since %s is over.", known["date"])
 
-    def _remember(self, settings: Settings, drift: dict[str, str] | None) -> None:
+    def _remember(self, settings: Settings, drift: Announced | None) -> None:
         from breezeway.tracking import registry
 
         model_name = self.result["model_name"]
         registry.tag_model(settings, model_name, "drift_announced", json.dumps(drift))
 
 
-def _announced(settings: Settings, model_name: str) -> dict[str, str] | None:
-    """The drift that was announced and is not over."""
+def _announced(settings: Settings, model_name: str) -> Announced | None:
+    """The drift that was announced and is not over.
+
+    Raises:
+        DataError: the tag that records it was overwritten with something else.
+    """
     from breezeway.tracking import registry
 
-    tags = registry.find_model(settings, model_name).tags
-    announced: dict[str, str] | None = json.loads(tags.get("drift_announced", "null"))
-    return announced
+    text = registry.find_model(settings, model_name).tags.get("drift_announced", "null")
+    try:
+        return _ANNOUNCED.validate_json(text, strict=True)
+    except ValidationError:
+        raise DataError(
+            f"The tag breezeway.drift_announced of the model {model_name!r} is {text[:100]!r}: "
+            "expected null, or a JSON object with date, seen and airflow_run. Delete it in MLflow."
+        ) from None

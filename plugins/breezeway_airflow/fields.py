@@ -6,12 +6,34 @@ is submitted, not after hours of work.
 
 import re
 import tomllib
+from difflib import get_close_matches
 from typing import Any
 
-from airflow.sdk import Param
+from airflow.sdk import Context, Param
 
+from breezeway.core.errors import UsageError
 from breezeway.core.names import MODEL_NAME
 from breezeway.core.settings import Settings
+
+
+def refuse_unknown(context: Context) -> None:
+    """Called before each task: the configuration of the run has only fields of the form.
+
+    Airflow takes any key. A run with a mistyped one would do its work with that field's default.
+
+    Raises:
+        UsageError: a key is no field; the message names it and the field that it may stand for.
+    """
+    known = list(context["dag"].params)
+    for key in context["dag_run"].conf or {}:
+        if key not in known:
+            meant = get_close_matches(key, known, n=1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"the fields are {known}."
+            raise UsageError(f"The configuration of the run has {key[:80]!r}: {hint}")
+
+
+CHECKED = {"pre_execute": refuse_unknown}
+"""Part of a DAG's `default_args`."""
 
 
 def help_texts(docstring: str) -> dict[str, str]:

@@ -89,7 +89,7 @@ def show_first(request: Request, user: User, run_id: str) -> Response:
     """Show the first report of a run."""
     run = _run(user, run_id)
     if not run.reports:
-        raise NotFound("This run has no reports.")
+        raise NotFound(f"This run has no reports{run.problem and f': {run.problem}'}.")
     return RedirectResponse(f"{_root(request)}/{run_id}/view/{quote(run.reports[0].path)}")
 
 

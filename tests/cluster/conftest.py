@@ -111,6 +111,8 @@ class ClusterPlatform(Platform):
         variables: further environment of Airflow.
     """
 
+    mode = 0o775  # pods use it too, as another user
+
     def __init__(self, home: Path, namespace: str, variables: dict[str, str]):
         sensors = Settings.shipped_sensors / "plant.toml"
         extra = {"kube_config_path": os.environ["KUBECONFIG"], "namespace": namespace}

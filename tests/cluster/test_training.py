@@ -69,6 +69,7 @@ def release(
             "MLFLOW_TRACKING_PASSWORD": MLFLOW_PASSWORD,
         },
         "serving": {"BREEZEWAY_SERVING_TOKEN": SERVING_TOKEN},
+        "serving-key": {"BREEZEWAY_SERVING_KEY": f"{PLANTED}-serving-key"},
     }
     for name, data in secrets.items():
         body = {"metadata": {"name": f"breezeway-{name}"}, "stringData": data}
@@ -79,7 +80,7 @@ def release(
         "imageRegistry": registry,
         "image": {"project": project, "tag": tag},
         "workspace": {"size": "1Gi", "storageClass": volume},
-        "secrets": {"serving": "breezeway-serving"},
+        "secrets": {"serving": "breezeway-serving", "servingKey": "breezeway-serving-key"},
         "serving": {"resources": SMALL, "autoscaling": {"minReplicas": 2, "maxReplicas": 2}},
         # This machine knows MLflow by its address only.
         "mlflow": {"resources": SMALL, "workers": 1, "allowedHosts": ["*"]},

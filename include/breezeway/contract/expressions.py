@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+TEXT_CHARACTERS = 2000
+DEPTH = 200
+"""Operations within each other; a sum of n terms is n deep."""
+
 
 class Vectors:
     """A column of vectors of varying length, laid end to end.
@@ -79,6 +83,16 @@ _OPERATORS = {
 }
 
 
+def _finite(number: float) -> float:
+    try:
+        constant = float(number)
+    except OverflowError:
+        constant = math.inf
+    if not math.isfinite(constant):
+        raise ValueError("a number is larger than a float can be")
+    return constant
+
+
 class Expression:
     """Parsed once, evaluated over columns; element by element, so a batch's size never
     changes a bit of the result.
@@ -98,16 +112,18 @@ class Expression:
     """
 
     def __init__(self, text: str, scalars: set[str], vectors: set[str]):
+        if len(text) > TEXT_CHARACTERS:
+            raise ValueError(f"{len(text)} characters; {TEXT_CHARACTERS} are allowed")
         try:
             tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"{text!r} is not arithmetic of fields") from error
         self._scalars, self._vectors = scalars, vectors
         self.field = tree.id if isinstance(tree, ast.Name) else None
         """The scalar field that it is, where it is nothing more."""
         self.takes_vectors = False
         """Whether it is a figure of a vector field, alone or among others."""
-        self._evaluate = self._build(tree)
+        self._evaluate = self._build(tree, DEPTH)
 
     def __call__(self, columns: Mapping[str, Any]) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -123,19 +139,22 @@ class Expression:
         value = self._evaluate(values)
         return value if math.isfinite(value) else math.nan
 
-    def _build(self, node: ast.AST) -> Callable[[Mapping[str, Any]], Any]:
+    def _build(self, node: ast.AST, depth: int) -> Callable[[Mapping[str, Any]], Any]:
+        if depth == 0:
+            raise ValueError(f"more than {DEPTH} operations within each other")
         match node:
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                constant = float(number)
+                constant = _finite(number)
                 return lambda columns: constant
             case ast.Name(id=name):
                 self._expect_scalar(name)
                 return lambda columns: columns[name]
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                inner = self._build(operand)
+                inner = self._build(operand, depth - 1)
                 return lambda columns: -inner(columns)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-                apply, a, b = _OPERATORS[type(op)], self._build(left), self._build(right)
+                apply = _OPERATORS[type(op)]
+                a, b = self._build(left, depth - 1), self._build(right, depth - 1)
                 return lambda columns: apply(a(columns), b(columns))
             case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=name)], keywords=[]):
                 return self._call(function, name)

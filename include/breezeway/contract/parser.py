@@ -14,6 +14,12 @@ from breezeway.core.errors import DataError
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 """A number in a delimited payload: ASCII, no blanks, no NaN and no infinity."""
 
+BYTE_ORDER_MARK = "\ufeff"
+"""Some devices send it before the text."""
+MAX_PAYLOAD_BYTES = 1 << 20
+"""Bytes (UTF-8) of a payload: 50,000 numbers, say. It bounds all that a payload holds: vectors,
+texts, depth."""
+
 
 class Violation(DataError):
     """A reading that breaks the contract.
@@ -69,6 +75,9 @@ class ReadingParser:
         """
         if payload is None:
             raise Violation("payload", "null_payload", "payload: null, expected a string")
+        if 4 * len(payload) > MAX_PAYLOAD_BYTES:  # a character has up to four bytes
+            _check_length(payload)
+        payload = payload.removeprefix(BYTE_ORDER_MARK)
         if self._payload.format == "json":
             raw = self._json_values(payload, flagged)
         else:
@@ -124,6 +133,16 @@ class ReadingParser:
             else:
                 values[name] = float(part) if NUMBER.fullmatch(part) else part
         return values
+
+
+def _check_length(payload: str) -> None:
+    size = len(payload.encode(errors="surrogatepass"))
+    if size > MAX_PAYLOAD_BYTES:
+        raise Violation(
+            "payload",
+            "too_long",
+            f"payload: {size} bytes, expected at most {MAX_PAYLOAD_BYTES}",
+        )
 
 
 def _check_category(name: str, field: SensorField, value: Any) -> float:

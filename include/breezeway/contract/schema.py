@@ -14,7 +14,7 @@ STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 class Section(BaseModel):
     """A table of the file; an unknown key is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -23,7 +23,9 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Bound = Annotated[float, Field(allow_inf_nan=True)]
+Range = Annotated[tuple[Bound, Bound], AfterValidator(_ordered)]
+"""Lowest and highest value; `inf` and `-inf` leave a side open."""
 Lengths = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ordered)]
 
 

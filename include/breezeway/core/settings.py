@@ -2,14 +2,18 @@
 
 import os
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from breezeway.core.errors import UsageError
+
+SHORTEST_KEY = 16
+"""Characters of a key that signs."""
 
 
 class Settings(BaseSettings):
@@ -36,6 +40,14 @@ class Settings(BaseSettings):
     serving_url: str = "http://127.0.0.1:3000"
     serving_token: SecretStr | None = None
     """The bearer token that clients of the model server must send; unset, they need none."""
+    serving_key: SecretStr | None = None
+    """The key with which model servers sign the ids of predictions, the same for all replicas.
+    Unset, each start of a server makes one: feedback for earlier predictions is then refused."""
+    serving_hosts: frozenset[str] = frozenset({"localhost"})
+    """The names under which clients may call the model server, beside its IP addresses: a JSON
+    list. `*.example.org` stands for all names below, `*` for all names."""
+    serving_origins: frozenset[str] = frozenset()
+    """Whose web pages may call the model server, as `https://example.org`: a JSON list."""
     serving_open_paths: frozenset[str] = frozenset(
         {"/healthz", "/livez", "/metrics", "/openapi.json", "/readyz"}
     )
@@ -61,6 +73,23 @@ class Settings(BaseSettings):
     ray_min_rows: int = 50_000_000
     """From this many raw rows on, preprocessing starts Ray even if no cluster is configured."""
 
+    @field_validator("serving_token", mode="after")
+    @classmethod
+    def _token_is_one(cls, token: SecretStr | None) -> SecretStr | None:
+        text = "token" if token is None else token.get_secret_value()  # an empty one is false
+        if not text.strip():
+            raise ValueError("it is empty; set a token, or unset it if clients need none")
+        if not (text.isascii() and text.isprintable() and text == text.strip()):
+            raise ValueError("a token has printable ASCII characters, and no space at its ends")
+        return token
+
+    @field_validator("serving_key", mode="after")
+    @classmethod
+    def _key_is_long(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"expected at least {SHORTEST_KEY} characters, chosen at random")
+        return key
+
     @classmethod
     def from_environment(cls) -> "Settings":
         """Read the environment.
@@ -72,9 +101,19 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             wrong = "; ".join(
-                f"BREEZEWAY_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()
+                f"BREEZEWAY_{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
             )
             raise UsageError(f"The environment is wrong: {wrong}.") from None
+        except SettingsError as error:  # of a list
+            name = next((field for field in cls.model_fields if f'"{field}"' in str(error)), "?")
+            raise UsageError(
+                f"The environment is wrong: BREEZEWAY_{name.upper()}: expected a JSON list."
+            ) from None
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, redacted(value) if isinstance(value, str) else value
 
     @cached_property
     def root(self) -> Path:
@@ -141,5 +180,15 @@ def silence_telemetry() -> None:
 
 
 def redacted(text: str) -> str:
-    """The text without the users and passwords in its addresses."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
+    """The text without the users and passwords in its addresses.
+
+    >>> redacted("https://me:pw@git.example/a?x=1&access_token=s3cret#b")
+    'https://git.example/a?x=1&access_token=***#b'
+    """
+    return _SECRET_VALUE.sub(r"\1***", _ACCOUNT.sub("://", text))
+
+
+_ACCOUNT = re.compile(r"://[^/?#\s]*@")
+_SECRET_VALUE = re.compile(
+    r"([?&;][\w.-]{0,40}(?:passw(?:or)?d|pwd|token|secret|key|sig(?:nature)?)=)[^&;#\s]*", re.I
+)

@@ -9,6 +9,7 @@ read the result, and `dvc add` gives the same `data.dvc`; tests check both.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from breezeway.core.errors import DataError, ServiceUnavailable
+from breezeway.core.names import paths_mistake
 
 CHUNK_BYTES = 1 << 18
+LISTING_BYTES = 64 << 20
+FILE_HASH = re.compile("[0-9a-f]{32}")
+FOLDER_HASH = re.compile(r"[0-9a-f]{32}\.dir")
 READ_ONLY = 0o444
 """DVC trusts a file with this mode without hashing it again."""
 
@@ -75,11 +80,28 @@ def folder_hash(files: Mapping[str, str]) -> str:
 
 
 def listing(store: Path, hash: str) -> dict[str, str]:
-    """The hashes of the files of an added folder, by its own hash; empty if it is not there."""
+    """The hashes of the files of an added folder, by its own hash; empty if it is not there.
+
+    Raises:
+        DataError: a file would lie outside of the folder, or has no hash: see `paths_mistake`.
+    """
+    path = object_path(store, hash)
+    if path.is_file() and path.stat().st_size > LISTING_BYTES:
+        raise DataError(f"The list {hash} of a dataset's files is over {LISTING_BYTES} bytes.")
     if not is_whole(store, hash):
         return {}
-    entries = json.loads(object_path(store, hash).read_bytes())
-    return {entry["relpath"]: entry["md5"] for entry in entries}
+    try:
+        entries = json.loads(path.read_bytes())
+        files = [(entry["relpath"], entry["md5"]) for entry in entries]
+        mistake = paths_mistake([name for name, _ in files])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise DataError(f"The list {hash} of a dataset's files is not one of DVC.") from None
+    wrong = (h for _, h in files if not isinstance(h, str) or not FILE_HASH.fullmatch(h))
+    if (other := next(wrong, None)) is not None:
+        mistake = f"{str(other)[:200]!r} is not the hash of a file: expected 32 digits of MD5"
+    if mistake:
+        raise DataError(f"The list {hash} of a dataset's files is refused: {mistake}.")
+    return dict(files)
 
 
 def add(folder: Path, stores: Mapping[Path, Path], threads: int) -> dict[str, Content]:
@@ -95,11 +117,13 @@ def add(folder: Path, stores: Mapping[Path, Path], threads: int) -> dict[str, Co
         The content of each file, by its path with `/`.
 
     Raises:
-        DataError: the folder changed while it was copied.
+        DataError: the folder changed while it was copied, or the name of a file is not allowed.
         ServiceUnavailable: a store returns other bytes than were written to it.
         OSError: of a disk; `filename` names the file.
     """
     names = file_names(folder)
+    if mistake := paths_mistake(names):
+        raise DataError(f"{folder} can't be published: {mistake}.")
     sources = [folder / name for name in names]
     asides = [[aside / str(number) for aside in stores.values()] for number in range(len(names))]
     try:

@@ -55,7 +55,10 @@ def published_days(settings: Settings, name: str) -> dict[date, str]:
     newest: dict[date, tuple[int, str]] = {}
     for version in versions.list_versions(settings):
         if match := form.fullmatch(version.tag):
-            day, number = date.fromisoformat(match[1]), int(match[2])
+            try:
+                day, number = date.fromisoformat(match[1]), int(match[2])
+            except ValueError:
+                continue  # somebody chose such a tag by hand
             newest[day] = max(newest.get(day, (0, "")), (number, version.tag))
     return {day: tag for day, (_, tag) in sorted(newest.items())}
 

@@ -25,6 +25,7 @@ from breezeway.core.locks import exclusive
 from breezeway.core.names import DATASET_TAG
 from breezeway.core.settings import Settings, redacted
 from breezeway.datasets.dvc_objects import (
+    FOLDER_HASH,
     drop_damaged,
     file_hashes,
     file_names,
@@ -36,7 +37,7 @@ from breezeway.datasets.dvc_objects import (
 )
 from breezeway.datasets.workspace import BRANCH, Workspace, open_workspace
 
-PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]*)")
+PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]{0,8})")
 PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")
 PUSH_ATTEMPTS = 5
 """Publishers on other hosts may not share our lock, only the branch, so a push may fail."""
@@ -195,7 +196,7 @@ def publish_params(settings: Settings, folder: Path, data_tag: str) -> DatasetVe
 
 
 def _commit_params(space: Workspace, folder: Path, data_tag: str, message: str) -> None:
-    space.git("checkout", "--quiet", "--force", "--detach", f"refs/tags/{data_tag}")
+    space.check_out(f"refs/tags/{data_tag}")
     for name in PARAMS_FILES:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, space.tree / name)
@@ -284,12 +285,11 @@ def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
         return  # another process did it
     cache = space.settings.dvc_cache
     drop_damaged(cache, [version.hash])
-    drop_damaged(cache, listing(cache, version.hash).values())
-    space.configure_dvc()
-    data_dvc = space.read(version.tag, "data.dvc") or ""
-    (space.tree / "data.dvc").write_text(data_dvc, encoding="utf-8")
-    failure = space.pull_data()
-    files = listing(cache, version.hash)
+    if not is_whole(cache, version.hash):
+        space.pull_listing(version.hash)
+    files = listing(cache, version.hash)  # checked before DVC writes a file of it
+    drop_damaged(cache, files.values())
+    failure = space.pull_data(version.hash) if files else None
     broken = [name for name, hash in files.items() if not is_whole(cache, hash)]
     if broken or not files:
         what = ", ".join(broken[:NAMED]) or "the list of its files"
@@ -358,7 +358,7 @@ def _entries(tags: dict[str, str]) -> dict[str, PublishedTag]:
     return {
         tag: PublishedTag(tag, commit, tuple(name for _, name in sorted(params.get(tag, []))))
         for tag, commit in sorted(tags.items())
-        if not PARAMS_TAG.fullmatch(tag)
+        if DATASET_TAG.allows(tag) and not PARAMS_TAG.fullmatch(tag)
     }
 
 
@@ -409,28 +409,31 @@ def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) 
     )
     if params_tag is None:
         return version
+    params = space.read(params_tag, "params.json") or ""
     return replace(
         version,
         params_tag=params_tag,
         params_commit=space.git("rev-parse", f"refs/tags/{params_tag}^{{commit}}").strip(),
-        params=_json_object(
-            space.read(params_tag, "params.json") or "", f"params.json of {params_tag!r}"
-        ),
+        params=_json_object(params, f"params.json of {params_tag!r}"),
     )
 
 
 def _hash_of(data_dvc: str) -> str | None:
-    """The hash in the text of a `.dvc` file; None if there is none."""
+    """The hash of a folder in the text of a `.dvc` file; None if there is none.
+
+    The rest of the text is not used, because it may name other places to write to.
+    """
     try:
-        return str(yaml.safe_load(data_dvc)["outs"][0]["md5"])
-    except (yaml.YAMLError, LookupError, TypeError):
+        hash = str(yaml.safe_load(data_dvc)["outs"][0]["md5"])
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, RecursionError):
         return None
+    return hash if FOLDER_HASH.fullmatch(hash) else None
 
 
 def _json_object(text: str, what: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{what} is not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise DataError(f"{what} is not a JSON object.")

@@ -15,10 +15,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from breezeway.core.errors import InternalError, ServiceUnavailable, UsageError
+from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
 from breezeway.core.locks import exclusive
+from breezeway.core.names import paths_mistake
 from breezeway.core.settings import Settings, quiet_environment, redacted
 from breezeway.datasets import dvc_objects
+from breezeway.datasets.configuration import (
+    DVC_CONFIG,
+    DVC_LOCAL_CONFIG,
+    GIT_CONFIG,
+    TAGS_NEVER_MOVE,
+)
 
 BRANCH = "main"
 
@@ -29,53 +36,14 @@ TRANSFER_SECONDS = 300
 STALE_SECONDS = 60
 """Git holds the lock of a ref for milliseconds, so the owner of an older one is dead."""
 
-GIT_CONFIG = """\
-[user]
-    name = Breezeway
-    email = breezeway@localhost
-[core]
-    hooksPath = /dev/null
-    autocrlf = false
-[commit]
-    gpgSign = false
-[gc]
-    autoDetach = false
-[advice]
-    pushUpdateRejected = false
-[http]
-    lowSpeedLimit = 1000
-    lowSpeedTime = 30
-[safe]
-    directory = {repository}
-"""
 KEPT_VARIABLES = ("GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND")
 """Variables that say how git reaches a server. All other variables of git and DVC are removed,
 because they would change what these do."""
 
-DVC_CONFIG = """\
-[core]
-    remote = storage
-['remote "storage"']
-    url = {remote}
-    verify = true
-"""
-DVC_LOCAL_CONFIG = """\
-[core]
-    no_scm = true
-    check_update = false
-[cache]
-    dir = {cache}
-    type = "hardlink,copy"
-"""
-
-TAGS_NEVER_MOVE = """\
-#!/bin/sh
-case $1 in
-refs/tags/*)
-    case $2 in *[!0]*) echo "Tag ${1#refs/tags/} never moves." >&2; exit 1;; esac
-esac
-"""
-"""Git's own settings against moves and deletions are only for branches."""
+OUR_FILES = {"data.dvc", "manifest.json", ".dvc/config", ".dvc/.gitignore", ".gitignore"}
+"""What is written into the tree for a commit; the folder `data` lies beside."""
+MAX_TEXT_BYTES = 16 << 20
+"""Size of a file that is read from a commit; a range of 20 years has a manifest of 1 MB."""
 
 INCOMING = ".incoming-"
 DEAD_SECONDS = 86_400
@@ -83,6 +51,8 @@ DEAD_SECONDS = 86_400
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
+GONE = ("No such file or directory", "NoSuchKey", "Not Found", "(404)")
+"""What DVC says of an object that a remote does not hold; to try again would not bring it back."""
 PUSH_LOST = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
 
 
@@ -283,21 +253,54 @@ class Workspace:
             self.git("init", "--quiet", "--template=", f"--initial-branch={BRANCH}")
 
     def read(self, tag: str, name: str) -> str | None:
-        """Text of a file in a fetched commit; None if there is no such file."""
-        found = self.git("ls-tree", "--name-only", f"refs/tags/{tag}", "--", name)
-        return self.git("show", f"refs/tags/{tag}:{name}") if found else None
+        """Text of a file in a fetched commit; None if there is no such file.
+
+        Raises:
+            DataError: the tag is not that of a commit, or the file is too large.
+        """
+        commit = f"refs/tags/{tag}^{{commit}}"
+        code, _, _ = self._run(
+            "git", "git", "rev-parse", "--verify", "--quiet", commit, seconds=TRANSFER_SECONDS
+        )
+        if code:
+            raise DataError(f"Tag {tag!r} is not that of a dataset version: it is no commit.")
+        found = self.git("ls-tree", "--long", commit, "--", name).split()
+        if found[1:2] != ["blob"]:
+            return None
+        if int(found[3]) > MAX_TEXT_BYTES:
+            raise DataError(
+                f"Tag {tag!r}: {name} has {found[3]} bytes: expected up to {MAX_TEXT_BYTES}."
+            )
+        return self.git("cat-file", "blob", found[2])
 
     def check_out_branch(self) -> None:
         """Check out the branch's newest commit, or an empty tree if there is none yet.
 
         Raises:
+            DataError: the commit holds what our files cannot be written beside.
             ServiceUnavailable: the repository does not answer.
         """
         self._init()
         name = f"refs/heads/{BRANCH}"
         if self._git_remote("ls-remote", self.address, name, seconds=LOOK_SECONDS):
             self._git_remote("fetch", "--quiet", "--depth=1", "--no-tags", self.address, name)
-            self.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
+            self.check_out("FETCH_HEAD")
+
+    def check_out(self, commit: str) -> None:
+        """Check out a fetched commit; a link in it becomes a file with the link's text.
+
+        Raises:
+            DataError: the commit holds what our files cannot be written beside.
+        """
+        listed = self.git("ls-tree", "-r", "-z", "--name-only", commit)
+        names = {name for name in listed.split("\0") if name}
+        if any(name.partition("/")[0] == "data" for name in names):
+            mistake: str | None = "it holds 'data', which only DVC may write"
+        else:
+            mistake = paths_mistake(names | OUR_FILES)
+        if mistake:
+            raise DataError(f"{self._repository_name}, {commit}: {mistake}.")
+        self.git("checkout", "--quiet", "--force", "--detach", commit)
 
     def commit(self, message: str) -> None:
         """Commit the tree, even without changes, because each tag has its own commit."""
@@ -400,8 +403,35 @@ class Workspace:
         if code:
             raise ServiceUnavailable(f"{self._remote_name} takes no data: {_reason(said)}")
 
-    def pull_data(self) -> str | None:
-        """`dvc pull` into `data`.
+    def pull_listing(self, hash: str) -> None:
+        """Copy the list of a folder's files from the remote to the cache, if it is whole there.
+
+        Raises:
+            ServiceUnavailable: the remote does not answer, or the disk is full.
+        """
+        copy = self.folder / "listing"
+        if self.remote:
+            self._check_remote_folder(first_time=False)
+            if (source := dvc_objects.object_path(self.remote, hash)).is_file():
+                shutil.copyfile(source, copy)
+        else:
+            self._get(f"{self.settings.remote_address.rstrip('/')}/files/md5/{hash[:2]}/{hash[2:]}")
+        if copy.is_file() and dvc_objects.file_hash(copy) == hash.removesuffix(".dir"):
+            path = dvc_objects.object_path(self.settings.dvc_cache, hash)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            copy.chmod(dvc_objects.READ_ONLY)
+            copy.replace(path)
+
+    def _get(self, address: str) -> None:
+        code, said = self._dvc("get-url", address, str(self.folder / "listing"))
+        if code and "does not exist" not in said:
+            raise ServiceUnavailable(f"{self._remote_name} does not answer: {_reason(said)}")
+
+    def pull_data(self, hash: str) -> str | None:
+        """`dvc pull` of a folder into `data`; check its `listing` before.
+
+        Args:
+            hash: of the folder.
 
         Returns:
             None, or why `data` is incomplete.
@@ -411,8 +441,14 @@ class Workspace:
         """
         if self.remote:
             self._check_remote_folder(first_time=False)
+        self.configure_dvc()
+        out = {"md5": hash, "hash": "md5", "path": "data"}
+        (self.tree / "data.dvc").write_text(json.dumps({"outs": [out]}), encoding="utf-8")
         code, said = self._dvc("pull")
-        if "failed to connect" in said or "failed to download" in said:
+        if code and self.remote:
+            self._check_remote_folder(first_time=False)  # it may have gone away meanwhile
+        is_away = "failed to download" in said and not any(phrase in said for phrase in GONE)
+        if is_away or "failed to connect" in said:
             raise ServiceUnavailable(f"{self._remote_name} does not answer: {_reason(said)}")
         return _reason(said) if code else None
 

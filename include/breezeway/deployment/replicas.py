@@ -49,7 +49,7 @@ class Replica:
         Raises:
             ServiceUnavailable: it does not answer, answers with an error, or is not a model server;
                 `NobodyThere` if nobody listens.
-            UsageError: it expects another token.
+            UsageError: it expects another token, or does not know the name by which it is called.
         """
         response = self._request("GET", self._model)
         if response.status_code == 404:
@@ -98,6 +98,8 @@ class Replica:
             raise UsageError(
                 f"The model server at {self} wants another token; BREEZEWAY_SERVING_TOKEN holds it."
             )
+        if response.status_code == 403:
+            raise UsageError(f"The model server at {self} refuses: {response.text[:300]}")
         if response.is_server_error:
             raise ServiceUnavailable(
                 f"The model server at {self} fails with {response.status_code}: "

@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from breezeway.core.errors import DataError
-from breezeway.core.names import MODEL_NAME
+from breezeway.core.names import MODEL_NAME, PATH, paths_mistake
 
 SCORE_TOLERANCE = 1e-6
 """Allowed difference between the score of an example in training and in service: scores are
@@ -30,9 +30,15 @@ KEPT_DEPLOYMENTS = 5
 
 
 def _inside(path: str) -> str:
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ValueError("expected a path inside the deployment")
+    if mistake := PATH.mistake(path):
+        raise ValueError(mistake)
     return path
+
+
+def _one_folder(files: dict[str, str]) -> dict[str, str]:
+    if mistake := paths_mistake(files):
+        raise ValueError(mistake)
+    return files
 
 
 Name = Annotated[str, Field(pattern=MODEL_NAME.form_pattern)]
@@ -58,7 +64,7 @@ class Deployment(_Named):
     """
 
     model_folder: RelativePath
-    files: dict[RelativePath, str] = {}
+    files: Annotated[dict[str, str], AfterValidator(_one_folder)] = {}
 
 
 class Served(_Named):
@@ -159,12 +165,20 @@ class DeploymentStore:
 
         Returns:
             An unverified pointer to it, which is not set yet.
+
+        Raises:
+            DataError: the path of a file is not allowed, or a link.
         """
         model_name, name = deployment.model_name, deployment.deployment
         self._remove_leftovers(model_name)
         aside = self.folder / model_name / f".new-{name}"
-        files = {}
-        for path in sorted(path for path in content.rglob("*") if path.is_file()):
+        files: dict[str, str] = {}
+        paths = sorted(path for path in content.rglob("*") if path.is_symlink() or path.is_file())
+        if mistake := paths_mistake([path.relative_to(content).as_posix() for path in paths]):
+            raise DataError(f"The Bento of {deployment.bento} is refused: {mistake}.")
+        for path in paths:
+            if path.is_symlink():
+                raise DataError(f"The Bento of {deployment.bento} is refused: {path} is a link.")
             copy = aside / path.relative_to(content)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
@@ -184,13 +198,22 @@ class DeploymentStore:
         """
         folder = self.folder / served.model_name / served.deployment
         self._verify(served, folder / "deployment.json", served.sha256)
-        record = Deployment.model_validate_json((folder / "deployment.json").read_bytes())
+        try:
+            record = Deployment.model_validate_json((folder / "deployment.json").read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DataError(
+                f"{served.model_name}/{served.deployment}/deployment.json: {where}: {first['msg']}."
+            ) from None
         for name, digest in record.files.items():
             self._verify(served, folder / name, digest)
         return folder / record.model_folder
 
     def _verify(self, served: Served, path: Path, digest: str) -> None:
         name = path.relative_to(self.folder).as_posix()
+        if path.resolve() != self.folder.resolve() / name:
+            raise DataError(f"{name}: it leads to another place by a link.")
         try:
             found = _sha256(path)
         except FileNotFoundError:

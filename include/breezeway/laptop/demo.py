@@ -23,7 +23,7 @@ from breezeway.core.settings import Settings
 from breezeway.laptop.dag_run import DAG, failure, task_instances, trigger, xcom
 from breezeway.laptop.display import console, follow, print_addresses, print_summary
 from breezeway.laptop.platform import Platform
-from breezeway.laptop.programs import LOOPBACK
+from breezeway.laptop.programs import LOOPBACK, OWN_HOSTS
 from breezeway.readings.store import RawStore
 
 RESULTS = ("preprocess", "tune", "train", "test", "promote", "deploy")
@@ -50,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default=LOOPBACK,
-        help=f"address to listen at ({LOOPBACK}); MLflow and the model server ask for no password",
+        help=f"address to listen at ({LOOPBACK}); another one needs --open",
+    )
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="let everybody who reaches --host use MLflow and the model server without a password",
     )
     for part in ("airflow", "mlflow", "serving"):
         parser.add_argument(
@@ -105,6 +110,12 @@ def _platform(
     started = time.monotonic()
     if "MAKELEVEL" in os.environ:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if arguments.host not in OWN_HOSTS and not arguments.open:
+        raise UsageError(
+            f"--host {arguments.host}: whoever reaches this address could use MLflow, and with it "
+            "change the model in service, without a password. Add --open if that is what you want, "
+            f"or listen at {LOOPBACK} and let a proxy with a login stand before it."
+        )
     ports = {part: getattr(arguments, f"{part}_port") for part in ("airflow", "mlflow", "serving")}
     platform = Platform(settings, arguments.host, ports, say=console.print)
     if not arguments.no_run:

@@ -75,6 +75,8 @@ class Platform:
         ServiceUnavailable: a part does not start; the end of its log is in the message.
     """
 
+    mode = 0o700
+    """Of the home: readings, models and logs are its owner's."""
     _addresses: Addresses
     _databases: Databases
     _environment: dict[str, str]
@@ -113,6 +115,7 @@ class Platform:
     def __enter__(self) -> Self:
         for folder in ("run", "logs", "airflow"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
+        self.home.chmod(self.mode)
         (self.home / "run").chmod(0o700)
         self._acquire()
         self._handlers = {number: signal.signal(number, _interrupt) for number in SIGNALS}
@@ -190,7 +193,7 @@ class Platform:
         self.password = keys.password
         passwords = self.home / "run" / "airflow-passwords.json"
         private_write(passwords, json.dumps({USER: keys.password}))
-        self._own = own_variables(self._addresses, keys)
+        self._own = own_variables(self.settings, self._addresses, keys)
         self._environment = {
             **environment(self.settings, self._addresses, passwords),
             **self._variables,

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import socket
 import sys
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from breezeway.laptop.processes import mark
 from breezeway.laptop.supervisor import Program, private_write
 
 LOOPBACK = "127.0.0.1"
+OWN_HOSTS = (LOOPBACK, "localhost", "::1")
+"""Addresses that only this machine reaches."""
 USER = "admin"
 """The user of Airflow."""
-MODEL_SERVER = "breezeway.serving.service:ModelServer"
 
 
 @dataclass(frozen=True)
@@ -47,32 +49,73 @@ class Keys:
     database: str
     session: str
     tokens: str
+    serving: str
     fernet: str
     password: str
 
     @classmethod
     def of(cls, file: Path) -> "Keys":
         """Read them; at the first start create them, in a file that only its owner may read."""
-        if not file.is_file():
-            keys = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
-            keys["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
-            keys["password"] = secrets.token_urlsafe(12)
+        keys = json.loads(file.read_text()) if file.is_file() else {}
+        new = {name: secrets.token_urlsafe(32) for name in ("database", "session", "tokens")}
+        new["serving"] = secrets.token_urlsafe(32)
+        new["fernet"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        new["password"] = secrets.token_urlsafe(12)
+        if new.keys() - keys.keys():  # a new home, or one of an earlier release
+            keys = new | keys
             private_write(file, json.dumps(keys))
-        return cls(**json.loads(file.read_text()))
+        return cls(**keys)
 
 
-def own_variables(addresses: Addresses, keys: Keys) -> dict[str, dict[str, str]]:
-    """Part → the variables that only this part gets, because they hold its secrets."""
+COMMON = (
+    *("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
+    *("BENTOML_", "BREEZEWAY_", "COVERAGE_", "DYLD_", "LC_", "LD_LIBRARY_PATH", "MKL_", "OMP_"),
+    *("OPENBLAS_", "PYTHON", "SSL_CERT_", "XDG_"),
+)
+"""Variables of the user's environment, and beginnings of their names, that every part gets. What
+else there is, such as the keys of an object store, is for Airflow and MLflow."""
+SECRETS = ("BREEZEWAY_RAW_URL", "BREEZEWAY_SERVING_KEY", "BREEZEWAY_SERVING_TOKEN")
+"""Those of ours that hold a password; a part gets only those that it needs."""
+
+
+def _is_common(name: str) -> bool:
+    return name.startswith(COMMON) and name not in SECRETS
+
+
+def own_variables(
+    settings: Settings, addresses: Addresses, keys: Keys
+) -> dict[str, dict[str, str]]:
+    """Part → the variables that only this part gets, because they hold its secrets.
+
+    The part `tasks` is what runs the tasks of Airflow.
+    """
+    # No settings of another Airflow.
+    foreign = ("AIRFLOW__", *SECRETS)
+    users = {
+        name: text
+        for name, text in os.environ.items()
+        if not _is_common(name) and not name.startswith(foreign)
+    }
+    token = (
+        {"BREEZEWAY_SERVING_TOKEN": settings.serving_token.get_secret_value()}
+        if settings.serving_token
+        else {}
+    )
+    # A stored key: a restart must not make the feedback for earlier predictions worthless.
+    key = settings.serving_key.get_secret_value() if settings.serving_key else keys.serving
     database = f"{postgres.USER}:{keys.database}@{LOOPBACK}:{addresses.ports['postgres']}"
     return {
         "postgres": {postgres.PASSWORD_VARIABLE: keys.database},
-        "airflow": {
+        "airflow": users
+        | {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}/airflow",
             "AIRFLOW__CORE__FERNET_KEY": keys.fernet,
             "AIRFLOW__API__SECRET_KEY": keys.session,
             "AIRFLOW__API_AUTH__JWT_SECRET": keys.tokens,
         },
-        "mlflow": {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
+        "tasks": token | {"BREEZEWAY_RAW_URL": settings.raw_address},
+        "mlflow": users | {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
+        "serving": token | {"BREEZEWAY_SERVING_KEY": key},
     }
 
 
@@ -107,10 +150,15 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
         ),
         Program(
             "serving",
-            [*python, "bentoml", "serve", MODEL_SERVER, *bound, port["serving"]],
+            [*python, "breezeway.serving.server", *bound, port["serving"]],
+            own["serving"],
         ),
         Program("api-server", [*python, "airflow", "api-server"], airflow),
-        Program("scheduler", [*python, "airflow", "scheduler", "--skip-serve-logs"], airflow),
+        Program(
+            "scheduler",
+            [*python, "airflow", "scheduler", "--skip-serve-logs"],
+            airflow | own["tasks"],
+        ),
         # It has no state to lose, and it ignores other signals.
         Program("dag-processor", [*python, "airflow", "dag-processor"], airflow, "KILL"),
         Program("triggerer", [*python, "airflow", "triggerer", "--skip-serve-logs"], airflow),
@@ -125,13 +173,16 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
     """
     home = settings.root
     path = [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
+    # Beyond loopback it has the machine's name too; its addresses need no setting.
+    names = sorted({"localhost", addresses.host, socket.gethostname()})
+    hosts = os.environ.get("BREEZEWAY_SERVING_HOSTS", json.dumps(names))
     local = ",".join(
         filter(None, [os.environ.get("NO_PROXY"), addresses.name, LOOPBACK, "localhost"])
     )
-    # No settings of another Airflow, and no setting that makes each start slower.
-    foreign = ("AIRFLOW__", "PYTHONDONTWRITEBYTECODE")
+    # No setting that makes each start slower.
+    slow = "PYTHONDONTWRITEBYTECODE"
     return {
-        **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
+        **{name: text for name, text in os.environ.items() if _is_common(name) and name != slow},
         **quiet_environment(),
         **mark(home),
         "PATH": os.pathsep.join(path),
@@ -142,9 +193,9 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         "BREEZEWAY_HOME": str(home),
         "BREEZEWAY_SENSORS": str(settings.sensors.resolve()),
-        "BREEZEWAY_RAW_URL": settings.raw_address,
         "BREEZEWAY_MLFLOW_URL": addresses.url("mlflow"),
         "BREEZEWAY_SERVING_URL": addresses.url("serving"),
+        **({} if addresses.host == LOOPBACK else {"BREEZEWAY_SERVING_HOSTS": hosts}),
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.dags.expanduser().resolve()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -6,13 +6,14 @@ writes its configuration file and calls its XML-RPC interface on a socket.
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,6 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 _PROGRAM = """
 [program:{name}]
 command = {command}
-environment = {environment}
 autostart = false
 autorestart = true
 startsecs = 5
@@ -73,14 +73,14 @@ class Program:
     Args:
         name: of the program and of its log.
         command: words without spaces; searched in PATH, run in the platform's home.
-        secrets: variables that only this program gets.
+        variables: that this program has beside those of all.
         stop_signal: sent to its process group, or only to the program if it serves others.
         serves_others: whether other programs need it; it is stopped after them.
     """
 
     name: str
     command: Sequence[str]
-    secrets: dict[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
     serves_others: bool = False
 
@@ -89,20 +89,25 @@ class Program:
         return "stores" if self.serves_others else "servers"
 
 
+def _environment_file(name: str) -> str:
+    """Of a program; from the platform's home, in which programs start."""
+    return f"run/{name}.environment.json"
+
+
 class Supervisor:
     """One supervisord for one home.
 
     Args:
         home: working folder of the programs, with the folders `run` and `logs`.
         programs: each starts only by `start_program`.
-        environment: of all programs.
+        environment: the variables of all programs, and of supervisord itself.
     """
 
-    def __init__(self, home: Path, programs: Sequence[Program], environment: dict[str, str]):
+    def __init__(self, home: Path, programs: Sequence[Program], environment: Mapping[str, str]):
         self.home = home
         self.programs = {program.name: program for program in programs}
         self._folder = _socket_folder(home)
-        self._environment = environment | {SOCKET_VARIABLE: str(self._folder / "s")}
+        self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._pids: dict[str, int | None] = {}
         self._deaths: dict[str, int] = {}
@@ -116,11 +121,15 @@ class Supervisor:
         """
         configuration = self.home / "run" / "supervisord.conf"
         private_write(configuration, self._configuration())
+        for program in self.programs.values():
+            environment = json.dumps({**self._environment, **program.variables})
+            private_write(self.home / _environment_file(program.name), environment)
         with (self.home / "logs" / "supervisord.out").open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
                 cwd=self.home,
-                env=self._environment,
+                env=self._environment
+                | {SOCKET_VARIABLE: str(self._folder / "s"), "PATH": self._path()},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -132,14 +141,23 @@ class Supervisor:
                 raise InternalError(f"supervisord does not start.{self.tail('supervisord.out')}")
             time.sleep(0.05)
 
+    def _path(self) -> str:
+        """Where supervisord finds the `python` that becomes a program."""
+        here = str(Path(sys.executable).parent)
+        return os.pathsep.join([here, self._environment.get("PATH", os.defpath)])
+
     def _configuration(self) -> str:
         """The configuration file. It names no path of this machine, so nothing needs escaping."""
         text = _HEAD
         for program in self.programs.values():
             text += _PROGRAM.format(
                 name=program.name,
-                command=" ".join(program.command),
-                environment=",".join(f'{key}="{value}"' for key, value in program.secrets.items()),
+                command=" ".join(
+                    [
+                        *("python", "-m", "breezeway.laptop.with_environment"),
+                        *(_environment_file(program.name), *program.command),
+                    ]
+                ),
                 stop_signal=program.stop_signal,
                 by_group="false" if program.serves_others else "true",
             )

@@ -29,7 +29,7 @@ from breezeway.detector.scoring import ScoringModel
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import LAST_TIME, RawStore
 from breezeway.tracking import champions, reports
 from breezeway.tracking.load import load
 from breezeway.tracking.registry import newest_version
@@ -202,10 +202,13 @@ def _challenger(
 
 
 def _last_week(store: RawStore) -> str:
-    query = "SELECT device, time, payload FROM readings ORDER BY time DESC LIMIT 1"
+    query = (
+        f"SELECT device, time, payload FROM readings WHERE time <= '{LAST_TIME}' "
+        "ORDER BY time DESC LIMIT 1"
+    )
     last = next(store.stream(query), None)
-    if last is None:
-        raise DataError("The raw store holds no reading.")
+    if last is None or not last["time"][0].is_valid:
+        raise DataError("The raw store holds no reading whose time can be read.")
     since = last["time"][0].as_py() - timedelta(days=7)
     return (
         "SELECT device, time, payload FROM readings "

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
@@ -22,9 +21,10 @@ from breezeway.tracking.registry import (
     resolve_version,
     search_versions,
 )
-from breezeway.tracking.rest import NotFound, get, post
+from breezeway.tracking.rest import NotFound, get, moment, post
 
-PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}")
+PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}([0-9a-f]{16})?")
+"""The id of a prediction; those of earlier releases have no signature."""
 PAGE = 100
 
 Branch = tuple[str, list["Branch"]]
@@ -182,9 +182,8 @@ def _search_runs(settings: Settings, search: str) -> Iterator[dict[str, Any]]:
 
 
 def _time(milliseconds: int | str | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).isoformat(timespec="seconds")
+    at = moment(milliseconds)
+    return at.isoformat(timespec="seconds") if at else None
 
 
 # The tree

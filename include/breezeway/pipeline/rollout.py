@@ -133,6 +133,8 @@ def put_on_trial(
 ) -> dict[str, Any]:
     """Put a version on trial; if it is on trial in this mode already, the trial continues.
 
+    If it does not work on the new terms, the trial that ran goes on as it was.
+
     Raises:
         UsageError: there is no champion in service, or it is the champion, or another version
             is on trial.
@@ -162,7 +164,8 @@ def put_on_trial(
         up = wait_for_challenger(replicas, challenger)
         check_answers(up, store.open(challenger), challenger)
     except BaseException:  # a SIGTERM too
-        withdraw(store, model_name, name)
+        store.point(before)
+        log.warning("%s: %s is not on trial in the mode %s", model_name, challenger.bento, mode)
         raise
     store.prune(model_name)
     log.info("%s: %s is on trial (%s)", model_name, challenger.bento, mode)

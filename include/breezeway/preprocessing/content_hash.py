@@ -4,12 +4,13 @@ Each block has a fixed number of sorted rows, so the hash does not depend on the
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 
-from breezeway.readings.arrow import READINGS
+from breezeway.readings.arrow import READINGS, UNREADABLE
 
 
 class ContentHash:
@@ -34,6 +35,9 @@ class ContentHash:
             else:
                 numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
                 digest.update(numbers.tobytes())
+        unreadable = block[UNREADABLE.name]
+        if unreadable.null_count < len(unreadable):
+            self._columns["time"].update(json.dumps(unreadable.to_pylist()).encode())
 
     def hexdigest(self) -> str:
         return combined(column.hexdigest() for column in self._columns.values())

@@ -29,7 +29,7 @@ log = logging.getLogger("breezeway")
 
 PART_ROWS = 1_000_000
 """Devices are added to a part until it has this many rows. Smaller parts can use more processes of
-a cluster, but each process takes time to start; larger parts take more memory, 20 bytes a row."""
+a cluster, but each process takes time to start; larger parts take more memory, 24 bytes a row."""
 PROFILE_ROWS = 50_000
 """Rows of the sample for the reference profile; up to twice as many are taken."""
 

@@ -20,7 +20,7 @@ from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import DayManifest
 from breezeway.preprocessing.spec import DatasetSpec
-from breezeway.readings.arrow import NAIVE_READINGS, READINGS
+from breezeway.readings.arrow import NAIVE_READINGS, READINGS, UNREADABLE
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore, Reading
 
@@ -82,10 +82,18 @@ class _DayReadings:
     def __iter__(self) -> Iterator[pa.Table]:
         devices: set[str] = set()
         for chunk in self._store.stream(self._query, label=self._contract.label.column):
+            chunk = self._of_day(chunk)
             devices.update(pc.unique(chunk["device"]).to_pylist())
             yield chunk
         self.before = lead_in(self._store, self._contract, devices - {None}, self._day)
         yield self.before
+
+    def _of_day(self, chunk: pa.Table) -> pa.Table:
+        """Without text that is no time and only sorts between two days, as in `count_by_day`."""
+        if UNREADABLE.name not in chunk.column_names:
+            return chunk
+        text = chunk[UNREADABLE.name]
+        return chunk.filter(pc.starts_with(text, self._day.isoformat()).fill_null(True))
 
 
 def lead_in(store: RawStore, contract: Contract, devices: set[str], day: date) -> pa.Table:
@@ -122,14 +130,15 @@ def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> l
 
 def _whole_times(found: list[Reading]) -> list[Reading]:
     """The readings without the oldest time, of which some readings may be missing."""
-    return [reading for reading in found if reading.time != found[-1].time]
+    oldest = next((reading.time for reading in reversed(found) if reading.time), None)
+    return [reading for reading in found if reading.time != oldest]
 
 
 def _good(contract: Contract, found: list[Reading]) -> dict[datetime, dict[str, Any]]:
     """For each time the reading that preprocessing keeps: the first good one, nulls first."""
     good: dict[datetime, dict[str, Any]] = {}
     for time, payload, label in sorted(found, key=_nulls_first):
-        if time in good or label not in (None, 0, 1):
+        if time is None or time in good or label not in (None, 0, 1):
             continue
         try:
             contract.parser.parse(payload)

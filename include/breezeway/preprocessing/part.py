@@ -235,7 +235,7 @@ class _PartMaker:
         rows = sorted(violations)
         found = [violations[row] for row in rows]
         self._result.reasons.update(violation.reason for violation in found)
-        table = block.take(pa.array(rows, pa.int64()))
+        table = block.select(NAIVE_READINGS.names).take(pa.array(rows, pa.int64()))
         for name, texts in (
             ("reason", [violation.reason for violation in found]),
             ("field", [violation.field for violation in found]),

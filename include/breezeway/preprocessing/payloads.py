@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
-from breezeway.contract.parser import Violation
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES, Violation
 from breezeway.contract.schema import SensorField
 from breezeway.preprocessing.fingerprints import Fingerprints
 from breezeway.preprocessing.payload_formats import NULL, Extracted, payload_format
@@ -69,7 +69,9 @@ class PayloadParser:
             (float64 of shape (good rows,), or `Vectors`); for each other row what is wrong.
         """
         fingerprints = self._fingerprints.of_column(payloads)
+        sizes = pc.binary_length(payloads).fill_null(0).to_numpy(zero_copy_only=False)
         likely = payloads.is_valid().to_numpy(zero_copy_only=False)
+        likely &= sizes <= MAX_PAYLOAD_BYTES
         likely &= self._possible(payloads, fingerprints)
         extracted = self._format.extract(payloads, likely)
         sure = likely & (self._expected(extracted) == fingerprints)

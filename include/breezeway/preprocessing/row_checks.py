@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.parser import Violation
+from breezeway.readings.arrow import UNREADABLE
+from breezeway.readings.engine import EXPECTED
 
 
 class Devices(NamedTuple):
@@ -51,6 +53,8 @@ class RowChecks:
             null = block[name].combine_chunks().is_null().to_numpy(zero_copy_only=False)
             for row in np.flatnonzero(null).tolist():
                 found[row] = Violation(name, "null", f"{name}: null")
+            if name == "time":
+                found.update(_unreadable(block))
         return found
 
     def first_of_time(self, devices: Devices, times: np.ndarray) -> np.ndarray:
@@ -76,3 +80,14 @@ class RowChecks:
             except Violation as violation:
                 self._known[name] = violation.to_keep()
         return self._known[name]
+
+
+def _unreadable(block: pa.Table) -> dict[int, Violation]:
+    texts = block[UNREADABLE.name].combine_chunks()
+    rows = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
+    return {
+        row: Violation(
+            "time", "unreadable_time", f"time: {texts[row].as_py()!r}, expected {EXPECTED['time']}"
+        )
+        for row in rows
+    }

@@ -19,11 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from breezeway.readings.arrow import READINGS
+from breezeway.readings.arrow import READINGS, UNREADABLE
 
 RUNS_IN_MEMORY = 16
 """After reading from this many runs their pages are released; another read maps them again. The
 system maps 16 pages around each page that is read, so many runs would take much memory."""
+BLOCK_BYTES = 64 << 20
+"""Payloads of a block: of the usual length, they never reach this."""
+STAGED = READINGS.append(UNREADABLE)
 _NO_TIME = np.iinfo(np.int64).min
 _RUNS, _COUNTS = "runs.arrow", "devices.json"
 
@@ -33,22 +36,23 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
 
     Args:
         chunks: tables of device, time, payload and label, in any order; a missing label is null,
-            a time without a zone is UTC.
+            a time without a zone is UTC. Tables may have the column `UNREADABLE`.
         folder: an empty one.
     """
     counts: Counter[str] = Counter()
     rows = 0
     with (
         pa.OSFile(str(folder / _RUNS), "wb") as file,
-        pa.ipc.new_file(file, READINGS) as writer,
+        pa.ipc.new_file(file, STAGED) as writer,
     ):
         for chunk in chunks:
-            if "label" not in chunk.column_names:
-                chunk = chunk.append_column("label", pa.nulls(len(chunk), pa.int64()))
-            table = chunk.select(READINGS.names).cast(READINGS).combine_chunks()
+            for column in (READINGS.field("label"), UNREADABLE):
+                if column.name not in chunk.column_names:
+                    chunk = chunk.append_column(column, pa.nulls(len(chunk), column.type))
+            table = chunk.select(STAGED.names).cast(STAGED).combine_chunks()
             codes, names = _codes([table["device"].combine_chunks()])
             gather = functools.partial(_take, table)
-            writer.write_table(gather(_order(codes, _times(table), gather)))
+            writer.write_table(gather(_order(codes, _times(table), gather, _sizes(table))))
             known = np.bincount(codes[codes >= 0], minlength=len(names))
             counts.update(dict(zip(names, known.tolist(), strict=True)))
             rows += len(table)
@@ -66,12 +70,16 @@ def device_counts(folder: Path) -> dict[str, int]:
 def sorted_blocks(
     folder: Path, first: str | None, last: str | None, nameless: bool, rows: int
 ) -> Iterator[pa.Table]:
-    """Staged readings by device, time, payload and label, nulls first.
+    """Staged readings by device, time, payload, label and unreadable time, nulls first.
+
+    Yields:
+        Tables as `STAGED`.
 
     Args:
         first, last: the devices from `first` to `last`; None for none.
         nameless: whether to include readings without a device.
-        rows: of a block; only the last one has fewer.
+        rows: of a block; the last one has fewer, and so has one that would have more than
+            `BLOCK_BYTES` of payloads.
     """
     with (folder / _RUNS).open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -112,11 +120,30 @@ def sorted_blocks(
 
     codes, _ = _codes(run["device"].combine_chunks() for run in in_turn(runs))
     times = np.concatenate([_times(run).copy() for run in in_turn(runs)])
-    order = _order(codes, times, gather)
-    for start in range(0, len(order), rows):
-        block = gather(order[start : start + rows])
+    sizes = np.concatenate([_sizes(run) for run in in_turn(runs)])
+    order = _order(codes, times, gather, sizes)
+    for start, end in _bounded(sizes[order], rows):
+        block = gather(order[start:end])
         mapped.madvise(mmap.MADV_DONTNEED)
         yield block
+
+
+def _sizes(run: pa.Table) -> np.ndarray:
+    lengths: np.ndarray = (
+        pc.binary_length(run["payload"].combine_chunks()).fill_null(0).to_numpy().copy()
+    )
+    return lengths
+
+
+def _bounded(sizes: np.ndarray, rows: int) -> Iterator[tuple[int, int]]:
+    """Bounds of blocks of at most so many rows, and of at most `BLOCK_BYTES` or one row."""
+    ends = np.append(0, np.cumsum(sizes, dtype=np.int64))
+    start = 0
+    while start < len(sizes):
+        end = int(np.searchsorted(ends, ends[start] + BLOCK_BYTES, side="right")) - 1
+        end = min(max(end, start + 1), start + rows, len(sizes))
+        yield start, end
+        start = end
 
 
 def _wanted(run: pa.RecordBatch, first: str | None, last: str | None, nameless: bool) -> pa.Table:
@@ -168,17 +195,32 @@ def _times(table: pa.Table) -> np.ndarray:
 
 
 def _order(
-    codes: np.ndarray, times: np.ndarray, gather: Callable[[np.ndarray], pa.Table]
+    codes: np.ndarray,
+    times: np.ndarray,
+    gather: Callable[[np.ndarray], pa.Table],
+    sizes: np.ndarray,
 ) -> np.ndarray:
-    """The order of the rows. `gather` returns rows by position; ties need payload and label."""
+    """The order of the rows. `gather` returns rows by position; ties need payload and label.
+
+    Ties are sorted some at a time, and those of one device and time together.
+    """
     order = np.lexsort((times, codes))
     same = (np.diff(codes[order]) == 0) & (np.diff(times[order]) == 0)
     if same.any():
         tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
         group = np.append(0, np.cumsum(~same))[tied]
-        table = (
-            gather(order[tied]).select(["payload", "label"]).append_column("group", pa.array(group))
-        )
-        keys = [(name, "ascending", "at_start") for name in ("group", "payload", "label")]
-        order[tied] = order[tied][pc.sort_indices(table, sort_keys=keys).to_numpy()]
+        bytes_before = np.cumsum(sizes[order[tied]], dtype=np.int64) // BLOCK_BYTES
+        firsts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
+        batch = np.repeat(bytes_before[firsts], np.diff(np.append(firsts, len(tied))))
+        for places in np.split(tied, np.flatnonzero(np.diff(batch)) + 1):
+            order[places] = order[places][_tie_order(gather(order[places]), places, same)]
     return order
+
+
+def _tie_order(rows: pa.Table, places: np.ndarray, same: np.ndarray) -> np.ndarray:
+    names = ["payload", "label", UNREADABLE.name]
+    group = np.append(0, np.cumsum(~same[places[0] : places[-1]]))[places - places[0]]
+    table = rows.select(names).append_column("group", pa.array(group))
+    keys = [(name, "ascending", "at_start") for name in ("group", *names)]
+    ordered: np.ndarray = pc.sort_indices(table, sort_keys=keys).to_numpy()
+    return ordered

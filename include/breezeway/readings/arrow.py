@@ -1,6 +1,6 @@
 """Readings and labels as Arrow tables: their schemas, and what is converted on the way."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,16 @@ READINGS = pa.schema(
 )
 """Raw readings. A label is 1 (fault), 0 (none) or null (unknown). Other values of a store are kept,
 so that the check of the contract finds them."""
+
+UNREADABLE = pa.field("unreadable_time", pa.string())
+"""A further column of readings from a store: what stands there instead of a time, the first
+`SHOWN_LETTERS` of it; null where `time` is a time, or null in the store."""
+SHOWN_LETTERS = 60
+FIRST, LAST = (
+    (time - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    for time in (datetime.min, datetime.max)
+)
+"""The times that Python has, in microseconds since 1970."""
 
 NAIVE_READINGS = READINGS.set(
     READINGS.get_field_index("time"), pa.field("time", pa.timestamp("us"))
@@ -47,11 +57,16 @@ _NOTES = ("labelled_by", "labelled_at")
 
 
 def readings_table(block: Block) -> pa.Table:
-    """Readings, from the columns device, time, payload and label."""
+    """Readings, from the columns device, time, payload and label.
+
+    Returns:
+        As `READINGS`; with the column `UNREADABLE` too, if a value is not a time.
+    """
     device, time, payload, label = block
     labels = pa.nulls(len(device), pa.int64()) if label is None else _integer(label)
-    columns = [_text(device), _time(time, "time"), _text(payload), labels]
-    return pa.table(columns, schema=READINGS)
+    times, unreadable = _times(time)
+    table = pa.table([_text(device), times, _text(payload), labels], schema=READINGS)
+    return table if unreadable is None else table.append_column(UNREADABLE, unreadable)
 
 
 def labels_table(block: Block) -> pa.Table:
@@ -77,13 +92,20 @@ def parse_time(value: str, column: str) -> datetime:
     Raises:
         DataError: the value is not a time.
     """
+    time = read_time(value)
+    if time is None:
+        shown = value[:SHOWN_LETTERS]
+        raise DataError(f"The column {column!r} holds {shown!r}; expected {EXPECTED['time']}.")
+    return time
+
+
+def read_time(value: str) -> datetime | None:
+    """A value as a time in UTC, as by `parse_time`; None if it is not a time."""
     try:
         time = datetime.fromisoformat(value)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise DataError(
-            f"--query: the column {column!r} holds {value[:60]!r}; expected {EXPECTED['time']}."
-        ) from None
+        return None
 
 
 def _text(values: pa.Array) -> pa.Array:
@@ -106,14 +128,37 @@ def _integer(values: pa.Array) -> pa.Array:
 
 def _time(values: pa.Array, column: str) -> pa.Array:
     """A column of times, each read as by `parse_time`."""
+    times, unreadable = _times(values)
+    if unreadable is not None:
+        parse_time(unreadable.drop_null()[0].as_py(), column)
+    return times
+
+
+def _times(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+    """A column of times, each read as by `read_time`; and what cannot be read, if there is any."""
     text = _text(values)
     for kind in (pa.timestamp("us"), TIME):  # either all times have a zone, or none
         try:
-            return text.cast(kind).cast(TIME)
+            times = text.cast(kind).cast(TIME)
         except pa.ArrowInvalid:
             continue
-    times = [None if value is None else parse_time(value, column) for value in text.to_pylist()]
-    return pa.array(times, TIME)
+        if _are_dates(times):
+            return times, None
+    texts = text.to_pylist()
+    times = [None if value is None else read_time(value) for value in texts]
+    unreadable = [
+        value[:SHOWN_LETTERS] if time is None and value is not None else None
+        for value, time in zip(texts, times, strict=True)
+    ]
+    found = pa.array(unreadable, pa.string())
+    return pa.array(times, TIME), found if found.null_count < len(found) else None
+
+
+def _are_dates(times: pa.Array) -> bool:
+    """Whether Python has these times: Arrow knows other years than 1 to 9999."""
+    bounds = pc.min_max(times.cast(pa.int64()))
+    lowest, highest = bounds["min"].as_py(), bounds["max"].as_py()
+    return lowest is None or (lowest >= FIRST and highest <= LAST)
 
 
 # -- to a store

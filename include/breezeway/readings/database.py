@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
+from breezeway.core.settings import redacted
 from breezeway.readings import sql_tables
 from breezeway.readings.engine import Block, Column, Engine
 from breezeway.readings.mysql import MySQL
@@ -36,6 +37,7 @@ class Database:
         kind = ENGINES[dialect_of(address)]
         try:
             url = sa.make_url(address)
+            _check_options(url, kind)
             self._engine = kind(url)
             self._sql = sa.create_engine(
                 url, poolclass=sa.NullPool, connect_args=dict(self._engine.connect_arguments)
@@ -56,7 +58,7 @@ class Database:
         self._url = url
 
     def __str__(self) -> str:
-        return self._url.render_as_string(hide_password=True)
+        return redacted(self._url.render_as_string())
 
     def create(self) -> None:
         """Create missing tables, and columns that an older release did not have.
@@ -116,6 +118,14 @@ class Database:
             text = str(original)
             if isinstance(original, self._engine.error):
                 kind, text = self._engine.judge(original)
-            if self._url.password:
-                text = text.replace(str(self._url.password), "***")
+            for secret in (self._url.password, *map(self._url.query.get, ("password", "passwd"))):
+                text = text.replace(str(secret), "***") if secret else text
             raise kind(f"Raw store {self}: {text}.") from None
+
+
+def _check_options(url: sa.URL, kind: type[Engine]) -> None:
+    if unknown := sorted(set(url.query) - kind.options):
+        raise UsageError(
+            f"BREEZEWAY_RAW_URL: {unknown[0][:60]!r} is no option of the driver {kind.driver!r}: "
+            f"leave it out, as in {kind.example}."
+        )

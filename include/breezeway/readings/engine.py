@@ -6,6 +6,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import sqlalchemy as sa
@@ -31,6 +32,8 @@ class Column(NamedTuple):
     required: bool = True
 
 
+TIME = Column("time", "time")
+
 Block = list[Any]
 """Some thousand rows of a result: for each wanted column an Arrow array of binary (the text of the
 store) or of integers; None if the column is missing."""
@@ -49,6 +52,8 @@ class Engine(ABC):
     """An example of an address."""
     error: ClassVar[type[Exception]]
     """The base class of the driver's errors."""
+    options: ClassVar[frozenset[str]]
+    """Names that an address may have after its `?`."""
     mark: ClassVar[str]
     """The placeholder for a value in the driver's SQL."""
     exact: ClassVar[str]
@@ -71,6 +76,18 @@ class Engine(ABC):
 
         Raises:
             DataError: a column is missing, is there twice, or has a wrong type for its kind.
+        """
+
+    @abstractmethod
+    def has_text_times(self, since: date, until: date) -> bool:
+        """Whether the column `time` of the table `readings` may hold text.
+
+        Args:
+            since, until: the days that are asked for, without the last.
+
+        Raises:
+            DataError: it holds something else than times or text, such as numbers: a comparison
+                with a day would find none of them.
         """
 
     @abstractmethod
@@ -99,6 +116,5 @@ def find_columns(names: list[str], columns: Sequence[Column]) -> list[int | None
 
 def refuse_type(column: Column, found: str) -> NoReturn:
     raise DataError(
-        f"--query: the column {column.name!r} has the type {found}; "
-        f"expected {EXPECTED[column.kind]}."
+        f"The column {column.name!r} has the type {found}; expected {EXPECTED[column.kind]}."
     )

@@ -49,6 +49,8 @@ SKAB_SENSORS = [
 ]
 
 CHUNK_ROWS = 50_000
+CHUNK_BYTES = 32 << 20
+"""A table is passed on when it reaches either."""
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 Row = tuple[str, datetime, str | None, int | None]
@@ -122,13 +124,14 @@ def read(file: Path, form: Format) -> Iterator[pa.Table]:
         DataError: file, line and column of what is wrong.
     """
     rows: list[Row] = []
-    number = 0
+    number = size = 0
     for line, row in _rows(file, form):
         rows.append(_reading(file, line, number, row, form))
         number += 1
-        if len(rows) == CHUNK_ROWS:
+        size += len(rows[-1][2] or "")
+        if len(rows) == CHUNK_ROWS or size >= CHUNK_BYTES:
             yield _table(rows)
-            rows = []
+            rows, size = [], 0
     if not number:
         raise DataError(f"{file}: there is no row below the header.")
     if rows:

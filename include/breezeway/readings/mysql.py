@@ -1,7 +1,9 @@
 """Readings in MySQL or MariaDB."""
 
+import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from datetime import date
 
 import pymysql
 from pymysql.constants import CR, ER, FIELD_TYPE
@@ -15,7 +17,15 @@ from breezeway.core.errors import (
     UsageError,
 )
 from breezeway.readings import mysql_wire
-from breezeway.readings.engine import Block, Column, Engine, Kind, find_columns, refuse_type
+from breezeway.readings.engine import (
+    TIME,
+    Block,
+    Column,
+    Engine,
+    Kind,
+    find_columns,
+    refuse_type,
+)
 
 TEXT = {
     FIELD_TYPE.VARCHAR,
@@ -72,15 +82,12 @@ class MySQL(Engine):
     driver = "pymysql"
     example = "mysql+pymysql://user:password@host/database"
     error = pymysql.MySQLError
+    options = frozenset(inspect.signature(pymysql.Connection).parameters)
     mark = "%s"
     exact = "CAST({} AS BINARY)"  # otherwise 'a' and 'A' are the same name
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
-        arguments, options = MySQLDialect_pymysql(dbapi=pymysql).create_connect_args(self.url)
-        with closing(pymysql.connect(*arguments, **options)) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("SET SESSION TRANSACTION READ ONLY")
-                cursor.execute(SESSION)
+        with self._reading() as connection:
             found = mysql_wire.execute(connection, query)
             places = find_columns([column.name for column in found], columns)
             for column, place in zip(columns, places, strict=True):
@@ -89,6 +96,22 @@ class MySQL(Engine):
             kept = {place for place in places if place is not None}
             for block in mysql_wire.blocks(connection, len(found), kept):
                 yield [None if place is None else block[place] for place in places]
+
+    def has_text_times(self, since: date, until: date) -> bool:
+        with self._reading() as connection:
+            kind = mysql_wire.execute(connection, "SELECT time FROM readings LIMIT 0")[0].kind
+        _check_type(TIME, kind)
+        return kind in TEXT
+
+    @contextmanager
+    def _reading(self) -> Iterator[pymysql.Connection]:
+        """A connection that cannot write."""
+        arguments, options = MySQLDialect_pymysql(dbapi=pymysql).create_connect_args(self.url)
+        with closing(pymysql.connect(*arguments, **options)) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+                cursor.execute(SESSION)
+            yield connection
 
     def judge(self, error: pymysql.MySQLError) -> tuple[type[BreezewayError], str]:
         code, text = error.args if len(error.args) == 2 else (0, str(error))

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,11 +17,25 @@ from breezeway.core.errors import (
     TryAgain,
     UsageError,
 )
-from breezeway.readings.engine import Block, Column, Engine, Kind, find_columns, refuse_type
+from breezeway.readings.engine import (
+    TIME,
+    Block,
+    Column,
+    Engine,
+    Kind,
+    find_columns,
+    refuse_type,
+)
 
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
-FETCH_ROWS = 10_000
+FETCH_ROWS = 16
+"""Rows that are fetched before their bytes are counted."""
+BLOCK_ROWS = 10_000
+BLOCK_BYTES = 4 << 20
+"""A block ends when it reaches either."""
+LARGEST_ROW = 16 << 20
+"""Bytes of a row, as in MySQL; SQLite refuses a larger one."""
 
 TYPES: dict[Kind, set[type]] = {
     "device": {bytes, int},
@@ -39,7 +54,6 @@ ERRORS: dict[int, type[BreezewayError]] = {
     sqlite3.SQLITE_CORRUPT: DataError,
     sqlite3.SQLITE_NOTADB: DataError,
     sqlite3.SQLITE_CONSTRAINT: DataError,
-    sqlite3.SQLITE_TOOBIG: DataError,
 }
 READING = (
     sqlite3.SQLITE_SELECT,
@@ -55,6 +69,7 @@ class SQLite(Engine):
     driver = "pysqlite"
     example = "sqlite:////path/of/file"
     error = sqlite3.Error
+    options = frozenset()
     mark = "?"
     exact = "{}"
 
@@ -67,7 +82,7 @@ class SQLite(Engine):
         return Path(str(self.url.database)).absolute()
 
     def prepare(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
             # A long read does not block a writer. The setting is stored in the file.
             connection.execute("PRAGMA journal_mode=WAL")
@@ -76,22 +91,49 @@ class SQLite(Engine):
         uri = f"file:{quote(str(self._path))}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA query_only = ON")
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ROW)
             connection.set_authorizer(_allow_reading)
             connection.text_factory = bytes  # Arrow decodes faster, and bad UTF-8 is no error
             cursor = connection.execute(query)
             if cursor.description is None:
                 raise sqlite3.ProgrammingError("the statement gives no rows")
             places = find_columns([column[0] for column in cursor.description], columns)
-            while rows := cursor.fetchmany(FETCH_ROWS):
+            for rows in _row_blocks(cursor):
                 yield [
                     None if place is None else _array([row[place] for row in rows], column)
                     for column, place in zip(columns, places, strict=True)
                 ]
 
+    def has_text_times(self, since: date, until: date) -> bool:
+        # SQLite sorts numbers before text, and blobs after it; an index finds both. Some among
+        # times are mistakes, as in `_array`; alone they are how this table writes times.
+        wanted = f"SELECT time FROM readings WHERE time >= '{since}' AND time < '{until}' LIMIT 1"
+        odd = "SELECT time FROM readings WHERE time < '' OR time >= x'' LIMIT 1"
+        if not any(self.blocks(wanted, [TIME])):
+            for _ in self.blocks(odd, [TIME]):
+                refuse_type(TIME, "blob")
+        return True
+
     def judge(self, error: sqlite3.Error) -> tuple[type[BreezewayError], str]:
         # The primary result code; it is the lowest byte of the extended one.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_TOOBIG:
+            return DataError, f"a row or a value of more than {LARGEST_ROW >> 20} MiB"
         return ERRORS.get(code, UsageError), str(error)
+
+
+def _row_blocks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows, some thousand at a time, or fewer if they are long."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    while fetched := cursor.fetchmany(FETCH_ROWS):
+        rows += fetched
+        size += sum([len(value) for row in fetched for value in row if type(value) is bytes])
+        if size >= BLOCK_BYTES or len(rows) >= BLOCK_ROWS:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
 
 
 def _allow_reading(action: int, *_: str | None) -> int:
@@ -101,6 +143,15 @@ def _allow_reading(action: int, *_: str | None) -> int:
 def _array(values: list[Any], column: Column) -> pa.Array:
     """One column from SQLite; the type of its values may differ from row to row."""
     found = set(map(type, values)) - {type(None)}
+    if column.kind == "time" and bytes in found and len(found) > 1:
+        # Numbers among times are unreadable times; a column of numbers is another kind of column.
+        values = [
+            f"{value} ({TYPE_NAMES[type(value)]})".encode()
+            if type(value) in (int, float)
+            else value
+            for value in values
+        ]
+        found = {bytes}
     for other in found - TYPES[column.kind]:
         refuse_type(column, TYPE_NAMES[other])
     if column.kind == "label":

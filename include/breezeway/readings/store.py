@@ -2,26 +2,29 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from breezeway.core.errors import UsageError
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES
+from breezeway.core.errors import DataError, UsageError
 from breezeway.readings import sql_tables
-from breezeway.readings.arrow import as_readings, label_rows, parse_time, readings_table
+from breezeway.readings.arrow import as_readings, label_rows, read_time, readings_table
 from breezeway.readings.database import Database
 from breezeway.readings.engine import Column
 from breezeway.readings.query import check_query
 
-CHUNK_BYTES = 256 << 20
+LAST_TIME = "9999-12-31 23:59:59"
+"""Text that is not a time mostly sorts after it."""
+CHUNK_BYTES = 64 << 20
 """A chunk is passed on when it reaches this size, even with few rows."""
 
 
 class Reading(NamedTuple):
-    """A reading of a device at a time (UTC)."""
+    """A reading of a device at a time (UTC); None if the store has no time there."""
 
-    time: datetime
+    time: datetime | None
     payload: str | None
     label: int | None
 
@@ -91,14 +94,37 @@ class RawStore(Database):
         """How many readings each day (UTC) of a range has; days without any are left out.
 
         Raises:
+            DataError: the store has other times than days can be found by: numbers, or text with
+                an offset from UTC in this range.
             BreezewayError: the store is away, or has no readings table.
         """
+        with self._judged():
+            has_text = self._engine.has_text_times(first, last + timedelta(days=1))
+        if has_text:
+            self._refuse_offsets(first, last)
         query = (
-            "SELECT DATE(time), COUNT(*) FROM readings "
-            "WHERE time >= {0} AND time < {0} GROUP BY DATE(time)"
+            "SELECT SUBSTR(time, 1, 10), COUNT(*) FROM readings "
+            "WHERE time >= {0} AND time < {0} GROUP BY SUBSTR(time, 1, 10)"
         )
         rows = self._ask(query, first.isoformat(), (last + timedelta(days=1)).isoformat())
-        return {date.fromisoformat(str(day)): count for day, count in rows}
+        days = {read_time(str(day)): count for day, count in rows}
+        return {day.date(): count for day, count in days.items() if day}
+
+    def _refuse_offsets(self, first: date, last: date) -> None:
+        """Text is compared letter by letter, which is right only for times in UTC."""
+        places = " OR ".join(
+            f"SUBSTR(time, {place}, 1) IN ('+', '-')" for place in (-9, -6, -5, -3)
+        )
+        query = (
+            "SELECT time FROM readings WHERE time >= {0} AND time < {0} AND LENGTH(time) > 13 "
+            f"AND ({places}) AND SUBSTR(time, -6) NOT IN ('+00:00', '-00:00') "
+            "AND SUBSTR(time, -5) NOT IN ('+0000', '-0000') "
+            "AND SUBSTR(time, -3) NOT IN ('+00', '-00') LIMIT 1"
+        )
+        # An offset is less than a day.
+        around = [first - timedelta(days=1), last + timedelta(days=2)]
+        for (text,) in self._ask(query, *(day.isoformat() for day in around)):
+            _refuse_offset(text)
 
     def devices_of(self, day: date) -> list[str]:
         """The names of the devices that have readings on a day (UTC), in order."""
@@ -113,17 +139,21 @@ class RawStore(Database):
         Raises:
             BreezewayError: the store is away, or has no readings table.
         """
-        query = "SELECT device, COUNT(*), MAX(time) FROM readings WHERE time > {0} GROUP BY device"
+        query = (
+            "SELECT device, COUNT(*), MAX(time) FROM readings WHERE time > {0} AND time <= {0} "
+            "GROUP BY device"
+        )
         after = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return {
-            str(device): (count, parse_time(str(latest), "time"))
-            for device, count, latest in self._ask(query, after)
-        }
+        rows = self._ask(query, after, LAST_TIME)
+        found = {str(device): (count, read_time(str(latest))) for device, count, latest in rows}
+        # Preprocessing names a time that cannot be read.
+        return {name: (count, time) for name, (count, time) in found.items() if time}
 
     def last_readings(
         self, device: str, before: date, count: int, label: str | None = None
     ) -> list[Reading]:
-        """A device's last readings before a day (UTC), newest first.
+        """A device's last readings before a day (UTC), newest first; a payload that is longer than
+        a contract allows is null.
 
         Args:
             device: its name.
@@ -135,11 +165,16 @@ class RawStore(Database):
         # The first condition uses the index, the second is exact.
         same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
         query = (
-            f"SELECT time, payload, {column} FROM readings WHERE {same} AND time < {{0}} "
+            "SELECT time, "
+            f"CASE WHEN LENGTH(payload) <= {MAX_PAYLOAD_BYTES} THEN payload END, {column} "
+            f"FROM readings WHERE {same} AND time < {{0}} "
             f"ORDER BY time DESC LIMIT {count:d}"
         )
         rows = self._ask(query, device, device, before.isoformat())
-        return [Reading(parse_time(str(time), "time"), *rest) for time, *rest in rows]
+        for text, *_ in rows:
+            if isinstance(text, str) and _has_offset(text):
+                _refuse_offset(text)
+        return [Reading(read_time(str(time)), *rest) for time, *rest in rows]
 
     def stream(
         self, query: str, chunk_rows: int = 32_768, label: str | None = None
@@ -152,14 +187,15 @@ class RawStore(Database):
         Args:
             query: one SELECT with the columns device, time and payload; others are left out.
             chunk_rows: rows of a chunk; the last one has fewer, and so has one that reaches
-                256 MiB.
+                64 MiB.
             label: the column of the label, which must be there. None: a column `label` is used
                 if there is one.
 
         Yields:
             Tables with the schema `READINGS`, with at least one row each; nothing if no row is
             found. Label is null if the query has none. Device, time and payload are null where
-            they are null in the store.
+            they are null in the store. Time is also null where the store has no time there; such
+            a table has the further column `UNREADABLE`.
 
         Raises:
             UsageError: the query is not one SELECT, or the store cannot run it.
@@ -178,6 +214,23 @@ class RawStore(Database):
         return _chunks(map(readings_table, self._blocks(query, columns)), chunk_rows)
 
 
+def _has_offset(text: str) -> bool:
+    try:
+        return bool(datetime.fromisoformat(text).utcoffset())
+    except ValueError:
+        return False
+
+
+def _refuse_offset(text: str) -> NoReturn:
+    time = read_time(text)
+    instead = f", such as '{time:%Y-%m-%d %H:%M:%S}'" if time else ""
+    raise DataError(
+        f"The column 'time' of readings holds {text[:60]!r}, with an offset from UTC. Readings of "
+        f"a day are found by the text of their times: expected UTC{instead}. A run with --query "
+        "reads offsets."
+    )
+
+
 def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:
     """Split a sequence of tables into chunks: each but the last has `chunk_rows` rows, or fewer if
     it reaches `CHUNK_BYTES`."""
@@ -188,14 +241,14 @@ def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:
         rows += table.num_rows
         size += table.nbytes
         while rows >= chunk_rows or size >= CHUNK_BYTES:
-            whole = pa.concat_tables(parts)
+            whole = pa.concat_tables(parts, promote_options="default")
             yield whole.slice(0, chunk_rows)
             rest = whole.slice(chunk_rows)
             rows, size = rest.num_rows, rest.nbytes
             parts = [rest] if rows else []
             del whole
     if rows:
-        yield pa.concat_tables(parts)
+        yield pa.concat_tables(parts, promote_options="default")
 
 
 def _note_load(connection: sa.Connection, content: str, source: str) -> bool:

@@ -286,6 +286,14 @@ class ActiveModels:
             if trial.terms.share != terms.share:
                 state.serving = serving.on_terms(terms)
             return
+        if trial and trial.terms.sha256 == terms.sha256:
+            # The same model: neither its file is read again nor a request left without it.
+            running = trial.challenger.live
+            live = LiveModel(running.model, terms, running.loaded_at)
+            state.challenger_failures.last = None
+            state.serving = serving.with_challenger(live, terms, self.metrics)
+            log.info("%s: %s goes on (%s)", terms.model_name, terms.bento, terms.mode)
+            return
         if trial:
             # Over, whatever becomes of the next: the pointer names its challenger no more.
             state.serving = serving = serving.without_challenger()

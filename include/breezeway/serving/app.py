@@ -1,13 +1,12 @@
-"""The model server's own routes, as a plain ASGI application; `openapi.json` describes them.
+"""The model server's routes, as a plain ASGI application; `openapi.json` describes them.
 
-It stands in front of BentoML's application and forwards only what is BentoML's: health and
-metrics. Behind BentoML's middleware a request costs several times what the model costs, each
-requested path becomes a permanent label of its metrics, and its index page loads a tracker.
-Predictions therefore have no OpenTelemetry span.
+Under `bentoml serve` it stands in front of BentoML's application, which gets no request: behind
+BentoML's middleware a request costs several times what the model costs, each requested path becomes
+a permanent label of its metrics, and its index page loads a tracker. Predictions therefore have no
+OpenTelemetry span.
 """
 
 import asyncio
-import hmac
 import logging
 import time
 from collections import OrderedDict
@@ -18,15 +17,28 @@ from typing import Any
 
 import orjson
 
-from breezeway.serving.active import ActiveModels
-from breezeway.serving.predict import Known, Refusal, read_batch, read_feedback, read_request
+from breezeway.core.settings import Settings
+from breezeway.serving.active import ActiveModels, families
+from breezeway.serving.guard import Guard
+from breezeway.serving.metrics import exposition
+from breezeway.serving.predict import (
+    Known,
+    Refusal,
+    Signer,
+    read_batch,
+    read_feedback,
+    read_request,
+)
 from breezeway.serving.trial import Serving
 
 log = logging.getLogger("breezeway.serving")
 
+JSON = b"application/json"
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 BODY_SECONDS = 10.0
 """How long a client may take to send its body."""
+BODIES_LIMIT_BYTES = 32 * 1024 * 1024
+"""Of all bodies together that came in several pieces and are not answered yet."""
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -34,8 +46,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
-BENTOML_PATHS = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
+PROBES = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
+"""Paths for the platform: they are not counted, and health has no body."""
 
 BATCH_SECONDS = 0.002
 """After this time a batch lets other requests run."""
@@ -57,25 +69,20 @@ class App:
     """The ASGI application.
 
     Args:
-        models: the models that it serves; the service fills them.
-        bentoml: BentoML's application.
-        token: the bearer token that a client must send; None if none is needed.
-        open_paths: paths that need no token.
+        models: the models that it serves; others fill them.
+        lifespan: the application that starts and stops with it.
+        settings: who may speak to it, and the key that signs predictions.
     """
 
-    def __init__(
-        self,
-        models: ActiveModels,
-        bentoml: ASGIApp,
-        token: str | None = None,
-        open_paths: frozenset[str] = frozenset(),
-    ):
+    def __init__(self, models: ActiveModels, lifespan: ASGIApp, settings: Settings):
         self.models = models
-        self.bentoml = bentoml
-        self._authorization = f"Bearer {token}".encode() if token else None
-        self._open_paths = open_paths
+        self._lifespan = lifespan
+        self._guard = Guard(settings)
+        key = settings.serving_key
+        self._signer = Signer(key.get_secret_value().encode() if key else None)
         self._openapi = files("breezeway.serving").joinpath("openapi.json").read_bytes()
         self._known_feedback: OrderedDict[str, None] = OrderedDict()
+        self._bodies = Bodies()
         self._lag_task: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +90,7 @@ class App:
             await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             self._lag_task = asyncio.create_task(self._measure_lag())
-            await self.bentoml(scope, receive, send)
+            await self._lifespan(scope, receive, send)
         else:
             await send({"type": "websocket.close"})
 
@@ -94,14 +101,13 @@ class App:
             self.models.metrics.loop_lag = max(0.0, time.perf_counter() - due)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request = Request(scope, receive, self._bodies)
         metrics = self.models.metrics
         metrics.in_progress += 1
         try:
-            if self._authorization and scope["path"] not in self._open_paths:
-                self._check_token(scope)
-            if scope["path"] in BENTOML_PATHS:
-                await self.bentoml(scope, receive, send)
+            self._guard.check(scope["path"], request.headers)
+            if scope["path"] in PROBES:
+                await self._probe(request, send)
                 return
             body = await self._route(request)
             await request.respond(send, request.status, body)
@@ -117,15 +123,18 @@ class App:
             await request.respond(send, 500, {"error": error})
         finally:
             metrics.in_progress -= 1
+            self._bodies.held -= request.held
         metrics.requests[request.model_name, request.endpoint, request.status] += 1
         if request.afterwards:
             request.afterwards()
 
-    def _check_token(self, scope: Scope) -> None:
-        for name, value in scope["headers"]:
-            if name == b"authorization" and hmac.compare_digest(value, self._authorization):
-                return
-        raise Refusal(401, "A bearer token is expected: `Authorization: Bearer …`.")
+    async def _probe(self, request: "Request", send: Send) -> None:
+        request.allow("GET", "HEAD")
+        path, content = request.scope["path"], b"\n"
+        if path == "/metrics":
+            content = exposition(families(self.models)).encode()
+        status = 503 if path == "/readyz" and not self.models.ready else 200
+        await _send(send, status, content, [(b"content-type", b"text/plain; version=0.0.4")])
 
     async def _route(self, request: "Request") -> Any:
         parts = request.scope["path"].strip("/").split("/")
@@ -143,7 +152,9 @@ class App:
                 contender = serving.version(version)
                 if contender is None:
                     raise Refusal(404, f"Version {version[:80]!r} of {model_name} is not live.")
-                return contender.predict(*read_request(await request.body()))
+                answer = contender.predict(*read_request(await request.body()))
+                self._signer.sign(answer)
+                return answer
             case ["v1", "models", model_name, "feedback"]:
                 request.allow("POST")
                 serving = self._serving(request, model_name, "feedback")
@@ -182,6 +193,7 @@ class App:
         device, readings = read_request(await request.body())
         # In the event loop: it takes less time than a thread takes to be woken.
         answer = serving.predict(device, readings)
+        self._signer.sign(answer)
         if serving.trial:
             # When the client has its answer.
             request.afterwards = lambda: serving.compare(device, readings, answer)
@@ -196,6 +208,9 @@ class App:
             started = time.perf_counter()
             some = requests[len(answers) : len(answers) + size]
             given = serving.predict_some(some, known)
+            for answer in given:
+                if not isinstance(answer, Refusal):
+                    self._signer.sign(answer)
             answers += [a.as_item() if isinstance(a, Refusal) else a for a in given]
             if serving.trial:
                 _compare_all(serving, some, given)
@@ -206,12 +221,26 @@ class App:
 
     async def _feedback(
         self, request: "Request", model_name: str, serving: Serving
-    ) -> dict[str, bool]:
+    ) -> dict[str, Any]:
         feedback = read_feedback(await request.body(), model_name)
+        ignored = self.models.metrics.ignored_feedback
+        if not self._signer.signed(feedback.prediction_id):
+            ignored[model_name, "unsigned"] += 1
+            raise Refusal(
+                400,
+                "prediction_id: this server did not sign it. It is invented, or of a server with "
+                "another BREEZEWAY_SERVING_KEY; without this setting each start has its own.",
+                field="prediction_id",
+                reason="unsigned",
+            )
         request.status = 202
         contender = serving.version(feedback.model_version)
-        if contender is None or feedback.prediction_id in self._known_feedback:
-            return {"counted": False}
+        if contender is None:
+            ignored[model_name, "not_live"] += 1
+            return {"counted": False, "reason": "not_live"}
+        if feedback.prediction_id in self._known_feedback:
+            ignored[model_name, "known"] += 1
+            return {"counted": False, "reason": "known"}
         self._known_feedback[feedback.prediction_id] = None
         if len(self._known_feedback) > REMEMBERED_FEEDBACK:
             self._known_feedback.popitem(last=False)
@@ -226,12 +255,23 @@ def _compare_all(serving: Serving, requests: list[Any], answers: list[Any]) -> N
             serving.compare(request["device"], request["readings"], answer)
 
 
+class Bodies:
+    """The bytes of all bodies that the application holds because they come in pieces."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+
 class Request:
     """One HTTP request, with what the metrics count about it once it is answered."""
 
-    def __init__(self, scope: Scope, receive: Receive):
+    def __init__(self, scope: Scope, receive: Receive, bodies: Bodies):
         self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
+        self._bodies = bodies
+        self.held = 0
+        """Bytes of its body, until it is answered, of those that `bodies` counts."""
         self.status = 200
         self.model_name = ""
         self.endpoint = "other"
@@ -248,54 +288,65 @@ class Request:
             raise Refusal(405, f"Allowed here: {allowed}; not {method}.", allowed=allowed)
 
     async def body(self) -> bytes:
-        return await read_body(self.scope, self._receive)
+        """The whole body.
+
+        Raises:
+            Refusal: 415 if it does not say that it is JSON; 413 as soon as it is known to be too
+                large; 408 if it arrives too slowly; 503 if other requests hold too much.
+            Disconnected: the client went away.
+        """
+        # A browser sends JSON to another site only after it has asked that site.
+        if self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != JSON:
+            raise Refusal(415, "Expected: `Content-Type: application/json`.")
+        if int(self.headers.get(b"content-length", b"0")) > BODY_LIMIT_BYTES:
+            raise _too_large()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                piece, more = await self._piece()
+                if not more:
+                    return piece
+                body = bytearray(piece)
+                self._hold(len(body))
+                while more:
+                    piece, more = await self._piece()
+                    self._hold(len(piece))
+                    body += piece
+        except TimeoutError:
+            message = f"The body did not arrive within {BODY_SECONDS:.0f} s."
+            raise Refusal(408, message) from None
+        return bytes(body)
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        """The next piece, and whether there is more."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        piece = message.get("body", b"")
+        if self.held + len(piece) > BODY_LIMIT_BYTES:
+            raise _too_large()
+        return piece, bool(message.get("more_body", False))
+
+    def _hold(self, count: int) -> None:
+        if self._bodies.held + count > BODIES_LIMIT_BYTES:
+            raise Refusal(503, "Other requests with large bodies fill the server; try again.")
+        self.held += count
+        self._bodies.held += count
 
     async def respond(self, send: Send, status: int, body: Any) -> None:
-        content = orjson.dumps(body)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-        ]
+        headers = [(b"content-type", JSON)]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append((b"allow", body["allowed"].encode()))
         elif status == HTTPStatus.UNAUTHORIZED:
             headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await _send(send, status, orjson.dumps(body), headers)
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body of a request.
-
-    Raises:
-        Refusal: 413 as soon as it is known to be too large; 408 if it arrives too slowly.
-        Disconnected: the client went away.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
-            raise _too_large()
-    body = bytearray()
-    more = await _receive_into(body, receive)
-    if more:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while more:
-                    more = await _receive_into(body, receive)
-        except TimeoutError:
-            message = f"The body did not arrive within {BODY_SECONDS:.0f} s."
-            raise Refusal(408, message) from None
-    return bytes(body)
-
-
-async def _receive_into(body: bytearray, receive: Receive) -> bool:
-    """Append the next piece; returns whether there is more."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    body += message.get("body", b"")
-    if len(body) > BODY_LIMIT_BYTES:
-        raise _too_large()
-    return bool(message.get("more_body", False))
+async def _send(
+    send: Send, status: int, content: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    headers.append((b"content-length", str(len(content)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 def _too_large() -> Refusal:

@@ -132,6 +132,8 @@ class Metrics:
         """By model, version and role."""
         self.violations: Counter[tuple[str, str, str, str]] = Counter()
         """By model, field, rule and what was done: rejected or flagged."""
+        self.ignored_feedback: Counter[tuple[str, str]] = Counter()
+        """By model and reason: unsigned, not_live or known."""
         self.in_progress = 0
         self.loop_lag = 0.0
 
@@ -173,6 +175,12 @@ def counts(metrics: Metrics) -> list[Metric]:
             "Values that broke the sensor contract",
             ["model", "field", "rule", "action"],
             metrics.violations,
+        ),
+        _counter(
+            "breezeway_feedback_ignored",
+            "Feedback that was not counted: unsigned, of a version not live, or known already",
+            ["model", "reason"],
+            metrics.ignored_feedback,
         ),
         _gauge(
             "breezeway_requests_in_progress", "Requests not answered yet", {(): metrics.in_progress}

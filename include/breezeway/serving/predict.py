@@ -1,5 +1,7 @@
 """One request to one model: from the bytes of a body to the answer, or to a refusal."""
 
+import hashlib
+import hmac
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,9 @@ MOST_READINGS = 10_000
 LARGEST_BATCH = 1000
 """Requests in one batch."""
 
-PREDICTION_NUMBER = re.compile("[0-9a-f]{16}")
+PREDICTION_NUMBER = re.compile("[0-9a-f]{32}")
+"""16 digits of a prediction's own, and 16 of its signature."""
+SIGNATURE_LENGTH = 16
 
 
 Known = dict[str, dict[str, Any]]
@@ -123,9 +127,35 @@ class LiveModel:
 
 def prediction_id(deployment: Served, alarm: bool) -> str:
     """A new id of a prediction: model, version, and 64 random bits, the last of which says
-    whether it was an alarm. So feedback can be counted without a record of the prediction."""
+    whether it was an alarm; `Signer` adds its signature. So feedback can be counted without a
+    record of the prediction."""
     number = int.from_bytes(os.urandom(8)) & ~1 | alarm
     return f"{deployment.model_name}.{deployment.model_version}.{number:016x}"
+
+
+class Signer:
+    """Signs the ids of predictions: nobody else can invent one that counts.
+
+    Args:
+        key: known to all servers whose predictions are to count at each of them; None: a new one.
+    """
+
+    def __init__(self, key: bytes | None):
+        self._key = hashlib.blake2b(key or os.urandom(32)).digest()
+
+    def sign(self, answer: dict[str, Any]) -> None:
+        """Extend the prediction id of an answer by its signature."""
+        answer["prediction_id"] += self._signature(answer["prediction_id"])
+
+    def signed(self, prediction_id: str) -> bool:
+        """Whether an id was signed with this key."""
+        number, given = prediction_id[:-SIGNATURE_LENGTH], prediction_id[-SIGNATURE_LENGTH:]
+        return hmac.compare_digest(self._signature(number), given)
+
+    def _signature(self, number: str) -> str:
+        # Keyed BLAKE2b is a MAC by itself; OpenSSL's HMAC takes several times as long.
+        mac = hashlib.blake2b(number.encode(), key=self._key, digest_size=SIGNATURE_LENGTH // 2)
+        return mac.hexdigest()
 
 
 class Feedback(NamedTuple):
@@ -155,7 +185,8 @@ def read_feedback(body: bytes, model_name: str) -> Feedback:
         )
     if not isinstance(label, bool):
         raise Refusal(400, "label: expected true (there was an event) or false.", field="label")
-    return Feedback(name, parts[1], bool(int(parts[2], 16) & 1), label)
+    number = int(parts[2][:-SIGNATURE_LENGTH], 16)
+    return Feedback(name, parts[1], bool(number & 1), label)
 
 
 def read_batch(body: bytes) -> list[Any]:

@@ -1,10 +1,10 @@
-"""The BentoML service: `bentoml serve breezeway.serving.service:ModelServer`.
+"""The BentoML service, for those who serve with BentoML; the platform runs `serving.server`.
 
-Started from this package it follows the deployment store. Started from a Bento (`bentoml
-serve <folder of a deployment>`, or a container made of it) it serves the model inside.
+Started from a Bento (`bentoml serve <folder of a deployment>`, or a container made of it) it serves
+the model inside. Started from this package (`bentoml serve breezeway.serving.service:ModelServer`)
+it follows the deployment store. docs/serving.md says what `bentoml serve` opens.
 """
 
-import gc
 import logging
 import os
 import signal
@@ -18,13 +18,14 @@ import bentoml
 from bentoml.images import Image
 
 from breezeway.core.settings import Settings
-from breezeway.deployment.store import DeploymentStore, Pointer
+from breezeway.deployment.store import Pointer
 from breezeway.serving import active
-from breezeway.serving.app import App, ASGIApp
+from breezeway.serving.app import ASGIApp
 from breezeway.serving.bentoml_parts import bento_of, labels_of, models_in, service_behind
-from breezeway.serving.metrics import exposition
+from breezeway.serving.server import application, follow, settle
 
 PACKAGES = (
+    "google-re2",
     "httptools",
     "numpy",
     "orjson",
@@ -59,25 +60,8 @@ def leave_with_supervisor() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def settle() -> None:
-    """Keep the interpreter's own pauses away from requests.
-
-    A full garbage collection visits every object that BentoML, pydantic and XGBoost made when
-    they were imported, which takes tens of milliseconds. These objects live until the process
-    ends, so they are frozen. And a thread that loads a model yields to the event loop every
-    0.5 ms instead of the interpreter's 5 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(0.0005)
-    # Uvicorn writes a line of access log for each request as far as a logger lets it.
-    logging.getLogger("uvicorn.access").propagate = False
-
-
-def stand_before(bentoml_app: ASGIApp) -> App:
-    settings = Settings.from_environment()
-    token = settings.serving_token.get_secret_value() if settings.serving_token else None
-    return App(models, bentoml_app, token=token, open_paths=settings.serving_open_paths)
+def stand_before(bentoml_app: ASGIApp) -> ASGIApp:
+    return application(Settings.from_environment(), models, bentoml_app)
 
 
 @bentoml.service(  # type: ignore[operator]  # a module has the same name
@@ -100,9 +84,7 @@ class ModelServer:
         threading.Thread(target=leave_with_supervisor, daemon=True).start()
         bento = bento_of(self)
         if bento is None:
-            settings = Settings.from_environment()
-            store, copy = settings.deployments, settings.deployment_copy
-            models.follow(DeploymentStore(store), DeploymentStore(copy))
+            follow(Settings.from_environment(), models)
         else:
             for folder in models_in(bento):
                 began = time.monotonic()
@@ -112,12 +94,6 @@ class ModelServer:
     @bentoml.on_shutdown
     def stop(self) -> None:
         models.stop()
-
-    async def __is_ready__(self) -> bool:
-        return models.ready
-
-    async def __metrics__(self, text: str) -> str:
-        return text + exposition(active.families(models))
 
 
 def _pointer_of(bento: bentoml.Bento) -> Pointer:

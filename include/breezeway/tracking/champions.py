@@ -15,6 +15,9 @@ without a shared `home`, run all promotions in one Airflow pool with one slot.
 import json
 import urllib.parse
 from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.locks import exclusive
@@ -32,6 +35,7 @@ from breezeway.tracking.registry import (
 from breezeway.tracking.rest import NotFound
 
 CHAMPION = "champion"
+_VERSIONS = TypeAdapter(list[Annotated[str, Field(pattern=r"^[0-9]+$")]])
 KEPT_CHAMPIONS = 100
 """The most recorded champions; the length of a tag's value is limited."""
 
@@ -227,8 +231,19 @@ def _refuse(settings: Settings, model_name: str, version: str, reason: str) -> D
 
 
 def _settle_champions(settings: Settings, model_name: str, model: RegisteredModel) -> list[str]:
-    """Champions, oldest first; with the present one, even if it is not recorded yet."""
-    kept: list[str] = json.loads(model.tags.get("champions", "[]"))
+    """Champions, oldest first; with the present one, even if it is not recorded yet.
+
+    Raises:
+        DataError: the tag that records them was overwritten with something else.
+    """
+    text = model.tags.get("champions", "[]")
+    try:
+        kept = _VERSIONS.validate_json(text, strict=True)
+    except ValidationError:
+        raise DataError(
+            f"The tag breezeway.champions of the model {model_name!r} is {text[:100]!r}: expected "
+            'a JSON list of version numbers, such as ["1", "2"]. Correct or delete it in MLflow.'
+        ) from None
     now = model.aliases.get(CHAMPION)
     if now is None or kept[-1:] == [now]:
         return kept

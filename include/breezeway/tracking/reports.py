@@ -4,7 +4,6 @@
 needs no path of a store. Only a file that is named in a tag of its run can be read.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +11,10 @@ from http.client import HTTPResponse
 from pathlib import PurePosixPath
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from breezeway.core.errors import UsageError
+from breezeway.core.names import PATH
 from breezeway.core.settings import Settings
 from breezeway.tracking import rest
 from breezeway.tracking.rest import NotFound
@@ -45,6 +47,9 @@ class Report:
         return KINDS[PurePosixPath(self.path).suffix]
 
 
+_REPORTS = TypeAdapter(list[Report])
+
+
 @dataclass(frozen=True)
 class ReportedRun:
     """A step's run, with its reports.
@@ -55,8 +60,9 @@ class ReportedRun:
         step: that made it.
         model: `name/version`, or the name.
         airflow_run: `dag_id/run_id`; empty if the step ran without Airflow.
-        time: when the run began, UTC.
+        time: when the run began, UTC; None if MLflow has no time that can be.
         reports: in the order in which a person should see them.
+        problem: why reports of the run are not shown; empty if all are.
     """
 
     run_id: str
@@ -64,8 +70,9 @@ class ReportedRun:
     step: str
     model: str
     airflow_run: str
-    time: datetime
+    time: datetime | None
     reports: tuple[Report, ...]
+    problem: str = ""
 
     @property
     def dag_id(self) -> str:
@@ -189,22 +196,33 @@ def _reported(run: dict[str, Any]) -> ReportedRun | None:
     tags, info = rest.tags(run["data"]), run["info"]
     if "breezeway.step" not in tags or "breezeway.reports" not in tags:
         return None
-    reports = [
-        Report(each["path"], each["title"]) for each in json.loads(tags["breezeway.reports"])
-    ]
+    reports, problem = _listed(tags["breezeway.reports"])
     return ReportedRun(
         run_id=info["run_id"],
         name=info.get("run_name", ""),
         step=tags["breezeway.step"],
         model=tags.get("breezeway.model", ""),
         airflow_run=tags.get("breezeway.airflow_run", ""),
-        time=datetime.fromtimestamp(info["start_time"] / 1000, UTC),
-        reports=tuple(report for report in reports if _is_shown(report.path)),
+        time=rest.moment(info.get("start_time")),
+        reports=reports,
+        problem=problem,
     )
+
+
+def _listed(tag: str) -> tuple[tuple[Report, ...], str]:
+    """The reports that a tag lists and that may be shown, and why some may not.
+
+    Anyone who may write to MLflow may have set the tag.
+    """
+    try:
+        listed = _REPORTS.validate_json(tag)
+    except ValidationError:
+        return (), f"the tag breezeway.reports is no list of paths and titles: {tag[:100]!r}"
+    hidden = [report.path[:100] for report in listed if not _is_shown(report.path)]
+    problem = f"not shown, by their paths: {', '.join(map(repr, hidden[:3]))}" if hidden else ""
+    return tuple(report for report in listed if _is_shown(report.path)), problem
 
 
 def _is_shown(path: str) -> bool:
     """Whether a tag may name this path: a file below the run's folder, of a type that we show."""
-    parts = path.split("/")
-    safe = not any(part in ("", ".", "..") for part in parts) and not re.search(r"[\\%\0]", path)
-    return safe and PurePosixPath(path).suffix in KINDS
+    return PATH.allows(path) and "%" not in path and PurePosixPath(path).suffix in KINDS

@@ -8,12 +8,16 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings, redacted
 
 ANSWER_SECONDS = 8
+ANSWER_BYTES = 64 << 20
+"""Far more than a page of runs with all their tags and metrics."""
+ERROR_BYTES = 64 << 10
 ARTIFACT_SECONDS = 60
 """Longer, because the server may first fetch the file from an object store."""
 
@@ -25,6 +29,17 @@ class NotFound(UsageError):
 def tags(thing: Mapping[str, Any]) -> dict[str, str]:
     """Tags of a model, a version or a run."""
     return {tag["key"]: tag.get("value", "") for tag in thing.get("tags", [])}
+
+
+def moment(milliseconds: int | str | None) -> datetime | None:
+    """A time of MLflow in UTC; None if there is none, or if no calendar has it.
+
+    Whoever makes a run sets its times, and MLflow takes any number.
+    """
+    try:
+        return datetime.fromtimestamp(int(milliseconds or "") / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def get(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
@@ -65,7 +80,12 @@ def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTT
 def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict[str, Any]:
     try:
         with _open(settings, method, f"api/2.0/mlflow/{path}", body, ANSWER_SECONDS) as response:
-            answer: dict[str, Any] = json.loads(response.read())
+            text = response.read(ANSWER_BYTES + 1)
+            if len(text) > ANSWER_BYTES:
+                raise UsageError(
+                    f"MLflow: the answer to {path} has more than {ANSWER_BYTES} bytes."
+                )
+            answer: dict[str, Any] = json.loads(text)
             return answer
     except (OSError, http.client.HTTPException) as error:
         raise ServiceUnavailable(f"{_away(settings)} ({error}).") from None
@@ -99,7 +119,7 @@ def _away(settings: Settings) -> str:
 
 def _message(error: urllib.error.HTTPError) -> str:
     try:
-        return str(json.loads(error.read())["message"])
+        return str(json.loads(error.read(ERROR_BYTES))["message"])
     except (ValueError, KeyError, TypeError, OSError):
         return str(error)
 

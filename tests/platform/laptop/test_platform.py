@@ -9,12 +9,14 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg2
 import pytest
 from filelock import FileLock
 
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.laptop.platform import Platform
+from breezeway.laptop.postgres import USER
 from breezeway.laptop.processes import marked, sweep
 from breezeway.laptop.programs import LOOPBACK
 from tests.fixtures.processes import command_line, eventually
@@ -70,14 +72,42 @@ def test_every_part_answers(platform: Platform) -> None:
     assert httpx.get(platform.url("serving") + "/livez").is_success
 
 
-def test_nothing_listens_beyond_loopback(platform: Platform) -> None:
+ASKS = {
+    "airflow": "the password of its user",
+    "mlflow": "nothing",
+    "postgres": "the password of its user",
+    "serving": "nothing",
+}
+"""Part → what its listening socket asks of who comes; SECURITY.md says the same."""
+
+
+def test_each_listening_socket_is_known_and_asks_for_what_it_should(platform: Platform) -> None:
     ours = {process.pid for process in marked(platform.home)}
     listening = {
-        connection.laddr.ip
+        connection.laddr
         for connection in psutil.net_connections("inet")
         if connection.pid in ours and connection.status == psutil.CONN_LISTEN
     }
-    assert listening == {LOOPBACK}
+    ports = platform._addresses.ports
+    assert ports.keys() == ASKS.keys()
+    assert listening == {(LOOPBACK, port) for port in ports.values()}
+    for part in ("mlflow", "serving"):
+        assert httpx.get(platform.url(part) + "/version").status_code in (200, 404), part
+    assert httpx.get(platform.url("airflow") + "/api/v2/dags").status_code == 401
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(host=LOOPBACK, port=ports["postgres"], user=USER, password="guess")
+
+
+def test_a_socket_with_a_path_is_for_its_owner(platform: Platform) -> None:
+    ours = {process.pid for process in marked(platform.home)}
+    paths = {
+        Path(connection.laddr)
+        for connection in psutil.net_connections("unix")
+        if connection.pid in ours and connection.laddr
+    }
+    for path in paths:
+        closed = [folder for folder in path.parents if mode(folder) & 0o077 == 0]
+        assert closed or mode(path) & 0o077 == 0, path
 
 
 def test_secrets_stand_in_no_command_line_and_no_open_file(platform: Platform) -> None:
@@ -93,7 +123,29 @@ def test_secrets_stand_in_no_command_line_and_no_open_file(platform: Platform) -
         "launcher.lock",
         "supervisord.pid",
     }
-    assert mode(run) == 0o700
+    assert mode(run) == mode(platform.home) == 0o700
+
+
+def test_each_process_knows_the_secrets_that_it_needs(platform: Platform) -> None:
+    keys = json.loads((platform.home / "run" / "keys.json").read_text())
+    pids = {name: platform._supervisor.pid(name) for name in platform._supervisor.programs}
+    airflow = {"api-server", "scheduler", "dag-processor", "triggerer"}
+    may_know = {
+        keys["database"]: airflow | {"mlflow", "postgres"},
+        keys["fernet"]: airflow,
+        keys["session"]: airflow,
+        keys["tokens"]: airflow,
+        platform.settings.raw_address: {"scheduler"},
+    }
+    seen = set()
+    for process in marked(platform.home):
+        family = {process.pid, *(parent.pid for parent in process.parents())}
+        program = next((name for name, pid in pids.items() if pid in family), "supervisord")
+        seen.add(program)
+        told = "\0".join(process.environ().values())
+        for secret, programs in may_know.items():
+            assert secret not in told or program in programs, (program, secret[:20])
+    assert seen == {*pids, "supervisord"}
 
 
 def test_airflow_asks_for_the_password(platform: Platform) -> None:

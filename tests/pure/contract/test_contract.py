@@ -45,7 +45,11 @@ def test_shipped_contracts_are_valid(file):
         ("false_episodes_per_day = 0.2", "missed_event_cost = 1", "alarm: expected either"),
         ("folds = 3", "folds = 1", "split.folds: "),
         ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),
-        ('"machine-[0-9]{2}"', '"machine-["', "device_pattern: no regular expression"),
+        ('"machine-[0-9]{2}"', '"machine-["', "device_pattern: no regular expression of RE2: mis"),
+        ('"machine-[0-9]{2}"', '"(?=m).+"', "device_pattern: no regular expression of RE2: inv"),
+        ('"machine-[0-9]{2}"', "'(m)\\1'", "device_pattern: no regular expression of RE2: inv"),
+        ('"machine-[0-9]{2}"', '"(m{1000}){1000}"', "device_pattern: no regular expression of RE2"),
+        ('"machine-[0-9]{2}"', f'"{"m" * 1001}"', "device_pattern: String should have at most"),
         ('categories = ["idle", "normal", "boost"]', "", "fields.mode: categories: expected"),
         ('path = "env.pressure"', 'path = "env.temperature"', "fields.pressure.path: lies at"),
         ('path = "env.pressure"', 'path = "Env.pressure"', "differ by case alone"),
@@ -105,7 +109,17 @@ def test_a_bad_reading_names_its_field(contract, payload, field, reason):
     assert (violation.value.field, violation.value.reason) == (field, reason)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pattern", ["(m+)+x", "(m|m)*x", "(.*)*(.*)*x", "(m?){200}m{200}x"])
+def test_no_pattern_takes_longer_than_the_name_is(pattern):
+    contract = Contract.from_text(PLANT.replace("machine-[0-9]{2}", pattern), "sensors.toml")
+    with pytest.raises(Violation, match="does not match"):
+        contract.check_device("m" * 255)
+
+
 def test_an_unknown_device(contract):
     contract.check_device("machine-07")
-    with pytest.raises(Violation, match="machine-7"):
-        contract.check_device("machine-7")
+    for other in ("machine-7", "machine-077", "machine-07\n", "machine-0\ud800"):
+        with pytest.raises(Violation, match="machine-") as violation:
+            contract.check_device(other)
+        assert violation.value.reason == "unknown_device"

@@ -101,7 +101,9 @@ def test_several_addresses_may_be_named(listen) -> None:
     assert [str(replica) for replica, _ in replicas.statuses()] == [f"{url}/" for url in urls]
 
 
-@pytest.mark.parametrize(("code", "error"), [(401, UsageError), (500, ServiceUnavailable)])
+@pytest.mark.parametrize(
+    ("code", "error"), [(401, UsageError), (403, UsageError), (500, ServiceUnavailable)]
+)
 def test_one_that_refuses_is_named(listen, code, error) -> None:
     server = listen("127.0.0.1", 0, code)
     replicas = Replicas(Settings(serving_url=f"http://127.0.0.1:{server.server_port}"), "pump")

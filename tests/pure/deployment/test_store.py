@@ -1,5 +1,6 @@
 """The deployment store: what it verifies, and what a kill leaves behind."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,3 +190,33 @@ def test_a_name_that_is_no_folder_name_is_refused():
             sha256="",
             deployed_at=datetime.now(UTC),
         )
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a\\b", "a/./b", "MODELS/pump/model.ubj"])
+def test_a_record_that_names_another_place_is_refused(store, content, path):
+    pointer = store.add(content, record())
+    file = store.folder / "pump" / "1-abc" / "deployment.json"
+    hostile = json.loads(file.read_text())
+    hostile["files"][path] = "0" * 64
+    text = json.dumps(hostile).encode()
+    file.write_bytes(text)
+    pointer = pointer.model_copy(update={"sha256": hashlib.sha256(text).hexdigest()})
+    with pytest.raises(DataError, match=r"1-abc/deployment\.json: files: "):
+        store.open(pointer)
+    assert store.find("pump", "1-abc") is None
+
+
+def test_a_link_in_a_deployment_is_refused_though_its_content_is_right(store, content, tmp_path):
+    pointer = store.add(content, record())
+    file = store.folder / "pump" / "1-abc" / "bento.yaml"
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"bento\.yaml: it leads to another place by a link"):
+        store.open(pointer)
+
+
+def test_a_link_in_a_bento_is_not_deployed(store, content, tmp_path):
+    (content / "models" / "link").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="models/link is a link"):
+        store.add(content, record())
+    assert store.find("pump", "1-abc") is None

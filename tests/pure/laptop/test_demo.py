@@ -118,3 +118,14 @@ def test_a_model_server_that_is_away_is_said(
     url = f"http://127.0.0.1:{new_port()}"
     with pytest.raises(ServiceUnavailable, match=f"model server at {url} does not answer"):
         demo.predict(url, "plant", load_contract(settings.sensors), settings)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::"])
+def test_an_address_that_others_reach_has_to_be_wanted(tmp_path: Path, host: str) -> None:
+    settings = Settings(home=tmp_path / "home")
+    with (
+        pytest.raises(UsageError, match=r"without a password\. Add --open"),
+        demo._platform(chosen("--host", host), settings),
+    ):
+        pass
+    assert not settings.root.exists()

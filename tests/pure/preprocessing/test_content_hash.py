@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from breezeway.preprocessing.content_hash import ContentHash
-from breezeway.readings.arrow import READINGS
+from breezeway.readings.arrow import READINGS, UNREADABLE
 
 
 def readings(count: int = 50) -> pa.Table:
@@ -16,7 +16,9 @@ def readings(count: int = 50) -> pa.Table:
         pa.array([None if n % 7 == 0 else "é" * (n % 5) for n in rows], pa.string()),
         pa.array([None if n % 2 else n % 3 for n in rows], pa.int64()),
     ]
-    return pa.table(columns, schema=READINGS)
+    return pa.table(columns, schema=READINGS).append_column(
+        UNREADABLE, pa.nulls(count, pa.string())
+    )
 
 
 def digest(*blocks: pa.Table) -> str:
@@ -45,3 +47,11 @@ def test_null_is_not_empty():
     table = readings()
     payload = table["payload"].combine_chunks().fill_null("")
     assert digest(table.set_column(2, READINGS.field(2), payload)) != digest(table)
+
+
+def test_what_stands_there_instead_of_a_time_counts():
+    table = readings(2).drop_columns(UNREADABLE.name)
+    one, other = (
+        digest(table.append_column(UNREADABLE, pa.array([text, None]))) for text in ("a", "b")
+    )
+    assert len({one, other, digest(readings(2))}) == 3

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.parser import ReadingParser, Violation
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES, ReadingParser, Violation
 from breezeway.preprocessing import fingerprints
 from breezeway.preprocessing.payloads import PayloadParser
 
@@ -281,3 +281,31 @@ def test_few_rows(rows):
     good, values, violations = PARSERS["json"].parse(pa.array([BASE] * rows, pa.string()))
     assert len(good) == rows and not violations
     assert len(values["a"]) == rows
+
+
+@pytest.mark.parametrize("contract", [JSON, DELIMITED])
+def test_a_payload_that_is_too_long_is_none(contract):
+    good = (
+        '{"e":{"a":1,"n.1":2},"c":"é\\"","v1":[1],"v2":[1]}'
+        if contract is JSON
+        else f"{'0' * 40}1|é|2"
+    )
+    room = MAX_PAYLOAD_BYTES - len(good.encode())
+    padded = [
+        good.replace("1", f"{' ' * more}1" if contract is JSON else f"{'0' * more}1", 1)
+        for more in (room, room + 1)
+    ]
+    assert_same(contract, padded)
+    assert_same(contract, ["é" * (MAX_PAYLOAD_BYTES // 2 + 1), "[" * 2_000_000])
+    _, _, violations = PARSERS[contract.payload.format].parse(pa.array(padded))
+    assert [violation.reason for violation in violations.values()] == ["too_long"]
+
+
+@pytest.mark.parametrize(
+    ("contract", "payload"),
+    [(JSON, '{"e":{"a":1,"n.1":2},"c":"x","v1":[1],"v2":[1]}'), (DELIMITED, "1|x|2")],
+)
+def test_a_byte_order_mark_is_no_part_of_the_payload(contract, payload):
+    marked = f"\ufeff{payload}"
+    assert contract.parser.parse(marked) == contract.parser.parse(payload)
+    assert_same(contract, [marked, payload, f"\ufeff{marked}", "\ufeff", f"{payload}\ufeff"])

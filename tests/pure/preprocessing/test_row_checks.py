@@ -7,7 +7,7 @@ import pytest
 from breezeway.contract.contract import Contract
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.row_checks import Devices, RowChecks
-from breezeway.readings.arrow import READINGS
+from breezeway.readings.arrow import READINGS, UNREADABLE
 
 
 @pytest.fixture
@@ -21,7 +21,9 @@ def block(*rows: tuple[str | None, int | None, int | None]) -> pa.Table:
     device, time, label = zip(*rows, strict=True)
     columns = [pa.array(device, pa.string()), pa.array(time, pa.int64()).cast(READINGS.types[1])]
     columns += [pa.nulls(len(rows), pa.string()), pa.array(label, pa.int64())]
-    return pa.table(columns, schema=READINGS)
+    return pa.table(columns, schema=READINGS).append_column(
+        UNREADABLE, pa.nulls(len(rows), pa.string())
+    )
 
 
 def found(checks: RowChecks, table: pa.Table) -> dict[int, tuple[str, str]]:
@@ -43,6 +45,13 @@ def test_what_is_wrong_is_found_by_row(checks):
         3: ("device", "null"),
         4: ("label", "wrong_type"),
     }
+
+
+def test_a_time_that_cannot_be_read_is_shown(checks):
+    table = block(("machine-01", None, None), ("machine-01", 1, None)).drop_columns(UNREADABLE.name)
+    table = table.append_column(UNREADABLE, pa.array(["soon", None]))
+    assert found(checks, table) == {0: ("time", "unreadable_time")}
+    assert str(checks.violations(table, Devices.of(table))[0]).startswith("time: 'soon', expected")
 
 
 def test_of_several_mistakes_the_device_is_named(checks):

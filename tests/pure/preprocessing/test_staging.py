@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 
 from breezeway.preprocessing import staging
-from breezeway.preprocessing.staging import device_counts, sorted_blocks, stage
+from breezeway.preprocessing.staging import STAGED, device_counts, sorted_blocks, stage
 from breezeway.readings.arrow import READINGS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +57,27 @@ def test_blocks_are_all_rows_in_order(chunks, rows, data):
             bounds = (part[0], part[-1]) if part else (None, None)
             blocks = list(sorted_blocks(folder, *bounds, nameless=number == 0, rows=rows))
             assert all(len(block) == rows for block in blocks[:-1])
-            assert all(block.schema == READINGS for block in blocks)
-            found += [tuple(row.values()) for block in blocks for row in block.to_pylist()]
+            assert all(block.schema == STAGED for block in blocks)
+            found += [
+                tuple(row.values())
+                for block in blocks
+                for row in block.select(READINGS.names).to_pylist()
+            ]
     assert found == sorted(everything, key=nulls_first)
+
+
+def test_long_payloads_make_short_blocks_in_the_same_order(monkeypatch, tmp_path):
+    monkeypatch.setattr(staging, "BLOCK_BYTES", 100)
+    lengths = [250, 10, 40, 0, 60, 99, 1, 100, 50, 51]
+    rows = [
+        ("a", START, letter * length, 0)
+        for letter, length in zip("edcbafghij", lengths, strict=True)
+    ]
+    rows += [("a", START + timedelta(1), "x" * 80, label) for label in (1, 0, 1)]
+    stage([pa.table(list(zip(*rows, strict=True)), schema=READINGS)], tmp_path)
+    blocks = list(sorted_blocks(tmp_path, "a", "a", nameless=True, rows=4))
+    found = [tuple(row.values()) for block in blocks for row in block.to_pylist()]
+    assert [row[:4] for row in found] == sorted(rows)
+    assert max(len(block) for block in blocks) <= 4
+    for block in blocks:
+        assert len(block) == 1 or sum(map(len, block["payload"].to_pylist())) <= 100

@@ -137,3 +137,11 @@ def test_wrong_arguments_are_named(settings, tmp_path, monkeypatch, arguments, s
     write(tmp_path / "x.txt", "device,time,payload\n")
     with pytest.raises(UsageError, match=said):
         load(settings, *arguments)
+
+
+def test_long_payloads_make_short_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(loaders, "CHUNK_BYTES", 100)
+    lines = [f"a,2026-01-01,{'x' * length}" for length in (60, 60, 10, 200, 5)]
+    file = write(tmp_path / "long.csv", "device,time,payload\n" + "\n".join(lines))
+    tables = list(loaders.read(file, loaders.general()))
+    assert [len(table) for table in tables] == [2, 2, 1]

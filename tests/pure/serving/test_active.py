@@ -2,7 +2,7 @@
 
 import logging
 
-from breezeway.deployment.store import DeploymentStore
+from breezeway.deployment.store import Challenger, DeploymentStore
 from breezeway.serving import active
 from tests.fixtures.serving import add_deployment, make_model
 
@@ -54,3 +54,33 @@ def test_served_from_the_copy_while_the_store_is_harmed_and_from_the_store_when_
     anew.states()["pump"].failures.retry_at = 0
     anew.refresh(store, copy)
     assert (anew.status("pump").source, anew.status("pump").failure) == ("store", None)
+
+
+def test_other_terms_for_the_same_challenger_need_no_load_and_leave_no_gap(tmp_path, monkeypatch):
+    store, copy = DeploymentStore(tmp_path / "store"), DeploymentStore(tmp_path / "copy")
+    champion = add_deployment(store, "pump", 1, make_model(tmp_path / "a"))
+    found = add_deployment(store, "pump", 2, make_model(tmp_path / "b"))
+    models = active.ActiveModels()
+
+    def on_trial(mode: str, share: float) -> None:
+        challenger = Challenger.of(found, mode, share)
+        store.point(champion.model_copy(update={"challenger": challenger}))
+        models.refresh(store, copy)
+        told = models.status("pump").challenger
+        assert (told.mode, told.share, told.deployment) == (mode, share, found.deployment)
+        assert models.get("pump").version("2")
+
+    on_trial("canary", 0.1)
+    trials = []
+    with_challenger = active.Serving.with_challenger
+
+    def watched(self, *arguments):
+        trials.append(self.trial)
+        return with_challenger(self, *arguments)
+
+    monkeypatch.setattr(active.Serving, "with_challenger", watched)
+    monkeypatch.setattr(active, "load", None)  # whatever loads again fails
+    on_trial("shadow", 0.0)
+    on_trial("bandit", 0.3)
+    assert [trial.terms.mode for trial in trials] == ["canary", "shadow"], "there was no gap"
+    assert models.status("pump").challenger_failure is None

@@ -10,7 +10,7 @@ from breezeway.core.errors import DataError
 from breezeway.deployment.store import Pointer
 from breezeway.serving.active import load
 from breezeway.serving.metrics import Metrics, Tally
-from breezeway.serving.predict import LiveModel, Refusal, read_request
+from breezeway.serving.predict import LiveModel, Refusal, Signer, read_request
 from breezeway.serving.trial import Contender
 from tests.fixtures.serving import examples_of, make_model, make_readings
 
@@ -213,3 +213,16 @@ def test_a_model_without_examples_is_not_loaded(tmp_path):
     (folder / "extra_files" / "examples.json").write_text("[]")
     with pytest.raises(DataError, match="no example was recorded"):
         load(folder, pointer())
+
+
+def test_a_signature_is_of_one_key_and_one_id():
+    signers = [Signer(b"k" * 16), Signer(b"K" * 16), Signer(None), Signer(None)]
+    for signer in signers:
+        answer = {"prediction_id": "pump.3.0123456789abcdef"}
+        signer.sign(answer)
+        assert [other for other in signers if other.signed(answer["prediction_id"])] == [signer]
+        assert not signer.signed("pump.4" + answer["prediction_id"][6:])
+        assert not signer.signed("pump.3.0123456789abcdef")
+    answer = {"prediction_id": "pump.3.0123456789abcdef"}
+    signers[0].sign(answer)
+    assert Signer(b"k" * 16).signed(answer["prediction_id"])

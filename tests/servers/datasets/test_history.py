@@ -9,7 +9,7 @@ import pytest
 
 from breezeway import cli
 from breezeway.contract.contract import Contract, load_contract
-from breezeway.core.errors import UsageError
+from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history, versions
 from breezeway.preprocessing import days
@@ -171,6 +171,33 @@ def test_late_readings_and_labels_make_days_stale(home):
     fault = {"device": "mill-1", "start": start, "end": start + timedelta(hours=2)}
     LabelStore(home.raw_address).append(pa.Table.from_pylist([fault]))
     assert stale(home) == dict.fromkeys(EVERY[1:3], "its labels changed")
+
+
+def test_text_that_is_no_time_is_quarantined_on_its_day_and_makes_no_day_stale(home):
+    late(home, days.midnight(date(2026, 2, 28)) + timedelta(hours=1))
+    with RawStore(home.raw_address)._transaction() as connection:
+        for text in ("2026-03-01 soon", "2026-02-9 07:00", "soon"):
+            connection.exec_driver_sql(
+                "INSERT INTO readings (device, time) VALUES ('mill-0', ?)", (text,)
+            )
+    publish(home, date(2026, 2, 28), FIRST)  # '2026-02-9' sorts between these two days
+    unreadable = [
+        json.loads((home.work / str(day) / "dataset0" / "manifest.json").read_text())[
+            "reasons"
+        ].get("unreadable_time")
+        for day in (date(2026, 2, 28), FIRST)
+    ]
+    assert unreadable == [None, 1]
+    assert stale(home) == {}
+
+
+def test_days_are_not_made_of_numbers(home):
+    with RawStore(home.raw_address)._transaction() as connection:
+        connection.exec_driver_sql("UPDATE readings SET time = STRFTIME('%s', time) + 0")
+    with pytest.raises(DataError, match="'time' has the type integer"):
+        make(home, FIRST)
+    with pytest.raises(DataError, match="'time' has the type integer"):
+        history.plan(home, FIRST, LAST)
 
 
 def test_a_contract_that_makes_other_features_makes_every_day_stale(home):

@@ -1,9 +1,11 @@
 """Dataset versions on real git repositories and DVC remotes, each failure made, not faked."""
 
+import hashlib
 import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+import s3fs
 
 from breezeway.core.errors import (
     BreezewayError,
@@ -262,6 +265,26 @@ def test_flipped_byte_in_the_remote(published: Settings) -> None:
     with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
         versions.open_dataset(published, "v1")
     assert not (published.root / "datasets").exists()
+
+
+def test_a_file_that_is_gone_from_the_remote(published: Settings) -> None:
+    forget(published)
+    hash = dvc_objects.file_hash(published.root / "source" / PART)
+    object_path(Path(published.remote_address), hash).unlink()
+    with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
+        versions.open_dataset(published, "v1")
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_file_that_is_gone_from_an_s3_remote(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", dataset_remote="s3://datasets/plant")
+    folder = make_folder(tmp_path / "folder")
+    versions.publish(settings, folder, "v1")
+    forget(settings)
+    hash = dvc_objects.file_hash(folder / PART)
+    s3fs.S3FileSystem().rm(str(object_path(Path("datasets/plant"), hash)))
+    with pytest.raises(DataError, match=f"{PART} is damaged or missing in the remote"):
+        versions.open_dataset(settings, "v1")
 
 
 def test_flipped_byte_in_the_cache_is_repaired_from_the_remote(published: Settings) -> None:
@@ -646,3 +669,204 @@ def test_a_tag_that_is_no_version(published: Settings, tmp_path: Path) -> None:
         subprocess.run(command, check=True)
     with pytest.raises(DataError, match="'by-hand' is not that of a dataset version"):
         versions.open_dataset(published, "by-hand")
+
+
+# Hostile stores
+
+
+def publish_hostile(settings: Settings, listing: bytes, hash: str | None = None) -> None:
+    """Make the tag `hostile`, whose list of files has these bytes, as whoever may write both
+    the repository and the remote can."""
+    hash = hash or f"{hashlib.md5(listing).hexdigest()}.dir"
+    remote = Path(settings.remote_address)
+    if re.fullmatch(r"[0-9a-f]{32}\.dir", hash):
+        path = object_path(remote, hash)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(listing)
+    push_commit(settings, "hostile", {"data.dvc": json.dumps({"outs": [{"md5": hash}]})})
+
+
+def push_commit(settings: Settings, tag: str, files: dict[str, str]) -> None:
+    clone = settings.root / f"clone-{tag}"
+    git = ["git", "-C", str(clone), "-c", "user.name=x", "-c", "user.email=x@x"]
+    subprocess.run(["git", "clone", "-q", settings.repository_address, str(clone)], check=True)
+    for name, text in files.items():
+        (clone / name).unlink(missing_ok=True)
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        if text.startswith("-> "):
+            (clone / name).symlink_to(text.removeprefix("-> "))
+        else:
+            (clone / name).write_text(text)
+    for command in (["add", "-A", "-f"], ["commit", "-q", "-m", tag], ["tag", tag]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run([*git, "push", "-q", "origin", "HEAD", tag], check=True)
+
+
+@pytest.fixture
+def payload(published: Settings) -> str:
+    """The hash of a file that the remote holds."""
+    return dvc_objects.file_hash(published.root / "source" / PART)
+
+
+OUTSIDE = "../../../../victim"
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([OUTSIDE], "is not a path of a file"),
+        (["a/../../../../../victim"], "is not a path of a file"),
+        (["/victim"], "is not a path of a file"),
+        ([""], "is not a path of a file"),
+        (["."], "is not a path of a file"),
+        (["a//b"], "is not a path of a file"),
+        (["a\0b"], "is not a path of a file"),
+        (["a\\..\\b"], "is not a path of a file"),
+        (["\ud800"], "is not a path of a file"),
+        (["x" * 300], "is not a path of a file"),
+        (["é" * 200], "is too long"),
+        (["a", "a/b"], "'a' is both a file and a folder"),
+        (["a", "a"], "'a' is there twice"),
+        (["a", "A"], "are one file on some disks"),
+        ([5], "is not one of DVC"),
+        ([None], "is not one of DVC"),
+        ([["a"]], "is not one of DVC"),
+    ],
+)
+def test_a_listing_that_leads_elsewhere_is_refused_before_anything_is_written(
+    published: Settings, payload: str, names: list, reason: str
+) -> None:
+    publish_hostile(
+        published, json.dumps([{"md5": payload, "relpath": name} for name in names]).encode()
+    )
+    forget(published)
+    before = {path for path in published.root.parent.rglob("*") if "locks" not in path.parts}
+    with pytest.raises(DataError, match=reason):
+        versions.open_dataset(published, "hostile")
+    after = {path for path in published.root.parent.rglob("*") if "locks" not in path.parts}
+    listed = [path for path in after - before if path.is_file()]
+    assert [path.suffix for path in listed] == [".dir"]  # the list itself, in the cache
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"5",
+        b'["a"]',
+        b'[{"relpath": "a"}]',
+        b'[{"md5": "x"}]',
+        b'[{"md5": "../../../../../../victim", "relpath": "a"}]',
+        b'[{"md5": "00000000000000000000000000000000.dir", "relpath": "a"}]',
+        b'[{"md5": 5, "relpath": "a"}]',
+        b"[" * 200_000,
+        b"\xff\xfe",
+        b'[{"md5": ' + b"9" * 5000 + b', "relpath": "a"}]',
+    ],
+)
+def test_a_listing_that_is_none_of_dvc_is_refused(published: Settings, listing: bytes) -> None:
+    victim = published.root.parent / "victim"
+    victim.write_text("precious")
+    publish_hostile(published, listing)
+    with pytest.raises(DataError):
+        versions.open_dataset(published, "hostile")
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "hash",
+    ["../../../../victim.dir", "/victim.dir", "", ".dir", "0" * 32, f"{'A' * 32}.dir", "x\0"],
+)
+def test_a_version_whose_hash_is_a_path_is_refused(published: Settings, hash: str) -> None:
+    publish_hostile(published, b"[]", hash or "''")
+    with pytest.raises(DataError, match=r"no hash in data\.dvc"):
+        versions.open_dataset(published, "hostile")
+
+
+def test_of_a_data_dvc_only_the_hash_is_used(published: Settings) -> None:
+    hash = versions.find_version(published, "v1").hash
+    outs = [
+        {"md5": hash, "hash": "md5", "path": OUTSIDE, "remote": "other"},
+        {"md5": hash, "hash": "md5", "path": "/tmp/victim"},
+    ]
+    text = json.dumps({"wdir": "..", "outs": outs, "deps": [{"path": "/etc/passwd"}]})
+    push_commit(published, "hostile", {"data.dvc": text})
+    forget(published)
+    opened = versions.open_dataset(published, "hostile")
+    assert versions.folder_hash(versions.file_hashes(opened.folder)) == hash
+    assert not list(published.root.parent.rglob("victim"))
+
+
+@pytest.mark.parametrize("name", ["data.dvc", ".gitignore", ".dvc/config", "manifest.json"])
+def test_a_link_in_the_repository_is_not_written_through(
+    published: Settings, tmp_path: Path, name: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    push_commit(published, "hostile", {name: f"-> {victim}"})
+    versions.publish(published, make_folder(tmp_path / "two", 2), "v2")
+    assert victim.read_text() == "precious"
+
+
+def test_a_link_in_tags_of_data_is_not_written_through_by_parameters(
+    published: Settings, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    push_commit(published, "hostile", {"params.json": f"-> {victim}"})
+    versions.publish_params(published, write_params(tmp_path / "params", 3), "hostile")
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["data.dvc/x", "data/x", "data", ".dvc", "DATA.dvc"])
+def test_a_repository_that_leaves_no_place_for_a_version_is_refused(
+    published: Settings, tmp_path: Path, name: str
+) -> None:
+    clone = ["data.dvc", ".dvc/config", ".dvc/.gitignore"]
+    files = {name: "x"}
+    if name == "data.dvc/x" or name == ".dvc":
+        remove(published, clone)
+    push_commit(published, "hostile", files)
+    with pytest.raises(DataError, match="FETCH_HEAD"):
+        versions.publish(published, make_folder(tmp_path / "two", 2), "v2")
+
+
+def remove(settings: Settings, names: list[str]) -> None:
+    clone = settings.root / "clone-remove"
+    git = ["git", "-C", str(clone), "-c", "user.name=x", "-c", "user.email=x@x"]
+    subprocess.run(["git", "clone", "-q", settings.repository_address, str(clone)], check=True)
+    subprocess.run([*git, "rm", "-q", *names], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "remove"], check=True)
+    subprocess.run([*git, "push", "-q", "origin", "HEAD"], check=True)
+
+
+@pytest.mark.parametrize("kind", ["blob", "tree"])
+def test_a_tag_that_is_no_commit(published: Settings, tmp_path: Path, kind: str) -> None:
+    git = ["git", "--git-dir", published.repository_address]
+    name = "v1:data.dvc" if kind == "blob" else "v1^{tree}"
+    subprocess.run([*git, "tag", "odd", name], check=True)
+    with pytest.raises(DataError, match="'odd' is not that of a dataset version"):
+        versions.open_dataset(published, "odd")
+
+
+@pytest.mark.parametrize("tag", ["main", "HEAD", "a/b", "1" * 40])
+def test_a_name_that_git_reads_otherwise_is_no_version(published: Settings, tag: str) -> None:
+    subprocess.run(
+        ["git", "--git-dir", published.repository_address, "update-ref", f"refs/tags/{tag}", "v1"],
+        check=True,
+    )
+    assert [version.tag for version in versions.list_versions(published)] == ["v1"]
+    with pytest.raises(UsageError, match="There is no dataset tag"):
+        versions.find_version(published, tag)
+
+
+def test_a_file_that_other_disks_cannot_hold_is_not_published(
+    empty: Settings, tmp_path: Path
+) -> None:
+    folder = make_folder(tmp_path / "folder")
+    (folder / "Manifest.json").write_text("{}")
+    with pytest.raises(DataError, match=r"'manifest\.json' and 'Manifest\.json' are one file"):
+        versions.publish(empty, folder, "v1")
+    assert versions.list_versions(empty) == []

@@ -15,10 +15,9 @@ def test_data_comes_back_through_dvc_and_a_damaged_file_does_not(tmp_path: Path)
     (source / "part").write_text("rows")
     with open_workspace(settings) as space:
         files = space.add_data(source)
-        space.configure_dvc()
-        pointer = workspace.dvc_objects.pointer(files, "data")
-        (space.tree / "data.dvc").write_text(pointer)
-        assert space.pull_data() is None
+        hashes = {name: file.hash for name, file in files.items()}
+        folder = workspace.dvc_objects.folder_hash(hashes)
+        assert space.pull_data(folder) is None
         assert (space.tree / "data" / "part").read_text() == "rows"
 
     kept = workspace.dvc_objects.object_path(
@@ -28,6 +27,4 @@ def test_data_comes_back_through_dvc_and_a_damaged_file_does_not(tmp_path: Path)
     kept.write_text("row5")
     with open_workspace(settings) as space:
         shutil.rmtree(settings.dvc_cache)
-        space.configure_dvc()
-        (space.tree / "data.dvc").write_text(pointer)
-        assert space.pull_data()
+        assert space.pull_data(folder)

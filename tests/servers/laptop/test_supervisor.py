@@ -18,6 +18,9 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+SECRET = "a % %(x)s \"quoted\" 'twice' \\ ; # two\nlines ü"
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     home = tmp_path / 'a "home" # with %s ; in it'
@@ -28,7 +31,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_what_dies_is_started_again_and_reported(home: Path) -> None:
     programs = [
-        Program("store", ["sleep", "600"], {"TOKEN": "s3cret"}, "INT", serves_others=True),
+        Program("store", ["sleep", "600"], {"TOKEN": SECRET}, "INT", serves_others=True),
         Program("beat", ["sleep", "601"]),
         Program("broken", ["sh", "-c", "exit"]),
     ]
@@ -45,9 +48,9 @@ def test_what_dies_is_started_again_and_reported(home: Path) -> None:
             return {"sleep 600", "sleep 601"} <= commands.keys()
 
         eventually(both_run)
-        assert commands["sleep 600"].environ()["TOKEN"] == "s3cret"
+        assert commands["sleep 600"].environ()["TOKEN"] == SECRET
         assert "TOKEN" not in commands["sleep 601"].environ()
-        assert mode(home / "run" / "supervisord.conf") == 0o600
+        assert {mode(file) for file in (home / "run").glob("*.*n*")} == {0o600}
         commands["sleep 601"].kill()
         said: list[str] = []
 

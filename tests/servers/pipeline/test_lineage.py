@@ -95,12 +95,16 @@ def deploy(settings: Settings, name: str) -> None:
     store.point(store.add(bento, record))
 
 
+@pytest.mark.parametrize("signature", ["fedcba9876543210", ""], ids=["signed", "earlier"])
 def test_from_a_prediction_to_the_rows(
-    settings: Settings, data: versions.DatasetVersion, capsys: pytest.CaptureFixture[str]
+    settings: Settings,
+    data: versions.DatasetVersion,
+    capsys: pytest.CaptureFixture[str],
+    signature: str,
 ) -> None:
     name = register(settings, data)
     deploy(settings, name)
-    prediction = f"{name}.1.0123456789abcdef"
+    prediction = f"{name}.1.0123456789abcdef{signature}"
 
     found = lineage.trace(settings, prediction)
     assert found["problems"] == []

@@ -217,6 +217,39 @@ def test_not_even_a_tag_leads_out_of_its_run(server, viewer, settings, path):
     assert server.get(f"{ROOT}/{run}/", headers=viewer).status_code == 404
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "[",
+        "[1]",
+        '[{"path": 1, "title": "x"}]',
+        '[{"title": "x"}]',
+        '[{"path": "a.html"}]',
+        "[" * 3000,
+        '[{"path": "a\\u0000.html", "title": "x"}]',
+    ],
+)
+def test_a_tag_that_lists_no_reports_hides_no_other_run(server, viewer, settings, run_id, tag):
+    bad = report(settings, "nightly/bad", "plant/3", {}, **{"breezeway.reports": tag})
+    page = server.get(f"{ROOT}/", headers=viewer)
+    assert page.status_code == 200
+    assert f"{ROOT}/{run_id}/view/drift.html" in page.text
+    assert server.get(f"{ROOT}/{bad}/", headers=viewer).status_code == 404
+    name = rest.get(settings, "runs/get", run_id=bad)["run"]["info"]["run_name"]
+    assert re.search(rf"{name}: (the tag breezeway.reports is no list|not shown)", page.text)
+
+
+@pytest.mark.parametrize("start", [-(2**62), 2**62, 253_402_300_800_000])
+def test_a_run_from_no_time_hides_no_other_run(server, viewer, settings, run_id, start):
+    tags = runs.report_tags(Settings(run_id="nightly/r-9"), "drift", "plant/3", {})
+    listed = [{"key": key, "value": value} for key, value in tags.items()]
+    answer = rest.post(settings, "runs/create", experiment_id="0", start_time=start, tags=listed)
+    strange = answer["run"]["info"]["run_id"]
+    assert server.get(f"{ROOT}/?run=r-9", headers=viewer).status_code == 200
+    assert server.get(f"{ROOT}/{strange}/", headers=viewer).status_code == 404
+    rest.post(settings, "runs/delete", run_id=strange)
+
+
 def test_titles_are_text(server, viewer, settings):
     title = "<script>alert(1)</script>"
     run = report(settings, "nightly/r-2", "plant/3", {"drift.html": title})

@@ -92,6 +92,7 @@ def test_every_pod_is_confined(chart: Path, name: str):
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }, pod
+            assert container["resources"]["limits"]["memory"], pod
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)
@@ -220,6 +221,42 @@ def test_mlflow_answers_to_its_names_only(chart: Path):
         "breezeway-mlflow.ml.svc.cluster.local:5000",
         "mlflow.example",
     }
+
+
+def test_the_model_server_answers_to_its_names_only(chart: Path):
+    options = ["--namespace=ml", "--set", "serving.allowedOrigins={https://dashboard.example}"]
+    manifests = template(chart, values("everything"), *options)
+    (container,) = one(manifests, "Deployment", "breezeway-serving")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    assert json.loads(variables["BREEZEWAY_SERVING_ORIGINS"]) == ["https://dashboard.example"]
+    names = ("breezeway-serving", "breezeway-serving-all")
+    ends = ("", ".ml", ".ml.svc", ".ml.svc.cluster.local")
+    assert set(json.loads(variables["BREEZEWAY_SERVING_HOSTS"])) == {
+        "localhost",
+        "predictions.example",
+        *(name + end for name in names for end in ends),
+    }
+
+
+def test_an_ingress_publishes_no_model_server_without_a_token_unless_that_is_meant(chart: Path):
+    published = ["--set", "ingress.enabled=true,ingress.hosts.serving=a.example"]
+    assert "secrets.serving" in refusal(chart, *published)
+    for meant in ("secrets.serving=breezeway-serving", "serving.public=true"):
+        assert one(template(chart, *published, "--set", meant), "Ingress", "breezeway-serving")
+    assert template(chart, *published, "--set", "serving.enabled=false")
+
+
+def test_only_the_model_server_gets_the_key_that_signs(chart: Path):
+    manifests = template(chart, "--set", "secrets.servingKey=breezeway-serving-key")
+    holders = {
+        pod
+        for pod, spec in pod_specs(manifests).items()
+        if "breezeway-serving-key" in json.dumps(spec)
+    }
+    assert len(holders) == 1
+    assert "serving" in holders.pop()
 
 
 def test_air_gapped_every_image_is_behind_the_registry(chart: Path):

@@ -64,7 +64,7 @@ MODULES = {
     "breezeway.pipeline.nightly, breezeway.steps.backtest, breezeway.pipeline.backtest, "
     "evidently.presets",
     "deploy": "breezeway.steps.deploy, breezeway.steps.canary, scipy.special",
-    "serving": "breezeway.serving.service, breezeway.detector.scoring",
+    "serving": "breezeway.serving.server, breezeway.serving.service, breezeway.detector.scoring",
     "airflow": "airflow, breezeway.datasets.versions, breezeway.readings.query, "
     "breezeway.tracking.champions",
     "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3, "

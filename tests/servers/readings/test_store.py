@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES
 from breezeway.core.errors import (
     BreezewayError,
     DataError,
@@ -153,10 +154,49 @@ def test_times_may_be_text(store, text, time):
     assert everything(store, mixed)["time"].to_pylist()[0] == time
 
 
-def test_what_is_no_time_is_named(store):
+UNREADABLE = ["yesterday", "0000-00-00", "", "9999-12-31T23:59:59-12:00", "99999-01-01", "x" * 500]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_what_is_no_time_comes_as_it_is_and_the_rest_as_times(store, text):
     store.append(readings(1))
-    with pytest.raises(DataError, match="'time' holds 'yesterday'"):
-        everything(store, "SELECT device, 'yesterday' AS time, payload FROM readings")
+    mixed = f"""
+        SELECT device, '{text}' AS time, payload FROM readings
+        UNION ALL SELECT device, '2026-01-01T12:00:00Z' AS time, payload FROM readings
+        UNION ALL SELECT device, NULL AS time, payload FROM readings"""
+    table = everything(store, mixed)
+    assert table["time"].to_pylist() == [None, datetime(2026, 1, 1, 12, tzinfo=UTC), None]
+    assert table["unreadable_time"].to_pylist() == [text[:60], None, None]
+
+
+def test_a_zero_date_of_a_server_is_unreadable(mariadb):
+    store = RawStore(mariadb.database("zero").url)
+    store.create()
+    with store._transaction() as connection:
+        connection.exec_driver_sql("SET SESSION sql_mode = ''")
+        connection.exec_driver_sql(
+            "INSERT INTO readings (device, time) VALUES ('a', '0000-00-00'), ('a', '2026-01-01')"
+        )
+    table = everything(store, "SELECT device, time, payload FROM readings ORDER BY id")
+    assert table["unreadable_time"].to_pylist() == ["0000-00-00 00:00:00.000000", None]
+    found = store.last_readings("a", date(2026, 1, 2), 5)
+    assert [time for time, _, _ in found] == [datetime(2026, 1, 1, tzinfo=UTC), None]
+    assert store.count_by_day(date(1, 1, 1), date(9999, 12, 30)) == {date(2026, 1, 1): 1}
+
+
+def test_an_unreadable_time_stops_no_question_of_days(tmp_path):
+    store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
+    store.create()
+    times = ["soon", "0000-00-00", "2026-01-01 12:00:00", "2026-01-01 soon", "2026-99-99", "", "9"]
+    with sqlite3.connect(tmp_path / "raw.db") as connection:
+        connection.executemany(
+            "INSERT INTO readings (device, time) VALUES ('a', ?)", [(time,) for time in times]
+        )
+    first = date(2026, 1, 1)
+    assert store.count_by_day(first, first) == {first: 2}
+    found = [time for time, _, _ in store.last_readings("a", date(2026, 1, 2), 9) if time]
+    assert found == [datetime(2026, 1, 1, 12, tzinfo=UTC)]
+    assert store.devices_ahead(START - timedelta(days=1)) == {}
 
 
 def test_a_null_device_or_time_is_null(store):
@@ -304,6 +344,68 @@ def test_the_last_readings_before_a_day(store):
     assert store.last_readings("it's \\", date(2026, 1, 3), 1) == []
 
 
+def table_of_times(store, kind, *times):
+    """Replace the table of readings by one of a user's own, with times of that type."""
+    with store._transaction() as connection:
+        connection.exec_driver_sql("DROP TABLE readings")
+        connection.exec_driver_sql(
+            f"CREATE TABLE readings (device VARCHAR(9), time {kind}, payload TEXT)"
+        )
+        for time in times:
+            literal = f"'{time}'" if isinstance(time, str) else time
+            connection.exec_driver_sql(f"INSERT INTO readings VALUES ('a', {literal}, '')")
+
+
+@pytest.mark.parametrize("kind", ["INTEGER", "BIGINT", "DOUBLE"])
+def test_days_are_not_looked_for_among_numbers(store, kind):
+    table_of_times(store, kind, int(START.timestamp()))
+    with pytest.raises(DataError, match=r"'time' has the type .*; expected a time"):
+        store.count_by_day(START.date(), START.date())
+    with pytest.raises(DataError, match=r"'time' has the type .*; expected a time"):
+        everything(store, "SELECT device, time, payload FROM readings")
+
+
+@pytest.mark.parametrize(
+    ("odd", "shown"), [(1767268800, "1767268800 (integer)"), (20260101.5, "20260101.5 (real)")]
+)
+def test_one_number_among_the_times_is_unreadable(tmp_path, odd, shown):
+    store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
+    store.create()
+    table_of_times(store, "", "2026-01-01 12:00:00", odd)
+    assert store.count_by_day(START.date(), START.date()) == {START.date(): 1}
+    table = everything(store, "SELECT device, time, payload FROM readings")
+    assert table["unreadable_time"].to_pylist() == [None, shown]
+    with pytest.raises(DataError, match="column 'time' has the type"):
+        store.count_by_day(date(2026, 3, 1), date(2026, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01T23:30:00-02:00",
+        "2026-01-02T00:30:00+02:00",
+        "2026-01-01 23:30:00-0200",
+        "2026-01-01T23:30-02",
+        "2025-12-31T23:30:00.5-14:00",
+    ],
+)
+def test_days_are_not_looked_for_among_offsets(store, text):
+    table_of_times(store, "VARCHAR(40)", "2026-01-01T12:00:00Z", text)
+    with pytest.raises(DataError, match=r"holds '.*', with an offset from UTC.*expected UTC, such"):
+        store.count_by_day(START.date(), START.date())
+    with pytest.raises(DataError, match="with an offset from UTC"):
+        store.last_readings("a", date(2026, 1, 9), 5)
+    assert everything(store, "SELECT device, time, payload FROM readings").num_rows == 2
+    assert store.count_by_day(date(2026, 3, 1), date(2026, 3, 9)) == {}
+
+
+def test_text_in_utc_is_found_by_day_however_it_is_written(store):
+    times = ["2026-01-01 12:00:00", "2026-01-01T12:00:00Z", "2026-01-01T12:00:00.123456+00:00"]
+    times += ["2026-01-01T12:00:00+0000", "2026-01-01", "2026-01-01 soon-ish"]
+    table_of_times(store, "VARCHAR(40)", *times)
+    assert store.count_by_day(START.date(), START.date()) == {START.date(): len(times)}
+
+
 # -- only reading
 
 
@@ -431,6 +533,9 @@ def test_a_file_that_is_no_database(tmp_path):
         "postgresql://u:s3cret@h/d",
         "sqlite://",
         "sqlite:///:memory:",
+        "sqlite:////tmp/raw.db?foo=1",
+        "mysql+pymysql://u:s3cret@h/d?foo=1",
+        "mysql+pymysql://u:s3cret@h/d?charset=utf8mb4&foo=1",
     ],
 )
 def test_an_address_that_is_none_is_refused_without_its_password(address):
@@ -517,17 +622,47 @@ print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // scale)
     return tuple(int(number) for number in output.stdout.split())
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
-def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
+def long_payloads(request, tmp_path, engine):
+    """Address of a store, and the parts of a query for rows of any length."""
     if engine == "sqlite":
         address = f"sqlite:///{tmp_path / 'raw.db'}"
         RawStore(address).create()
         rows = """(WITH RECURSIVE s(seq) AS
             (SELECT 1 UNION ALL SELECT seq + 1 FROM s WHERE seq < {}) SELECT seq FROM s) AS s"""
-        payload = "CAST(ZEROBLOB(500) AS TEXT)"
-    else:
-        address = request.getfixturevalue("mariadb").database("flat").url
-        rows, payload = "seq_1_to_{}", "REPEAT('x', 500)"
+        return address, rows, "CAST(ZEROBLOB({}) AS TEXT)"
+    address = request.getfixturevalue("mariadb").database("flat").url
+    return address, "seq_1_to_{}", "REPEAT('x', {})"
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+def test_memory_does_not_grow_with_the_length_of_rows(request, tmp_path, engine):
+    address, rows, payload = long_payloads(request, tmp_path, engine)
+    short, long = (
+        peak_mib(address, LONG.format(payload=payload.format(length), rows=rows.format(2000)))
+        for length in (500, 200_000)
+    )
+    assert (short[0], long[0]) == (2000, 2000)
+    assert long[1] - short[1] < 250, "MiB more for 400 MB of rows more"
+
+
+def test_a_row_that_is_too_long_is_an_error_in_words(request, tmp_path):
+    address, rows, payload = long_payloads(request, tmp_path, "sqlite")
+    query = LONG.format(payload=payload.format(17 << 20), rows=rows.format(1))
+    with pytest.raises(DataError, match="a row or a value of more than 16 MiB"):
+        everything(RawStore(address), query)
+
+
+def test_the_last_readings_hold_no_payload_that_no_contract_allows(store):
+    payloads = ["x" * MAX_PAYLOAD_BYTES, "x" * (MAX_PAYLOAD_BYTES + 1)]
+    store.append(readings(2, device=["a", "a"], payload=payloads))
+    found = store.last_readings("a", date(2026, 1, 2), 5)
+    assert [payload for _, payload, _ in found] == [None, payloads[0]]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
+    address, rows, payload = long_payloads(request, tmp_path, engine)
+    payload = payload.format(500)
     few, many = (
         peak_mib(address, LONG.format(payload=payload, rows=rows.format(count)))
         for count in (20_000, 160_000)

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from tests.fixtures.serving import add_deployment, examples_of, make_model
 
 NAME = "fuzzed"
+HEADERS = "Host: localhost\r\nContent-Type: application/json\r\n"
 BODIES = 10_000
 WARM_UP = 2_000
 CONNECTIONS = 8
@@ -134,7 +135,7 @@ def harmed_request(example: dict, rng: random.Random) -> dict:
 def make_bodies(example: dict, count: int) -> list[tuple[str, bytes]]:
     """The end of the path and the body of so many requests; the same ones each time."""
     rng = random.Random(0)
-    feedback = {"prediction_id": f"{NAME}.1.0123456789abcdef", "label": True}
+    feedback = {"prediction_id": f"{NAME}.1.0123456789abcdef0123456789abcdef", "label": True}
     made = []
     for _ in range(count):
         document, path = harmed_request(example, rng), "predict"
@@ -165,7 +166,7 @@ async def post_all(port: int, bodies: list[tuple[str, bytes]]) -> list[tuple[int
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
         while waiting:
             path, body = waiting.pop()
-            head = f"POST /v1/models/{NAME}/{path} HTTP/1.1\r\nHost: x\r\n"
+            head = f"POST /v1/models/{NAME}/{path} HTTP/1.1\r\n{HEADERS}"
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(answer.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
@@ -189,7 +190,7 @@ def test_ten_thousand_hostile_bodies(model_server, example, record_property):
     record_property("answers", f"{dict(counts)}, {growth / 2**20:+.1f} MiB")
     print(dict(counts), f"{growth / 2**20:+.1f} MiB")
     assert len(answers) == BODIES
-    assert set(counts) == {200, 202, 400, 413, 422} - {413}
+    assert set(counts) == {200, 400, 422}
     for status, content in answers:
         assert status < 300 or content["error"].endswith(".")
     assert growth < GROWTH_BYTES
@@ -199,7 +200,7 @@ def test_ten_thousand_hostile_bodies(model_server, example, record_property):
 
 # -- below HTTP's surface
 
-POST = f"POST /v1/models/{NAME}/predict HTTP/1.1\r\nHost: x\r\n".encode()
+POST = f"POST /v1/models/{NAME}/predict HTTP/1.1\r\n{HEADERS}".encode()
 
 
 @pytest.mark.parametrize(
@@ -208,12 +209,12 @@ POST = f"POST /v1/models/{NAME}/predict HTTP/1.1\r\nHost: x\r\n".encode()
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET\r\n\r\n",
-        b"BREW /v1/models HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v1/models/%00%ff%2e%2e HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://other/v1/models/x HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v1/models/x?" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v1/models/x HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"BREW /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/models/%00%ff%2e%2e HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://other/v1/models/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/models/x?" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/models/x HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
         b"GET /v1/models/x HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
         b"GET /v1/models/x HTTP/1.1\r\nHost : x\r\n folded\r\n\x00: y\r\n\r\n",
         POST + b"Content-Length: -1\r\n\r\n{}",
@@ -227,7 +228,8 @@ POST = f"POST /v1/models/{NAME}/predict HTTP/1.1\r\nHost: x\r\n".encode()
         POST + b"Transfer-Encoding: gzip\r\n\r\n{}",
         POST + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
         POST + b"\r\n",
-        b"GET /v1/models/x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /v1/models/x HTTP/1.1\r\nHost: localhost\r\n"
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     ],
     ids=lambda sent: repr(sent[-40:]),

@@ -34,7 +34,10 @@ class Load(threading.Thread):
     def __init__(self, port: int, path: str, request: dict):
         super().__init__(daemon=True)
         body = json.dumps(request).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
         self._request = head.encode() + body
         self._port = port
         self._done = threading.Event()

@@ -176,6 +176,20 @@ def test_a_bad_challenger_leaves_the_champion_untouched(registered, deploy):
     deploy.server.wait("turbine", lambda s: s["challenger_failure"] is None)
 
 
+def test_on_terms_that_are_not_taken_up_the_trial_that_ran_goes_on(
+    registered, deploy, mlflow_server, new_model_server, tmp_path
+):
+    """The other replica follows another store, so it never reports the challenger."""
+    deploy("turbine", "1")
+    deploy("turbine", "2", "--canary=10")
+    before = deploy.server.store.pointer("turbine")
+    both = DeploySteps([deploy.server, new_model_server().start()], mlflow_server, tmp_path)
+    assert "not up everywhere" in both("turbine", "2", "--shadow", code=69)["error"]
+    assert deploy.server.store.pointer("turbine") == before
+    deploy.server.wait("turbine", lambda s: s["challenger"]["mode"] == "canary")
+    assert deploy("turbine", "2", "--withdraw")["role"] == "withdrawn"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_the_champion_stays_and_a_rerun_puts_it_up(registered, deploy, number):
     deploy("turbine", "1")

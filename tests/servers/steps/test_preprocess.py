@@ -287,6 +287,23 @@ def test_an_illegal_tag(home, tag):
     assert "tag" in result["error"]
 
 
+def test_a_time_that_cannot_be_read_is_quarantined_with_what_stands_there(home):
+    store = fill(home, readings(1, 100))
+    with store._transaction() as connection:
+        for time in ("soon", "0000-00-00", "9999-12-31T23:59:59-12:00"):
+            connection.exec_driver_sql(
+                "INSERT INTO readings (device, time) VALUES ('machine-00', ?)", (time,)
+            )
+    code, result = run_step(home)
+    assert (code, result["rows"], result["reasons"]) == (0, 100, {"unreadable_time": 3})
+    bad = ds.dataset(Path(result["folder"]) / "quarantine").to_table()
+    assert [message.split(",")[0] for message in sorted(bad["message"].to_pylist())] == [
+        "time: '0000-00-00'",
+        "time: '9999-12-31T23:59:59-12:00'",
+        "time: 'soon'",
+    ]
+
+
 def test_a_label_that_is_neither_0_nor_1_is_quarantined(tmp_path):
     text = (Settings.shipped_sensors / "plant.toml").read_text(encoding="utf-8")
     contract = Contract.from_text(text.replace('table = "labels"', 'column = "label"'), "x")

@@ -264,6 +264,20 @@ def test_killed_while_rolling_back_then_run_again(
     assert champions.rollback(settings, model, reason="worse") == "1"
 
 
+@pytest.mark.parametrize("tag", ["[", "null", '"1"', "[1]", '["one"]', '[["1"]]'])
+def test_an_overwritten_record_is_named_and_stays(settings: Settings, model: str, tag: str) -> None:
+    champions.promote(settings, model, "1", None, "first")
+    registry.tag_model(settings, model, "champions", tag)
+    for move in (
+        lambda: champions.promote(settings, model, "2", "1", "better"),
+        lambda: champions.rollback(settings, model, reason="bad"),
+    ):
+        with pytest.raises(DataError, match=r"breezeway\.champions .* Correct or delete it"):
+            move()
+    assert champions.champion(settings, model) == "1"
+    assert registry.find_model(settings, model).tags["champions"] == tag
+
+
 def test_names(settings: Settings, model: str) -> None:
     champions.promote(settings, model, "2", None, "first")
     assert registry.resolve_version(settings, model, "champion") == "2"
