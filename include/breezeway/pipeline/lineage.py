@@ -95,7 +95,7 @@ def _forward(settings: Settings, tag: str, problems: list[str]) -> dict[str, Any
         version = versions.find_version(settings, tag)
     except UsageError as error:
         raise UsageError(
-            f"{error} A prediction is asked for by <model>.<version>.<16 hex digits>, "
+            f"{error} A prediction is asked for by <model>.<version>.<32 hex digits>, "
             "a model version by <model>/<version>."
         ) from None
     entry = next(e for e in versions.list_versions(settings) if e.tag == version.tag)

@@ -27,7 +27,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def poke(day: str, run_type: str):
-    sensor = FindPublishedDays(task_id="find", day=day, model_name="plant")
+    sensor = FindPublishedDays(task_id="find", day=day, contract_name="plant")
     return sensor.poke({"dag_run": SimpleNamespace(run_type=run_type)})
 
 

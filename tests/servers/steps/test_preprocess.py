@@ -18,6 +18,7 @@ import pytest
 
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.features import window_features
+from breezeway.core.errors import InternalError
 from breezeway.core.settings import Settings
 from breezeway.preprocessing import dataset
 from breezeway.preprocessing import part as part_module
@@ -127,7 +128,7 @@ def test_rows_in_are_rows_out_and_quarantined(home):
 
 
 def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
-    """The assertion itself: a parser that loses a row makes the step fail."""
+    """A parser that loses a row makes the step fail."""
     contract = load_contract(Settings.shipped_sensors / "plant.toml")
     parse = part_module.PayloadParser.parse
 
@@ -140,7 +141,7 @@ def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
     folder = tmp_path / "dataset"
     folder.mkdir()
     table = readings(1, 200, bad_share=0.1).append_column("label", pa.nulls(200, pa.int64()))
-    with pytest.raises(AssertionError, match="rows in"):
+    with pytest.raises(InternalError, match="rows in"):
         dataset.make_dataset([table], DatasetSpec(contract, "q"), folder, Settings(threads=1))
 
 

@@ -1,6 +1,7 @@
 """The gate and the champion on a real MLflow server."""
 
 import multiprocessing
+import re
 import socket
 import subprocess
 import sys
@@ -49,8 +50,7 @@ def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> E
 def test_the_gate(found: Evidence, promotes: bool, reason: str) -> None:
     decision = decide(GATE, found)
     assert decision.promote is promotes
-    with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(decision.reason)
+    assert re.search(reason, decision.reason)
 
 
 @pytest.mark.parametrize(
