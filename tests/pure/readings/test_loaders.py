@@ -143,5 +143,8 @@ def test_long_payloads_make_short_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(loaders, "CHUNK_BYTES", 100)
     lines = [f"a,2026-01-01,{'x' * length}" for length in (60, 60, 10, 200, 5)]
     file = write(tmp_path / "long.csv", "device,time,payload\n" + "\n".join(lines))
-    tables = list(loaders.read(file, loaders.general()))
+    columns = loaders.general(
+        device="device", time="time", payload="payload", label=None, separator=","
+    )
+    tables = list(loaders.read(file, columns))
     assert [len(table) for table in tables] == [2, 2, 1]
