@@ -294,6 +294,7 @@ def _driven(app: Callable[..., Coroutine]) -> Callable[[], Any]:
 def _served(folder: str) -> Any:
     from breezeway.deployment.store import Pointer
     from breezeway.serving import active
+    from breezeway.serving.loading import load
 
     pointer = Pointer(
         model_name="bench",
@@ -305,7 +306,7 @@ def _served(folder: str) -> Any:
         deployed_at=datetime.now(UTC),
     )
     models = active.ActiveModels()
-    models.hold(active.load(Path(folder), pointer), "bench", time.monotonic())
+    models.hold(load(Path(folder), pointer), "bench", time.monotonic())
     return models
 
 

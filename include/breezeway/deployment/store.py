@@ -68,10 +68,14 @@ class Deployment(_Named):
 
 
 class Served(_Named):
-    """A deployment as in a pointer, in any role."""
+    """A deployment as in a pointer, in any role.
+
+    `proved_with` names the software with which it has been loaded; empty if it has not.
+    """
 
     sha256: str
     deployed_at: AwareDatetime
+    proved_with: str = ""
 
 
 class Challenger(Served):

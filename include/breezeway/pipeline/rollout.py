@@ -24,6 +24,7 @@ from breezeway.deployment.store import (
     Served,
 )
 from breezeway.pipeline.bento import build
+from breezeway.serving.loading import SOFTWARE, prove
 from breezeway.tracking.registry import ModelVersion, find_version, resolve_version
 
 log = logging.getLogger("breezeway.deploy")
@@ -158,7 +159,7 @@ def put_on_trial(
         challenger = running.model_copy(update={"share": share})
     else:
         found = store.find(model_name, name) or build(settings, store, version, name)
-        challenger = Challenger.of(found, mode, share)
+        challenger = Challenger.of(proved(store, found), mode, share)
     try:
         store.point(before.model_copy(update={"challenger": challenger}))
         up = wait_for_challenger(replicas, challenger)
@@ -227,6 +228,7 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
         ServiceUnavailable: a server stopped answering, or does not load the deployment.
     """
     back = pointer.previous
+    pointer = proved(store, pointer)
     try:
         store.point(pointer)
         up = wait_for_champion(replicas, pointer)
@@ -237,6 +239,16 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
         raise
     store.point(pointer.verified())
     log.info("%s serves %s", pointer.model_name, pointer.bento)
+
+
+def proved(store: DeploymentStore, pointer: Pointer) -> Pointer:
+    """The pointer to a deployment that has been loaded once, where it harms nobody.
+
+    Raises:
+        DataError: it does not load.
+    """
+    prove(store.open(pointer), pointer)
+    return pointer.model_copy(update={"proved_with": SOFTWARE})
 
 
 def wait_for_champion(replicas: Replicas, pointer: Pointer) -> list[Replica]:

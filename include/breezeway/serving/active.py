@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,15 +18,10 @@ from prometheus_client.core import (
 
 from breezeway.core.errors import DataError
 from breezeway.deployment.status import Failure, ServerStatus
-from breezeway.deployment.store import (
-    SCORE_TOLERANCE,
-    Challenger,
-    DeploymentStore,
-    Pointer,
-    Served,
-)
+from breezeway.deployment.store import Challenger, DeploymentStore, Pointer, Served
+from breezeway.serving.loading import SOFTWARE, load, prove, remembered, was_interrupted
 from breezeway.serving.metrics import Metrics, counts
-from breezeway.serving.predict import LiveModel, Refusal
+from breezeway.serving.predict import LiveModel
 from breezeway.serving.trial import Contender, Serving
 
 log = logging.getLogger("breezeway.serving")
@@ -38,34 +32,6 @@ RETRY_SECONDS = 15.0
 STORE_SECONDS = 20.0
 """How long a start waits for the deployment store before it takes the local copy: a file system
 that hangs never answers."""
-
-
-def load(folder: Path, deployment: Served) -> LiveModel:
-    """Load a model and let it score the examples that were recorded when it was trained.
-
-    This also warms the model up: the first request runs nothing for the first time.
-
-    Raises:
-        DataError: the folder holds no whole model, no example, or one that scores otherwise
-            than was recorded.
-    """
-    from breezeway.detector.scoring import load_folder  # XGBoost: `bentoml serve` itself needs none
-
-    model = load_folder(folder, deployment.model_version)
-    live = LiveModel(model, deployment, datetime.now(UTC))
-    if not model.examples:
-        raise DataError("examples.json: no example was recorded at training.")
-    for index, example in enumerate(model.examples):
-        try:
-            score = live.score(example["device"], example["readings"])
-        except Refusal as refusal:
-            raise DataError(f"examples.json: [{index}]: the model refuses it: {refusal}") from None
-        if not abs(score - example["score"]) <= SCORE_TOLERANCE:
-            raise DataError(
-                f"examples.json: [{index}]: the score is {score!r}, at training it was "
-                f"{example['score']!r}."
-            )
-    return live
 
 
 @dataclass
@@ -130,6 +96,8 @@ class ActiveModels:
         self.store_up: bool | None = None
         """Whether the deployment store answered the last time; None if none is followed."""
         self._states: dict[str, State] = {}
+        self._refused: dict[str, str] = {}
+        """SHA-256 of a deployment whose proof failed → the reason."""
         self._refreshed = threading.Event()
         self._stopped = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -247,7 +215,25 @@ class ActiveModels:
                 state.failures.note(pointer, error, model_name)
                 self._fall_back(state, store, pointer, copy, model_name)
             if pointer and state.serving:
-                self._follow_challenger(state, state.serving, store, pointer.challenger)
+                self._follow_challenger(state, state.serving, store, copy, pointer.challenger)
+
+    def _load(self, store: DeploymentStore, deployment: Served, copy: DeploymentStore) -> LiveModel:
+        """Load a deployment that harms nobody.
+
+        Raises:
+            DataError: its files are not whole, or do not load.
+        """
+        folder = store.open(deployment)
+        if reason := self._refused.get(deployment.sha256):
+            raise DataError(reason)
+        if deployment.proved_with != SOFTWARE or was_interrupted(copy.folder, deployment):
+            try:
+                prove(folder, deployment)
+            except DataError as error:
+                self._refused[deployment.sha256] = str(error)
+                raise
+        with remembered(copy.folder, deployment):
+            return load(folder, deployment)
 
     def _follow_champion(
         self, state: State, store: DeploymentStore, pointer: Pointer, copy: DeploymentStore
@@ -267,13 +253,18 @@ class ActiveModels:
                 state.failures.last = None  # the pointer can be read again
         else:
             began = time.monotonic()
-            self.hold(load(store.open(pointer), pointer), "store", began)
+            self.hold(self._load(store, pointer, copy), "store", began)
             state.keep_at = began
         if state.kept != pointer.sha256 and time.monotonic() >= state.keep_at:
             _keep(state, copy, store, pointer)
 
     def _follow_challenger(
-        self, state: State, serving: Serving, store: DeploymentStore, terms: Challenger | None
+        self,
+        state: State,
+        serving: Serving,
+        store: DeploymentStore,
+        copy: DeploymentStore,
+        terms: Challenger | None,
     ) -> None:
         trial = serving.trial
         if terms is None:
@@ -300,7 +291,7 @@ class ActiveModels:
         if not state.challenger_failures.is_due(terms):
             return
         try:
-            live = load(store.open(terms), terms)
+            live = self._load(store, terms, copy)
         except Exception as error:  # as above
             state.challenger_failures.note(terms, error, terms.model_name)
             return
@@ -323,7 +314,7 @@ class ActiveModels:
         failure = state.failures.last
         if pointer and pointer.previous:
             try:
-                self.hold(load(store.open(pointer.previous), pointer.previous), "store", began)
+                self.hold(self._load(store, pointer.previous, copy), "store", began)
             except Exception:
                 log.exception("%s: the one before cannot be served either", model_name)
         if not state.serving:
@@ -335,7 +326,7 @@ class ActiveModels:
         try:
             pointer = copy.pointer(model_name)
             if pointer and not self.get(model_name):
-                self.hold(load(copy.open(pointer), pointer), "local copy", began)
+                self.hold(self._load(copy, pointer, copy), "local copy", began)
         except Exception:
             log.exception("%s: its local copy cannot be served", model_name)
 

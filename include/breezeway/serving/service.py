@@ -22,6 +22,7 @@ from breezeway.deployment.store import Pointer
 from breezeway.serving import active
 from breezeway.serving.app import ASGIApp
 from breezeway.serving.bentoml_parts import bento_of, labels_of, models_in, service_behind
+from breezeway.serving.loading import load
 from breezeway.serving.server import application, follow, settle
 
 PACKAGES = (
@@ -88,7 +89,7 @@ class ModelServer:
         else:
             for folder in models_in(bento):
                 began = time.monotonic()
-                models.hold(active.load(folder, _pointer_of(bento)), "Bento", began)
+                models.hold(load(folder, _pointer_of(bento)), "Bento", began)
         settle()
 
     @bentoml.on_shutdown

@@ -8,7 +8,7 @@ import pytest
 
 from breezeway.core.errors import DataError
 from breezeway.deployment.store import Pointer
-from breezeway.serving.active import load
+from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import LiveModel, Refusal, Signer, read_request
 from breezeway.serving.trial import Contender

@@ -63,7 +63,8 @@ MODULES = {
     "test": "breezeway.steps.test, breezeway.pipeline.evaluation, breezeway.steps.drift, "
     "breezeway.pipeline.nightly, breezeway.steps.backtest, breezeway.pipeline.backtest, "
     "evidently.presets",
-    "deploy": "breezeway.steps.deploy, breezeway.steps.canary, scipy.special",
+    "deploy": "breezeway.steps.deploy, breezeway.steps.canary, breezeway.serving.loading, "
+    "breezeway.detector.scoring, scipy.special",
     "serving": "breezeway.serving.server, breezeway.serving.service, breezeway.detector.scoring",
     "airflow": "airflow, breezeway.datasets.versions, breezeway.readings.query, "
     "breezeway.tracking.champions",

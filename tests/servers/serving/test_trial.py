@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import binomtest
 
 from breezeway.deployment.store import Challenger, DeploymentStore, Pointer
-from breezeway.serving.active import ActiveModels, load
+from breezeway.serving.active import ActiveModels
+from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import Refusal
 from breezeway.serving.trial import Contender, Serving
