@@ -91,7 +91,7 @@ def prove(folder: Path, deployment: Served) -> None:
         output.seek(-min(output.tell(), 4 * SHOWN_CHARACTERS), os.SEEK_END)
         said = output.read().decode(errors="replace").strip()
     if process.returncode == DataError.exit_code:
-        raise DataError(said[-SHOWN_CHARACTERS:])
+        raise DataError(f"{deployment.bento}: {said[-SHOWN_CHARACTERS:]}")
     ended = (
         f"signal {signal.Signals(-process.returncode).name}"
         if process.returncode < 0
