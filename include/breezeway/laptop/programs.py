@@ -89,8 +89,8 @@ def own_variables(
 
     The part `tasks` is what runs the tasks of Airflow.
     """
-    # No settings of another Airflow.
-    foreign = ("AIRFLOW__", *SECRETS)
+    # No settings of another Airflow, and none that `environment` sets.
+    foreign = ("AIRFLOW__", "AIRFLOW_HOME", "NO_PROXY", "no_proxy", *quiet_environment(), *SECRETS)
     users = {
         name: text
         for name, text in os.environ.items()

@@ -80,10 +80,13 @@ def test_each_program_is_told_its_own_secrets_alone(
     monkeypatch.setenv("BREEZEWAY_SERVING_TOKEN", "of-clients")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-s3")
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "of-another-airflow")
+    monkeypatch.setenv("AIRFLOW_HOME", "of-another-airflow")
     settings = Settings.from_environment()
     own = own_variables(settings, ADDRESSES, KEYS)
     told = {p.name: str(p.variables) for p in programs(ADDRESSES, own)}
-    told["all"] = str(environment(settings, ADDRESSES, tmp_path / "passwords.json"))
+    of_all = environment(settings, ADDRESSES, tmp_path / "passwords.json")
+    told["all"] = str(of_all)
+    assert not any(of_all.keys() & p.variables.keys() for p in programs(ADDRESSES, own))
 
     def who_knows(secret: str) -> set[str]:
         return {name for name, variables in told.items() if secret in variables}
