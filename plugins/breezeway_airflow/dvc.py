@@ -11,7 +11,9 @@ from breezeway.core.settings import Settings
 
 
 class PublishDataset(BaseOperator):
-    """Publishes a folder as the dataset version `tag`. The same content again changes nothing.
+    """Publishes a folder as the dataset version `tag`, and removes it: DVC has its content then.
+
+    The same content again changes nothing.
 
     Args:
         folder: what preprocessing wrote.
@@ -34,9 +36,9 @@ class PublishDataset(BaseOperator):
             TryAgain: another writer held the lock for too long.
             ServiceUnavailable: the repository or the remote does not answer, or is full.
         """
-        from breezeway.datasets import versions
+        from breezeway.datasets import work
 
-        version = versions.publish(
+        version = work.publish_work(
             Settings.from_environment(), Path(self.folder), self.tag, message=run_name(context)
         )
         self.log.info(
@@ -78,6 +80,8 @@ class PublishParameters(BaseOperator):
 
 class PublishDay(BaseOperator, SkipMixin):
     """Publishes the partition of a day, unless its newest revision has the same content.
+
+    Then it removes the folder: DVC has its content.
 
     A day without readings publishes nothing.
 

@@ -21,7 +21,7 @@ from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.files import write_json
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
-from breezeway.datasets import versions
+from breezeway.datasets import versions, work
 from breezeway.datasets.dvc_objects import file_hashes, folder_hash
 from breezeway.preprocessing.manifest import Manifest, RangeManifest, RawSummary
 
@@ -78,7 +78,10 @@ def fingerprints(settings: Settings, name: str, days: Iterable[date]) -> dict[da
 def publish_day(
     settings: Settings, folder: Path, day: date, seconds: float, message: str
 ) -> versions.DatasetVersion:
-    """Publish a day's partition, unless its newest revision has the same content.
+    """Publish a day's partition, unless its newest revision has the same content; then remove it.
+
+    It may be repeated, and killed at any point: if the folder is gone and the day has a revision,
+    an earlier attempt has published it.
 
     Args:
         folder: what `days.make_day` wrote.
@@ -86,25 +89,36 @@ def publish_day(
         message: of the commit, for people.
 
     Raises:
-        UsageError: the folder is empty.
+        UsageError: the folder is empty, or there is neither the folder nor a revision.
         TryAgain: the day is just being made anew, or another was publishing for too long.
         ServiceUnavailable: the repository or the remote does not answer, or is full.
     """
     stem = day_name(load_contract(settings.sensors), day)
     with exclusive(settings, f"preprocess-{stem}"):
-        rows = _manifest(folder).raw.rows
-        return _publish_revision(settings, folder, stem, f"{message}: {rows} rows in {seconds:g} s")
+        newest = _newest_revision(settings, stem)
+        if not folder.exists() and newest:
+            version = versions.find_versions(settings, [f"{stem}-{newest}"])[0]
+        else:
+            rows = _manifest(folder).raw.rows
+            text = f"{message}: {rows} rows in {seconds:g} s"
+            version = _publish_revision(settings, folder, stem, text)
+        work.remove(folder)
+        return version
+
+
+def _newest_revision(settings: Settings, stem: str) -> int:
+    """The highest number of a revision; 0 if there is none."""
+    form = re.compile(rf"{re.escape(stem)}-([1-9]\d*)")
+    tags = [version.tag for version in versions.list_versions(settings)]
+    return max((int(match[1]) for tag in tags if (match := form.fullmatch(tag))), default=0)
 
 
 def _publish_revision(
     settings: Settings, folder: Path, stem: str, message: str
 ) -> versions.DatasetVersion:
     content = folder_hash(file_hashes(folder))
-    form = re.compile(rf"{re.escape(stem)}-([1-9]\d*)")
     for _ in range(versions.PUSH_ATTEMPTS):
-        tags = [version.tag for version in versions.list_versions(settings)]
-        numbers = [int(match[1]) for tag in tags if (match := form.fullmatch(tag))]
-        newest = max(numbers, default=0)
+        newest = _newest_revision(settings, stem)
         if newest:
             version = versions.find_version(settings, f"{stem}-{newest}")
             if version.hash == content:

@@ -180,12 +180,9 @@ def test_text_that_is_no_time_is_quarantined_on_its_day_and_makes_no_day_stale(h
             connection.exec_driver_sql(
                 "INSERT INTO readings (device, time) VALUES ('mill-0', ?)", (text,)
             )
-    publish(home, date(2026, 2, 28), FIRST)  # '2026-02-9' sorts between these two days
+    tags = publish(home, date(2026, 2, 28), FIRST)  # '2026-02-9' sorts between these two days
     unreadable = [
-        json.loads((home.work / str(day) / "dataset0" / "manifest.json").read_text())[
-            "reasons"
-        ].get("unreadable_time")
-        for day in (date(2026, 2, 28), FIRST)
+        versions.find_version(home, tag).manifest["reasons"].get("unreadable_time") for tag in tags
     ]
     assert unreadable == [None, 1]
     assert stale(home) == {}

@@ -37,6 +37,7 @@ def test_data_and_parameters_are_published_once(tmp_path, monkeypatch) -> None:
     assert version.message == "Airflow run training/manual__1"
     assert version.params_tag == "v1-params-1"
 
+    folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps({"query": "SELECT 2"}))
     with pytest.raises(UsageError, match="v1"):
         data.execute(CONTEXT)
