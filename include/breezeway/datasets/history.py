@@ -220,16 +220,18 @@ def _examples(days: Iterable[versions.OpenedVersion]) -> list[dict[str, Any]]:
 def _whole_manifest(
     contract: Contract, days: Mapping[date, versions.OpenedVersion]
 ) -> RangeManifest:
-    from breezeway.preprocessing.days import range_query
-
     manifests = [_manifest_of(version) for version in days.values()]
     reasons: Counter[str] = Counter()
     for manifest in manifests:
         reasons.update(manifest.reasons)
     raw = [manifest.raw for manifest in manifests]
+    # From the first day's beginning to the last day's end, as `preprocessing.days.range_query`.
+    begins, ends = (
+        _manifest_of(days[day]).query.rpartition(" AND ") for day in (min(days), max(days))
+    )
     return RangeManifest(
         contract=contract.name,
-        query=range_query(contract, min(days), max(days)),
+        query=f"{begins[0]} AND {ends[2]}",
         raw=RawSummary(
             rows=sum(each.rows for each in raw),
             first_time=min(each.first_time for each in raw if each.first_time),
@@ -237,6 +239,7 @@ def _whole_manifest(
             sha256=hashlib.sha256("".join(each.sha256 for each in raw).encode()).hexdigest(),
         ),
         rows=sum(manifest.rows for manifest in manifests),
+        copies=sum(manifest.copies for manifest in manifests),
         quarantined=sum(manifest.quarantined for manifest in manifests),
         reasons=dict(sorted(reasons.items())),
         features=contract.feature_names,

@@ -94,7 +94,8 @@ def print_summary(
     reasons = ", ".join(f"{count} {reason}" for reason, count in data["reasons"].items())
     facts = {
         "dataset": f"{data['tag']}: {data['rows_in']} readings in, {data['rows']} out, "
-        f"{data['quarantined']} quarantined{f' ({reasons})' if reasons else ''}",
+        f"{data['copies']} copies, {data['quarantined']} quarantined"
+        + (f" ({reasons})" if reasons else ""),
         "best parameters": ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in results["tune"]["params"].items()

@@ -120,6 +120,7 @@ def _judge(
         "model_version": model.version,
         "rows": len(readings),
         "judged": len(unseen),
+        "copies": manifest.copies,
         "quarantined": manifest.quarantined,
         "drifted": drifted[:20],
         "evidence": {key: value for key, value in asdict(evidence).items() if key != "query"},
@@ -144,7 +145,7 @@ def _features(
     contract = model.contract
     store = RawStore(settings.raw_address)
     folder.mkdir()
-    chunks = store.stream(query, label=contract.label.column)
+    chunks = store.stream(query, label=contract.label.column, with_ids=True)
     labels = LabelStore(settings.raw_address).labels_of(contract)
     manifest = make_dataset(chunks, DatasetSpec(contract, query, labels), folder, settings)
     return ds.dataset(folder / "features").to_table(), manifest

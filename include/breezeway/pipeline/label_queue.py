@@ -223,7 +223,9 @@ def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings
     try:
         folder = work / "dataset"
         folder.mkdir()
-        make_dataset(store.stream(query), DatasetSpec(model.contract, query), folder, settings)
+        make_dataset(
+            store.stream(query, with_ids=True), DatasetSpec(model.contract, query), folder, settings
+        )
         table = ds.dataset(folder / "features").to_table()
     finally:
         shutil.rmtree(work)

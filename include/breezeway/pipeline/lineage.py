@@ -262,7 +262,11 @@ def _raw_branches(manifest: Mapping[str, Any]) -> list[Branch]:
             f"{raw.get('last_time')}, SHA-256 {raw.get('sha256')}",
             [
                 (f"query: {' '.join(str(manifest.get('query')).split())}", []),
-                (f"{manifest.get('rows')} rows kept, {quarantined}", []),
+                (
+                    f"{manifest.get('rows')} rows kept, {manifest.get('copies', 0)} copies left "
+                    f"out, {quarantined}",
+                    [],
+                ),
             ],
         )
     ]

@@ -73,11 +73,11 @@ def read_days(
         return None
     contract = model.contract
     folder.mkdir()
-    query = range_query(contract, first, last)
+    query = range_query(store, contract, first, last)
 
     def chunks() -> Iterator[pa.Table]:
         yield lead_in(store, contract, set(store.devices_of(first)), first)
-        yield from store.stream(query, label=contract.label.column)
+        yield from store.stream(query, label=contract.label.column, with_ids=True)
 
     labels = LabelStore(settings.raw_address).labels_of(contract)
     spec = DatasetSpec(contract, query, labels, since=midnight(first))

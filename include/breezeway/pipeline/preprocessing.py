@@ -41,7 +41,7 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
 
     def make(aside: Path) -> Manifest:
         store = RawStore(settings.raw_address)
-        chunks = store.stream(query, label=contract.label.column)
+        chunks = store.stream(query, label=contract.label.column, with_ids=True)
         labels = LabelStore(settings.raw_address).labels_of(contract)
         return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)
 
@@ -83,6 +83,7 @@ def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
         "folder": str(folder),
         "rows_in": manifest.raw.rows if manifest else 0,
         "rows": manifest.rows if manifest else 0,
+        "copies": manifest.copies if manifest else 0,
         "quarantined": manifest.quarantined if manifest else 0,
         "reasons": manifest.reasons if manifest else {},
     }

@@ -155,6 +155,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
             sha256=combined(result.digest for result in results),
         ),
         rows=sum(result.rows for result in results),
+        copies=sum(result.copies for result in results),
         quarantined=reasons.total(),
         reasons=dict(sorted(reasons.items())),
         features=spec.contract.feature_names,
@@ -165,7 +166,7 @@ def broken_expectations(
     contract: Contract, manifest: Manifest, results: list[PartResult]
 ) -> Iterator[str]:
     """One sentence for each rule of the contract that the batch as a whole breaks."""
-    bad, all_rows = manifest.quarantined, manifest.raw.rows
+    bad, all_rows = manifest.quarantined, manifest.raw.rows - manifest.copies
     if bad > contract.quarantine.max_share * all_rows or not manifest.rows:
         reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.reasons.items())
         yield (

@@ -33,9 +33,10 @@ def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def range_query(contract: Contract, first: date, last: date) -> str:
+def range_query(store: RawStore, contract: Contract, first: date, last: date) -> str:
     """The SELECT of all readings from a first to a last day, both included."""
     columns = ["device", "time", "payload", *filter(None, [contract.label.column])]
+    columns += ["id"] if store.has_ids() else []
     return (
         f"SELECT {', '.join(columns)} FROM readings "
         f"WHERE time >= '{first}' AND time < '{last + timedelta(days=1)}'"
@@ -59,7 +60,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
     if not store.count_by_day(day, day):
         return None
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    query = range_query(contract, day, day)
+    query = range_query(store, contract, day, day)
     readings = _DayReadings(store, contract, day, query)
     spec = DatasetSpec(contract, query, labels, since=midnight(day))
     made = make_dataset(readings, spec, folder, settings)
@@ -81,7 +82,8 @@ class _DayReadings:
 
     def __iter__(self) -> Iterator[pa.Table]:
         devices: set[str] = set()
-        for chunk in self._store.stream(self._query, label=self._contract.label.column):
+        label = self._contract.label.column
+        for chunk in self._store.stream(self._query, label=label, with_ids=True):
             chunk = self._of_day(chunk)
             devices.update(pc.unique(chunk["device"]).to_pylist())
             yield chunk
@@ -135,9 +137,9 @@ def _whole_times(found: list[Reading]) -> list[Reading]:
 
 
 def _good(contract: Contract, found: list[Reading]) -> dict[datetime, dict[str, Any]]:
-    """For each time the reading that preprocessing keeps: the first good one, nulls first."""
+    """For each time the reading that preprocessing keeps: the first good one."""
     good: dict[datetime, dict[str, Any]] = {}
-    for time, payload, label in sorted(found, key=_nulls_first):
+    for time, payload, label, _ in sorted(found, key=_order):
         if time is None or time in good or label not in (None, 0, 1):
             continue
         try:
@@ -148,10 +150,11 @@ def _good(contract: Contract, found: list[Reading]) -> dict[datetime, dict[str, 
     return good
 
 
-def _nulls_first(reading: Reading) -> tuple[bool, str, bool, int]:
-    """The sort key of staged readings of the same time."""
-    _, payload, label = reading
-    return payload is not None, payload or "", label is not None, label or 0
+def _order(reading: Reading) -> tuple[bool, int, bool, str, bool, int]:
+    """The sort key of staged readings of the same time: the latest first, then nulls first."""
+    _, payload, label, id = reading
+    known = (payload is not None, payload or "", label is not None, label or 0)
+    return id is None, -(id or 0), *known
 
 
 def stale_days(

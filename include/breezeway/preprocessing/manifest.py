@@ -38,6 +38,7 @@ class Manifest(_Document):
         query: the SELECT of the readings.
         raw: the readings.
         rows: number of good readings; each is a row of the dataset.
+        copies: number of readings that repeat another to the letter; they are left out.
         quarantined: number of readings that broke the contract.
         reasons: the same number by reason.
         features: names of the feature columns, in order.
@@ -47,6 +48,7 @@ class Manifest(_Document):
     query: str
     raw: RawSummary
     rows: int
+    copies: int = 0
     quarantined: int
     reasons: dict[str, int]
     features: list[str]

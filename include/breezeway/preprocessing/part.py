@@ -18,10 +18,10 @@ from breezeway.core.errors import InternalError
 from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.payloads import PayloadParser, Values
-from breezeway.preprocessing.row_checks import Devices, RowChecks
+from breezeway.preprocessing.row_checks import Copies, Devices, RowChecks
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import sorted_blocks
-from breezeway.readings.arrow import NAIVE_READINGS, TIME
+from breezeway.readings.arrow import ID, NAIVE_READINGS, TIME
 from breezeway.readings.intervals import Intervals
 
 BLOCK_ROWS = 65_536
@@ -68,8 +68,9 @@ class PartResult:
 
     Attributes:
         lead_in: readings that only fill the windows of later ones.
-        rows_in: all other readings; each is a row or in quarantine.
+        rows_in: all other readings; each is a row, a copy, or in quarantine.
         rows: good readings.
+        copies: readings that repeat another to the letter.
         reasons: how many were bad, by reason.
         first_time, last_time: of the good readings, ISO 8601, UTC.
         digest: the content hash of `rows_in`.
@@ -81,6 +82,7 @@ class PartResult:
     lead_in: int = 0
     rows_in: int = 0
     rows: int = 0
+    copies: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first_time: str | None = None
     last_time: str | None = None
@@ -129,6 +131,7 @@ class _PartMaker:
         self._intervals = Intervals(spec.labels) if spec.labels is not None else None
         self._parser = PayloadParser(contract, threads)
         self._checks = RowChecks(contract)
+        self._copies = Copies()
         self._history = History(contract)
         self._examples = Examples(contract.window, part.example_devices)
         self._last_device: str | None = None
@@ -164,6 +167,10 @@ class _PartMaker:
                 result.lead_in += int(lead_in.sum())
                 result.rows_in += len(counted)
                 rows_before = result.rows
+                is_copy = self._copies.of(block)
+                result.copies += int((is_copy & ~lead_in).sum())
+                if is_copy.any():
+                    block, lead_in = block.filter(pa.array(~is_copy)), lead_in[~is_copy]
                 features = self._block_features(block, lead_in)
                 writer.write_table(features)
                 sampled = np.arange(
@@ -175,10 +182,10 @@ class _PartMaker:
         result.digest = digest.hexdigest()
         result.sample = pa.concat_tables(samples).combine_chunks()
         result.examples = self._examples.in_order()
-        if result.rows_in != result.rows + result.reasons.total():
+        if result.rows_in != result.rows + result.copies + result.reasons.total():
             raise InternalError(
-                f"part {part.number}: {result.rows_in} rows in, {result.rows} out and "
-                f"{result.reasons.total()} quarantined"
+                f"part {part.number}: {result.rows_in} rows in, {result.rows} out, "
+                f"{result.copies} copies and {result.reasons.total()} quarantined"
             )
         return result
 
@@ -211,8 +218,11 @@ class _PartMaker:
         times = _microseconds(block).fill_null(0).to_numpy()[rows]
         first = self._checks.first_of_time(Devices(names, codes[rows]), times)
         for row in rows[~first].tolist():
+            later = " that arrived later" if block[ID.name][row].is_valid else ""
             violations[row] = Violation(
-                "time", "duplicate_time", "time: the device has another reading of that time"
+                "time",
+                "duplicate_time",
+                f"time: the device has another reading of that time{later}",
             )
         keep[keep] = first
         rows, times = rows[first], times[first]

@@ -1,5 +1,6 @@
 """Checks of a reading's device, time and label, which are not in the payload."""
 
+import hashlib
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -27,6 +28,39 @@ class Devices(NamedTuple):
     def of(cls, block: pa.Table) -> Self:
         encoded = block["device"].combine_chunks().dictionary_encode()
         return cls(encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1).to_numpy())
+
+
+class Copies:
+    """Finds the readings of a device and time that repeat an earlier one to the letter.
+
+    Brokers and gateways that promise to deliver at least once (MQTT's QoS 1) deliver such.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] | None = None
+        self._seen: set[bytes] = set()
+
+    def of(self, block: pa.Table) -> np.ndarray:
+        """Which readings, bool, of the next block repeat an earlier one; those of a device and time
+        follow one another."""
+        is_copy = np.zeros(len(block), bool)
+        names, codes = Devices.of(block)
+        column = block["time"].combine_chunks()
+        times = column.cast(pa.int64()).fill_null(0).to_numpy()
+        known = column.is_valid().to_numpy(zero_copy_only=False) & (codes >= 0)
+        same = np.append(False, (codes[1:] == codes[:-1]) & (times[1:] == times[:-1]))
+        # The last reading may have copies in the next block, and the first one those before it.
+        tied = same | np.append(same[1:], True)
+        tied[:1] = True
+        for row in np.flatnonzero(tied & known).tolist():
+            here = (names[codes[row]], int(times[row]))
+            if here != self._last:
+                self._last, self._seen = here, set()
+            content = repr((block["payload"][row].as_py(), block["label"][row].as_py()))
+            key = hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=16).digest()
+            is_copy[row] = key in self._seen
+            self._seen.add(key)
+        return is_copy
 
 
 class RowChecks:

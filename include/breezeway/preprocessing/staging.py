@@ -19,14 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from breezeway.readings.arrow import READINGS, UNREADABLE
+from breezeway.readings.arrow import ID, READINGS, UNREADABLE
 
 RUNS_IN_MEMORY = 16
 """After reading from this many runs their pages are released; another read maps them again. The
 system maps 16 pages around each page that is read, so many runs would take much memory."""
 BLOCK_BYTES = 64 << 20
 """Payloads of a block: of the usual length, they never reach this."""
-STAGED = READINGS.append(UNREADABLE)
+STAGED = READINGS.append(UNREADABLE).append(ID)
 _NO_TIME = np.iinfo(np.int64).min
 _RUNS, _COUNTS = "runs.arrow", "devices.json"
 
@@ -36,7 +36,7 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
 
     Args:
         chunks: tables of device, time, payload and label, in any order; a missing label is null,
-            a time without a zone is UTC. Tables may have the column `UNREADABLE`.
+            a time without a zone is UTC. Tables may have the columns `UNREADABLE` and `ID`.
         folder: an empty one.
     """
     counts: Counter[str] = Counter()
@@ -46,7 +46,7 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
         pa.ipc.new_file(file, STAGED) as writer,
     ):
         for chunk in chunks:
-            for column in (READINGS.field("label"), UNREADABLE):
+            for column in (READINGS.field("label"), UNREADABLE, ID):
                 if column.name not in chunk.column_names:
                     chunk = chunk.append_column(column, pa.nulls(len(chunk), column.type))
             table = chunk.select(STAGED.names).cast(STAGED).combine_chunks()
@@ -70,7 +70,10 @@ def device_counts(folder: Path) -> dict[str, int]:
 def sorted_blocks(
     folder: Path, first: str | None, last: str | None, nameless: bool, rows: int
 ) -> Iterator[pa.Table]:
-    """Staged readings by device, time, payload, label and unreadable time, nulls first.
+    """Staged readings by device and time, nulls first.
+
+    Those of one device and time by id, the latest first; then by payload, label and unreadable
+    time, nulls first.
 
     Yields:
         Tables as `STAGED`.
@@ -200,7 +203,7 @@ def _order(
     gather: Callable[[np.ndarray], pa.Table],
     sizes: np.ndarray,
 ) -> np.ndarray:
-    """The order of the rows. `gather` returns rows by position; ties need payload and label.
+    """The order of the rows. `gather` returns rows by position; ties need the other columns.
 
     Ties are sorted some at a time, and those of one device and time together.
     """
@@ -220,7 +223,8 @@ def _order(
 def _tie_order(rows: pa.Table, places: np.ndarray, same: np.ndarray) -> np.ndarray:
     names = ["payload", "label", UNREADABLE.name]
     group = np.append(0, np.cumsum(~same[places[0] : places[-1]]))[places - places[0]]
-    table = rows.select(names).append_column("group", pa.array(group))
-    keys = [(name, "ascending", "at_start") for name in ("group", *names)]
+    table = rows.select([ID.name, *names]).append_column("group", pa.array(group))
+    keys = [("group", "ascending", "at_start"), (ID.name, "descending", "at_end")]
+    keys += [(name, "ascending", "at_start") for name in names]
     ordered: np.ndarray = pc.sort_indices(table, sort_keys=keys).to_numpy()
     return ordered

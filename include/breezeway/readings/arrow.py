@@ -25,6 +25,9 @@ UNREADABLE = pa.field("unreadable_time", pa.string())
 """A further column of readings from a store: what stands there instead of a time, the first
 `SHOWN_LETTERS` of it; null where `time` is a time, or null in the store."""
 SHOWN_LETTERS = 60
+ID = pa.field("id", pa.int64())
+"""A further column of readings from a store: a reading with a greater number arrived later; null
+where the store does not say."""
 FIRST, LAST = (
     (time - datetime(1970, 1, 1)) // timedelta(microseconds=1)
     for time in (datetime.min, datetime.max)
@@ -57,15 +60,19 @@ _NOTES = ("labelled_by", "labelled_at")
 
 
 def readings_table(block: Block) -> pa.Table:
-    """Readings, from the columns device, time, payload and label.
+    """Readings, from the columns device, time, payload and label; and id, if it was asked for.
 
     Returns:
-        As `READINGS`; with the column `UNREADABLE` too, if a value is not a time.
+        As `READINGS`; with the column `ID` too, if there is one, and with the column `UNREADABLE`,
+        if a value is not a time.
     """
-    device, time, payload, label = block
-    labels = pa.nulls(len(device), pa.int64()) if label is None else _integer(label)
+    device, time, payload, label, *ids = block
+    labels = pa.nulls(len(device), pa.int64()) if label is None else _integer(label, "label")
     times, unreadable = _times(time)
     table = pa.table([_text(device), times, _text(payload), labels], schema=READINGS)
+    for id in ids:
+        if id is not None:
+            table = table.append_column(ID, _integer(id, ID.name))
     return table if unreadable is None else table.append_column(UNREADABLE, unreadable)
 
 
@@ -117,13 +124,13 @@ def _text(values: pa.Array) -> pa.Array:
         return pa.array(decoded, pa.string())
 
 
-def _integer(values: pa.Array) -> pa.Array:
+def _integer(values: pa.Array, column: str) -> pa.Array:
     if pa.types.is_integer(values.type):
         return values
     try:
         return values.cast(pa.string()).cast(pa.int64())
     except pa.ArrowInvalid as error:
-        raise DataError(f"--query: the column 'label': {error}.") from None
+        raise DataError(f"--query: the column {column!r}: {error}.") from None
 
 
 def _time(values: pa.Array, column: str) -> pa.Array:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, DataError
 
-Kind = Literal["device", "time", "payload", "label"]
+Kind = Literal["device", "time", "payload", "label", "id"]
 """The content of a column of a result; it decides which types the column may have."""
 
 EXPECTED: dict[Kind, str] = {
@@ -21,6 +21,7 @@ EXPECTED: dict[Kind, str] = {
     "time": "a time (UTC) or its ISO text, such as '2026-01-31 12:00:00'",
     "payload": "text",
     "label": "a whole number, 0 or 1",
+    "id": "a whole number",
 }
 
 
@@ -96,7 +97,8 @@ class Engine(ABC):
 
 
 def find_columns(names: list[str], columns: Sequence[Column]) -> list[int | None]:
-    """The position of each wanted column in a result, ignoring case; None if it is missing.
+    """The position of each wanted column in a result, ignoring case; None if it is missing, or if
+    it is an id that is there twice, as in a join.
 
     Raises:
         DataError: a required column is missing, or one is there twice.
@@ -108,6 +110,7 @@ def find_columns(names: list[str], columns: Sequence[Column]) -> list[int | None
             f"--query gives no column {', '.join(map(repr, missing))}; it gives "
             f"{', '.join(map(repr, names))}."
         )
+    lower = [name if name != "id" or lower.count(name) == 1 else "" for name in lower]
     for column in columns:
         if lower.count(column.name.lower()) > 1:
             raise DataError(f"--query gives the column {column.name!r} more than once.")

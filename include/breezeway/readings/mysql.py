@@ -49,6 +49,7 @@ TYPES: dict[Kind, set[int]] = {
     "time": TEXT | {FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP, FIELD_TYPE.DATE},
     "payload": TEXT,
     "label": INTEGER,
+    "id": INTEGER,
 }
 TYPE_NAMES = {code: name for name, code in vars(FIELD_TYPE).items() if not name.startswith("_")}
 
@@ -90,8 +91,12 @@ class MySQL(Engine):
         with self._reading() as connection:
             found = mysql_wire.execute(connection, query)
             places = find_columns([column.name for column in found], columns)
-            for column, place in zip(columns, places, strict=True):
-                if place is not None:
+            for number, (column, place) in enumerate(zip(columns, places, strict=True)):
+                if place is None:
+                    continue
+                if column.kind == "id" and found[place].kind not in TYPES["id"]:
+                    places[number] = None
+                else:
                     _check_type(column, found[place].kind)
             kept = {place for place in places if place is not None}
             for block in mysql_wire.blocks(connection, len(found), kept):

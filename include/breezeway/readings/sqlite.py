@@ -42,6 +42,7 @@ TYPES: dict[Kind, set[type]] = {
     "time": {bytes},
     "payload": {bytes},
     "label": {int},
+    "id": {int},
 }
 TYPE_NAMES = {bytes: "text", int: "integer", float: "real"}
 
@@ -143,6 +144,8 @@ def _allow_reading(action: int, *_: str | None) -> int:
 def _array(values: list[Any], column: Column) -> pa.Array:
     """One column from SQLite; the type of its values may differ from row to row."""
     found = set(map(type, values)) - {type(None)}
+    if column.kind == "id" and found != {int}:
+        return pa.nulls(len(values), pa.int64())
     if column.kind == "time" and bytes in found and len(found) > 1:
         # Numbers among times are unreadable times; a column of numbers is another kind of column.
         values = [
@@ -154,7 +157,7 @@ def _array(values: list[Any], column: Column) -> pa.Array:
         found = {bytes}
     for other in found - TYPES[column.kind]:
         refuse_type(column, TYPE_NAMES[other])
-    if column.kind == "label":
+    if column.kind in ("label", "id"):
         return pa.array(values, pa.int64())
     if int in found:
         values = [str(value).encode() if isinstance(value, int) else value for value in values]

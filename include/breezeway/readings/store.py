@@ -22,11 +22,15 @@ CHUNK_BYTES = 64 << 20
 
 
 class Reading(NamedTuple):
-    """A reading of a device at a time (UTC); None if the store has no time there."""
+    """A reading of a device at a time (UTC); None if the store has no time there.
+
+    The reading with the greater `id` arrived later; None if the store does not say.
+    """
 
     time: datetime | None
     payload: str | None
     label: int | None
+    id: int | None = None
 
 
 class RawStore(Database):
@@ -149,6 +153,17 @@ class RawStore(Database):
         # Preprocessing names a time that cannot be read.
         return {name: (count, time) for name, (count, time) in found.items() if time}
 
+    def has_ids(self) -> bool:
+        """Whether the table of readings has a column `id` of whole numbers.
+
+        Raises:
+            BreezewayError: the store is away, or has no readings table.
+        """
+        with self._judged(), self._sql.connect() as connection:
+            columns = sa.inspect(connection).get_columns("readings")
+        types = [column["type"] for column in columns if column["name"].lower() == "id"]
+        return any(isinstance(kind, sa.Integer) for kind in types)
+
     def last_readings(
         self, device: str, before: date, count: int, label: str | None = None
     ) -> list[Reading]:
@@ -162,11 +177,13 @@ class RawStore(Database):
             label: the column of the label; None: the label is null.
         """
         column = self._quoted(label) if label else "NULL"
+        number = "id" if self.has_ids() else "NULL"
         # The first condition uses the index, the second is exact.
         same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
         query = (
             "SELECT time, "
-            f"CASE WHEN LENGTH(payload) <= {MAX_PAYLOAD_BYTES} THEN payload END, {column} "
+            f"CASE WHEN LENGTH(payload) <= {MAX_PAYLOAD_BYTES} THEN payload END, "
+            f"{column}, {number} "
             f"FROM readings WHERE {same} AND time < {{0}} "
             f"ORDER BY time DESC LIMIT {count:d}"
         )
@@ -177,7 +194,12 @@ class RawStore(Database):
         return [Reading(read_time(str(time)), *rest) for time, *rest in rows]
 
     def stream(
-        self, query: str, chunk_rows: int = 32_768, label: str | None = None
+        self,
+        query: str,
+        chunk_rows: int = 32_768,
+        label: str | None = None,
+        *,
+        with_ids: bool = False,
     ) -> Iterator[pa.Table]:
         """Read the result of one SELECT, chunk by chunk, in its order.
 
@@ -190,6 +212,8 @@ class RawStore(Database):
                 64 MiB.
             label: the column of the label, which must be there. None: a column `label` is used
                 if there is one.
+            with_ids: whether tables have the column `ID` too, if the query gives one column `id`
+                of whole numbers.
 
         Yields:
             Tables with the schema `READINGS`, with at least one row each; nothing if no row is
@@ -211,6 +235,8 @@ class RawStore(Database):
             Column("payload", "payload"),
             Column(label or "label", "label", required=label is not None),
         ]
+        if with_ids:
+            columns.append(Column("id", "id", required=False))
         return _chunks(map(readings_table, self._blocks(query, columns)), chunk_rows)
 
 

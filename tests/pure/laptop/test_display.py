@@ -18,6 +18,7 @@ RESULTS = {
         "tag": "plant-1",
         "rows_in": 100,
         "rows": 98,
+        "copies": 3,
         "quarantined": 2,
         "reasons": {"not_json": 2},
     },
@@ -55,7 +56,7 @@ def summary(capsys: pytest.CaptureFixture[str], **changed: object) -> str:
 def test_the_summary_tells_of_each_step(capsys: pytest.CaptureFixture[str]) -> None:
     said = summary(capsys)
     for fact in (
-        "plant-1: 100 readings in, 98 out, 2 quarantined (2 not_json)",
+        "plant-1: 100 readings in, 98 out, 3 copies, 2 quarantined (2 not_json)",
         "max_depth 3, learning_rate 0.1235",
         "plant version 7, alarm from score 0.2500",
         "promoted: It is better.",

@@ -12,6 +12,7 @@ DOCUMENT = {
     "query": "SELECT 1",
     "raw": {"rows": 3, "first_time": None, "last_time": None, "sha256": "0" * 64},
     "rows": 2,
+    "copies": 0,
     "quarantined": 1,
     "reasons": {"not_json": 1},
     "features": ["torque"],

@@ -1,12 +1,14 @@
 """Device, time and label are checked; of readings of one time the first good one stays."""
 
+import hypothesis.strategies as st
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.core.settings import Settings
-from breezeway.preprocessing.row_checks import Devices, RowChecks
+from breezeway.preprocessing.row_checks import Copies, Devices, RowChecks
 from breezeway.readings.arrow import READINGS, UNREADABLE
 
 
@@ -67,3 +69,33 @@ def test_a_time_is_new_once_over_blocks(checks):
     again = Devices(["b"], np.array([0, 0]))
     assert checks.first_of_time(again, np.array([2, 3])).tolist() == [False, True]
     assert checks.first_of_time(Devices([], np.array([], int)), np.array([], int)).tolist() == []
+
+
+readings_of_a_time = st.tuples(
+    st.sampled_from([None, "a", "b"]),
+    st.sampled_from([None, 1, 2]),
+    st.sampled_from([None, "", "{}", "\0"]),
+    st.sampled_from([None, 0, 1]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(readings_of_a_time, max_size=30), st.integers(1, 7))
+def test_copies_are_found_however_the_blocks_are_cut(rows, size):
+    rows = sorted(rows, key=lambda row: (row[0] or "", row[1] or 0))
+    copies = Copies()
+    expected, seen = [], set()
+    for row in rows:
+        expected.append(row in seen and None not in row[:2])
+        seen.add(row)
+    table = pa.table(
+        [
+            pa.array([row[0] for row in rows], pa.string()),
+            pa.array([row[1] for row in rows], pa.int64()).cast(READINGS.types[1]),
+            pa.array([row[2] for row in rows], pa.string()),
+            pa.array([row[3] for row in rows], pa.int64()),
+        ],
+        schema=READINGS,
+    )
+    found = [copies.of(table.slice(start, size)) for start in range(0, len(rows), size)]
+    assert [bool(value) for each in found for value in each] == expected

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -122,9 +123,9 @@ def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
     contract, store = contract_of(home), RawStore(home.raw_address)
     whole = tmp_path / "whole"
     whole.mkdir()
-    query = days.range_query(contract, FIRST, LAST)
+    query = days.range_query(store, contract, FIRST, LAST)
     spec = DatasetSpec(contract, query, LabelStore(home.raw_address).labels())
-    once = make_dataset(store.stream(query), spec, whole, home)
+    once = make_dataset(store.stream(query, with_ids=True), spec, whole, home)
     folders = [make(home, day) for day in EVERY]
     joined, expected = table(folders), table([whole])
     assert joined.schema == expected.schema
@@ -135,6 +136,28 @@ def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
     assert sum(manifest["rows"] for manifest in manifests) == once.rows
     assert sum(manifest["quarantined"] for manifest in manifests) == once.quarantined
     assert sum(manifest["raw"]["rows"] for manifest in manifests) == len(readings())
+
+
+def test_the_reading_that_arrived_later_is_kept_by_its_day_and_by_the_next_ones_windows(home):
+    at = days.midnight(FIRST + timedelta(days=1)) - timedelta(minutes=20)
+    for torque in (77, 5):  # by its text the first would be 5, then 77
+        text = f'{{"env": {{"temperature": 61}}, "torque": {torque}}}'
+        row = {"device": "mill-9", "time": at, "payload": text}
+        RawStore(home.raw_address).append(pa.Table.from_pylist([row] * 2))
+    for torque in (5, 77):
+        row["payload"] = f'{{"env": {{"temperature": 61}}, "torque": {torque}}}'
+        row["time"] = at + timedelta(minutes=10)
+        RawStore(home.raw_address).append(pa.Table.from_pylist([row]))
+    folder = make(home, FIRST)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["copies"] == 2
+    bad = pq.read_table(folder / "quarantine")
+    of_mill = bad.filter(pc.equal(bad["device"], "mill-9"))["payload"].to_pylist()
+    assert [json.loads(text)["torque"] for text in of_mill] == [77, 5]
+    store = RawStore(home.raw_address)
+    before = days.lead_in(store, contract_of(home), {"mill-9"}, FIRST + timedelta(days=1))
+    kept = [json.loads(text)["torque"] for text in before["payload"].to_pylist()]
+    assert kept == [5, 77][-(contract_of(home).window - 1) :]
 
 
 def test_a_window_reaches_over_days_of_silence(home):

@@ -120,7 +120,7 @@ def test_from_a_prediction_to_the_rows(
     said = [line.lstrip("│├└─ ") for line in lines]
     assert f"data {data.tag}, commit {data.commit}, hash {data.hash}" in said
     assert "query: SELECT device, time, payload FROM readings" in said
-    assert "97 rows kept, 3 quarantined (2 not_json, 1 null)" in said
+    assert "97 rows kept, 0 copies left out, 3 quarantined (2 not_json, 1 null)" in said
     assert "code c0de" in said and "Airflow run training/r1" in said
     assert any(line.startswith("promoted") and "above chance" in line for line in said)
 

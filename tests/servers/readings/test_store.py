@@ -180,7 +180,7 @@ def test_a_zero_date_of_a_server_is_unreadable(mariadb):
     table = everything(store, "SELECT device, time, payload FROM readings ORDER BY id")
     assert table["unreadable_time"].to_pylist() == ["0000-00-00 00:00:00.000000", None]
     found = store.last_readings("a", date(2026, 1, 2), 5)
-    assert [time for time, _, _ in found] == [datetime(2026, 1, 1, tzinfo=UTC), None]
+    assert [reading.time for reading in found] == [datetime(2026, 1, 1, tzinfo=UTC), None]
     assert store.count_by_day(date(1, 1, 1), date(9999, 12, 30)) == {date(2026, 1, 1): 1}
 
 
@@ -194,7 +194,7 @@ def test_an_unreadable_time_stops_no_question_of_days(tmp_path):
         )
     first = date(2026, 1, 1)
     assert store.count_by_day(first, first) == {first: 2}
-    found = [time for time, _, _ in store.last_readings("a", date(2026, 1, 2), 9) if time]
+    found = [r.time for r in store.last_readings("a", date(2026, 1, 2), 9) if r.time]
     assert found == [datetime(2026, 1, 1, 12, tzinfo=UTC)]
     assert store.devices_ahead(START - timedelta(days=1)) == {}
 
@@ -338,8 +338,8 @@ def test_the_last_readings_before_a_day(store):
     times = [START + timedelta(hours=6 * n) for n in range(4)]
     store.append(readings(4, device=["a", "a", "A", "a"], time=times, label=[None, 1, 1, 0]))
     found = store.last_readings("a", date(2026, 1, 2), 5)
-    assert [time for time, _, _ in found] == [times[1], times[0]]
-    assert [payload for _, payload, _ in found] == readings()["payload"].to_pylist()[1::-1]
+    assert [reading.time for reading in found] == [times[1], times[0]]
+    assert [reading.payload for reading in found] == readings()["payload"].to_pylist()[1::-1]
     assert store.last_readings("a", date(2026, 1, 3), 1, "label")[0][2] == 0
     assert store.last_readings("it's \\", date(2026, 1, 3), 1) == []
 
@@ -656,7 +656,7 @@ def test_the_last_readings_hold_no_payload_that_no_contract_allows(store):
     payloads = ["x" * MAX_PAYLOAD_BYTES, "x" * (MAX_PAYLOAD_BYTES + 1)]
     store.append(readings(2, device=["a", "a"], payload=payloads))
     found = store.last_readings("a", date(2026, 1, 2), 5)
-    assert [payload for _, payload, _ in found] == [None, payloads[0]]
+    assert [reading.payload for reading in found] == [None, payloads[0]]
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
@@ -669,3 +669,22 @@ def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
     )
     assert (few[0], many[0]) == (20_000, 160_000)
     assert many[1] - few[1] < 30, "MiB more for 75 MiB of rows more"
+
+
+def test_ids_come_if_they_are_asked_for_and_are_whole_numbers(store):
+    store.append(readings())
+    assert store.has_ids()
+    found = everything(store, with_ids=True)["id"].to_pylist()
+    assert found == sorted(set(found)) and len(found) == 7
+    last = store.last_readings("a", date(2027, 1, 1), 2)
+    assert all(reading.id in found for reading in last)
+
+
+@pytest.mark.parametrize(
+    "columns", ["'x' AS id, time, device, payload", "id, time, device, payload, id"]
+)
+def test_what_is_no_number_of_arrival_is_left_out(store, columns):
+    store.append(readings())
+    table = everything(store, f"SELECT {columns} FROM readings", with_ids=True)
+    assert len(table) == 7
+    assert "id" not in table.column_names or table["id"].null_count == 7

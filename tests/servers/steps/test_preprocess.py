@@ -218,17 +218,49 @@ def test_a_ray_cluster_of_two_or_four_gives_the_same_bytes(tmp_path, monkeypatch
     assert len([file for file in made["direct"] if file.startswith("features/")]) == 8
 
 
-def test_duplicate_times_are_quarantined_and_order_does_not_matter(home):
+def test_copies_are_left_out_and_counted_and_order_does_not_matter(home):
     table = readings(2, 100)
-    again = table.slice(10, 5)
-    fill(home, pa.concat_tables([table.slice(50), again, table.slice(0, 50)]))
+    fill(home, pa.concat_tables([table.slice(50), table, table.slice(0, 50), table]))
     code, result = run_step(home)
-    assert code == 0
-    assert (result["rows"], result["reasons"]) == (200, {"duplicate_time": 5})
+    assert code == 0, result
+    assert (result["rows"], result["copies"], result["reasons"]) == (200, 400, {})
+    assert result["rows_in"] == 600
     rows = ds.dataset(Path(result["folder"]) / "features").to_table()
     assert rows.select(["device", "time"]).equals(
         rows.select(["device", "time"]).sort_by([("device", "ascending"), ("time", "ascending")])
     )
+
+
+def test_copies_of_bad_readings_do_not_count_against_the_share(home):
+    table = readings(1, 100)
+    bad = table.slice(0, 3).set_column(2, "payload", pa.array(["{"] * 3))
+    fill(home, pa.concat_tables([table.slice(3), *[bad] * 50]))
+    code, result = run_step(home)
+    assert code == 0, result
+    assert (result["rows"], result["copies"], result["reasons"]) == (97, 147, {"not_json": 3})
+
+
+@pytest.mark.parametrize(
+    ("columns", "quarantined", "said"),
+    [
+        ("device, time, payload, id", 10, " that arrived later"),
+        ("device, time, payload, CAST(id AS TEXT) AS id", 90, ""),
+        ("device, time, payload", 90, ""),
+    ],
+)
+def test_of_two_contents_at_a_time_the_later_arrival_is_kept(home, columns, quarantined, said):
+    """Without a number of arrival it is the first by its text."""
+    table = readings(1, 100)
+    (text,) = table["payload"].slice(50, 1).to_pylist()
+    arrived = [text.replace('"torque":40', f'"torque":{torque}') for torque in (90, 10, 90)]
+    at_50 = pa.concat_tables([table.slice(50, 1)] * 3).set_column(2, "payload", pa.array(arrived))
+    fill(home, pa.concat_tables([table.slice(0, 50), table.slice(51), at_50]))
+    code, result = run_step(home, f"SELECT {columns} FROM readings")
+    assert code == 0, result
+    assert (result["rows"], result["copies"]) == (100, 1)
+    (row,) = ds.dataset(Path(result["folder"]) / "quarantine").to_table().to_pylist()
+    assert json.loads(row["payload"])["torque"] == quarantined
+    assert row["message"] == f"time: the device has another reading of that time{said}"
 
 
 def test_an_unknown_device_is_quarantined(home):
