@@ -70,10 +70,7 @@ def device_counts(folder: Path) -> dict[str, int]:
 def sorted_blocks(
     folder: Path, first: str | None, last: str | None, nameless: bool, rows: int
 ) -> Iterator[pa.Table]:
-    """Staged readings by device and time, nulls first.
-
-    Those of one device and time by id, the latest first; then by payload, label and unreadable
-    time, nulls first.
+    """Staged readings by device, time, id (the latest first), payload, label, unreadable time.
 
     Yields:
         Tables as `STAGED`.
