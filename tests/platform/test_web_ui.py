@@ -158,6 +158,7 @@ def test_the_button_of_a_task_opens_its_report(page, platform, night):
     page.goto(platform.url("airflow") + button.get_attribute("href"))
     frame = page.frame_locator("iframe[title=Reports]").frame_locator("iframe[title=Drift]")
     expect(frame.get_by_text(NIGHT).first).to_be_visible(timeout=PATIENCE)
+    expect(frame.get_by_text("Data Drift Summary").first).to_be_visible(timeout=PATIENCE)
 
 
 def test_a_report_cannot_act_as_the_user(page, platform, settings, night):

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from breezeway.core.errors import DataError
-from breezeway.core.files import write_json
+from breezeway.core.files import write_json, write_text
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
 from breezeway.drift.report import report_drift
@@ -111,22 +111,27 @@ def write_night(
         folder: where the files go; `drift.json` is Evidently's.
     """
     write_json(folder / "findings.json", asdict(report))
-    note, page = "There are no readings to draw.", "<html><body></body></html>"
-    if sides:
-        note = (
-            f"The plots below are Evidently's, of {len(sides[1])} of the day's {report.rows} "
-            f"rows and {len(sides[0])} rows of the training data, both evenly spaced. Their tests "
-            "assume that rows are independent of each other, so they find drift on quiet days too. "
-            "They do not decide anything here."
-        )
-        try:
-            report_drift(*sides, columns, folder)
-            page = (folder / "drift.html").read_text(encoding="utf-8")
-        except DataError as error:
-            note = str(error)
-    head, body, rest = page.partition("<body>")
-    night = _page(report, note)
-    (folder / "drift.html").write_text(head + body + night + rest, encoding="utf-8")
+    if not sides:
+        _write_without_plots(report, "There are no readings to draw.", folder)
+        return
+    note = (
+        f"The plots below are Evidently's, of {len(sides[1])} of the day's {report.rows} "
+        f"rows and {len(sides[0])} rows of the training data, both evenly spaced. Their tests "
+        "assume that rows are independent of each other, so they find drift on quiet days too. "
+        "They do not decide anything here."
+    )
+    try:
+        report_drift(*sides, columns, folder, preface=_page(report, note))
+    except DataError as error:
+        _write_without_plots(report, str(error), folder)
+
+
+def _write_without_plots(report: NightReport, note: str, folder: Path) -> None:
+    page = (
+        "<!doctype html><html><head><meta charset='utf-8'></head>"
+        f"<body>{_page(report, note)}</body></html>\n"
+    )
+    write_text(folder / "drift.html", page)
 
 
 COLOURS = {"quiet": "#2e7d32", "suspected": "#b26a00", "drifted": "#c62828"}
