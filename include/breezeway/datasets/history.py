@@ -122,7 +122,7 @@ def _publish_revision(
         if newest:
             version = versions.find_version(settings, f"{stem}-{newest}")
             if version.hash == content:
-                return version
+                return versions.publish(settings, folder, version.tag)
         tag = f"{stem}-{newest + 1}"
         try:
             return versions.publish(settings, folder, tag, message)

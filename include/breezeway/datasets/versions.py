@@ -11,9 +11,11 @@ remote before the commit is pushed, and one atomic push updates the branch and a
 
 import difflib
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,8 +97,9 @@ class PublishedTag:
 def publish(settings: Settings, folder: Path, tag: str, message: str = "") -> DatasetVersion:
     """Publish a dataset folder under a new tag.
 
-    It may be repeated, and killed at any point: if the tag exists with the same content, nothing is
-    left to do. Of two publishers at the same time, one waits.
+    It may be repeated, and killed at any point: if the tag exists with the same content, files that
+    are missing in the remote are added, and nothing else is left to do. Of two publishers at the
+    same time, one waits.
 
     Raises:
         UsageError: the tag is not allowed, has the form of a tag of parameters, or exists with
@@ -112,7 +115,9 @@ def publish(settings: Settings, folder: Path, tag: str, message: str = "") -> Da
     with exclusive(settings, "datasets"), open_workspace(settings) as space:
         space.create_repository()
         if version := _published(space, tag):
-            return _with_content(version, folder_hash(file_hashes(folder)))
+            _with_content(version, folder_hash(file_hashes(folder)))
+            space.add_data(folder)  # they may have been removed, or be damaged
+            return version
         files = space.add_data(folder)
         content = folder_hash({name: file.hash for name, file in files.items()})
         link(settings.dvc_cache, files, space.tree / "data")
@@ -248,7 +253,7 @@ def open_datasets(settings: Settings, tags: Sequence[str]) -> list[OpenedVersion
     opened = []
     for version in find_versions(settings, tags):
         home = _home(settings, version.hash)
-        if folder_hash(file_hashes(home)) == version.hash:
+        if _is_whole(home, version.hash):
             opened.append(OpenedVersion(**vars(version), folder=home))
         else:
             opened.append(open_dataset(settings, version.tag))
@@ -273,7 +278,7 @@ def open_dataset(settings: Settings, tag: str) -> OpenedVersion:
     with open_workspace(settings) as space:
         version = _find(space, tag)
         home = _home(settings, version.hash)
-        if folder_hash(file_hashes(home)) != version.hash:
+        if not _is_whole(home, version.hash):
             with exclusive(settings, f"dataset-{version.hash}"):
                 _restore(space, version, home)
         return OpenedVersion(**vars(version), folder=home)
@@ -281,7 +286,7 @@ def open_dataset(settings: Settings, tag: str) -> OpenedVersion:
 
 def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
     """Put the version's files into `home`. Only one process at a time does this."""
-    if folder_hash(file_hashes(home)) == version.hash:
+    if _is_whole(home, version.hash):
         return  # another process did it
     cache = space.settings.dvc_cache
     drop_damaged(cache, [version.hash])
@@ -296,12 +301,21 @@ def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
         more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         raise DataError(
             f"Dataset {version.tag!r} can't be read: {what}{more} is damaged or missing "
-            f"in the remote {redacted(space.settings.remote_address)}."
+            f"in the remote {redacted(space.settings.remote_address)}. Housekeeping removes the files "
+            "of old versions that nothing needs. Publish the same data again under this tag to bring "
+            "them back."
         )
     if failure:
         raise ServiceUnavailable(f"Dataset {version.tag!r} can't be fetched: {failure}")
     _keep(space.tree / "data", home)
     _repair(space.tree / "data", home, files)
+
+
+def _is_whole(home: Path, hash: str) -> bool:
+    """Whether the local folder holds the version; marks it as in use, for `thinning`."""
+    with suppress(FileNotFoundError):
+        os.utime(home)
+    return folder_hash(file_hashes(home)) == hash
 
 
 def _keep(source: Path, home: Path) -> None:
@@ -389,7 +403,7 @@ def _find(space: Workspace, tag: str) -> DatasetVersion:
 def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) -> DatasetVersion:
     """Read a version from its fetched tags."""
     data_dvc = space.read(entry.tag, "data.dvc")
-    hash = _hash_of(data_dvc) if data_dvc else None
+    hash = hash_of(data_dvc) if data_dvc else None
     if hash is None:
         raise DataError(f"Tag {entry.tag!r} is not that of a dataset version: no hash in data.dvc.")
     reference = f"refs/tags/{entry.tag}"
@@ -418,7 +432,7 @@ def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) 
     )
 
 
-def _hash_of(data_dvc: str) -> str | None:
+def hash_of(data_dvc: str) -> str | None:
     """The hash of a folder in the text of a `.dvc` file; None if there is none.
 
     The rest of the text is not used, because it may name other places to write to.

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -273,6 +273,11 @@ class Workspace:
             )
         return self.git("cat-file", "blob", found[2])
 
+    def committed_at(self, tag: str) -> str:
+        """When a fetched commit was made: ISO 8601, UTC."""
+        form = ("--no-patch", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%cd")
+        return self.git("show", *form, f"refs/tags/{tag}^{{commit}}").strip()
+
     def check_out_branch(self) -> None:
         """Check out the branch's newest commit, or an empty tree if there is none yet.
 
@@ -451,6 +456,28 @@ class Workspace:
         if is_away or "failed to connect" in said:
             raise ServiceUnavailable(f"{self._remote_name} does not answer: {_reason(said)}")
         return _reason(said) if code else None
+
+    def may_hold(self, hash: str) -> bool:
+        """Whether the remote has a folder's list of files; True if it is not a local folder."""
+        return not self.remote or dvc_objects.object_path(self.remote, hash).exists()
+
+    def collect_garbage(self, kept: Collection[str]) -> None:
+        """`dvc gc` of the cache and of the remote.
+
+        Args:
+            kept: the folders whose files stay; the list of each has to be in the cache.
+
+        Raises:
+            ServiceUnavailable: the remote does not answer.
+        """
+        self.configure_dvc()
+        for number, hash in enumerate(sorted(kept)):
+            out = {"md5": hash, "hash": "md5", "path": f"kept-{number}"}
+            text = json.dumps({"outs": [out]})
+            (self.tree / f"kept-{number}.dvc").write_text(text, encoding="utf-8")
+        code, said = self._dvc("gc", "--workspace", "--cloud", "--force")
+        if code:
+            raise ServiceUnavailable(f"{self._remote_name} is not thinned: {_reason(said)}")
 
     def _check_remote_folder(self, *, first_time: bool) -> None:
         assert self.remote is not None
