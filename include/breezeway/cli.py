@@ -33,6 +33,10 @@ COMMANDS = {
         "evaluate models trained as of past dates",
     ),
     "versions": ("breezeway.commands.versions:run", "list the dataset versions"),
+    "housekeeping": (
+        "breezeway.commands.housekeeping:run",
+        "remove old runs, model versions and files that nothing needs",
+    ),
     "lineage": ("breezeway.commands.lineage:run", "from a prediction back to its rows, or forward"),
 }
 """Command → `module:function` that runs it, and one line of help. The module is imported only for

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from breezeway.core.errors import UsageError
@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     deletes it. 0: it is deleted at once."""
     code: str | None = None
     """Git commit of the code, if it does not run from a checkout; images set it."""
+    keep_days: Annotated[int, Field(ge=7)] = 90
+    """How long housekeeping keeps runs, model versions and datasets that nothing needs."""
     lock_wait_seconds: float = 300
     """How long a writer waits for another one before it fails with `TryAgain`."""
     threads: int = 2

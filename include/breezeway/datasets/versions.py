@@ -301,9 +301,9 @@ def _restore(space: Workspace, version: DatasetVersion, home: Path) -> None:
         more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         raise DataError(
             f"Dataset {version.tag!r} can't be read: {what}{more} is damaged or missing "
-            f"in the remote {redacted(space.settings.remote_address)}. Housekeeping removes the files "
-            "of old versions that nothing needs. Publish the same data again under this tag to bring "
-            "them back."
+            f"in the remote {redacted(space.settings.remote_address)}. Housekeeping removes files "
+            "of old versions that nothing needs. Publish the same data again under this tag to "
+            "bring them back."
         )
     if failure:
         raise ServiceUnavailable(f"Dataset {version.tag!r} can't be fetched: {failure}")

@@ -6,7 +6,7 @@
 
 A deployment never changes. The pointer holds the SHA-256 of the record, and the record those of
 the files, so a reader of the pointer can check that the files are what was deployed.
-Writers hold a lock for each model (`pipeline.rollout`); readers need none.
+Writers hold a lock for each model (`lock_name`); readers need none.
 """
 
 import hashlib
@@ -289,6 +289,11 @@ class DeploymentStore:
         for pattern in (".new-*", ".gone-*"):
             for path in (self.folder / model_name).glob(pattern):
                 shutil.rmtree(path)
+
+
+def lock_name(model_name: str) -> str:
+    """The name of the lock for writing a model's pointer."""
+    return f"deploy-{model_name}"
 
 
 def _pointer(record: Deployment, content: bytes) -> Pointer:

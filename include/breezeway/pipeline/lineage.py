@@ -14,6 +14,7 @@ from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.deployment.store import DeploymentStore
+from breezeway.tracking import past_runs
 from breezeway.tracking.registry import (
     ModelVersion,
     find_model,
@@ -21,11 +22,10 @@ from breezeway.tracking.registry import (
     resolve_version,
     search_versions,
 )
-from breezeway.tracking.rest import NotFound, get, moment, post
+from breezeway.tracking.rest import NotFound, get, moment
 
 PREDICTION = re.compile(r"(?P<model>.+)\.(?P<version>[0-9]+)\.[0-9a-f]{16}([0-9a-f]{16})?")
 """The id of a prediction; those of earlier releases have no signature."""
-PAGE = 100
 
 Branch = tuple[str, list["Branch"]]
 
@@ -104,7 +104,7 @@ def _forward(settings: Settings, tag: str, problems: list[str]) -> dict[str, Any
     key = "params_tag" if versions.PARAMS_TAG.fullmatch(tag) else "data_tag"
     search = f"tags.`breezeway.{key}` = '{tag}'"
     try:
-        leads_to["runs"] = [_run_figures(run) for run in _search_runs(settings, search)]
+        leads_to["runs"] = [_run_figures(run) for run in past_runs.search(settings, search)]
         leads_to["models"] = [
             {
                 **_model(settings, about),
@@ -166,19 +166,6 @@ def _run_figures(run: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": _time(info.get("start_time")),
         "metrics": {metric["key"]: metric.get("value") for metric in data.get("metrics", [])},
     }
-
-
-def _search_runs(settings: Settings, search: str) -> Iterator[dict[str, Any]]:
-    experiments = post(settings, "experiments/search", max_results=1000)
-    ids = [experiment["experiment_id"] for experiment in experiments.get("experiments", [])]
-    token = ""
-    while True:
-        fields = {"experiment_ids": ids, "filter": search, "max_results": PAGE}
-        answer = post(settings, "runs/search", page_token=token, **fields)
-        yield from answer.get("runs", [])
-        token = answer.get("next_page_token", "")
-        if not token:
-            return
 
 
 def _time(milliseconds: int | str | None) -> str | None:

@@ -22,6 +22,7 @@ from breezeway.deployment.store import (
     DeploymentStore,
     Pointer,
     Served,
+    lock_name,
 )
 from breezeway.pipeline.bento import build
 from breezeway.serving.loading import SOFTWARE, prove
@@ -213,11 +214,6 @@ def deployment_name(version: ModelVersion) -> str:
     """
     identity = f"{version.name}\n{version.source}\n{version.created_at}"
     return f"{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-
-def lock_name(model_name: str) -> str:
-    """The name of the lock for writing a model's pointer."""
-    return f"deploy-{model_name}"
 
 
 def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> None:

@@ -36,8 +36,8 @@ from breezeway.tracking.rest import NotFound
 
 CHAMPION = "champion"
 _VERSIONS = TypeAdapter(list[Annotated[str, Field(pattern=r"^[0-9]+$")]])
-KEPT_CHAMPIONS = 100
-"""The most recorded champions; the length of a tag's value is limited."""
+KEPT_CHAMPIONS = 10
+"""The most recorded champions, so how far back a rollback reaches; housekeeping keeps them."""
 
 
 def pass_gate(settings: Settings, model_name: str, version: str, gate: Gate) -> Decision:
@@ -96,7 +96,7 @@ def promote(
         TryAgain: another was promoting for longer than `lock_wait_seconds`.
         ServiceUnavailable: MLflow does not answer.
     """
-    with exclusive(settings, _lock(model_name)):
+    with exclusive(settings, lock_name(model_name)):
         about = find_version(settings, model_name, version).tags
         model = find_model(settings, model_name)
         now = model.aliases.get(CHAMPION)
@@ -167,7 +167,7 @@ def rollback(
         TryAgain: another was promoting for longer than `lock_wait_seconds`.
         ServiceUnavailable: MLflow does not answer.
     """
-    with exclusive(settings, _lock(model_name)):
+    with exclusive(settings, lock_name(model_name)):
         model = find_model(settings, model_name)
         now = model.aliases.get(CHAMPION)
         if now is None:
@@ -198,6 +198,18 @@ def rollback(
         return target
 
 
+def within_reach(settings: Settings, model_name: str) -> set[str]:
+    """The champion, and the earlier ones that a rollback may lead to.
+
+    Raises:
+        UsageError: there is no such model.
+        DataError: the tag that records them was overwritten with something else.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    model = find_model(settings, model_name)
+    return {*_recorded(model), *model.aliases.values()}
+
+
 def champion(settings: Settings, model_name: str) -> str | None:
     """The champion's version; None if the model has none or is not registered.
 
@@ -210,7 +222,8 @@ def champion(settings: Settings, model_name: str) -> str | None:
         return None
 
 
-def _lock(model_name: str) -> str:
+def lock_name(model_name: str) -> str:
+    """The name of the lock for moving a model's alias."""
     return f"champion-{urllib.parse.quote(model_name, safe='')}"
 
 
@@ -236,19 +249,23 @@ def _settle_champions(settings: Settings, model_name: str, model: RegisteredMode
     Raises:
         DataError: the tag that records them was overwritten with something else.
     """
-    text = model.tags.get("champions", "[]")
-    try:
-        kept = _VERSIONS.validate_json(text, strict=True)
-    except ValidationError:
-        raise DataError(
-            f"The tag breezeway.champions of the model {model_name!r} is {text[:100]!r}: expected "
-            'a JSON list of version numbers, such as ["1", "2"]. Correct or delete it in MLflow.'
-        ) from None
+    kept = _recorded(model)
     now = model.aliases.get(CHAMPION)
     if now is None or kept[-1:] == [now]:
         return kept
     _keep_champions(settings, model_name, [*kept, now])
     return [*kept, now]
+
+
+def _recorded(model: RegisteredModel) -> list[str]:
+    text = model.tags.get("champions", "[]")
+    try:
+        return _VERSIONS.validate_json(text, strict=True)
+    except ValidationError:
+        raise DataError(
+            f"The tag breezeway.champions of the model {model.name!r} is {text[:100]!r}: expected "
+            'a JSON list of version numbers, such as ["1", "2"]. Correct or delete it in MLflow.'
+        ) from None
 
 
 def _keep_champions(settings: Settings, model_name: str, champions: list[str]) -> None:

@@ -140,6 +140,16 @@ def search_versions(settings: Settings, condition: str) -> Iterator[ModelVersion
             return
 
 
+def delete_version(settings: Settings, model_name: str, version: str) -> None:
+    """Delete a version from the registry, not the files of its model.
+
+    Raises:
+        UsageError: there is no such version.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    rest.delete(settings, "model-versions/delete", name=model_name, version=version)
+
+
 def tag_model(settings: Settings, model_name: str, key: str, value: str) -> None:
     """Set one of our tags of a model.
 

@@ -16,14 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 from breezeway.core.errors import UsageError
 from breezeway.core.names import PATH
 from breezeway.core.settings import Settings
-from breezeway.tracking import rest
+from breezeway.tracking import past_runs, rest
 from breezeway.tracking.rest import NotFound
 
 KINDS = {".html": "text/html", ".png": "image/png", ".json": "text/plain"}
 """The types of files that are shown."""
 
 PAGE_RUNS = 50
-MAX_EXPERIMENTS = 1000
 
 _WORD = re.compile(r"[\w.~:+@/ -]{1,500}")
 """Characters of a filter: none that ends a string in MLflow's filter language."""
@@ -122,8 +121,7 @@ def find(
     for text in filter(None, (dag, dag_run, model)):
         if not _WORD.fullmatch(text):
             raise UsageError(f"{text!r} is not a name of a DAG, a run or a model.")
-    answer = rest.get(settings, "experiments/search", max_results=MAX_EXPERIMENTS)
-    experiments = [each["experiment_id"] for each in answer.get("experiments", [])]
+    experiments = past_runs.experiments(settings)
     if not experiments:
         return [], ""
     question: dict[str, Any] = {

@@ -64,6 +64,11 @@ def post(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
     return _ask(settings, "POST", path, json.dumps(fields).encode())
 
 
+def delete(settings: Settings, path: str, **fields: Any) -> dict[str, Any]:
+    """Send a DELETE request to MLflow's REST API; errors as for `get`."""
+    return _ask(settings, "DELETE", path, json.dumps(fields).encode())
+
+
 def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTTPResponse:
     """Open a file of a run for reading, through MLflow's server; close it after use.
 
