@@ -166,8 +166,9 @@ class Platform:
         self._until("mlflow", lambda: self._get("mlflow", ready))
         self._databases.stamp("mlflow", _release("mlflow"))
         self._until("serving", lambda: self._get("serving", "/livez"))
-        # Nothing in a demo defers to the triggerer, so do not wait for it.
-        self._supervisor.start_program("triggerer")
+        # Nothing in a demo needs these, so do not wait for them.
+        for program in ("triggerer", "airflow-upkeep", "mlflow-upkeep"):
+            self._supervisor.start_program(program)
         raw = self.settings.raw_address
         private_write(
             self.home / "run" / "platform.json",

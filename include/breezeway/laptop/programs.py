@@ -78,6 +78,10 @@ SECRETS = ("BREEZEWAY_RAW_URL", "BREEZEWAY_SERVING_KEY", "BREEZEWAY_SERVING_TOKE
 """Those of ours that hold a password; a part gets only those that it needs."""
 
 
+AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+MLFLOW_DATABASE = "MLFLOW_BACKEND_STORE_URI"
+
+
 def _is_common(name: str) -> bool:
     return name.startswith(COMMON) and name not in SECRETS
 
@@ -108,13 +112,13 @@ def own_variables(
         "postgres": {postgres.PASSWORD_VARIABLE: keys.database},
         "airflow": users
         | {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}/airflow",
+            AIRFLOW_DATABASE: f"postgresql+psycopg2://{database}/airflow",
             "AIRFLOW__CORE__FERNET_KEY": keys.fernet,
             "AIRFLOW__API__SECRET_KEY": keys.session,
             "AIRFLOW__API_AUTH__JWT_SECRET": keys.tokens,
         },
         "tasks": token | {"BREEZEWAY_RAW_URL": settings.raw_address},
-        "mlflow": users | {"MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow"},
+        "mlflow": users | {MLFLOW_DATABASE: f"postgresql+psycopg2://{database}/mlflow"},
         "serving": token | {"BREEZEWAY_SERVING_KEY": key},
     }
 
@@ -162,6 +166,14 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
         # It has no state to lose, and it ignores other signals.
         Program("dag-processor", [*python, "airflow", "dag-processor"], airflow, "KILL"),
         Program("triggerer", [*python, "airflow", "triggerer", "--skip-serve-logs"], airflow),
+        *(
+            Program(
+                f"{part}-upkeep",
+                [*python, "breezeway.laptop.upkeep", part],
+                {variable: own[part][variable]},
+            )
+            for part, variable in (("airflow", AIRFLOW_DATABASE), ("mlflow", MLFLOW_DATABASE))
+        ),
     ]
 
 

@@ -131,7 +131,7 @@ def test_each_process_knows_the_secrets_that_it_needs(platform: Platform) -> Non
     pids = {name: platform._supervisor.pid(name) for name in platform._supervisor.programs}
     airflow = {"api-server", "scheduler", "dag-processor", "triggerer"}
     may_know = {
-        keys["database"]: airflow | {"mlflow", "postgres"},
+        keys["database"]: airflow | {"mlflow", "postgres", "airflow-upkeep", "mlflow-upkeep"},
         keys["fernet"]: airflow,
         keys["session"]: airflow,
         keys["tokens"]: airflow,

@@ -93,7 +93,8 @@ def test_each_program_is_told_its_own_secrets_alone(
 
     airflow = {"api-server", "scheduler", "dag-processor", "triggerer"}
     assert who_knows("of-fernet") == who_knows("of-tokens") == who_knows("of-session") == airflow
-    assert who_knows("of-database") == airflow | {"mlflow", "postgres"}
+    upkeep = {"airflow-upkeep", "mlflow-upkeep"}
+    assert who_knows("of-database") == airflow | upkeep | {"mlflow", "postgres"}
     assert who_knows("of-s3") == airflow | {"mlflow"}
     assert who_knows("of-raw") == {"scheduler"}
     assert who_knows("of-clients") == {"scheduler", "serving"}
