@@ -32,6 +32,7 @@ FILLED = {
     "nightly_drift": {"date": "2026-11-20"},
     "backtest": {"date": "2026-11-20"},
     "history": {"day": "2026-11-20"},
+    "housekeeping": {},
     "import_labels": {
         "labels": [{"device": "m-1", "start": "2026-11-20", "end": "2026-11-21", "label": "fault"}]
     },

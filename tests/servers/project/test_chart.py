@@ -63,6 +63,9 @@ def pod_specs(manifests: list[dict]) -> dict[str, dict[str, Any]]:
         spec = manifest.get("spec") or {}
         if manifest["kind"] in ("Deployment", "StatefulSet"):
             specs[manifest["metadata"]["name"]] = spec["template"]["spec"]
+        if manifest["kind"] == "CronJob":
+            job = spec["jobTemplate"]["spec"]
+            specs[manifest["metadata"]["name"]] = job["template"]["spec"]
         if manifest["kind"] == "RayCluster":
             for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
                 container = group["template"]["spec"]["containers"][0]["name"]
@@ -221,6 +224,25 @@ def test_mlflow_answers_to_its_names_only(chart: Path):
         "breezeway-mlflow.ml.svc.cluster.local:5000",
         "mlflow.example",
     }
+
+
+def test_deleted_runs_are_removed_for_good_by_whom_the_service_does_not_reach(chart: Path):
+    manifests = template(chart)
+    job = one(manifests, "CronJob", "breezeway-mlflow-gc")
+    assert job["apiVersion"] == "batch/v1"
+    old = one(template(chart, "--kube-version=1.20"), "CronJob", "breezeway-mlflow-gc")
+    assert old["apiVersion"] == "batch/v1beta1"
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]
+    service = one(manifests, "Service", "breezeway-mlflow")
+    assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    (container,) = pod["spec"]["containers"]
+    assert {each["secretRef"]["name"] for each in container["envFrom"] if "secretRef" in each} == {
+        "breezeway-mlflow-server",
+        "breezeway-mlflow-client",
+    }
+    policy = one(manifests, "NetworkPolicy", "breezeway-mlflow")
+    callers = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]
+    assert "mlflow-gc" in callers["values"]
 
 
 def test_the_model_server_answers_to_its_names_only(chart: Path):
