@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -67,9 +68,20 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         sys.exit(UsageError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        _end_without_reader()
     if result is not None:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        try:
+            print(json.dumps(result, indent=2, ensure_ascii=False), flush=True)
+        except BrokenPipeError:
+            _end_without_reader()
     sys.exit(0)
+
+
+def _end_without_reader() -> NoReturn:
+    """The reader of our output, such as `head`, has ended: so do we, without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _run(words: Sequence[str]) -> Any:

@@ -162,6 +162,48 @@ def test_mlflow_keeps_artifacts_on_the_workspace(
     assert (workspace / "mlflow-artifacts" / path / "note.txt").read_bytes() == b"kept"
 
 
+def test_a_deleted_run_is_removed_for_good(
+    kube: client.CoreV1Api,
+    chart: Path,
+    namespace: str,
+    options: list[str],
+    service: Callable[..., httpx.Client],
+    workspace: Path,
+):
+    host = {"Host": f"breezeway-mlflow.{namespace}:5000"}
+    with service("mlflow", headers=host, auth=(USER, PASSWORD)) as http:
+        answer = http.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"})
+        run = answer.json()["run"]["info"]
+        path = run["artifact_uri"].removeprefix("mlflow-artifacts:/").lstrip("/")
+        http.put(
+            f"/api/2.0/mlflow-artifacts/artifacts/{path}/note.txt", content=b"old"
+        ).raise_for_status()
+        folder = workspace / "mlflow-artifacts" / path
+        assert (folder / "note.txt").exists()
+        http.post("/api/2.0/mlflow/runs/delete", json={"run_id": run["run_id"]}).raise_for_status()
+
+        only = "--show-only=templates/mlflow.yaml"
+        done = helm("template", "breezeway", chart, "--kube-version=1.20", only, *options)
+        (job,) = (m for m in yaml.safe_load_all(done.stdout) if m["kind"] == "CronJob")
+        spec = job["spec"]["jobTemplate"]["spec"]
+        container = spec["template"]["spec"]["containers"][0]
+        container["command"][-1] = container["command"][-1].replace("7d", "0d")
+        batch = client.BatchV1Api(kube.api_client)
+        batch.create_namespaced_job(namespace, {"metadata": {"name": "gc"}, "spec": spec})
+
+        def ended() -> bool:
+            status = batch.read_namespaced_job("gc", namespace).status
+            return bool(status.succeeded or status.failed)
+
+        wait_until(ended)
+        (pod,) = kube.list_namespaced_pod(namespace, label_selector="job-name=gc").items
+        assert pod.status.phase == "Succeeded", _log(kube, pod)
+        assert PASSWORD not in _log(kube, pod)
+        found = http.get("/api/2.0/mlflow/runs/get", params={"run_id": run["run_id"]})
+    assert found.status_code == 404
+    assert not (folder / "note.txt").exists()
+
+
 def test_serving_answers(service: Callable[..., httpx.Client], model: Path):
     example = examples_of(model)[0]
     body = {"device": example["device"], "readings": example["readings"]}

@@ -78,3 +78,16 @@ def test_a_running_platform_is_asked_without_being_named(
     assert settings.serving_url == "http://127.0.0.1:3001"
     assert settings.sensors == Path("/mill.toml")
     assert settings.raw_address == "sqlite:////mill.db"
+
+
+def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m breezeway versions | true"
+    said = subprocess.run(
+        ["sh", "-c", command],
+        env=os.environ | {"BREEZEWAY_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (said.stdout, said.stderr) == ("", "")

@@ -4,6 +4,7 @@ Their tags stay: git still says where the rows of each version came from, and th
 published again under the same tag bring the files back.
 """
 
+import logging
 import re
 import shutil
 import time
@@ -19,6 +20,8 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import dvc_objects
 from breezeway.datasets.versions import PARAMS_TAG, hash_of
 from breezeway.datasets.workspace import Workspace, open_workspace
+
+log = logging.getLogger("breezeway.thinning")
 
 IN_USE_SECONDS = 2 * 86_400
 """No step runs for so long, so nobody reads local files that were opened before."""
@@ -117,25 +120,39 @@ def thin(
 
 
 def read_stored(space: Workspace) -> list[StoredVersion]:
-    """All published versions.
+    """All published versions; other tags are left out.
 
     Raises:
-        DataError: a tag is not that of a dataset version.
+        DataError: a tag does not say which files it has.
         ServiceUnavailable: the repository does not answer.
     """
     tags = [tag for tag in space.tags() if not PARAMS_TAG.fullmatch(tag)]
     if tags:
-        space.fetch(*tags)
-    stored = []
-    for tag in tags:
-        text = space.read(tag, "data.dvc") or ""
-        hash = hash_of(text)
-        if hash is None:
-            raise DataError(f"Tag {tag!r} is not that of a dataset version: no hash in data.dvc.")
-        size = yaml.safe_load(text)["outs"][0].get("size", 0)
-        published_at = datetime.fromisoformat(space.committed_at(tag))
-        stored.append(StoredVersion(tag, hash, int(size), published_at))
-    return stored
+        space.fetch("*")
+    return [version for tag in tags if (version := _stored(space, tag))]
+
+
+def _stored(space: Workspace, tag: str) -> StoredVersion | None:
+    try:
+        text = space.read(tag, "data.dvc")
+    except DataError:  # no commit, or larger than any of ours
+        text = None
+    if text is None:
+        log.warning("The tag %s is not that of a dataset version.", tag)
+        return None
+    hash = hash_of(text)
+    if hash is None:
+        raise DataError(
+            f"Tag {tag!r} has no hash in its data.dvc, so it is unknown which files it needs, and "
+            "no files of any dataset are removed. Remove the tag if it is none of a dataset."
+        )
+    size = yaml.safe_load(text)["outs"][0].get("size")
+    return StoredVersion(
+        tag=tag,
+        hash=hash,
+        bytes=size if isinstance(size, int) else 0,
+        published_at=datetime.fromisoformat(space.committed_at(tag)),
+    )
 
 
 def _pull_listings(space: Workspace, needed: Iterable[StoredVersion]) -> None:

@@ -239,7 +239,7 @@ class Workspace:
         return commits
 
     def fetch(self, *tags: str) -> None:
-        """Fetch the commits of tags, for `read`.
+        """Fetch the commits of tags, for `read`; `*` stands for all.
 
         Raises:
             ServiceUnavailable: the repository does not answer.

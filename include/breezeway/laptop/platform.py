@@ -44,6 +44,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_SECONDS = 300
 """How long a part may take to start. On two quiet cores it takes a tenth of that."""
 
+MIGRATION_SECONDS = 1800
+"""Far more than a migration takes; without an end nobody would see that it waits for a lock."""
 MIGRATIONS = {
     "airflow": ["-m", "airflow", "db", "migrate"],
     # The command wants the address as an argument, so `ps` would show the password.
@@ -261,7 +263,10 @@ class Platform:
                 _make_pool(client, {"name": name} | pool)
 
             def healthy(part: str) -> bool:
-                health = client.get("/api/v2/monitor/health").json()
+                try:
+                    health = client.get("/api/v2/monitor/health").json()
+                except (httpx.TransportError, ValueError):
+                    return False
                 return bool(health[part]["status"] == "healthy")
 
             self._until("scheduler", lambda: healthy("scheduler"))
@@ -270,16 +275,20 @@ class Platform:
     def _migrate(self, part: str) -> None:
         log = f"{part}-migration.log"
         with (self.home / "logs" / log).open("wb") as output:
-            code = subprocess.run(
-                [sys.executable, *MIGRATIONS[part]],
-                env=self._environment | self._own[part],
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                check=False,
-            ).returncode
-        if code:
+            try:
+                code: int | None = subprocess.run(
+                    [sys.executable, *MIGRATIONS[part]],
+                    env=self._environment | self._own[part],
+                    cwd=self.home,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    timeout=MIGRATION_SECONDS,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = None
+        if code != 0:
             raise ServiceUnavailable(
                 f"The tables of {part} could not be created.{self._supervisor.tail(log)}"
             )

@@ -40,6 +40,10 @@ DISAGREE, UNSURE, DRIFTED = "models disagree", "model unsure", "drifted device"
 REASONS = (DISAGREE, UNSURE, DRIFTED)
 
 
+REPORT_PAGES = 20
+"""The most pages of reports that are searched for the last drift check."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A stretch of readings to be labelled.
@@ -249,13 +253,17 @@ def _looked_at(labels: LabelStore, model: ScoringModel) -> pa.Table:
 
 def _drifted_devices(settings: Settings, name: str) -> set[str]:
     """Devices that the last drift check of the model named."""
-    found, _ = reports.find(settings, model=name)
-    for run in found:
-        if run.step == "drift":
-            with reports.open_report(settings, run, "findings.json") as content:
-                night = json.load(content)
-            findings = [*night["confirmed"], *night["nights"][-1]["found"]]
-            return {finding["device"] for finding in findings if finding["device"]}
+    page = ""
+    for _ in range(REPORT_PAGES):
+        found, page = reports.find(settings, model=name, page=page)
+        for run in found:
+            if run.step == "drift":
+                with reports.open_report(settings, run, "findings.json") as content:
+                    night = json.load(content)
+                findings = [*night["confirmed"], *night["nights"][-1]["found"]]
+                return {finding["device"] for finding in findings if finding["device"]}
+        if not page:
+            break
     return set()
 
 

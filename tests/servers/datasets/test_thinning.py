@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.datasets import dvc_objects, thinning, versions
+from tests.fixtures.s3 import s3_server
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 """All that is published in a test is older."""
@@ -110,6 +112,67 @@ def test_nothing_goes_while_it_is_unknown_what_a_needed_version_needs(home):
     assert objects(Path(home.remote_address)) == left
     versions.publish(home, home.root / "made" / "needed", "needed")
     assert [v.tag for v in thinning.thin(home, {"needed"}, LATER, dry_run=False)] == ["old"]
+
+
+def git(settings: Settings, *arguments: str, text: str = "") -> str:
+    command = ["git", "--git-dir", settings.repository_address, *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def tag_tree(settings: Settings, tag: str, **files: str) -> None:
+    """Give a tag to a commit of our own making."""
+    blobs = {
+        name: git(settings, "hash-object", "-w", "--stdin", text=t) for name, t in files.items()
+    }
+    lines = "".join(f"100644 blob {hash}\t{name}\n" for name, hash in blobs.items())
+    tree = git(settings, "mktree", text=lines)
+    who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+    commit = git(settings, *who, "commit-tree", tree, text="x")
+    git(settings, "tag", tag, commit)
+
+
+def test_tags_of_other_things_are_let_be(home):
+    publish(home, "old", own="of old")
+    publish_newest(home)
+    tag_tree(home, "release-7", README="a program")
+    git(home, "tag", "blob", git(home, "hash-object", "-w", "--stdin", text="no commit"))
+    assert [v.tag for v in thinning.thin(home, set(), LATER, dry_run=False)] == ["old"]
+
+
+def test_nothing_goes_while_a_tag_does_not_say_what_it_needs(home):
+    publish(home, "old", own="of old")
+    publish_newest(home)
+    tag_tree(home, "damaged", **{"data.dvc": "outs: [{path: data}]"})
+    left = objects(Path(home.remote_address))
+    with pytest.raises(DataError, match=r"'damaged' has no hash in its data\.dvc"):
+        thinning.thin(home, set(), LATER, dry_run=False)
+    assert objects(Path(home.remote_address)) == left
+
+
+def test_an_s3_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bucket = tmp_path / "s3" / "datasets"
+    bucket.mkdir(parents=True)
+    with s3_server(tmp_path / "s3", "key", "secret") as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        }.items():
+            monkeypatch.setenv(name, value)
+        settings = Settings(home=tmp_path / "home", dataset_remote="s3://datasets/dvc")
+        publish(settings, "old", own="of old")
+        needed = publish(settings, "needed", other="of needed")
+        publish_newest(settings)
+        before = objects(bucket / "dvc")
+        shutil.rmtree(settings.dvc_cache)  # as on another machine
+        gone = thinning.thin(settings, {"needed"}, LATER, dry_run=False)
+        assert [version.tag for version in gone] == ["old"]
+        assert len(before - objects(bucket / "dvc")) == 2
+        shutil.rmtree(settings.root / "datasets")
+        assert versions.open_dataset(settings, "needed").hash == needed.hash
 
 
 KILLED = """
