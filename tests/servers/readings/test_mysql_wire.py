@@ -4,9 +4,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pymysql
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 
 from breezeway.readings import mysql_wire
+from tests.fixtures.fuzz import rounds
 
 hostile = st.one_of(
     st.none(),
@@ -55,17 +56,32 @@ def test_pymysql_is_as_the_reader_needs_it(server):
         assert connection._result._read_rowdata_packet_unbuffered() is None
 
 
+@pytest.mark.fuzz
+def test_rows_are_those_of_pymysql(server, monkeypatch):
+    for chance in rounds(1):
+        seed(chance.number)(rows_are_those_of_pymysql)(server, monkeypatch)
+
+
 @settings(
     max_examples=40,
     deadline=None,
+    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
-@given(rows_of_three, st.sampled_from([1, 3, 64, 1 << 18]), st.sampled_from([1, 100, 1 << 20]))
-@example([("x" * n, None, "y" * (131_070 - n)) for n in range(65_533, 65_538)], 4096, 1 << 20)
-@example([], 1, 1)
-@example([(None, None, None)] * 3, 1, 1)
-@example([("x" * 251, "", None), ("", None, "x" * 253)], 7, 1 << 20)
-def test_rows_are_those_of_pymysql(server, monkeypatch, rows, read_bytes, block_bytes):
+@given(
+    rows=rows_of_three,
+    read_bytes=st.sampled_from([1, 3, 64, 1 << 18]),
+    block_bytes=st.sampled_from([1, 100, 1 << 20]),
+)
+@example(
+    rows=[("x" * n, None, "y" * (131_070 - n)) for n in range(65_533, 65_538)],
+    read_bytes=4096,
+    block_bytes=1 << 20,
+)
+@example(rows=[], read_bytes=1, block_bytes=1)
+@example(rows=[(None, None, None)] * 3, read_bytes=1, block_bytes=1)
+@example(rows=[("x" * 251, "", None), ("", None, "x" * 253)], read_bytes=7, block_bytes=1 << 20)
+def rows_are_those_of_pymysql(server, monkeypatch, rows, read_bytes, block_bytes):
     monkeypatch.setattr(mysql_wire, "READ_BYTES", read_bytes)
     monkeypatch.setattr(mysql_wire, "BLOCK_BYTES", block_bytes)
     with server.root() as connection, connection.cursor() as cursor:
