@@ -14,6 +14,7 @@ from breezeway.core.errors import UsageError
 
 SHORTEST_KEY = 16
 """Characters of a key that signs."""
+QUERY_SECONDS = 7200.0
 
 
 class Settings(BaseSettings):
@@ -32,6 +33,9 @@ class Settings(BaseSettings):
     """The sensor contract."""
     raw_url: SecretStr | None = None
     """SQLAlchemy address of the raw store (`mysql+pymysql://…` or `sqlite:///…`)."""
+    query_seconds: float = Field(default=QUERY_SECONDS, ge=1, le=365 * 86_400)
+    """How long the raw store may take for one query of readings, with the time in which the step
+    works on the rows. The store then ends the query, and the step fails."""
     dataset_repository: str | None = None
     """Address of the git repository that holds the history of dataset versions."""
     dataset_remote: str | None = None

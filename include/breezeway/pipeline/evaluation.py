@@ -143,7 +143,7 @@ def _features(
 ) -> tuple[pa.Table, Manifest]:
     """Check the readings and make features from them, by the model's own contract."""
     contract = model.contract
-    store = RawStore(settings.raw_address)
+    store = RawStore(settings.raw_address, settings.query_seconds)
     folder.mkdir()
     chunks = store.stream(query, label=contract.label.column, with_ids=True)
     labels = LabelStore(settings.raw_address).labels_of(contract)

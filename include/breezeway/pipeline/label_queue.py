@@ -94,7 +94,7 @@ def make_queue(
         raise UsageError(f"{name!r} has no champion, so nothing is known to be unsure.")
     champion = load(settings, name, version)
     challenger = _challenger(settings, champion, challenger_version)
-    store = RawStore(settings.raw_address)
+    store = RawStore(settings.raw_address, settings.query_seconds)
     query = query or _last_week(store)
     readings = _scored(store, query, champion, settings)
     rival = _scored(store, query, challenger, settings) if challenger else None

@@ -68,7 +68,7 @@ def read_days(
     Raises:
         ServiceUnavailable: the raw store does not answer.
     """
-    store = RawStore(settings.raw_address)
+    store = RawStore(settings.raw_address, settings.query_seconds)
     if not store.count_by_day(first, last):
         return None
     contract = model.contract

@@ -40,7 +40,7 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
     """
 
     def make(aside: Path) -> Manifest:
-        store = RawStore(settings.raw_address)
+        store = RawStore(settings.raw_address, settings.query_seconds)
         chunks = store.stream(query, label=contract.label.column, with_ids=True)
         labels = LabelStore(settings.raw_address).labels_of(contract)
         return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)

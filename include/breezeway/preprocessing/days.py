@@ -56,7 +56,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
         DataError: too many bad rows, or a batch expectation is not met.
         ServiceUnavailable: the store is away.
     """
-    store = RawStore(settings.raw_address)
+    store = RawStore(settings.raw_address, settings.query_seconds)
     if not store.count_by_day(day, day):
         return None
     labels = LabelStore(settings.raw_address).labels_of(contract)
@@ -174,7 +174,7 @@ def stale_days(
     """
     if not published:
         return {}
-    store = RawStore(settings.raw_address)
+    store = RawStore(settings.raw_address, settings.query_seconds)
     labels = LabelStore(settings.raw_address).labels_of(contract)
     counts = store.count_by_day(min(published), max(published))
     stale = {}

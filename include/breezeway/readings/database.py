@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
-from breezeway.core.settings import redacted
+from breezeway.core.settings import QUERY_SECONDS, redacted
 from breezeway.readings import sql_tables
 from breezeway.readings.engine import Block, Column, Engine
 from breezeway.readings.mysql import MySQL
@@ -28,17 +28,18 @@ class Database:
     Args:
         address: SQLAlchemy address: `mysql+pymysql://user:password@host/database` (a unix
             socket as `?unix_socket=/path`) or `sqlite:////path/of/file`.
+        query_seconds: how long the store may take for a large result.
 
     Raises:
         UsageError: the address is none of these.
     """
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, query_seconds: float = QUERY_SECONDS):
         kind = ENGINES[dialect_of(address)]
         try:
             url = sa.make_url(address)
             _check_options(url, kind)
-            self._engine = kind(url)
+            self._engine = kind(url, query_seconds)
             self._sql = sa.create_engine(
                 url, poolclass=sa.NullPool, connect_args=dict(self._engine.connect_arguments)
             )

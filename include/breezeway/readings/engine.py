@@ -45,6 +45,7 @@ class Engine(ABC):
 
     Args:
         url: SQLAlchemy address.
+        query_seconds: how long `blocks` may take; the database then ends the query.
     """
 
     driver: ClassVar[str]
@@ -60,8 +61,9 @@ class Engine(ABC):
     exact: ClassVar[str]
     """SQL that compares text byte by byte; `{}` is the column."""
 
-    def __init__(self, url: sa.URL):
+    def __init__(self, url: sa.URL, query_seconds: float):
         self.url = url
+        self.query_seconds = query_seconds
 
     @property
     def connect_arguments(self) -> Mapping[str, Any]:
@@ -94,6 +96,14 @@ class Engine(ABC):
     @abstractmethod
     def judge(self, error: Any) -> tuple[type[BreezewayError], str]:
         """Our class for an error of the driver, and its text."""
+
+    @property
+    def too_long(self) -> str:
+        """What is said of a query that reached the limit of time."""
+        return (
+            f"the query was ended after {self.query_seconds:g} s (BREEZEWAY_QUERY_SECONDS); select "
+            "less, such as fewer days, or raise the setting"
+        )
 
 
 def find_columns(names: list[str], columns: Sequence[Column]) -> list[int | None]:

@@ -70,11 +70,15 @@ SERVER_AWAY = {
     ER.QUERY_INTERRUPTED,
     1927,  # MariaDB: connection was killed
 }
+TIMED_OUT = {1969, 3024}  # MariaDB, MySQL
 LOST_A_RACE = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK}
 
-SESSION = "SET SESSION sql_mode = '', time_zone = '+00:00', net_write_timeout = 86400"
-"""The server reads quotes like `check_query`, returns times in UTC, and waits while the caller is
-busy with a chunk."""
+SESSION = (
+    "SET SESSION sql_mode = '', time_zone = '+00:00', net_write_timeout = 86400"
+    " /*M!100101 , max_statement_time = {seconds} */ /*!50708 , max_execution_time = {ms} */"
+)
+"""The server reads quotes like `check_query`, returns times in UTC, waits while the caller is busy
+with a chunk, and limits the time of a query. MariaDB runs the first comment, MySQL the second."""
 
 
 class MySQL(Engine):
@@ -115,13 +119,16 @@ class MySQL(Engine):
         with closing(pymysql.connect(*arguments, **options)) as connection:
             with connection.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
-                cursor.execute(SESSION)
+                seconds = self.query_seconds
+                cursor.execute(SESSION.format(seconds=seconds, ms=int(seconds * 1000)))
             yield connection
 
     def judge(self, error: pymysql.MySQLError) -> tuple[type[BreezewayError], str]:
         code, text = error.args if len(error.args) == 2 else (0, str(error))
         if code in SERVER_AWAY:
             return ServiceUnavailable, text
+        if code in TIMED_OUT:
+            return UsageError, self.too_long
         if code in LOST_A_RACE:
             return TryAgain, text
         if isinstance(error, pymysql.DataError | pymysql.IntegrityError):

@@ -1,6 +1,7 @@
 """Readings in a SQLite file."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date
@@ -26,16 +27,23 @@ from breezeway.readings.engine import (
     find_columns,
     refuse_type,
 )
+from breezeway.readings.query import REFUSED_FUNCTIONS
 
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
-FETCH_ROWS = 16
+FETCH_ROWS = 4
 """Rows that are fetched before their bytes are counted."""
 BLOCK_ROWS = 10_000
 BLOCK_BYTES = 4 << 20
 """A block ends when it reaches either."""
 LARGEST_ROW = 16 << 20
 """Bytes of a row, as in MySQL; SQLite refuses a larger one."""
+LONGEST_PATTERN = 1000
+"""Characters of a LIKE pattern; its time grows with the pattern times the text."""
+MEMORY = 128 << 20
+"""Bytes of SQLite in this process; the values of a row are among them."""
+OPERATIONS = 100_000
+"""Steps of SQLite's machine, some milliseconds, between two looks at the clock."""
 
 TYPES: dict[Kind, set[type]] = {
     "device": {bytes, int},
@@ -89,11 +97,24 @@ class SQLite(Engine):
             connection.execute("PRAGMA journal_mode=WAL")
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
+        try:
+            yield from self._blocks(query, columns)
+        except MemoryError:
+            raise sqlite3.OperationalError(
+                f"the query needs more than {MEMORY >> 20} MiB of memory; select fewer or shorter "
+                "values in a row"
+            ) from None
+
+    def _blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
         uri = f"file:{quote(str(self._path))}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ROW)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LONGEST_PATTERN)
+            connection.execute(f"PRAGMA hard_heap_limit = {MEMORY}")
             connection.set_authorizer(_allow_reading)
+            deadline = time.monotonic() + self.query_seconds
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, OPERATIONS)
             connection.text_factory = bytes  # Arrow decodes faster, and bad UTF-8 is no error
             cursor = connection.execute(query)
             if cursor.description is None:
@@ -120,6 +141,8 @@ class SQLite(Engine):
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_TOOBIG:
             return DataError, f"a row or a value of more than {LARGEST_ROW >> 20} MiB"
+        if code == sqlite3.SQLITE_INTERRUPT:
+            return UsageError, self.too_long
         return ERRORS.get(code, UsageError), str(error)
 
 
@@ -137,7 +160,12 @@ def _row_blocks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
         yield rows
 
 
-def _allow_reading(action: int, *_: str | None) -> int:
+def _allow_reading(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    if action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
+        # How SQLite declares the columns of json_each; it refuses an UPDATE of this table itself.
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_FUNCTION and second and second.lower() in REFUSED_FUNCTIONS:
+        return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK if action in READING else sqlite3.SQLITE_DENY
 
 

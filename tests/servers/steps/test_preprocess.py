@@ -127,6 +127,15 @@ def test_rows_in_are_rows_out_and_quarantined(home):
     assert set(bad["payload"].to_pylist()) <= set(BAD)
 
 
+def test_a_query_without_end_is_ended(home, monkeypatch):
+    fill(home, readings(1, 10))
+    monkeypatch.setenv("BREEZEWAY_QUERY_SECONDS", "1")
+    endless = "WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT COUNT(*) FROM n"
+    code, result = run_step(home, f"SELECT *, ({endless}) AS more FROM readings")
+    assert code == 64
+    assert "ended after 1 s (BREEZEWAY_QUERY_SECONDS)" in result["error"]
+
+
 def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
     """A parser that loses a row makes the step fail."""
     contract = load_contract(Settings.shipped_sensors / "plant.toml")
