@@ -71,6 +71,9 @@ SERVER_AWAY = {
     1927,  # MariaDB: connection was killed
 }
 TIMED_OUT = {1969, 3024}  # MariaDB, MySQL
+SILENCE_SECONDS = 60
+"""How long a server may be silent after the limit of time. One call of a function on texts of
+megabytes, such as LOCATE, does not look at the clock."""
 LOST_A_RACE = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK}
 
 SESSION = (
@@ -116,15 +119,22 @@ class MySQL(Engine):
     def _reading(self) -> Iterator[pymysql.Connection]:
         """A connection that cannot write."""
         arguments, options = MySQLDialect_pymysql(dbapi=pymysql).create_connect_args(self.url)
+        silent = int(self.query_seconds) + SILENCE_SECONDS
+        options = {"read_timeout": silent, **options}
         with closing(pymysql.connect(*arguments, **options)) as connection:
             with connection.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
                 seconds = self.query_seconds
                 cursor.execute(SESSION.format(seconds=seconds, ms=int(seconds * 1000)))
-            yield connection
+            try:
+                yield connection
+            except TimeoutError as error:  # between rows, where PyMySQL does not read
+                raise pymysql.OperationalError(CR.CR_SERVER_LOST, str(error)) from None
 
     def judge(self, error: pymysql.MySQLError) -> tuple[type[BreezewayError], str]:
         code, text = error.args if len(error.args) == 2 else (0, str(error))
+        if code == CR.CR_SERVER_LOST and "timed out" in text:
+            return UsageError, f"the server was silent; {self.too_long}"
         if code in SERVER_AWAY:
             return ServiceUnavailable, text
         if code in TIMED_OUT:

@@ -7,6 +7,7 @@ import pytest
 from pymysql.err import MySQLError
 
 from breezeway.core.errors import BreezewayError, UsageError
+from breezeway.readings import mysql as mysql_module
 from breezeway.readings import store as store_module
 from breezeway.readings.query import check_query
 from breezeway.readings.store import RawStore
@@ -162,6 +163,15 @@ def test_the_limit_of_time_holds_in_the_midst_of_the_rows(address_of, name, rows
     with pytest.raises(UsageError, match="BREEZEWAY_QUERY_SECONDS"):
         for _ in chunks:
             pass
+
+
+def test_a_server_that_does_not_end_a_query_is_left(address_of, monkeypatch):
+    monkeypatch.setattr(mysql_module, "SILENCE_SECONDS", 1)
+    store = filled(address_of("mariadb"), 1)
+    text = "REPEAT('a', 120000)"
+    locate = f"CONCAT(LOCATE(BINARY CONCAT({text}, 'b'), BINARY CONCAT({text}, {text})))"
+    with pytest.raises(UsageError, match=r"was silent; .*BREEZEWAY_QUERY_SECONDS"):
+        list(store.stream(READING.format(locate)))
 
 
 @pytest.mark.parametrize("payload", HOSTILE)
