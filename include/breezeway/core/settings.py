@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     """The sensor contract."""
     raw_url: SecretStr | None = None
     """SQLAlchemy address of the raw store (`mysql+pymysql://…` or `sqlite:///…`)."""
-    query_seconds: float = Field(default=QUERY_SECONDS, ge=1, le=365 * 86_400)
+    query_seconds: Annotated[float, Field(ge=1, le=365 * 86_400)] = QUERY_SECONDS
     """How long the raw store may take for one query of readings, with the time in which the step
     works on the rows. The store then ends the query, and the step fails."""
     dataset_repository: str | None = None

@@ -1,4 +1,4 @@
-"""Each record of a decision names a module and benches that there are, and says what it should."""
+"""Each record of a decision names a module, and benches or a test, that there are."""
 
 import re
 from pathlib import Path
@@ -10,18 +10,24 @@ from tests.fixtures import ROOT
 
 FOLDER = ROOT / "docs" / "decisions"
 RECORDS = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
-HEAD = re.compile(r'^Module: `(include/[\w/]+\.py)`\. Bench: `make bench ONLY="?([a-z ]+)"?`\.$')
+HEAD = re.compile(
+    r"^Module: `(include/[\w/]+\.py)`\. "
+    r'(?:Bench: `make bench ONLY="?([a-z ]+)"?`|Test: `(tests/[\w/]+\.py)`)\.$'
+)
 PARTS = ("Context", "Measured", "Decision", "What would change it")
 MOST_LINES = 45
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
 class TestRecord:
-    def test_its_module_and_its_benches_exist(self, record: Path) -> None:
+    def test_its_module_and_what_measured_it_exist(self, record: Path) -> None:
         head = HEAD.match(record.read_text("utf-8").splitlines()[2])
-        assert head, "the third line names module and bench"
+        assert head, "the third line names a module, and a bench or a test"
         assert (ROOT / head[1]).is_file()
-        assert set(head[2].split()) <= set(BENCHES)
+        if head[3]:
+            assert (ROOT / head[3]).is_file()
+        else:
+            assert set(head[2].split()) <= set(BENCHES)
 
     def test_it_says_what_a_record_says_on_half_a_page(self, record: Path) -> None:
         text = record.read_text("utf-8")
