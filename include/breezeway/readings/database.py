@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +34,11 @@ class Database:
         UsageError: the address is none of these.
     """
 
+    tables: ClassVar[tuple[sa.Table, ...]]
+    """Those that `create` creates."""
+    written: ClassVar[tuple[sa.Table, ...]]
+    """Those of them that have to be Breezeway's own."""
+
     def __init__(self, address: str, query_seconds: float = QUERY_SECONDS):
         kind = ENGINES[dialect_of(address)]
         try:
@@ -62,20 +67,40 @@ class Database:
         return redacted(self._url.render_as_string())
 
     def create(self) -> None:
-        """Create missing tables, and columns that an older release did not have.
+        """Create the tables of this store that are missing, and columns that an older release did
+        not have.
 
         Raises:
-            BreezewayError: the store does not answer, or its user may not create tables.
+            UsageError: somebody else made a table that this store writes to; or the user of the
+                database may not create tables.
+            BreezewayError: the store does not answer.
         """
         with self._judged():
             self._engine.prepare()
-            with self._sql.begin() as connection:
-                sql_tables.create(connection)
+            with self._sql.connect() as connection:
+                whole = all(sql_tables.is_whole(connection, table) for table in self.tables)
+        if not whole:
+            with self._alone() as connection:
+                for table in self.written:
+                    sql_tables.expect_ours(connection, table)
+                for table in self.tables:
+                    sql_tables.create(connection, table)
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         """A connection in one transaction: all of its work is done, or none of it."""
         with self._judged(), self._sql.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        """The same, while no other process is in such a transaction.
+
+        Raises:
+            TryAgain: another process was for too long.
+        """
+        with self._transaction() as connection:
+            self._engine.lock(connection)
             yield connection
 
     def _quoted(self, name: str) -> str:

@@ -13,6 +13,9 @@ import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, DataError
 
+BUSY_SECONDS = 30
+"""How long a writer waits for another."""
+
 Kind = Literal["device", "time", "payload", "label", "id"]
 """The content of a column of a result; it decides which types the column may have."""
 
@@ -72,6 +75,16 @@ class Engine(ABC):
 
     def prepare(self) -> None:  # noqa: B027, most have nothing to prepare
         """Prepare the database before tables are created."""
+
+    @abstractmethod
+    def lock(self, connection: sa.Connection) -> None:
+        """Begin a transaction while no other process is in one that began so.
+
+        The lock ends with the connection.
+
+        Raises:
+            TryAgain, or an error that `judge` makes one: another process was for `BUSY_SECONDS`.
+        """
 
     @abstractmethod
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:

@@ -33,6 +33,8 @@ COLUMNS = (
 class LabelStore(Database):
     """The labels in the raw store, with who gave them."""
 
+    tables = written = (sql_tables.labels, sql_tables.reviews)
+
     def labels(self, table: str = "labels") -> pa.Table:
         """All fault intervals, by device and start.
 
@@ -102,7 +104,7 @@ class LabelStore(Database):
         keys = [_key(row) for row in whole.to_pylist()]
         with self._transaction() as connection:
             for device in sorted(set(whole["device"].to_pylist())):
-                _expect_device(connection, device)
+                self._expect_device(connection, device)
             known = set(connection.execute(sa.select(sql_tables.reviews.c.content)).scalars())
             rows = {key: row for row, key in enumerate(keys) if key not in known}
             unknown = pa.array(rows.values(), pa.int64())
@@ -116,14 +118,15 @@ class LabelStore(Database):
             self._insert(connection, "labels", new.filter(fault))
         return len(rows)
 
+    def _expect_device(self, connection: sa.Connection, device: str) -> None:
+        # The first condition uses the index, the second is exact.
+        same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
+        query = f"SELECT 1 FROM readings WHERE {same} LIMIT 1".format(self._engine.mark)
+        if connection.exec_driver_sql(query, (device, device)).first() is None:
+            raise DataError(f"The raw store has no readings of a device {device!r}.")
+
 
 def _key(review: dict[str, Any]) -> str:
     """A digest of device, period, label and person, but not of the time of the review."""
     said = [str(review[name]) for name in ("device", "start", "end", "fault", "labelled_by")]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-def _expect_device(connection: sa.Connection, device: str) -> None:
-    readings = sql_tables.readings.c
-    if connection.execute(sa.select(readings.id).where(readings.device == device)).first() is None:
-        raise DataError(f"The raw store has no readings of a device {device!r}.")

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from datetime import date
 
 import pymysql
+import sqlalchemy as sa
 from pymysql.constants import CR, ER, FIELD_TYPE
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 
@@ -18,6 +19,7 @@ from breezeway.core.errors import (
 )
 from breezeway.readings import mysql_wire
 from breezeway.readings.engine import (
+    BUSY_SECONDS,
     TIME,
     Block,
     Column,
@@ -93,6 +95,12 @@ class MySQL(Engine):
     options = frozenset(inspect.signature(pymysql.Connection).parameters)
     mark = "%s"
     exact = "CAST({} AS BINARY)"  # otherwise 'a' and 'A' are the same name
+
+    def lock(self, connection: sa.Connection) -> None:
+        name = "CONCAT('breezeway ', MD5(DATABASE()))"
+        query = f"SELECT GET_LOCK({name}, {BUSY_SECONDS})"
+        if connection.exec_driver_sql(query).scalar() != 1:
+            raise TryAgain("Another process is writing readings or labels to the raw store.")
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
         with self._reading() as connection:

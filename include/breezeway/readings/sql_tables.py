@@ -1,12 +1,18 @@
-"""The tables that Breezeway creates in a raw store."""
+"""The tables that Breezeway creates in a raw store.
 
-import re
+A table of the same name that somebody else made is read, and never altered.
+"""
+
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from breezeway.core.errors import UsageError
+
 _metadata = sa.MetaData()
+LATER = {"later": True}
+"""Marks what the first release did not have."""
 _utc = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 _mysql_options: dict[str, Any] = {
     f"{dialect}_{option}": value
@@ -33,8 +39,8 @@ labels = sa.Table(
     sa.Column("device", sa.String(255), nullable=False),
     sa.Column("start_time", _utc, nullable=False),
     sa.Column("end_time", _utc, nullable=False),
-    sa.Column("labelled_by", sa.String(255)),
-    sa.Column("labelled_at", _utc),
+    sa.Column("labelled_by", sa.String(255), info=LATER),
+    sa.Column("labelled_at", _utc, info=LATER),
     sa.Index("labels_device_start", "device", "start_time"),
     **_mysql_options,
 )
@@ -60,33 +66,64 @@ loads = sa.Table(
 )
 
 
-def create(connection: sa.Connection) -> None:
-    """Create missing tables, and columns that an older release did not have."""
-    for table in _metadata.sorted_tables:
-        connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-        _add_columns(connection, table)
-        for index in table.indexes:
-            _create_index(connection, index)
+def is_whole(connection: sa.Connection, table: sa.Table) -> bool:
+    """Whether a table is there and has all that it should."""
+    return not _missing_columns(connection, table) and not _missing_indexes(connection, table)
 
 
-def _add_columns(connection: sa.Connection, table: sa.Table) -> None:
-    there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-    for column in table.columns:
-        if column.name in there:
-            continue
+def create(connection: sa.Connection, table: sa.Table) -> None:
+    """Create a table, or what is missing of one that Breezeway created.
+
+    The caller holds the engine's lock, so no other process creates the same.
+    """
+    if not sa.inspect(connection).has_table(table.name):
+        connection.execute(sa.schema.CreateTable(table))
+    elif not is_ours(connection, table):
+        return
+    for column in _missing_columns(connection, table):
         text = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-        try:
-            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {text}")
-        except sa.exc.DBAPIError as error:
-            # Another process was faster; neither MySQL nor SQLite has IF NOT EXISTS here.
-            if not re.search("(?i)duplicate column name", str(error.orig)):
-                raise
+        connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {text}")
+    for index in _missing_indexes(connection, table):
+        index.create(connection)
 
 
-def _create_index(connection: sa.Connection, index: sa.Index) -> None:
-    try:
-        index.create(connection, checkfirst=True)
-    except sa.exc.DBAPIError as error:
-        # Another process was faster; MySQL has no IF NOT EXISTS here.
-        if not re.search("already exists|Duplicate key name", str(error.orig)):
-            raise
+def is_ours(connection: sa.Connection, table: sa.Table) -> bool:
+    """Whether Breezeway created a table: it has all columns and indexes of the first release.
+
+    Where a process was killed between table and index, the table is empty.
+    """
+    if any(column.info != LATER for column in _missing_columns(connection, table)):
+        return False
+    if all(index.info == LATER for index in _missing_indexes(connection, table)):
+        return True
+    return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None
+
+
+def expect_ours(connection: sa.Connection, table: sa.Table) -> None:
+    """Make sure that nobody else made a table; it may be missing.
+
+    Raises:
+        UsageError: somebody else made it.
+    """
+    if sa.inspect(connection).has_table(table.name) and not is_ours(connection, table):
+        raise UsageError(
+            f"The table {table.name!r} of the raw store was not created by Breezeway, which only "
+            "reads such a table: rename it, so that Breezeway creates its own, or write to it by "
+            "other means."
+        )
+
+
+def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(table.name):
+        return list(table.columns)
+    there = {column["name"].lower() for column in inspector.get_columns(table.name)}
+    return [column for column in table.columns if column.name not in there]
+
+
+def _missing_indexes(connection: sa.Connection, table: sa.Table) -> list[sa.Index]:
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(table.name):
+        return list(table.indexes)
+    there = {index["name"] for index in inspector.get_indexes(table.name)}
+    return [index for index in table.indexes if index.name not in there]

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from breezeway.core.errors import (
     BreezewayError,
@@ -19,6 +20,7 @@ from breezeway.core.errors import (
     UsageError,
 )
 from breezeway.readings.engine import (
+    BUSY_SECONDS,
     TIME,
     Block,
     Column,
@@ -29,8 +31,6 @@ from breezeway.readings.engine import (
 )
 from breezeway.readings.query import REFUSED_FUNCTIONS
 
-BUSY_SECONDS = 30
-"""How long a writer waits for another."""
 FETCH_ROWS = 4
 """Rows that are fetched before their bytes are counted."""
 BLOCK_ROWS = 10_000
@@ -92,9 +92,15 @@ class SQLite(Engine):
 
     def prepare(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._path.exists() and self._path.stat().st_size:
+            return
         with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
-            # A long read does not block a writer. The setting is stored in the file.
+            # A long read does not block a writer. The setting is stored in the file, so a file
+            # that somebody else made keeps its own.
             connection.execute("PRAGMA journal_mode=WAL")
+
+    def lock(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
         try:

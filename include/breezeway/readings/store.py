@@ -42,6 +42,8 @@ class RawStore(Database):
         ...     print(chunk.num_rows)
     """
 
+    tables = written = (sql_tables.readings, sql_tables.labels, sql_tables.loads)
+
     def loads(self) -> dict[str, str]:
         """The loads: SHA-256 of the content → where it came from."""
         loads = sql_tables.loads.c

@@ -22,4 +22,6 @@ def store(address):
 
 @pytest.fixture
 def labels(store, address):
-    return LabelStore(address)
+    labels = LabelStore(address)
+    labels.create()
+    return labels

@@ -43,7 +43,7 @@ def test_a_store_of_an_older_release_is_read_and_gets_the_new_columns(store, lab
     before = labels.labels()
     assert before["labelled_by"].to_pylist() == before["labelled_at"].to_pylist() == [None]
     for _ in range(2):
-        store.create()
+        labels.create()
     assert labels.labels() == before
     row = {"device": "b", "start": START, "end": START + timedelta(hours=1), "labelled_by": "me"}
     labels.append(pa.Table.from_pylist([row]))
