@@ -1,4 +1,8 @@
-"""Load readings from CSV files: a file is loaded completely or not at all, and never twice.
+"""Load readings from CSV files: a file is loaded completely or not at all.
+
+A reading that the store has already (the same device, time, payload and label) is not loaded again,
+however the file writes it. If the store has another payload or label for a device and time, the
+file is refused, unless --replace is given. `breezeway loads` lists the loads and takes one back.
 
 Only device, time and label of a reading are checked. The payload is stored unchanged; preprocessing
 checks it against the contract.
@@ -25,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="skab: each file is a device, named by its folder and name, such as valve1/0; "
         "ai4i: one reading a minute, device = Product ID; csv (default): columns as named below",
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="readings of the files take the place of others of the same device and time; if a "
+        "file has several of these, the last one does",
+    )
     csv_options = parser.add_argument_group("columns of --format csv")
     csv_options.add_argument("--device-column", default="device")
     csv_options.add_argument("--time-column", default="time", help="ISO 8601; UTC without a zone")
@@ -38,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     format_of = loaders.PUBLIC.get(arguments.format) or _named_columns(arguments)
-    return loaders.load(settings, arguments.files, format_of)
+    return loaders.load(settings, arguments.files, format_of, replace=arguments.replace)
 
 
 def _named_columns(arguments: argparse.Namespace) -> Callable[[Path], loaders.Format]:

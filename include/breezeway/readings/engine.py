@@ -61,6 +61,8 @@ class Engine(ABC):
     """Names that an address may have after its `?`."""
     mark: ClassVar[str]
     """The placeholder for a value in the driver's SQL."""
+    by_index: ClassVar[str]
+    """SQL after a table's name that makes a query use an index; `{}` is its name."""
     exact: ClassVar[str]
     """SQL that compares text byte by byte; `{}` is the column."""
 

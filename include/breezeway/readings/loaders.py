@@ -1,4 +1,4 @@
-"""Readings from CSV files: a file is loaded whole or not at all, and never twice.
+"""Readings from CSV files: a file is loaded whole or not at all, and no reading twice.
 
 Only what places a reading is checked here: its device, its time, its label. The payload goes to
 the store as the file has it; what is wrong in it, preprocessing finds by the contract and counts.
@@ -9,18 +9,18 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pyarrow as pa
 
-from breezeway.core.errors import DataError, UsageError
+from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings.arrow import READINGS
-from breezeway.readings.store import RawStore
+from breezeway.readings.load_store import ID_LETTERS, Counts, LoadStore
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,6 @@ class Format:
         label_column: holds its label: 0, 1 or nothing.
         label: the label of all rows where there is no such column.
         separator: between two columns.
-        identity: what, besides the file's bytes, decides what is loaded.
     """
 
     device: Callable[[dict[str, str]], str]
@@ -79,39 +78,62 @@ class Format:
     label_column: str | None = None
     label: str = ""
     separator: str = ","
-    identity: dict[str, Any] = field(default_factory=dict)
 
 
 def load(
-    settings: Settings, paths: Sequence[Path], format_of: Callable[[Path], Format]
-) -> dict[str, Any]:
+    settings: Settings,
+    paths: Sequence[Path],
+    format_of: Callable[[Path], Format],
+    *,
+    replace: bool = False,
+) -> dict[str, int]:
     """Check all files, then load each in one transaction.
 
     Args:
         paths: files, or folders of them.
         format_of: gives the format of a file.
+        replace: whether readings take the place of others of the same device and time.
 
     Returns:
-        How many `files` there are, how many of them were `loaded` now, and their `readings`.
+        How many `files` there are and how many of them were `loaded` now; and how many `readings`
+        are new, how many were `known`, and how many were `replaced`.
 
     Raises:
         UsageError: a file is not there.
-        DataError: file, line and column of what is wrong; nothing is loaded then.
+        DataError: file, line and column of what is wrong; nothing is loaded then. Or a reading has
+            another content in the store; nothing of this file or the following is loaded then.
     """
     files = _find_files(paths)
     formats = [format_of(file) for file in files]
-    for file, form in zip(files, formats, strict=True):
-        for _ in read(file, form):
-            pass
-    store = RawStore(settings.raw_address)
+    contents = [_digest(read(file, form)) for file, form in zip(files, formats, strict=True)]
+    store = LoadStore(settings.raw_address)
     store.create()
-    readings = loaded = 0
-    for file, form in zip(files, formats, strict=True):
-        count = store.append(read(file, form), _identity(file, form), source=str(file))
-        log.info("%s: %s", file, f"{count} readings" if count else "loaded before")
-        readings += count
-        loaded += bool(count)
-    return {"files": len(files), "loaded": loaded, "readings": readings}
+    total = Counts()
+    loaded = 0
+    for file, form, content in zip(files, formats, contents, strict=True):
+        tables = _unchanged(file, form, content)
+        counts = store.load(tables, content, str(file), replace=replace)
+        name = content[:ID_LETTERS]
+        if counts is None:
+            later = store.count_replaced(content)
+            note = f"; later loads replaced {later} of its readings" if later else ""
+            log.info("%s: loaded before, as %s%s", file, name, note)
+            continue
+        log.info(
+            "%s: load %s, %d readings are new, %d were known, %d were replaced",
+            *(file, name, counts.new, counts.known, counts.replaced),
+        )
+        loaded += 1
+        total.new += counts.new
+        total.known += counts.known
+        total.replaced += counts.replaced
+    return {
+        "files": len(files),
+        "loaded": loaded,
+        "readings": total.new,
+        "known": total.known,
+        "replaced": total.replaced,
+    }
 
 
 def read(file: Path, form: Format) -> Iterator[pa.Table]:
@@ -157,7 +179,6 @@ def skab(file: Path) -> Format:
         label="0" if folder == "anomaly-free" else "",
         columns=["datetime", *SKAB_SENSORS],
         separator=";",
-        identity={"format": "skab", "device": device},
     )
 
 
@@ -169,7 +190,6 @@ def ai4i(_: Path) -> Format:
         payload=lambda row: _json_object(row, AI4I_FIELDS),
         label_column="Machine failure",
         columns=["Product ID", "Machine failure", *AI4I_FIELDS.values()],
-        identity={"format": "ai4i"},
     )
 
 
@@ -197,7 +217,6 @@ def general(
         label_column=label,
         columns=[device, time, *(several or [one]), *([label] if label else [])],
         separator=separator,
-        identity={"format": "csv", "columns": [device, time, several or one, label]},
     )
 
 
@@ -304,9 +323,29 @@ def _table(rows: list[Row]) -> pa.Table:
     )
 
 
-def _identity(file: Path, form: Format) -> str:
-    """SHA-256 of the file's bytes and of how they are read."""
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256")
-    digest.update(json.dumps(form.identity, sort_keys=True).encode())
+def _digest(tables: Iterable[pa.Table]) -> str:
+    """SHA-256 of readings, the same however a file writes them."""
+    digest = hashlib.sha256()
+    for table in tables:
+        _update(digest, table)
     return digest.hexdigest()
+
+
+def _unchanged(file: Path, form: Format, content: str) -> Iterator[pa.Table]:
+    """A file's readings again.
+
+    Raises:
+        TryAgain: they are no longer the same, after the last table.
+    """
+    digest = hashlib.sha256()
+    for table in read(file, form):
+        _update(digest, table)
+        yield table
+    if digest.hexdigest() != content:
+        raise TryAgain(f"{file} was changed while it was loaded; nothing of it was loaded.")
+
+
+def _update(digest: "hashlib._Hash", table: pa.Table) -> None:
+    columns = table.set_column(1, "time", table["time"].cast(pa.int64())).columns
+    for row in zip(*(column.to_pylist() for column in columns), strict=True):
+        digest.update(repr(row).encode())

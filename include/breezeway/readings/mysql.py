@@ -94,6 +94,7 @@ class MySQL(Engine):
     error = pymysql.MySQLError
     options = frozenset(inspect.signature(pymysql.Connection).parameters)
     mark = "%s"
+    by_index = "FORCE INDEX ({})"
     exact = "CAST({} AS BINARY)"  # otherwise 'a' and 'A' are the same name
 
     def lock(self, connection: sa.Connection) -> None:

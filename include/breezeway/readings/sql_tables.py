@@ -28,10 +28,14 @@ readings = sa.Table(
     sa.Column("time", _utc, nullable=False),
     sa.Column("payload", sa.Text(2**24 - 1)),  # MySQL's MEDIUMTEXT
     sa.Column("label", sa.SmallInteger),
+    sa.Column("load_id", sa.Integer, info=LATER),
     sa.Index("readings_device_time", "device", "time"),
     sa.Index("readings_time", "time"),
+    sa.Index("readings_load", "load_id", info=LATER),
+    sqlite_autoincrement=True,  # a greater id arrived later, also where readings were deleted
     **_mysql_options,
 )
+"""`load_id` is the load that brought a reading; null if no file did."""
 labels = sa.Table(
     "labels",
     _metadata,
@@ -62,8 +66,35 @@ loads = sa.Table(
     sa.Column("content", sa.String(64), primary_key=True),
     sa.Column("source", sa.String(255), nullable=False),
     sa.Column("loaded_at", _utc, nullable=False),
+    sa.Column("id", sa.Integer, info=LATER),
+    sa.Column("readings", sa.Integer, info=LATER),
     **_mysql_options,
 )
+"""`id` and `readings`, how many, are null if no file was loaded."""
+shared_readings = sa.Table(
+    "shared_readings",
+    _metadata,
+    sa.Column("load_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("reading_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Index("shared_readings_reading", "reading_id"),
+    **_mysql_options,
+)
+"""Loads that have a reading too which another load brought."""
+replaced_readings = sa.Table(
+    "replaced_readings",
+    _metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("device", sa.String(255), nullable=False),
+    sa.Column("time", _utc, nullable=False),
+    sa.Column("payload", sa.Text(2**24 - 1)),
+    sa.Column("label", sa.SmallInteger),
+    sa.Column("load_id", sa.Integer),
+    sa.Column("replaced_by", sa.Integer, nullable=False),
+    sa.Index("replaced_readings_device_time", "device", "time"),
+    sa.Index("replaced_readings_load", "load_id"),
+    **_mysql_options,
+)
+"""Readings in whose place a load has put others; `replaced_by` is greater the later that was."""
 
 
 def is_whole(connection: sa.Connection, table: sa.Table) -> bool:
@@ -123,7 +154,7 @@ def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[sa.Colu
 
 def _missing_indexes(connection: sa.Connection, table: sa.Table) -> list[sa.Index]:
     inspector = sa.inspect(connection)
-    if not inspector.has_table(table.name):
-        return list(table.indexes)
-    there = {index["name"] for index in inspector.get_indexes(table.name)}
-    return [index for index in table.indexes if index.name not in there]
+    is_there = inspector.has_table(table.name)
+    names = {i["name"] for i in inspector.get_indexes(table.name)} if is_there else set()
+    missing = [index for index in table.indexes if index.name not in names]
+    return sorted(missing, key=lambda index: str(index.name))

@@ -80,6 +80,7 @@ class SQLite(Engine):
     error = sqlite3.Error
     options = frozenset()
     mark = "?"
+    by_index = "INDEXED BY {}"
     exact = "{}"
 
     @property

@@ -80,13 +80,6 @@ def test_a_file_is_loaded_in_chunks_and_whole(settings, tmp_path, monkeypatch):
     assert [row["payload"] for row in stored(settings)] == [str(n) for n in range(7)]
 
 
-def test_the_same_bytes_read_in_another_way_are_another_load(settings, tmp_path):
-    file = write(tmp_path / "a.csv", "device,time,payload\na,2026-01-01,1\n")
-    load(settings, file)
-    assert load(settings, file)["loaded"] == 0
-    assert load(settings, file, "--payload-columns", "payload")["loaded"] == 1
-
-
 def test_a_file_named_twice_is_loaded_once(settings, tmp_path):
     file = write(tmp_path / "data" / "a.csv", "device,time,payload\na,2026-01-01,1\n")
     assert load(settings, file, tmp_path / "data")["readings"] == 1

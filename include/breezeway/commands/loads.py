@@ -1,0 +1,23 @@
+"""List the loads of files that are in the raw store, or take one back.
+
+To take a load back leaves the store as if it had not been: its readings are removed, and those that
+it replaced are there again. Readings that another load has too stay, and so do readings that were
+there before without a load, such as those that an older release loaded. Those loads are not listed.
+"""
+
+import argparse
+from typing import Any
+
+from breezeway.core.settings import Settings
+from breezeway.readings.load_store import LoadStore
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--take-back", metavar="LOAD", help="as the list names it, such as 3f2a9c0b71de"
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> Any:
+    store = LoadStore(settings.raw_address)
+    return store.loads() if arguments.take_back is None else store.take_back(arguments.take_back)
