@@ -152,7 +152,7 @@ def test_two_promotions_at_once_have_one_winner(settings: Settings, model: str) 
 def test_a_promotion_that_waits_too_long_tries_again_later(settings: Settings, model: str) -> None:
     impatient = settings.model_copy(update={"lock_wait_seconds": 0.2})
     promote = (impatient, model, "1", None, "first")
-    lock = champions._lock(model)
+    lock = champions.lock_name(model)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         with exclusive(settings, lock), pytest.raises(TryAgain, match="champion-pump"):
             pool.submit(champions.promote, *promote).result()
