@@ -32,6 +32,9 @@ log = logging.getLogger("breezeway.deploy")
 
 TAKE_UP_SECONDS = 30.0
 """How long the servers may take to load a new model after the pointer has moved."""
+RESTART_SECONDS = 360.0
+"""The same if none answers: Kubernetes starts a container that crashes again after up to five
+minutes."""
 
 
 def deploy(
@@ -58,10 +61,31 @@ def deploy(
     store = DeploymentStore(settings.deployments)
     with exclusive(settings, lock_name(version.name)):
         replicas = Replicas(settings, version.name)
-        statuses = replicas.statuses()  # first check that there is a server
+        statuses = _statuses(replicas, store.pointer(version.name))
         if mode:
             return put_on_trial(settings, store, replicas, version, mode, share)
         return make_champion(settings, store, replicas, version, statuses)
+
+
+def _statuses(replicas: Replicas, pointer: Pointer | None) -> list[tuple[Replica, ServerStatus]]:
+    """The status of each replica; none if they do not answer though they have a model to serve.
+
+    Such servers may crash with that model, and another one is what ends it.
+
+    Raises:
+        ServiceUnavailable: nothing was ever deployed, so there may be no server at all.
+    """
+    try:
+        return replicas.statuses()
+    except ServiceUnavailable as error:
+        if pointer is None:
+            raise
+        log.warning(
+            "%s The pointer moves nevertheless, and the servers have %.0f s to come up.",
+            error,
+            RESTART_SECONDS,
+        )
+        return []
 
 
 def end_trial(settings: Settings, model_name: str, model_version: str) -> dict[str, Any]:
@@ -94,16 +118,15 @@ def make_champion(
         return result_of(before)
     pointer = store.find(version.name, name) or build(settings, store, version, name)
     pointer = pointer.model_copy(update={"previous": way_back(before, name)})
-    go_live(store, replicas, pointer)
+    go_live(store, replicas, pointer, TAKE_UP_SECONDS if statuses else RESTART_SECONDS)
     store.prune(version.name)
     return result_of(pointer)
 
 
 def _is_deployed(pointer: Pointer, name: str, statuses: list[tuple[Replica, ServerStatus]]) -> bool:
-    return pointer.verified_at is not None and {
-        pointer.deployment,
-        *(status.deployment for _, status in statuses),
-    } == {name}
+    if pointer.verified_at is None or not statuses:
+        return False
+    return {pointer.deployment, *(status.deployment for _, status in statuses)} == {name}
 
 
 def way_back(before: Pointer | None, name: str) -> Pointer | None:
@@ -216,8 +239,13 @@ def deployment_name(version: ModelVersion) -> str:
     return f"{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
-def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> None:
+def go_live(
+    store: DeploymentStore, replicas: Replicas, pointer: Pointer, seconds: float = TAKE_UP_SECONDS
+) -> None:
     """Move the pointer and check the deployment; if it does not work, move the pointer back.
+
+    Args:
+        seconds: how long the servers may take.
 
     Raises:
         DataError: a server rejects the model, or the model gives another answer than recorded.
@@ -227,7 +255,7 @@ def go_live(store: DeploymentStore, replicas: Replicas, pointer: Pointer) -> Non
     pointer = proved(store, pointer)
     try:
         store.point(pointer)
-        up = wait_for_champion(replicas, pointer)
+        up = wait_for_champion(replicas, pointer, seconds)
         check_answers(up, store.open(pointer), pointer)
     except BaseException:  # a SIGTERM too: an unverified deployment does not stay
         store.point_back(pointer.model_name, back)
@@ -247,14 +275,18 @@ def proved(store: DeploymentStore, pointer: Pointer) -> Pointer:
     return pointer.model_copy(update={"proved_with": SOFTWARE})
 
 
-def wait_for_champion(replicas: Replicas, pointer: Pointer) -> list[Replica]:
+def wait_for_champion(
+    replicas: Replicas, pointer: Pointer, seconds: float = TAKE_UP_SECONDS
+) -> list[Replica]:
     """Wait until each replica serves the deployment; return the replicas.
 
     Raises:
         DataError: one of them rejects it.
         ServiceUnavailable: one did not load it in time.
     """
-    return _wait(replicas, pointer, lambda status: (status.serves(pointer), status.failure))
+    return _wait(
+        replicas, pointer, seconds, lambda status: (status.serves(pointer), status.failure)
+    )
 
 
 def wait_for_challenger(replicas: Replicas, challenger: Challenger) -> list[Replica]:
@@ -262,6 +294,7 @@ def wait_for_challenger(replicas: Replicas, challenger: Challenger) -> list[Repl
     return _wait(
         replicas,
         challenger,
+        TAKE_UP_SECONDS,
         lambda status: (status.tries(challenger), status.challenger_failure),
     )
 
@@ -269,14 +302,16 @@ def wait_for_challenger(replicas: Replicas, challenger: Challenger) -> list[Repl
 def _wait(
     replicas: Replicas,
     served: Served,
+    seconds: float,
     role: Callable[[ServerStatus], tuple[bool, Failure | None]],
 ) -> list[Replica]:
     """Wait until each replica has loaded a deployment.
 
     Args:
+        seconds: how long.
         role: status → whether the server has loaded it, and its last failure to load.
     """
-    deadline = time.monotonic() + TAKE_UP_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         try:
             statuses = replicas.statuses()
@@ -289,7 +324,7 @@ def _wait(
             who = f"the model server at {late[0]}; does it watch the same deployment store?"
         if time.monotonic() > deadline:
             raise ServiceUnavailable(
-                f"{served.bento} is not up everywhere after {TAKE_UP_SECONDS:.0f} s: {who}"
+                f"{served.bento} is not up everywhere after {seconds:.0f} s: {who}"
             )
         time.sleep(0.1)
 

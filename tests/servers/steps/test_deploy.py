@@ -110,6 +110,23 @@ def test_killed_anywhere_a_rerun_deploys(registered, deploy):
     assert not (deploy.server.home / "work" / "deploy-turbine").exists()
 
 
+@pytest.mark.parametrize("version", ["2", "1"])
+def test_servers_that_are_down_come_up_with_what_is_deployed(
+    registered, mlflow_server, new_model_server, tmp_path, version
+):
+    """As servers that crash with the model in service, again and again."""
+    server = new_model_server().start()
+    deploy = DeploySteps([server], mlflow_server, tmp_path)
+    deploy("turbine", "1")
+    before = server.store.pointer("turbine").deployed_at
+    server.kill()
+    step = deploy.start("turbine", version)
+    wait_until(lambda: server.store.pointer("turbine").deployed_at != before)
+    server.start()
+    assert step.wait() == 0
+    assert serves(server) == (version, version)
+
+
 def test_asked_to_stop_it_leaves_the_old_one_in_place(registered, deploy):
     deploy("turbine", "2")
     code = interrupt_before_it_is_seen_to_work(deploy, "1", signal.SIGTERM)
