@@ -10,8 +10,8 @@ import urllib.request
 from argparse import Namespace
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -22,7 +22,7 @@ from breezeway.deployment.store import Deployment, DeploymentStore, Pointer
 from breezeway.pipeline import housekeeping, lineage
 from breezeway.tracking import champions, past_runs, registry, rest
 from tests.fixtures import mlflow
-from tests.fixtures.fuzz import SECONDS
+from tests.fixtures.fuzz import SECONDS, rounds
 
 NIGHTS, TRAINED_EVERY, THINNED_EVERY, KEPT_NIGHTS = (
     (365, 7, 30, 90) if SECONDS in os.environ else (24, 2, 12, 8)
@@ -175,8 +175,10 @@ def files_of(folder: Path) -> int:
     return sum(1 for path in folder.rglob("drift.html"))
 
 
+@pytest.mark.fuzz
 def test_months_of_nights_are_bounded_and_nothing_needed_goes(settings, tmp_path_factory) -> None:
-    plant, chance = Plant(settings), Random(0)
+    (chance,) = islice(rounds(1), 1)
+    plant = Plant(settings)
     mlflow_folder = next(tmp_path_factory.getbasetemp().glob("mlflow*/mlflow.db")).parent
     for number in range(NIGHTS):
         plant.night(number)
