@@ -55,7 +55,7 @@ test: .venv/installed
 # Each file of fuzz tests for so many seconds, with new seeds.
 fuzz: .venv/installed
 	@sh tests/servers.sh
-	@BREEZEWAY_FUZZ_SECONDS=$(or $(SECONDS),600) $(pytest) -m fuzz -o timeout=0 $(TESTS)
+	@BREEZEWAY_FUZZ_SECONDS=$(or $(SECONDS),600) $(pytest) -m fuzz -rP -o timeout=0 $(TESTS)
 
 coverage: .venv/installed
 	@sh tests/servers.sh
