@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,23 @@ from breezeway import cli
 from breezeway.core.settings import Settings
 
 
-def breezeway(*words: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BREEZEWAY_")}
-    return subprocess.run(
-        [sys.executable, "-m", "breezeway", *words],
-        env=inherited | {"BREEZEWAY_HOME": str(home)} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture
+def breezeway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in this process: its exit code, standard output and standard error."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
+
+    def run(*words: str, **environment: str) -> tuple[int, str, str]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert isinstance(ended.value.code, int)
+        return (ended.value.code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -36,26 +44,23 @@ def breezeway(*words: str, home: Path, **environment: str) -> subprocess.Complet
         (["demo", "--sensors", "ai4i", "--data", "nowhere"], {}, "nowhere: there is no"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(tmp_path: Path, words, environment, sentence) -> None:
-    ended = breezeway(*words, home=tmp_path, **environment)
-    assert ended.returncode == 64
-    assert sentence in ended.stderr
-    assert ended.stderr.count("\n") == 1
-    assert ended.stdout == ""
+def test_what_is_wrong_is_one_sentence(breezeway, words, environment, sentence) -> None:
+    code, out, said = breezeway(*words, **environment)
+    assert (code, out) == (64, "")
+    assert sentence in said
+    assert said.count("\n") == 1
 
 
-def test_a_result_is_json_on_standard_output(tmp_path: Path) -> None:
-    ended = breezeway("simulate", "--devices", "1", "--days", "1", home=tmp_path)
-    assert ended.returncode == 0
-    assert json.loads(ended.stdout)["readings"] == 1440
+def test_a_result_is_json_on_standard_output(breezeway) -> None:
+    code, out, _ = breezeway("simulate", "--devices", "1", "--days", "1")
+    assert code == 0
+    assert json.loads(out)["readings"] == 1440
 
 
-def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["--help"])
-    assert ended.value.code == 0
-    text = capsys.readouterr().out
-    assert all(command in text for command in cli.COMMANDS)
+def test_help_names_every_command(breezeway) -> None:
+    code, out, _ = breezeway("--help")
+    assert code == 0
+    assert all(command in out for command in cli.COMMANDS)
 
 
 def test_a_running_platform_is_asked_without_being_named(

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from breezeway.contract.contract import Contract
 from breezeway.contract.parser import Violation
 from breezeway.readings.arrow import UNREADABLE
-from breezeway.readings.engine import EXPECTED
+from breezeway.readings.columns import EXPECTED
 
 
 class Devices(NamedTuple):

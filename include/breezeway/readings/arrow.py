@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from breezeway.core.errors import DataError
-from breezeway.readings.engine import EXPECTED, Block
+from breezeway.readings.columns import EXPECTED, Block
 
 TIME = pa.timestamp("us", tz="UTC")
 

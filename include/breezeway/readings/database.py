@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import QUERY_SECONDS, redacted
 from breezeway.readings import sql_tables
-from breezeway.readings.engine import Block, Column, Engine
+from breezeway.readings.columns import Block, Column
+from breezeway.readings.engine import Engine
 from breezeway.readings.mysql import MySQL
 from breezeway.readings.query import dialect_of
 from breezeway.readings.sqlite import SQLite

@@ -7,40 +7,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, DataError
+from breezeway.readings.columns import EXPECTED, Block, Column
 
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
-
-Kind = Literal["device", "time", "payload", "label", "id"]
-"""The content of a column of a result; it decides which types the column may have."""
-
-EXPECTED: dict[Kind, str] = {
-    "device": "text or a whole number",
-    "time": "a time (UTC) or its ISO text, such as '2026-01-31 12:00:00'",
-    "payload": "text",
-    "label": "a whole number, 0 or 1",
-    "id": "a whole number",
-}
-
-
-class Column(NamedTuple):
-    """A wanted column of a result; one that is not `required` may be missing."""
-
-    name: str
-    kind: Kind
-    required: bool = True
-
-
-TIME = Column("time", "time")
-
-Block = list[Any]
-"""Some thousand rows of a result: for each wanted column an Arrow array of binary (the text of the
-store) or of integers; None if the column is missing."""
 
 
 class Engine(ABC):

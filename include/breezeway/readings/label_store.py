@@ -18,8 +18,8 @@ from breezeway.readings.arrow import (
     label_rows,
     labels_table,
 )
+from breezeway.readings.columns import Column
 from breezeway.readings.database import Database
-from breezeway.readings.engine import Column
 
 COLUMNS = (
     Column("device", "device"),

@@ -18,16 +18,8 @@ from breezeway.core.errors import (
     UsageError,
 )
 from breezeway.readings import mysql_wire
-from breezeway.readings.engine import (
-    BUSY_SECONDS,
-    TIME,
-    Block,
-    Column,
-    Engine,
-    Kind,
-    find_columns,
-    refuse_type,
-)
+from breezeway.readings.columns import TIME, Block, Column, Kind
+from breezeway.readings.engine import BUSY_SECONDS, Engine, find_columns, refuse_type
 
 TEXT = {
     FIELD_TYPE.VARCHAR,

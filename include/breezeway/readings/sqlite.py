@@ -19,16 +19,8 @@ from breezeway.core.errors import (
     TryAgain,
     UsageError,
 )
-from breezeway.readings.engine import (
-    BUSY_SECONDS,
-    TIME,
-    Block,
-    Column,
-    Engine,
-    Kind,
-    find_columns,
-    refuse_type,
-)
+from breezeway.readings.columns import TIME, Block, Column, Kind
+from breezeway.readings.engine import BUSY_SECONDS, Engine, find_columns, refuse_type
 from breezeway.readings.query import REFUSED_FUNCTIONS
 
 FETCH_ROWS = 4

@@ -11,8 +11,8 @@ from breezeway.contract.parser import MAX_PAYLOAD_BYTES
 from breezeway.core.errors import DataError, UsageError
 from breezeway.readings import sql_tables
 from breezeway.readings.arrow import as_readings, label_rows, read_time, readings_table
+from breezeway.readings.columns import Column
 from breezeway.readings.database import Database
-from breezeway.readings.engine import Column
 from breezeway.readings.query import check_query
 
 LAST_TIME = "9999-12-31 23:59:59"

@@ -53,3 +53,27 @@ def test_the_scale_is_about_each_devices_own_mean():
     hours = Hours(rows(("a", 0, 0.0), ("a", 1, 2.0), ("b", 0, 100.0), ("b", 1, 102.0)), ["value"])
     assert hours.scale("value") == pytest.approx(1.0)
     assert np.isnan(Hours(rows(("a", 0, np.nan)), ["value"]).scale("value"))
+
+
+def test_any_batch_size_and_what_is_not_finite():
+    """Large values with a small spread, infinities and NaN: the sums are those of numpy."""
+    generator = np.random.default_rng(3)
+    value = 1e9 + generator.normal(size=480)
+    value[::7] = np.nan
+    value[5] = np.inf
+    time = np.arange(480) * (DAY // 48)
+    table = pa.table(
+        {
+            "device": ["a"] * 480,
+            "time": pa.array(time).cast(pa.timestamp("us", "UTC")),
+            "value": value,
+        }
+    )
+    cubes = [Hours(table.to_reader(n), ["value"]).cube("value") for n in (7, 480)]
+    finite = np.where(np.isfinite(value), value, np.nan).reshape(1, 10, 24, 2)
+    for cube in cubes:
+        np.testing.assert_allclose(cube.level, np.nanmean(finite, axis=3))
+        there = np.isfinite(finite).all(axis=3)
+        expected = np.log(np.nanstd(finite, axis=3)[there])
+        np.testing.assert_allclose(cube.spread[there], expected, rtol=1e-6)
+        np.testing.assert_allclose(cube.missing, np.isnan(finite).mean(axis=3))

@@ -26,7 +26,7 @@ def nulls_first(row: tuple) -> tuple:
     return tuple((value is not None, value) for value in row)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(chunk, max_size=4), st.integers(1, 20), st.data())
 @example([[], [("a", None, None, None)] * 3], 2, None)
 def test_blocks_are_all_rows_in_order(chunks, rows, data):

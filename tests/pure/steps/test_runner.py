@@ -1,90 +1,91 @@
 """A step as a command: one JSON result, one exit code, one sentence for what is wrong."""
 
+import errno
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from breezeway.core.errors import BreezewayError, InternalError
-from breezeway.steps.runner import RESULT_LIMIT_BYTES, write_result
-from tests.fixtures.processes import eventually
+from breezeway.core.errors import BreezewayError, DataError, InternalError
+from breezeway.steps.runner import RESULT_LIMIT_BYTES, run_step, write_result
 
-STEP = """
-import errno, os, sys, time
-from breezeway.core import errors
-from breezeway.steps.runner import run_step
-
-def add_arguments(parser):
-    parser.add_argument("--count", type=int, default=1)
-
-def run(arguments, settings):
-{}
-
-run_step("probe", "Probes.", add_arguments, run)
-"""
+Outcome = tuple[int, str, dict[str, object]]
 
 
-def start(folder: Path, body: str, *words: str, **variables: str) -> subprocess.Popen[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BREEZEWAY_")}
-    code = STEP.format("\n".join(f"    {line}" for line in body.splitlines()))
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        env={
-            **inherited,
-            "BREEZEWAY_HOME": str(folder),
-            "BREEZEWAY_RESULT": str(folder / "result.json"),
-            **variables,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Callable[..., Outcome]]:
+    """Runs a step in this process: its exit code, log and result, empty where there is none."""
+    result = tmp_path / "result.json"
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("BREEZEWAY_RESULT", str(result))
+    caplog.set_level(logging.INFO)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(work: Callable[[int], dict[str, Any]], *words: str, **variables: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["probe", *words])
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            run_step(
+                "probe",
+                "Probes.",
+                lambda parser: parser.add_argument("--count", type=int, default=1),
+                lambda arguments, _: work(arguments.count),
+            )
+        written = json.loads(result.read_text()) if result.exists() else {}
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, caplog.text, written
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
 
 
-def outcome(folder: Path, step: subprocess.Popen[str]) -> tuple[int, str, dict[str, object]]:
-    """Exit code, log and result of a step; the result is empty where there is none."""
-    log, _ = step.communicate(timeout=120)
-    result = folder / "result.json"
-    return step.returncode, log, json.loads(result.read_text()) if result.exists() else {}
+def failing(error: Exception) -> Callable[[int], dict[str, Any]]:
+    def work(_: int) -> dict[str, Any]:
+        raise error
+
+    return work
 
 
-def test_a_result_is_logged_and_written_and_nothing_else_is_left(tmp_path: Path) -> None:
-    step = start(tmp_path, "return {'rows': arguments.count, 'unit': '°C'}", "--count", "3")
-    code, log, result = outcome(tmp_path, step)
+def test_a_result_is_logged_and_written_and_nothing_else_is_left(step, tmp_path: Path) -> None:
+    code, log, result = step(lambda count: {"rows": count, "unit": "°C"}, "--count", "3")
     assert (code, result) == (0, {"rows": 3, "unit": "°C"}), log
-    assert 'INFO result {"rows": 3, "unit": "°C"}' in log
+    assert 'result {"rows": 3, "unit": "°C"}' in log
     assert "probe done in" in log
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 @pytest.mark.parametrize("error", BreezewayError.__subclasses__(), ids=lambda e: e.__name__)
 def test_an_error_of_the_tree_is_a_sentence_and_its_exit_code(
-    tmp_path: Path, error: type[BreezewayError]
+    step, error: type[BreezewayError]
 ) -> None:
-    step = start(tmp_path, f"raise errors.{error.__name__}('row 7: too warm.')")
-    code, log, result = outcome(tmp_path, step)
+    code, log, result = step(failing(error("row 7: too warm.")))
     assert code == error.exit_code, log
     assert result == {"error": "row 7: too warm.", "exit_code": error.exit_code}
-    assert "ERROR probe: row 7: too warm." in log
+    assert "probe: row 7: too warm." in log
     assert "Traceback" not in log
 
 
-def test_a_defect_of_ours_has_a_traceback_in_the_log_and_a_sentence_in_the_result(
-    tmp_path: Path,
-) -> None:
-    code, log, result = outcome(tmp_path, start(tmp_path, "return {}['nothing']"))
+def test_a_defect_of_ours_has_a_traceback_in_the_log_and_a_sentence_in_the_result(step) -> None:
+    code, log, result = step(failing(KeyError("nothing")))
     assert code == InternalError.exit_code
     assert result == {"error": "KeyError: 'nothing'", "exit_code": 70}
     assert "Traceback" in log
 
 
-def test_a_full_disk_may_be_tried_again(tmp_path: Path) -> None:
-    body = "raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/data/part')"
-    code, log, result = outcome(tmp_path, start(tmp_path, body))
+def test_a_full_disk_may_be_tried_again(step) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/part")
+    code, log, result = step(failing(full))
     assert (code, result["error"]) == (69, "No space is left on the device: /data/part.")
     assert "Traceback" not in log
 
@@ -98,29 +99,47 @@ def test_a_full_disk_may_be_tried_again(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_argument_or_setting_is_a_usage_error(
-    tmp_path: Path, words: list[str], variables: dict[str, str], sentence: str
+    step, words: list[str], variables: dict[str, str], sentence: str
 ) -> None:
-    code, log, _ = outcome(tmp_path, start(tmp_path, "return {}", *words, **variables))
+    code, log, _ = step(lambda _: {}, *words, **variables)
     assert code == 64
     assert sentence in log
     assert "Traceback" not in log
 
 
+STEP = """
+import sys, time
+from breezeway.steps.runner import run_step
+
+def run(arguments, settings):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned", flush=True)
+
+run_step("probe", "Probes.", lambda parser: None, run)
+"""
+
+
 def test_asked_to_end_it_cleans_up_and_leaves_no_result(tmp_path: Path) -> None:
-    body = (
-        "try:\n    open('begun', 'w').close()\n    time.sleep(60)\n"
-        "finally:\n    open('cleaned', 'w').close()"
-    )
-    step = start(tmp_path, f"os.chdir({str(tmp_path)!r})\n{body}")
-    eventually((tmp_path / "begun").exists)
-    step.send_signal(signal.SIGTERM)
-    code, _, result = outcome(tmp_path, step)
-    assert (code, result) == (128 + signal.SIGTERM, {})
-    assert (tmp_path / "cleaned").exists()
+    result = tmp_path / "result.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", STEP],
+        env=os.environ | {"BREEZEWAY_HOME": str(tmp_path), "BREEZEWAY_RESULT": str(result)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as step:
+        assert step.stdout is not None
+        assert step.stdout.readline() == "begun\n"
+        step.send_signal(signal.SIGTERM)
+        rest, _ = step.communicate(timeout=60)
+    assert (step.returncode, rest) == (128 + signal.SIGTERM, "cleaned\n")
+    assert not result.exists()
 
 
-def test_a_long_error_is_cut_so_that_it_fits(tmp_path: Path) -> None:
-    code, _, result = outcome(tmp_path, start(tmp_path, "raise errors.DataError('ü' * 5000)"))
+def test_a_long_error_is_cut_so_that_it_fits(step, tmp_path: Path) -> None:
+    code, _, result = step(failing(DataError("ü" * 5000)))
     assert code == 65
     assert set(str(result["error"])) == {"ü"}
     assert len((tmp_path / "result.json").read_bytes()) <= RESULT_LIMIT_BYTES
