@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import BreezewayError, UsageError
+from breezeway.core.files import no_space
 from breezeway.core.settings import Settings, silence_telemetry
 
 COMMANDS = {
@@ -71,6 +72,12 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         sys.exit(130)
     except BrokenPipeError:
         _end_without_reader()
+    except OSError as error:
+        full = no_space(error)
+        if full is None:
+            raise
+        print(full, file=sys.stderr)
+        sys.exit(full.exit_code)
     if result is not None:
         try:
             print(json.dumps(result, indent=2, ensure_ascii=False), flush=True)

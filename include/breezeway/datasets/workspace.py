@@ -1,6 +1,5 @@
 """A temporary folder where git and DVC run, with time limits and only our configuration."""
 
-import errno
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
+from breezeway.core.files import FULL, no_space
 from breezeway.core.locks import exclusive
 from breezeway.core.names import paths_mistake
 from breezeway.core.settings import Settings, quiet_environment, redacted
@@ -49,7 +49,6 @@ INCOMING = ".incoming-"
 DEAD_SECONDS = 86_400
 """Nobody publishes for so long, so the owner of an older folder is dead."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
 GONE = ("No such file or directory", "NoSuchKey", "Not Found", "(404)")
 """What DVC says of an object that a remote does not hold; to try again would not bring it back."""
@@ -77,9 +76,9 @@ def open_workspace(settings: Settings) -> Iterator["Workspace"]:
             shutil.rmtree(folder, ignore_errors=True)
             owner.release()
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise ServiceUnavailable(f"No space is left to write {error.filename}.") from error
+        if full := no_space(error):
+            raise full from error
+        raise
 
 
 def _sweep(work: Path) -> None:

@@ -15,6 +15,7 @@ from breezeway.contract.expressions import Vectors
 from breezeway.contract.features import History
 from breezeway.contract.parser import Violation
 from breezeway.core.errors import InternalError
+from breezeway.core.files import writing
 from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.payloads import PayloadParser, Values
@@ -153,13 +154,16 @@ class _PartMaker:
         self._features_file.parent.mkdir(parents=True, exist_ok=True)
         result, part, digest = self._result, self._part, ContentHash()
         samples = [self._schema.empty_table()]
-        with pq.ParquetWriter(
-            self._features_file,
-            self._schema,
-            compression="zstd",
-            # Values of features hardly repeat; to check costs more than all the rest.
-            use_dictionary=["device", "label"],
-        ) as writer:
+        with (
+            writing(self._features_file),
+            pq.ParquetWriter(
+                self._features_file,
+                self._schema,
+                compression="zstd",
+                # Values of features hardly repeat; to check costs more than all the rest.
+                use_dictionary=["device", "label"],
+            ) as writer,
+        ):
             for block in sorted_blocks(staged, part.first, part.last, not part.number, BLOCK_ROWS):
                 lead_in = self._lead_in(block)
                 counted = block.filter(pa.array(~lead_in)) if lead_in.any() else block
@@ -178,7 +182,8 @@ class _PartMaker:
                 )
                 samples.append(features.take(pa.array(sampled)))
         if self._quarantine:
-            self._quarantine.close()
+            with writing(self._quarantine_file):
+                self._quarantine.close()
         result.digest = digest.hexdigest()
         result.sample = pa.concat_tables(samples).combine_chunks()
         result.examples = self._examples.in_order()
@@ -257,7 +262,8 @@ class _PartMaker:
             self._quarantine = pq.ParquetWriter(
                 self._quarantine_file, QUARANTINE, compression="zstd"
             )
-        self._quarantine.write_table(table.cast(QUARANTINE))
+        with writing(self._quarantine_file):
+            self._quarantine.write_table(table.cast(QUARANTINE))
 
     def _features(self, block: pa.Table, good: _Good) -> pa.Table:
         if not len(good.rows):

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from breezeway.core.files import writing
 from breezeway.readings.arrow import ID, READINGS, UNREADABLE
 
 RUNS_IN_MEMORY = 16
@@ -42,6 +43,7 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
     counts: Counter[str] = Counter()
     rows = 0
     with (
+        writing(folder / _RUNS),
         pa.OSFile(str(folder / _RUNS), "wb") as file,
         pa.ipc.new_file(file, STAGED) as writer,
     ):
@@ -57,7 +59,8 @@ def stage(chunks: Iterable[pa.Table], folder: Path) -> int:
             counts.update(dict(zip(names, known.tolist(), strict=True)))
             rows += len(table)
     text = json.dumps(dict(sorted(counts.items())))
-    (folder / _COUNTS).write_text(text, encoding="utf-8")
+    with writing(folder / _COUNTS):
+        (folder / _COUNTS).write_text(text, encoding="utf-8")
     return rows
 
 

@@ -1,11 +1,12 @@
 """Readings and labels as Arrow tables: their schemas, and what is converted on the way."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from breezeway.core.errors import DataError
+from breezeway.core.times import from_iso
 from breezeway.readings.columns import EXPECTED, Block
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -109,9 +110,8 @@ def parse_time(value: str, column: str) -> datetime:
 def read_time(value: str) -> datetime | None:
     """A value as a time in UTC, as by `parse_time`; None if it is not a time."""
     try:
-        time = datetime.fromisoformat(value)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
+        return from_iso(value)
+    except ValueError:
         return None
 
 

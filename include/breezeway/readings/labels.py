@@ -15,6 +15,7 @@ import pyarrow as pa
 from breezeway.contract.contract import load_contract
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
+from breezeway.core.times import from_iso
 from breezeway.readings.arrow import REVIEWS
 from breezeway.readings.label_store import LabelStore
 
@@ -155,7 +156,6 @@ def _time(value: Any, where: str) -> datetime:
     try:
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value / 1000, UTC)
-        time = datetime.fromisoformat(value)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return from_iso(value)
     except (ValueError, TypeError, OverflowError, OSError):
         raise DataError(f"{where}: {value!r} is no time such as 2026-01-31T12:00:00Z.") from None

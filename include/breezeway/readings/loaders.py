@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.settings import Settings
+from breezeway.core.times import from_iso
 from breezeway.readings.arrow import READINGS
 from breezeway.readings.load_store import ID_LETTERS, Counts, LoadStore
 
@@ -287,9 +288,8 @@ def _reading(file: Path, line: int, number: int, row: dict[str, str], form: Form
 
 def _time(row: dict[str, str], column: str) -> datetime:
     try:
-        time = datetime.fromisoformat(row[column])
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
+        return from_iso(row[column])
+    except ValueError:
         raise ValueError(
             f"column {column!r}: expected a time such as 2026-01-31T12:00:00, got {row[column]!r}"
         ) from None

@@ -15,6 +15,7 @@ from breezeway.contract.contract import Contract
 from breezeway.contract.features import window_features
 from breezeway.contract.parser import Violation
 from breezeway.core.names import DEVICE
+from breezeway.core.times import from_iso
 from breezeway.deployment.store import Served
 
 if TYPE_CHECKING:
@@ -312,12 +313,9 @@ def parse_readings(
 
 def _time(text: str, index: int) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
+        return from_iso(text)
     except ValueError:
         _refuse_time(index, "wrong_type", "is not an ISO 8601 time such as 2026-01-31T12:00:00Z")
-    if time.tzinfo is None:
-        _refuse_time(index, "wrong_type", "lacks its offset from UTC: 2026-01-31T12:00:00Z")
-    return time
 
 
 def _refuse_time(index: int, reason: str, what: str) -> NoReturn:

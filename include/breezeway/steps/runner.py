@@ -1,7 +1,6 @@
 """The frame of every step: arguments, log lines, one JSON result, one exit code."""
 
 import argparse
-import errno
 import json
 import logging
 import os
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from breezeway.core.arguments import ArgumentParser
-from breezeway.core.errors import BreezewayError, InternalError, ServiceUnavailable
-from breezeway.core.files import write_text
+from breezeway.core.errors import BreezewayError, InternalError
+from breezeway.core.files import no_space, write_text
 from breezeway.core.settings import Settings, silence_telemetry
 
 log = logging.getLogger("breezeway")
@@ -71,8 +70,7 @@ def run_step(
     except BreezewayError as error:
         _fail(name, error, settings)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            full = ServiceUnavailable(f"No space is left on the device: {error.filename}.")
+        if full := no_space(error):
             _fail(name, full, settings)
         log.exception("%s failed", name)
         _fail(name, InternalError(f"{type(error).__name__}: {error}"), settings)

@@ -86,7 +86,10 @@ def test_a_defect_of_ours_has_a_traceback_in_the_log_and_a_sentence_in_the_resul
 def test_a_full_disk_may_be_tried_again(step) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/part")
     code, log, result = step(failing(full))
-    assert (code, result["error"]) == (69, "No space is left on the device: /data/part.")
+    assert (code, result["error"]) == (
+        69,
+        "No space is left to write /data/part: remove something, then try again.",
+    )
     assert "Traceback" not in log
 
 
