@@ -8,7 +8,7 @@ steps: the others are skipped, and the form gives what they would have made. The
 the form within seconds and names the field to correct.
 
 - **steps**: The steps to run; their order in this list does not matter. To deploy without promote
-  puts a model into service that has not passed the gate.
+  may put a model into service that the gate has not judged.
 - **query**: The readings to preprocess: one SELECT on the raw store that returns device, time,
   payload and, if the label of the sensor contract is a column, that column.
 - **test_query**: The recent readings that the model is tested on. Empty: the query above.
@@ -21,6 +21,8 @@ the form within seconds and names the field to correct.
 - **model_version**: The version to test, promote or deploy: a number, or an alias such as champion.
   Empty: the version that this run trains; without train, the newest; to deploy without promote, the
   champion.
+- **force**: The reason to deploy a version that the gate refused, or that was rolled back. It is
+  kept with the version in MLflow.
 
 A step that fails because a service is down or a lock is taken is retried. A step that fails because
 of its input is not. If the gate refuses a model, the run does not fail: `deploy` is skipped, and
@@ -93,6 +95,7 @@ with DAG(
             HELP["model_version"],
             pattern=MODEL_VERSION.optional_form_pattern,
         ),
+        "force": fields.text("Force", HELP["force"], pattern=r"^(.{3,500})?$"),
     },
 ) as dag:
 
@@ -168,6 +171,7 @@ with DAG(
             # later deployment must not bring back the model of the earlier one.
             "model_version": "{{ 'champion' if ti.xcom_pull('promote') else "
             "(ti.xcom_pull('train') or ti.xcom_pull('check_inputs'))['model_version'] }}",
+            "force": given("force"),
         },
         execution_timeout=timedelta(minutes=30),
         **chosen,

@@ -43,7 +43,7 @@ def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> di
         moment: of the run. It names the dataset if the form does not, and is the same in a retry.
 
     Returns:
-        `query`, `test_query`, `tag`, `count`, `run_name`, `model_name`, `model_version`;
+        `query`, `test_query`, `tag`, `count`, `run_name`, `model_name`, `model_version`, `force`;
         an empty `model_version` stands for the version that the run trains.
 
     Raises:
@@ -63,6 +63,8 @@ def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> di
 
         mlflow_client.check(settings)  # better now than after an hour of preprocessing
     form["model_version"] = _model_version(form, steps, settings)
+    if "deploy" in steps and not steps & {"train", "promote"}:
+        _check_deployable(form, settings)
     return {name: value for name, value in form.items() if name != "steps"}
 
 
@@ -242,3 +244,14 @@ def _existing_version(form: dict[str, Any], steps: set[str], settings: Settings)
     except UsageError as error:
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     return version
+
+
+def _check_deployable(form: dict[str, Any], settings: Settings) -> None:
+    from breezeway.tracking import champions, registry
+
+    version = registry.find_version(settings, form["model_name"], form["model_version"])
+    if (objection := champions.objection(settings, version)) and not form["force"]:
+        raise UsageError(
+            f"Fill in the field 'force', or name another version: {objection} The reason that you "
+            "give is kept with the version."
+        )

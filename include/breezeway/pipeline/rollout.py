@@ -26,6 +26,7 @@ from breezeway.deployment.store import (
 )
 from breezeway.pipeline.bento import build
 from breezeway.serving.loading import SOFTWARE, prove
+from breezeway.tracking import champions
 from breezeway.tracking.registry import ModelVersion, find_version, resolve_version
 
 log = logging.getLogger("breezeway.deploy")
@@ -38,7 +39,12 @@ minutes."""
 
 
 def deploy(
-    settings: Settings, model_name: str, model_version: str, mode: str | None, share: float
+    settings: Settings,
+    model_name: str,
+    model_version: str,
+    mode: str | None = None,
+    share: float = 0.0,
+    force: str | None = None,
 ) -> dict[str, Any]:
     """Put a version into service or, with a mode, on trial.
 
@@ -46,18 +52,28 @@ def deploy(
         model_version: a number, or an alias.
         mode: of the trial; None to put the version into service.
         share: the share of the devices, 0 to 1, that a challenger answers for.
+        force: the reason to put a version into service against which there is an objection; it is
+            kept with the version (`breezeway.forced_reason`).
 
     Returns:
         The result of the step.
 
     Raises:
-        UsageError: there is no such version, or it cannot be put on trial now.
+        UsageError: there is no such version, or it cannot be put on trial now, or there is an
+            objection and no reason.
         DataError: it does not work, and has been withdrawn.
         ServiceUnavailable: MLflow or a server does not answer.
         TryAgain: another deployment of this model is under way.
     """
     number = resolve_version(settings, model_name, model_version)
     version = find_version(settings, model_name, number)
+    if mode is None and (objection := champions.objection(settings, version)):
+        if not force:
+            raise UsageError(
+                f"{objection} To put it into service nevertheless, give a reason (--force)."
+            )
+        log.warning("%s It goes into service nevertheless: %s", objection, force)
+        champions.keep(settings, version.name, number, forced_reason=force)
     store = DeploymentStore(settings.deployments)
     with exclusive(settings, lock_name(version.name)):
         replicas = Replicas(settings, version.name)

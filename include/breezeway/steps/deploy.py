@@ -10,6 +10,9 @@ If the version is in service already, the step succeeds and does nothing.
 With --canary, --bandit or --shadow the version is put on trial, as a challenger beside the version
 in service, which stays there. If the challenger does not work, it is withdrawn. Without these
 options the version goes into service, and a trial ends; --withdraw ends a trial too.
+
+A version that the gate refused, or that was rolled back, goes into service only with --force and a
+reason, which is kept with the version in MLflow.
 """
 
 import argparse
@@ -55,6 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put it on trial: it scores what the champion answers, only for the comparison",
     )
     role.add_argument("--withdraw", **flag, help="end its trial")
+    parser.add_argument(
+        "--force",
+        type=reason,
+        metavar="REASON",
+        help="why a version that the gate refused, or that was rolled back, goes into service",
+    )
+
+
+def reason(text: str) -> str:
+    if not 3 <= len(text) <= 500:
+        raise argparse.ArgumentTypeError("a reason has 3 to 500 characters")
+    return text
 
 
 def percent(text: str) -> int:
@@ -68,7 +83,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if arguments.withdraw:
         return rollout.end_trial(settings, arguments.model_name, arguments.model_version)
     mode, share = trial_terms(arguments)
-    return rollout.deploy(settings, arguments.model_name, arguments.model_version, mode, share)
+    return rollout.deploy(
+        settings, arguments.model_name, arguments.model_version, mode, share, arguments.force
+    )
 
 
 def trial_terms(arguments: argparse.Namespace) -> tuple[str | None, float]:

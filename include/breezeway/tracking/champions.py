@@ -24,6 +24,7 @@ from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.tracking.gate import Decision, Evidence, Gate, decide
 from breezeway.tracking.registry import (
+    ModelVersion,
     RegisteredModel,
     find_model,
     find_version,
@@ -220,6 +221,25 @@ def champion(settings: Settings, model_name: str) -> str | None:
         return find_model(settings, model_name).aliases.get(CHAMPION)
     except NotFound:
         return None
+
+
+def objection(settings: Settings, version: ModelVersion) -> str | None:
+    """Why a version should not go into service: the gate refused it, or it was rolled back.
+
+    Returns:
+        A sentence; None for the champion, and for a version about which nothing was decided.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    decision = version.tags.get("decision")
+    if decision not in ("refused", "rolled back"):
+        return None
+    if champion(settings, version.name) == version.version:
+        return None
+    said = "The gate refused" if decision == "refused" else "Somebody rolled back from"
+    reason = version.tags.get("reason", "no reason is recorded.")
+    return f"{said} version {version.version} of {version.name!r}: {reason}"
 
 
 def lock_name(model_name: str) -> str:

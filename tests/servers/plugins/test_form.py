@@ -40,17 +40,19 @@ def settings(home: Path, mlflow_server: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def model(home: Path, mlflow_server: str) -> str:
-    """Three versions: the first is champion, the second was tested, the third is new."""
+    """Four versions: the first is champion, the second was tested, the third is new, the fourth was
+    refused."""
     settings = Settings(home=home, mlflow_url=mlflow_server)
     name = f"pump-{uuid4().hex}"
     rest.post(settings, "registered-models/create", name=name)
     run = rest.post(settings, "runs/create", experiment_id="0")["run"]["info"]
     source = {"run_id": run["run_id"], "source": f"{run['artifact_uri']}/model"}
-    for _ in range(3):
+    for _ in range(4):
         rest.post(settings, "model-versions/create", name=name, **source)
     champions.promote(settings, name, "1", None, "the first")
     evidence = Evidence(labelled=False, champion="1")
     registry.tag_version(settings, name, "2", evidence=evidence.to_json())
+    champions.refuse(settings, name, "4", "It is worse at night.")
     return name
 
 
@@ -58,7 +60,7 @@ def model(home: Path, mlflow_server: str) -> str:
 def check(settings: Settings, model: str) -> Callable[..., dict[str, Any]]:
     def check(*steps: str, **fields: Any) -> dict[str, Any]:
         empty = {"query": QUERY, "test_query": None, "tag": None, "count": 12, "run_name": None}
-        empty |= {"model_name": model, "model_version": None, "steps": list(steps)}
+        empty |= {"model_name": model, "model_version": None, "steps": list(steps), "force": None}
         return form.check(empty | fields, MOMENT, settings)
 
     return check
@@ -73,6 +75,7 @@ def test_nothing_filled_in_is_a_whole_run(check, model) -> None:
         "run_name": "v20261121-120740-123",
         "model_name": model,
         "model_version": "",
+        "force": "",
     }
 
 
@@ -84,14 +87,16 @@ def test_nothing_filled_in_is_a_whole_run(check, model) -> None:
         ("tune train", {"tag": "v1-params-1"}, {"tag": "v1"}),
         ("train", {"tag": "v1-params-1", "run_name": "x"}, {"tag": "v1-params-1", "run_name": "x"}),
         ("train test", {"tag": "v1", "test_query": "SELECT 2"}, {"test_query": "SELECT 2"}),
-        ("test", {}, {"model_version": "3"}),
+        ("test", {}, {"model_version": "4"}),
         ("test", {"model_version": "2"}, {"model_version": "2"}),
-        ("test promote deploy", {}, {"model_version": "3"}),
+        ("test promote deploy", {}, {"model_version": "4"}),
         ("promote", {"model_version": "2"}, {"model_version": "2"}),
         ("deploy", {}, {"model_version": "1"}),
         ("test deploy", {}, {"model_version": "1"}),
         ("deploy", {"model_version": "champion"}, {"model_version": "1"}),
         ("deploy", {"query": "DROP TABLE readings", "tag": "none"}, {"model_version": "1"}),
+        ("deploy", {"model_version": "3"}, {"model_version": "3"}),
+        ("deploy", {"model_version": "4", "force": " no other "}, {"force": "no other"}),
     ],
 )
 def test_what_is_open_is_completed(check, steps, fields, expected) -> None:
@@ -105,6 +110,7 @@ def test_what_is_open_is_completed(check, steps, fields, expected) -> None:
         ("preprocess", {"query": "DELETE FROM readings"}, "'query'.*expected one SELECT"),
         ("preprocess", {"query": "SELECT 1; SELECT 2"}, "'query'.*2 statements"),
         ("preprocess", {"query": ""}, "Fill in the field 'query'"),
+        ("deploy", {"model_version": "4"}, "'force'.*refused version 4 .*: It is worse at night"),
         ("preprocess", {"tag": "a..b"}, "'tag'.*without '..'"),
         ("preprocess", {"tag": "v1.lock"}, "'tag'.*not ending"),
         ("preprocess", {"tag": "v2-params-1"}, "'tag'.*tuned parameters"),

@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from breezeway.core.settings import Settings
+from breezeway.tracking import champions, registry
 from tests.fixtures.deployment import DeploySteps
 from tests.fixtures.processes import new_port
 from tests.fixtures.serving import ModelServer, examples_of, make_readings
@@ -41,6 +42,20 @@ def test_a_version_goes_live_and_a_bad_one_does_not(registered, deploy):
     back = deploy("turbine", "1")
     assert (back["deployment"], back["previous"]) == (first["deployment"], second["deployment"])
     assert serves(deploy.server) == ("1", "1")
+
+
+def test_a_refused_version_goes_into_service_only_with_a_reason(registered, deploy):
+    settings = Settings(mlflow_url=deploy.environment["BREEZEWAY_MLFLOW_URL"])
+    champions.refuse(settings, "turbine", "1", "It is worse at night.")
+    try:
+        refused = deploy("turbine", "1", code=64)["error"]
+        assert "refused version 1 of 'turbine': It is worse at night." in refused
+        assert "--force" in refused
+        assert deploy("turbine", "1", "--force", "the pump is new")["model_version"] == "1"
+        tags = registry.find_version(settings, "turbine", "1").tags
+        assert tags["forced_reason"] == "the pump is new"
+    finally:
+        registry.tag_version(settings, "turbine", "1", decision="", reason="", forced_reason="")
 
 
 def test_a_deployment_is_a_bento_that_bentoml_serves_by_itself(

@@ -323,3 +323,22 @@ def test_is_light() -> None:
         "import sys; from breezeway.tracking import champions; assert 'mlflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_there_is_an_objection_to_what_was_refused_or_rolled_back(
+    settings: Settings, model: str
+) -> None:
+    def objection(version: str) -> str | None:
+        return champions.objection(settings, registry.find_version(settings, model, version))
+
+    assert objection("1") is None, "nothing was decided about it"
+    champions.refuse(settings, model, "1", "It is worse at night.")
+    assert "The gate refused version 1" in (objection("1") or "")
+    assert "It is worse at night." in (objection("1") or "")
+    for version, before in (("1", None), ("2", "1")):
+        assert champions.promote(settings, model, version, before, "better").promote
+        assert objection(version) is None
+    champions.rollback(settings, model, reason="alarms at night")
+    assert "rolled back from version 2" in (objection("2") or "")
+    registry.set_alias(settings, model, "champion", "2")
+    assert objection("2") is None, "it is the champion"
