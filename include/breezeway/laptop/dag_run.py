@@ -3,6 +3,8 @@
 import json
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +72,21 @@ def _await_dag(client: httpx.Client) -> None:
 
 
 def task_instances(client: httpx.Client, run_id: str) -> dict[str, dict[str, Any]]:
-    """Tasks by id, in the order of their start; those that have not started are last."""
+    """Tasks by id, in the order of their start; those that have not started are last, in the order
+    of the DAG."""
     answer = client.get(f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances").raise_for_status()
     tasks = answer.json()["task_instances"]
-    tasks.sort(key=lambda task: (task["start_date"] or "9", -(task["priority_weight"] or 0)))
+    order = _order(client)
+    tasks.sort(key=lambda task: (task["start_date"] or "9", order.index(task["task_id"])))
     return {task["task_id"]: task for task in tasks}
+
+
+@lru_cache(maxsize=1)
+def _order(client: httpx.Client) -> list[str]:
+    """The ids of the DAG's tasks, each behind those that it waits for."""
+    tasks = client.get(f"/api/v2/dags/{DAG}/tasks").raise_for_status().json()["tasks"]
+    sorter = TopologicalSorter({task["task_id"]: task["downstream_task_ids"] for task in tasks})
+    return list(sorter.static_order())[::-1]
 
 
 def xcom(client: httpx.Client, run_id: str, task: str) -> Any:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
+from breezeway.laptop import interrupted
 from breezeway.laptop.databases import Databases
 from breezeway.laptop.processes import Port, sweep
 from breezeway.laptop.programs import (
@@ -110,6 +112,7 @@ class Platform:
         self._lock = FileLock(self.home / "run" / "launcher.lock")
         self._running = ExitStack()
         self.password = ""
+        self._scheduler_died_at: datetime | None = None
 
     def url(self, part: str) -> str:
         return self._addresses.url(part)
@@ -224,7 +227,21 @@ class Platform:
         Raises:
             ServiceUnavailable: the supervisor is gone.
         """
-        return self._supervisor.events()
+        events = self._supervisor.events()
+        said = [event.sentence for event in events]
+        died = any(event.program == "scheduler" for event in events)
+        if died:
+            self._scheduler_died_at = datetime.now(UTC)
+        if self._scheduler_died_at is None:
+            return said
+        try:
+            with self.airflow() as client:
+                taken_up = interrupted.take_up(client, before=self._scheduler_died_at)
+        except (ServiceUnavailable, httpx.HTTPError) as error:
+            # The next call tries again.
+            return said + [f"Its tasks are not taken up yet: {error}"] * died
+        self._scheduler_died_at = None
+        return said + _sentences(taken_up)
 
     def airflow(self) -> httpx.Client:
         """A client of Airflow's REST API, logged in.
@@ -254,13 +271,19 @@ class Platform:
         if stamp != _release("airflow"):
             self._migrate("airflow")
             self._databases.stamp("airflow", _release("airflow"))
-        for part in ("api-server", "scheduler", "dag-processor"):
+        for part in ("api-server", "dag-processor"):
             self._supervisor.start_program(part)
         # The API for tasks is set up at the first request, which takes some seconds.
         self._until("api-server", lambda: self._get("airflow", "/execution/health"))
         with self.airflow() as client:
             for name, pool in json.loads(self._pools.read_text()).items():
-                _make_pool(client, {"name": name} | pool)
+                # One heavy step for each core; the file's number is for a cluster.
+                slots = {"slots": os.cpu_count() or 1} if name == "compute" else {}
+                _make_pool(client, {"name": name} | pool | slots)
+            for sentence in _sentences(interrupted.take_up(client)):
+                self.say(sentence)
+            # Its tasks ask the API server, and what was interrupted must not run twice.
+            self._supervisor.start_program("scheduler")
 
             def healthy(part: str) -> bool:
                 try:
@@ -315,6 +338,10 @@ def running_platform(home: Path) -> dict[str, Any]:
     """Addresses of the platform that runs in this home; empty if none does."""
     file = home / "run" / "platform.json"
     return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _sentences(taken_up: list[str]) -> list[str]:
+    return [f"{task} was interrupted and starts again." for task in taken_up]
 
 
 def _release(part: str) -> str:

@@ -74,7 +74,10 @@ COMMON = (
 )
 """Variables of the user's environment, and beginnings of their names, that every part gets. What
 else there is, such as the keys of an object store, is for Airflow and MLflow."""
-SECRETS = ("BREEZEWAY_RAW_URL", "BREEZEWAY_SERVING_KEY", "BREEZEWAY_SERVING_TOKEN")
+SECRETS = (
+    *("BREEZEWAY_NOTIFIERS", "BREEZEWAY_RAW_URL"),
+    *("BREEZEWAY_SERVING_KEY", "BREEZEWAY_SERVING_TOKEN"),
+)
 """Those of ours that hold a password; a part gets only those that it needs."""
 
 
@@ -91,7 +94,7 @@ def own_variables(
 ) -> dict[str, dict[str, str]]:
     """Part → the variables that only this part gets, because they hold its secrets.
 
-    The part `tasks` is what runs the tasks of Airflow.
+    The part `tasks` is what runs the tasks of Airflow, `notices` what tells people of them.
     """
     # No settings of another Airflow, and none that `environment` sets.
     foreign = ("AIRFLOW__", "AIRFLOW_HOME", "NO_PROXY", "no_proxy", *quiet_environment(), *SECRETS)
@@ -104,6 +107,9 @@ def own_variables(
         {"BREEZEWAY_SERVING_TOKEN": settings.serving_token.get_secret_value()}
         if settings.serving_token
         else {}
+    )
+    notifiers = (
+        {"BREEZEWAY_NOTIFIERS": settings.notifiers.get_secret_value()} if settings.notifiers else {}
     )
     # A stored key: a restart must not make the feedback for earlier predictions worthless.
     key = settings.serving_key.get_secret_value() if settings.serving_key else keys.serving
@@ -118,6 +124,7 @@ def own_variables(
             "AIRFLOW__API_AUTH__JWT_SECRET": keys.tokens,
         },
         "tasks": token | {"BREEZEWAY_RAW_URL": settings.raw_address},
+        "notices": notifiers,
         "mlflow": users | {MLFLOW_DATABASE: f"postgresql+psycopg2://{database}/mlflow"},
         "serving": token | {"BREEZEWAY_SERVING_KEY": key},
     }
@@ -134,14 +141,13 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
     # If it listens on more than loopback, its host names are unknown.
     mlflow_names = "*" if addresses.host != LOOPBACK else f"{LOOPBACK}:*,localhost:*"
     python = ["python", "-m"]
-    airflow = own["airflow"]
     return [
         Program(
             "postgres",
             [*python, "breezeway.laptop.postgres", "postgres", port["postgres"]],
             own["postgres"],
             stop_signal="INT",  # with SIGTERM it would wait for its clients
-            serves_others=True,
+            group="stores",
         ),
         Program(
             "mlflow",
@@ -157,15 +163,7 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
             [*python, "breezeway.serving.server", *bound, port["serving"]],
             own["serving"],
         ),
-        Program("api-server", [*python, "airflow", "api-server"], airflow),
-        Program(
-            "scheduler",
-            [*python, "airflow", "scheduler", "--skip-serve-logs"],
-            airflow | own["tasks"],
-        ),
-        # It has no state to lose, and it ignores other signals.
-        Program("dag-processor", [*python, "airflow", "dag-processor"], airflow, "KILL"),
-        Program("triggerer", [*python, "airflow", "triggerer", "--skip-serve-logs"], airflow),
+        *_airflow_programs(own),
         *(
             Program(
                 f"{part}-upkeep",
@@ -173,6 +171,35 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
                 {variable: own[part][variable]},
             )
             for part, variable in (("airflow", AIRFLOW_DATABASE), ("mlflow", MLFLOW_DATABASE))
+        ),
+    ]
+
+
+def _airflow_programs(own: dict[str, dict[str, str]]) -> list[Program]:
+    airflow, python = own["airflow"], ["python", "-m", "airflow"]
+    return [
+        Program("api-server", [*python, "api-server"], airflow),
+        Program(
+            "scheduler",
+            [*python, "scheduler", "--skip-serve-logs"],
+            airflow | own["tasks"] | own["notices"],
+            # With another signal its tasks would tell Airflow that they failed, and lose an
+            # attempt. They are taken up at the next start.
+            stop_signal="KILL",
+            group="workers",
+        ),
+        # It has no state to lose, and it ignores other signals.
+        Program(
+            "dag-processor",
+            [*python, "dag-processor"],
+            airflow | own["notices"],  # it tells of runs that took too long
+            "KILL",
+        ),
+        Program(
+            "triggerer",
+            [*python, "triggerer", "--skip-serve-logs"],
+            airflow,
+            group="workers",
         ),
     ]
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from xmlrpc.client import Fault, ServerProxy
 
 from breezeway.core.errors import InternalError, ServiceUnavailable, UsageError
@@ -74,19 +74,22 @@ class Program:
         name: of the program and of its log.
         command: words without spaces; searched in PATH, run in the platform's home.
         variables: that this program has beside those of all.
-        stop_signal: sent to its process group, or only to the program if it serves others.
-        serves_others: whether other programs need it; it is stopped after them.
+        stop_signal: sent to its process group, of a store only to the program itself.
+        group: `workers` are stopped first, then `servers`, then `stores`.
     """
 
     name: str
     command: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
-    serves_others: bool = False
+    group: Literal["stores", "servers", "workers"] = "servers"
 
-    @property
-    def group(self) -> str:
-        return "stores" if self.serves_others else "servers"
+
+class Event(NamedTuple):
+    """What has happened to a program, as a sentence for people."""
+
+    program: str
+    sentence: str
 
 
 def _environment_file(name: str) -> str:
@@ -159,9 +162,9 @@ class Supervisor:
                     ]
                 ),
                 stop_signal=program.stop_signal,
-                by_group="false" if program.serves_others else "true",
+                by_group="false" if program.group == "stores" else "true",
             )
-        for priority, group in enumerate(("stores", "servers"), start=1):
+        for priority, group in enumerate(("stores", "servers", "workers"), start=1):
             names = ",".join(p.name for p in self.programs.values() if p.group == group)
             text += _GROUP.format(name=group, programs=names, priority=priority) if names else ""
         return text
@@ -201,9 +204,9 @@ class Supervisor:
     def pid(self, name: str) -> int:
         return int(self._ask("getProcessInfo", f"{self.programs[name].group}:{name}")["pid"])
 
-    def events(self) -> list[str]:
-        """One sentence for each program that died since the last call. The rest of its process
-        group is ended.
+    def events(self) -> list[Event]:
+        """One for each program that died since the last call. The rest of its process group is
+        ended.
 
         Raises:
             ServiceUnavailable: supervisord itself has ended.
@@ -214,19 +217,19 @@ class Supervisor:
             raise ServiceUnavailable(
                 f"supervisord is gone ({error}); its log: {self.home / 'logs/supervisord.log'}."
             ) from None
-        sentences = []
+        events = []
         for state in states:
             name, pid, before = state["name"], state["pid"], self._pids.get(state["name"])
             log = f"its log: {self.home / 'logs' / name}.log"
             if state["statename"] == "FATAL" and name not in self._given_up:
                 self._given_up.add(name)
-                sentences.append(f"{name} does not stay up and is given up; {log}")
+                events.append(Event(name, f"{name} does not stay up and is given up; {log}"))
             elif pid and before and before != pid:
                 end_group(self.home, before)
                 self._deaths[name] = self._deaths.get(name, 0) + 1
-                sentences.append(f"{name} ended and was started again; {log}")
+                events.append(Event(name, f"{name} ended and was started again; {log}"))
             self._pids[name] = pid or before
-        return sentences
+        return events
 
     def hopeless(self, name: str) -> bool:
         """Whether the program died so often, as far as `events` saw, that waiting is useless."""
@@ -239,7 +242,7 @@ class Supervisor:
         return f" The end of {path}:\n" + "\n".join(text.splitlines()[-lines:])
 
     def stop(self) -> None:
-        """Stop all programs, those that serve others last, and then supervisord."""
+        """Stop all programs, group after group, and then supervisord."""
         if self._process:
             self._process.terminate()
             try:

@@ -5,7 +5,9 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -67,7 +69,7 @@ def test_every_part_answers(platform: Platform) -> None:
     assert [health[part]["status"] for part in ("metadatabase", "scheduler", "dag_processor")] == [
         "healthy"
     ] * 3
-    assert pools >= {"dataset_versions", "model_registry"}
+    assert pools >= {"compute", "dataset_versions", "model_registry"}
     assert httpx.get(platform.url("mlflow") + "/health").is_success
     assert httpx.get(platform.url("serving") + "/livez").is_success
 
@@ -166,14 +168,45 @@ def test_a_part_that_is_killed_comes_back(platform: Platform) -> None:
     eventually(lambda: platform._get("serving", "/livez"), 60)
 
 
-def test_a_scheduler_that_is_killed_leaves_no_workers(platform: Platform) -> None:
+ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+    "SELECT 'machine-01' AS device, '2026-01-01' AS time, '{}' AS payload FROM n WHERE i < 0"
+)
+
+
+@pytest.fixture
+def endless_run(platform: Platform) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Asks Airflow for a task that runs until its run is ended."""
+    (platform.home / "raw.db").touch()
+    dag = "/api/v2/dags/training"
+    form = {"steps": ["preprocess"], "query": ENDLESS, "tag": "endless"}
+    with platform.airflow() as client:
+        eventually(lambda: client.get(dag).is_success, 120)
+        triggered = client.post(f"{dag}/dagRuns", json={"logical_date": None, "conf": form})
+        run = f"{dag}/dagRuns/{triggered.raise_for_status().json()['dag_run_id']}"
+
+        def task() -> dict[str, Any]:
+            return client.get(f"{run}/taskInstances/preprocess").raise_for_status().json()
+
+        eventually(lambda: task()["state"] == "running", 120)
+        yield task
+        client.patch(run, json={"state": "failed"}).raise_for_status()
+        eventually(lambda: task()["state"] == "failed", 60)
+
+
+def test_a_scheduler_that_is_killed_leaves_no_workers_and_its_tasks_start_again(
+    platform: Platform, endless_run: Callable[[], dict[str, Any]]
+) -> None:
     platform.watch()
     scheduler = psutil.Process(platform._supervisor.pid("scheduler"))
     workers = scheduler.children(recursive=True)
     assert workers
     scheduler.kill()
     said: list[str] = []
-    eventually(lambda: bool(said.extend(platform.watch()) or said), 60)
+    eventually(lambda: bool(said.extend(platform.watch()) or len(said) > 1), 60)
     assert said[0].startswith("scheduler ended and was started again; its log: ")
+    assert said[1].endswith("/preprocess was interrupted and starts again.")
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
+    eventually(lambda: (endless_run()["state"], endless_run()["try_number"]) == ("running", 2), 60)
+    assert endless_run()["max_tries"] == 3, "the attempt that was interrupted does not count"

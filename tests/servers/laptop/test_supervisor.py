@@ -31,7 +31,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_what_dies_is_started_again_and_reported(home: Path) -> None:
     programs = [
-        Program("store", ["sleep", "600"], {"TOKEN": SECRET}, "INT", serves_others=True),
+        Program("store", ["sleep", "600"], {"TOKEN": SECRET}, "INT", group="stores"),
         Program("beat", ["sleep", "601"]),
         Program("broken", ["sh", "-c", "exit"]),
     ]
@@ -55,7 +55,7 @@ def test_what_dies_is_started_again_and_reported(home: Path) -> None:
         said: list[str] = []
 
         def reported() -> bool:
-            said.extend(supervisor.events())
+            said.extend(event.sentence for event in supervisor.events())
             return any("beat ended and was started again" in text for text in said)
 
         eventually(reported)
@@ -75,7 +75,7 @@ def test_what_never_stays_up_is_given_up_and_said_once(home: Path) -> None:
         supervisor.start_program("broken")
 
         def given_up() -> bool:
-            said.extend(supervisor.events())
+            said.extend(event.sentence for event in supervisor.events())
             return any("does not stay up and is given up" in sentence for sentence in said)
 
         eventually(given_up, 60)
@@ -130,7 +130,7 @@ def test_programs_that_serve_others_are_stopped_last(home: Path) -> None:
     """The store would end at once, the server takes its time."""
     said = home / "said"
     programs = [
-        Program("store", ["sh", "program", "store", "0"], stop_signal="INT", serves_others=True),
+        Program("store", ["sh", "program", "store", "0"], stop_signal="INT", group="stores"),
         Program("server", ["sh", "program", "server", "0.5"]),
     ]
     (home / "program").write_text(

@@ -1,0 +1,57 @@
+"""Takes up the tasks that ended because the platform was stopped, or killed, under them.
+
+To Airflow such a task has failed: it would look for it some minutes, and count an attempt. Here it
+is cleared, as a person would do it, so it starts again at once and has all its attempts left. What
+the step had done before is there, because every step may be killed and repeated.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+BATCH = 100
+"""So many tasks are taken up; the platform never runs more at once."""
+
+
+def take_up(client: httpx.Client, before: datetime | None = None) -> list[str]:
+    """Clear the tasks that are said to run, or to be about to, though nothing runs.
+
+    Args:
+        client: of Airflow's REST API, logged in.
+        before: only the running tasks that started before this time. None, while there is no
+            scheduler: all of them.
+
+    Returns:
+        `dag/run/task` of each.
+
+    Raises:
+        httpx.HTTPError: Airflow does not answer, or refuses.
+    """
+    chosen: dict[str, Any] = {"state": ["running", "restarting", "queued"], "limit": BATCH}
+    if before:
+        chosen |= {"state": ["running", "restarting"], "start_date_lte": before.isoformat()}
+    answer = client.get("/api/v2/dags/~/dagRuns/~/taskInstances", params=chosen)
+    tasks = answer.raise_for_status().json()["task_instances"]
+    for task in tasks:
+        _clear(client, task)
+    return [f"{task['dag_id']}/{task['dag_run_id']}/{task['task_id']}" for task in tasks]
+
+
+def _clear(client: httpx.Client, task: dict[str, Any]) -> None:
+    """Airflow waits for a running task to end before it clears it; so it is failed first."""
+    name, run, index = task["task_id"], task["dag_run_id"], task["map_index"]
+    dag = f"/api/v2/dags/{task['dag_id']}"
+    one = f"{name}/{index}" if index >= 0 else name
+    failed = {"new_state": "failed"}
+    client.patch(f"{dag}/dagRuns/{run}/taskInstances/{one}", json=failed).raise_for_status()
+    client.post(
+        f"{dag}/clearTaskInstances",
+        json={
+            "dry_run": False,
+            "dag_run_id": run,
+            "task_ids": [[name, index]],
+            "only_failed": False,
+            "note": "The platform was stopped while this task ran.",
+        },
+    ).raise_for_status()
