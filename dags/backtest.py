@@ -16,8 +16,9 @@ from datetime import timedelta
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
 from airflow.sdk import DAG, CronPartitionTimetable
 
-from breezeway_airflow import fields
-from breezeway_airflow.retry import RETRIES
+from breezeway.core.settings import Settings
+from breezeway_airflow import fields, priority
+from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
@@ -34,9 +35,14 @@ with DAG(
         "0 0 * * 1", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
     ),
     catchup=False,
+    is_paused_upon_creation=False,
     max_active_runs=4,
-    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=12)},
-    tags=["breezeway"],
+    **dag_defaults(
+        Settings.from_environment(),
+        priority.TRAINING,
+        run_limit=timedelta(days=2),
+        task_limit=timedelta(hours=12),
+    ),
     params={
         "date": fields.day("Date", HELP["date"]),
         "days": fields.whole_number("Days", HELP["days"], 7, minimum=1, maximum=366),
@@ -52,5 +58,6 @@ with DAG(
     backtest = Step(
         task_id="backtest",
         arguments={"date": f"{{{{ {DATE} }}}}", "days": "{{ params.days | int }}"},
+        pool="compute",
     )
     history >> backtest

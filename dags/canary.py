@@ -27,10 +27,10 @@ from airflow.sdk import DAG, Param, get_current_context, task
 
 from breezeway.core.names import MODEL_VERSION
 from breezeway.core.settings import Settings
-from breezeway_airflow import fields, form
+from breezeway_airflow import fields, form, priority
+from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.fields import given
 from breezeway_airflow.registry import PromoteChallenger
-from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
@@ -50,9 +50,14 @@ with DAG(
     description="A version is tried beside the champion",
     doc_md=__doc__,
     schedule=None,
+    is_paused_upon_creation=False,
     max_active_runs=4,
-    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(minutes=30)},
-    tags=["breezeway"],
+    **dag_defaults(
+        Settings.from_environment(),
+        priority.SERVICE,
+        run_limit=timedelta(days=8),
+        task_limit=timedelta(minutes=30),
+    ),
     params={
         "model_name": fields.model_name(HELP["model_name"], MODEL),
         "model_version": Param(

@@ -19,10 +19,10 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, CronPartitionTimetable, task
 
 from breezeway.core.settings import Settings
-from breezeway_airflow import fields
+from breezeway_airflow import fields, priority
+from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.dvc import PublishDay
 from breezeway_airflow.published_days import FindPublishedDays
-from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
@@ -40,9 +40,14 @@ with DAG(
         "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
     ),
     catchup=False,
+    is_paused_upon_creation=False,
     max_active_runs=16,
-    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=2)},
-    tags=["breezeway"],
+    **dag_defaults(
+        Settings.from_environment(),
+        priority.NIGHTLY,
+        run_limit=timedelta(hours=12),
+        task_limit=timedelta(hours=2),
+    ),
     params={"day": fields.day("Day", HELP["day"])},
 ) as dag:
     find_published = FindPublishedDays(
@@ -59,6 +64,7 @@ with DAG(
             "day": f"{{{{ {DAY} }}}}",
             "published": "{{ ti.xcom_pull('find_published') | tojson }}",
         },
+        pool="compute",
     )
     publish = PublishDay(
         task_id="publish",

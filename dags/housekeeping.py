@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, get_current_context, task
 
 from breezeway.core.settings import Settings
-from breezeway_airflow import fields
-from breezeway_airflow.retry import RETRIES
+from breezeway_airflow import fields, priority
+from breezeway_airflow.dag_defaults import dag_defaults
 
 HELP = fields.help_texts(__doc__)
 log = logging.getLogger(__name__)
@@ -29,8 +29,12 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=2)},
-    tags=["breezeway"],
+    **dag_defaults(
+        Settings.from_environment(),
+        priority.TRAINING,
+        run_limit=timedelta(hours=12),
+        task_limit=timedelta(hours=2),
+    ),
     params={
         "dry_run": Param(False, type="boolean", title="Dry run", description_md=HELP["dry_run"]),
     },

@@ -14,8 +14,9 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from breezeway.core.names import DEVICE
-from breezeway_airflow import fields
-from breezeway_airflow.retry import RETRIES
+from breezeway.core.settings import Settings
+from breezeway_airflow import fields, priority
+from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
@@ -26,8 +27,12 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     is_paused_upon_creation=False,
-    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(minutes=30)},
-    tags=["breezeway"],
+    **dag_defaults(
+        Settings.from_environment(),
+        priority.TRAINING,
+        run_limit=timedelta(hours=2),
+        task_limit=timedelta(minutes=30),
+    ),
     params={
         "labels": Param(
             [],

@@ -22,9 +22,9 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, get_current_context, tas
 from airflow.sdk.exceptions import AirflowSkipException
 
 from breezeway.core.settings import Settings
-from breezeway_airflow import fields, form
+from breezeway_airflow import fields, form, priority
+from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
-from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
@@ -40,8 +40,12 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=2)},
-    tags=["breezeway"],
+    **dag_defaults(
+        Settings.from_environment(),
+        priority.NIGHTLY,
+        run_limit=timedelta(hours=12),
+        task_limit=timedelta(hours=2),
+    ),
     params={"date": fields.day("Date", HELP["date"])},
 ) as dag:
 
@@ -64,6 +68,7 @@ with DAG(
             "model_name": MODEL,
             "date": fields.given("date"),
         },
+        pool="compute",
     )
     announce = AnnounceDrift(
         task_id="announce",

@@ -41,14 +41,14 @@ from airflow.sdk import DAG, Param, chain, get_current_context, task
 
 from breezeway.core.names import DATASET_TAG, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
-from breezeway_airflow import fields, form
+from breezeway_airflow import fields, form, priority
 from breezeway_airflow.approval import ApprovePromotion
 from breezeway_airflow.branch import StepBranch
+from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.drift import drift_asset
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.fields import given, made
 from breezeway_airflow.registry import PromoteModel
-from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
 log = logging.getLogger("breezeway")
@@ -69,8 +69,9 @@ with DAG(
     # While the DAG is paused, a run that a drift asks for would be lost.
     is_paused_upon_creation=False,
     max_active_runs=4,
-    default_args={**RETRIES, **fields.CHECKED, "execution_timeout": timedelta(hours=2)},
-    tags=["breezeway"],
+    **dag_defaults(
+        SETTINGS, priority.TRAINING, run_limit=timedelta(days=10), task_limit=timedelta(hours=2)
+    ),
     params={
         "steps": Param(
             list(form.STEPS),
@@ -95,7 +96,7 @@ with DAG(
             HELP["model_version"],
             pattern=MODEL_VERSION.optional_form_pattern,
         ),
-        "force": fields.text("Force", HELP["force"], pattern=r"^(.{3,500})?$"),
+        "force": fields.text("Force", HELP["force"], pattern=r"^\s*(\S.{1,498}\S)?\s*$"),
     },
 ) as dag:
 
@@ -115,6 +116,7 @@ with DAG(
     preprocess = Step(
         task_id="preprocess",
         arguments={"query": given("query"), "tag": given("tag")},
+        pool="compute",
         execution_timeout=timedelta(hours=12),
         **chosen,
     )
@@ -127,6 +129,7 @@ with DAG(
     tune = Step(
         task_id="tune",
         arguments={"tag": given("tag"), "count": given("count")},
+        pool="compute",
         execution_timeout=timedelta(hours=12),
         **chosen,
     )
@@ -143,6 +146,7 @@ with DAG(
             "run_name": given("run_name"),
             "model_name": given("model_name"),
         },
+        pool="compute",
         execution_timeout=timedelta(hours=12),
         **chosen,
     )
@@ -153,6 +157,7 @@ with DAG(
             "model_name": given("model_name"),
             "model_version": made("train", "model_version"),
         },
+        pool="compute",
         **chosen,
     )
     promote = PromoteModel(
@@ -174,6 +179,7 @@ with DAG(
             "force": given("force"),
         },
         execution_timeout=timedelta(minutes=30),
+        **priority.SERVICE,
         **chosen,
     )
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
+from breezeway_airflow.notify import tell
 
 
 def drift_asset(model_name: str) -> Asset:
@@ -82,6 +83,8 @@ class AnnounceDrift(BaseOperator):
         told = {name: self.result[name] for name in fields}
         context["outlet_events"][self.drift].extra = told
         self.log.info("Announced: %s", self.result["reason"])
+        title = f"The readings of {told['model_name']} have drifted since {told['date']}"
+        tell(context, "drift", title, self.result["reason"])
         return told
 
     def _has_event(self, context: Context) -> bool:

@@ -32,10 +32,6 @@ def refuse_unknown(context: Context) -> None:
             raise UsageError(f"The configuration of the run has {key[:80]!r}: {hint}")
 
 
-CHECKED = {"pre_execute": refuse_unknown}
-"""Part of a DAG's `default_args`."""
-
-
 def help_texts(docstring: str) -> dict[str, str]:
     """Field → its help: the items `- **field**: text` of a DAG's docstring."""
     items = re.findall(r"^- \*\*(\w+)\*\*: (.*?)(?=^- \*\*|^\n|\Z)", docstring, re.M | re.S)

@@ -5,10 +5,12 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from breezeway_airflow.links import REPORTS, root_path
+from breezeway_airflow.priority import BackfillsWait
 
 
 class BreezewayPlugin(AirflowPlugin):
     name = "breezeway"
+    priority_weight_strategies = [BackfillsWait]  # noqa: RUF012 - Airflow's own convention
     external_views = [  # noqa: RUF012 - Airflow's own convention
         {
             "name": "Reports",

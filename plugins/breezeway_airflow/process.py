@@ -99,8 +99,10 @@ class ProcessStep(BaseOperator):
 
 
 def step_environment() -> dict[str, str]:
-    """This process's environment without Airflow's own settings, which hold its secrets."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW__")}
+    """This process's environment without Airflow's own settings and those of notifiers, which
+    hold secrets."""
+    foreign = ("AIRFLOW__", "BREEZEWAY_NOTIFIERS")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     return inherited | {"PYTHONUNBUFFERED": "1"}
 
 

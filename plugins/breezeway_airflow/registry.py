@@ -6,6 +6,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context, SkipMixin
 
 from breezeway.core.settings import Settings
+from breezeway_airflow.notify import tell
 
 
 class _Promotion(BaseOperator, SkipMixin):
@@ -27,6 +28,7 @@ class _Promotion(BaseOperator, SkipMixin):
         if not result["promoted"]:
             # `skip` raises, so the result has to be pushed before.
             context["ti"].xcom_push("return_value", result)
+            tell(context, "refused", f"{name} {version} is not promoted", result["reason"])
             self.skip(context["ti"], [self.dag.get_task(task) for task in self.skip_when_refused])
         return result
 

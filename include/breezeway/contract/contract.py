@@ -59,11 +59,18 @@ def _matches(pattern: str, name: str) -> bool:
         return False
 
 
+DagLabel = Annotated[str, Field(pattern=r"^\S(.{0,98}\S)?$")]
+
+
 class Contract(Section):
     """A sensor contract; `load_contract` and `Contract.from_text` make one."""
 
     name: Annotated[str, AfterValidator(_contract_name)]
     description: str = ""
+    owner: DagLabel = "breezeway"
+    """Of the DAGs in Airflow; each notice names it."""
+    tags: Annotated[tuple[DagLabel, ...], Field(max_length=20)] = ()
+    """Of the DAGs in Airflow, beside `breezeway`."""
     interval_seconds: Annotated[float, Field(gt=0)]
     device_pattern: Annotated[str, Field(max_length=1000)] = ".+"
     payload: Payload

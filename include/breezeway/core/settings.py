@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     keep_failed_pods_seconds: float = 0
     """How long the pod of a failed step is kept for inspection; the first step after that time
     deletes it. 0: it is deleted at once."""
+    notifiers: SecretStr | None = None
+    """JSON list of what tells people of failures, drift and refusals. Each entry has the key
+    `notifier` (`webhook`, or the import path of an Airflow notifier) and its arguments; they often
+    hold a secret."""
     code: str | None = None
     """Git commit of the code, if it does not run from a checkout; images set it."""
     keep_days: Annotated[int, Field(ge=7)] = 90

@@ -1,5 +1,6 @@
 """The DAG that brings labels in: its step runs, and what it was sent lies in the raw store."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from breezeway.core.settings import Settings
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from tests.fixtures import airflow
+from tests.fixtures.webhook import receiving
 
 LABEL = {"device": "machine-01", "start": "2026-04-20T10:00:00Z", "end": "2026-04-20T10:20:00Z"}
 
@@ -48,9 +50,18 @@ def test_what_is_sent_twice_is_kept_once_with_who_sent_it(dag: DAG, store: Label
     assert kept["labelled_by"] == "dag_test", "who triggers such a run, says Airflow"
 
 
-def test_a_device_that_nobody_knows_is_refused(dag: DAG, store: LabelStore) -> None:
-    assert states(dag, LABEL | {"device": "machine-99", "label": "fault"}) == {"labels": "failed"}
+def test_a_device_that_nobody_knows_is_refused_and_people_are_told(
+    dag: DAG, store: LabelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = LABEL | {"device": "machine-99", "label": "fault"}
+    with receiving() as receiver:
+        monkeypatch.setenv("BREEZEWAY_NOTIFIERS", json.dumps([{"url": receiver.url}]))
+        assert states(dag, unknown) == {"labels": "failed"}
     assert store.labels().num_rows == 0
+    (told,) = receiver.posted
+    assert told["title"] == "import_labels: the task labels has failed"
+    assert "machine-99" in told["why"]
+    assert told["owner"] == "breezeway"
 
 
 @pytest.mark.parametrize(

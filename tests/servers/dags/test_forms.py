@@ -26,7 +26,13 @@ RESULTS = defaultdict(lambda: defaultdict(lambda: "1"))
 
 NIGHT = datetime(2026, 11, 21, tzinfo=UTC)
 FILLED = {
-    "training": {"tag": "v1", "run_name": "v1", "model_version": "1", "test_query": "SELECT 1"},
+    "training": {
+        "tag": "v1",
+        "run_name": "v1",
+        "model_version": "1",
+        "test_query": "SELECT 1",
+        "force": "no other",
+    },
     "canary": {"model_version": "2"},
     "rollback": {"model_version": "1", "reason": "alarms"},
     "nightly_drift": {"date": "2026-11-20"},

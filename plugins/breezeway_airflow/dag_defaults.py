@@ -1,0 +1,37 @@
+"""What all DAGs have in common."""
+
+import tomllib
+from datetime import timedelta
+from typing import Any
+
+from breezeway.core.settings import Settings
+from breezeway_airflow import notify
+from breezeway_airflow.fields import refuse_unknown
+from breezeway_airflow.retry import RETRIES
+
+
+def dag_defaults(
+    settings: Settings, priority: dict[str, Any], run_limit: timedelta, task_limit: timedelta
+) -> dict[str, Any]:
+    """Arguments of a DAG: retries, who is told of failures, limits, and whose the sensor is.
+
+    Args:
+        priority: one of those of the module `priority`.
+        run_limit: how long a run may take, with all its waiting.
+        task_limit: how long a task may take, if it does not say otherwise.
+    """
+    # At every parse of a DAG, so nothing is validated.
+    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    return {
+        "default_args": {
+            **RETRIES,
+            **priority,
+            "pre_execute": refuse_unknown,
+            "on_failure_callback": notify.failed,
+            "execution_timeout": task_limit,
+            "owner": contract.get("owner", "breezeway"),
+        },
+        "dagrun_timeout": run_limit,
+        "on_failure_callback": notify.timed_out,
+        "tags": ["breezeway", *contract.get("tags", [])],
+    }
