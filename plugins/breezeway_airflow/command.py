@@ -7,9 +7,11 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.observability import stats
 
 from breezeway.core.errors import BreezewayError, InternalError, TryAgain, UsageError
+from breezeway_airflow.nights import may_move_gauges
 
 WORD_BYTES = (128 << 10) - 1
 """Linux starts no process with a longer argument (`MAX_ARG_STRLEN`)."""
@@ -72,10 +74,11 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
     raise errors.get(code, InternalError)(message)
 
 
-def report_drift(result: dict[str, Any]) -> None:
+def report_drift(context: Context, result: dict[str, Any]) -> None:
     """Set Airflow's gauges `breezeway.drifted_columns` and `breezeway.sensor_faults`, if the
-    step has looked for drift. A day that could not be judged does not change the first."""
-    if "drifted_count" not in result:
+    step has looked for drift, and not in the past. A day that could not be judged does not change
+    the first."""
+    if "drifted_count" not in result or not may_move_gauges(context, result["date"]):
         return
     tags = {"model_name": result["model_name"]}
     if result["verdict"] != "not judged":

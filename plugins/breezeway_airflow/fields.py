@@ -80,6 +80,11 @@ def day(title: str, help: str) -> Param:
     return text(title, help, format="date")
 
 
+def switch(title: str, help: str) -> Param:
+    """A field that is on or off; off by default."""
+    return Param(False, type="boolean", title=title, description_md=help)
+
+
 def time() -> dict[str, str]:
     """JSON schema of a point in time or a day, in ISO 8601."""
     clock = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"

@@ -1,7 +1,7 @@
 """Checks a filled-in form before any work is done: does the run have all that it needs?"""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from breezeway.core.errors import UsageError
@@ -114,23 +114,29 @@ def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str
 
 def check_drift(
     params: Mapping[str, Any], night: datetime, model_name: str, settings: Settings
-) -> dict[str, str | None]:
-    """The form of a drift check → `model_name`, `date` and `champion`, which may be None.
+) -> dict[str, str]:
+    """The form of a drift check → `model_name`, `date`, and `model_version`, which judges it.
 
     Args:
         night: a moment of the day that is checked if the form names none.
 
     Raises:
-        UsageError: the date is wrong; the message names the field.
+        UsageError: the date is wrong; the message names the field. Or there is no model that
+            could judge.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway.tracking import champions
+    from breezeway.pipeline import in_service
 
     day = params["date"] or f"{night.astimezone(UTC):%Y-%m-%d}"
     if day >= f"{datetime.now(UTC):%Y-%m-%d}":
         raise UsageError(f"Correct the field 'date': {day} (UTC) has not ended yet.")
-    champion = champions.champion(settings, model_name)
-    return {"model_name": model_name, "date": day, "champion": champion}
+    judge = in_service.find_judge(settings, model_name, date.fromisoformat(day))
+    if judge is None:
+        raise UsageError(
+            f"The model {model_name!r} has no champion yet, so there is nothing to compare {day} "
+            "with. Train one; then clear this run, or backfill its day."
+        )
+    return {"model_name": model_name, "date": day, "model_version": judge.version}
 
 
 def _plain(value: Any) -> Any:

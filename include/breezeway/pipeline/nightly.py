@@ -1,4 +1,4 @@
-"""Compares the readings of a day with the champion's training data.
+"""Compares the readings of a day with the training data of the model that was in service.
 
 `breezeway.steps.drift` is the command.
 """
@@ -21,6 +21,7 @@ from breezeway.drift import decision
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
 from breezeway.drift.night import Night, NightReport, Reference, write_night
+from breezeway.pipeline.in_service import Judge
 from breezeway.pipeline.nightly_findings import (
     NightHours,
     find_faults,
@@ -40,11 +41,12 @@ RESULT_BYTES = 3800
 REPORTS = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
 
 
-def check(name: str, version: str, day: date, settings: Settings) -> dict[str, Any]:
+def check(name: str, judge: Judge, day: date, settings: Settings) -> dict[str, Any]:
     """Check a day, and log the report to MLflow.
 
     Args:
-        name, version: of the champion.
+        name: of the model.
+        judge: its version that judges the day.
         day: UTC.
 
     Returns:
@@ -54,24 +56,25 @@ def check(name: str, version: str, day: date, settings: Settings) -> dict[str, A
         ServiceUnavailable: MLflow or the raw store does not answer.
     """
     started = time.time()
-    model = load(settings, name, version)
+    model = load(settings, name, judge.version)
     settings.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="drift-", dir=settings.work))
     try:
-        return _check(model, day, settings, work, started)
+        return _check(model, judge, day, settings, work, started)
     finally:
         shutil.rmtree(work)
 
 
 def _check(
-    model: ScoringModel, day: date, settings: Settings, work: Path, started: float
+    model: ScoringModel, judge: Judge, day: date, settings: Settings, work: Path, started: float
 ) -> dict[str, Any]:
     rule = load_contract(settings.sensors).drift
     rows = _read(model, day, rule.nights, settings, work)
     hours = NightHours.of(rows, settings.threads)
     faults = find_faults(rows, hours, settings)
-    report = make_report(rows, hours, faults, rule)
-    for sentence in (*report.contract, *faults, *report.nights[-1].found, report.reason):
+    report = make_report(rows, hours, faults, rule, judge)
+    found = report.nights[-1].found
+    for sentence in (report.judged_by, *report.contract, *faults, *found, report.reason):
         log.info("%s", sentence)
     reports = work / "reports"
     reports.mkdir()
@@ -91,7 +94,7 @@ def _read(model: ScoringModel, day: date, nights: int, settings: Settings, work:
 
 
 def make_report(
-    rows: NightRows, hours: NightHours, faults: list[SensorFault], rule: Drift
+    rows: NightRows, hours: NightHours, faults: list[SensorFault], rule: Drift, judge: Judge
 ) -> NightReport:
     """Judge the nights, and make the report."""
     rate = min(0.5, rule.false_alarms_per_month / decision.MONTH_DAYS)
@@ -99,11 +102,13 @@ def make_report(
     confirmed = decision.confirmed(nights, rule.confirmations)
     manifest = rows.tonight.manifest if rows.tonight else None
     good_rows = manifest.rows if manifest else 0
-    verdict, reason = judge(hours, good_rows, confirmed, nights[-1], rule)
+    verdict, reason = decide(hours, good_rows, confirmed, nights[-1], rule)
     unseen_days = len(hours.unseen.units) if hours.is_enough(hours.unseen) else 0
     return NightReport(
         model_name=rows.model.name,
         model_version=rows.model.version,
+        was_in_service=judge.was_in_service,
+        judged_by=judge.why,
         date=rows.day.isoformat(),
         rows=good_rows,
         quarantined=manifest.quarantined if manifest else 0,
@@ -128,7 +133,7 @@ def make_report(
     )
 
 
-def judge(
+def decide(
     hours: NightHours, rows: int, confirmed: list[Finding], found: list[Finding], rule: Drift
 ) -> tuple[str, str]:
     """The verdict on a night, and its reason (one sentence for a person).
@@ -173,7 +178,11 @@ def _record(
         "sensor_faults": len(report.sensor_faults),
         **{name: v for name, v in quality.items() if name != "rows" and v is not None},
     }
-    tags = {"date": report.date, "verdict": report.verdict}
+    tags = {
+        "date": report.date,
+        "verdict": report.verdict,
+        "was_in_service": str(report.was_in_service).lower(),
+    }
     name, experiment = f"drift {model.name} {report.date}", model.contract.name
     with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:
         import mlflow
@@ -189,6 +198,8 @@ def result_of(report: NightReport, run_id: str) -> dict[str, Any]:
     result: dict[str, Any] = {
         "model_name": report.model_name,
         "model_version": report.model_version,
+        "was_in_service": report.was_in_service,
+        "judged_by": report.judged_by[:300],
         "date": report.date,
         "rows": report.rows,
         "quarantined": report.quarantined,
