@@ -5,6 +5,7 @@ import logging
 import re
 import signal
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from airflow.sdk import Context
@@ -75,15 +76,20 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
 
 
 def report_drift(context: Context, result: dict[str, Any]) -> None:
-    """Set Airflow's gauges `breezeway.drifted_columns` and `breezeway.sensor_faults`, if the
-    step has looked for drift, and not in the past. A day that could not be judged does not change
-    the first."""
+    """Set Airflow's gauges `breezeway.drifted_columns`, `breezeway.sensor_faults`,
+    `breezeway.absent_nights`, `breezeway.absent_days` and `breezeway.last_night` (when it ended, in
+    seconds since 1970), if the step has looked for drift, and not in the past. A day that could not
+    be judged does not change the first."""
     if "drifted_count" not in result or not may_move_gauges(context, result["date"]):
         return
     tags = {"model_name": result["model_name"]}
     if result["verdict"] != "not judged":
         stats.gauge("breezeway.drifted_columns", result["drifted_count"], tags=tags)
     stats.gauge("breezeway.sensor_faults", result["sensor_fault_count"], tags=tags)
+    stats.gauge("breezeway.absent_nights", result["absent_nights"], tags=tags)
+    stats.gauge("breezeway.absent_days", result["absent_days"], tags=tags)
+    end = datetime.combine(date.fromisoformat(result["date"]), time.max, UTC)
+    stats.gauge("breezeway.last_night", round(end.timestamp()), tags=tags)
 
 
 def _signal_name(number: int) -> str:

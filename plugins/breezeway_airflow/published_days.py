@@ -1,4 +1,4 @@
-"""Which published days a new day may have made stale."""
+"""Which days have to be looked at beside a new day: stale ones, and missed ones."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -15,10 +15,11 @@ class FindPublishedDays(BaseSensorOperator):
     """Waits until late readings of a day have arrived, then finds the days that may be stale.
 
     In a scheduled run these are days of the weeks before, which readings or labels may have come
-    to. A day that is made by hand or by a backfill can change those that follow: their first
-    windows reach back to it.
+    to; those that are not published, because nothing ran or it failed, are among them. A day that
+    is made by hand or by a backfill can change those that follow: their first windows reach back to
+    it.
 
-    The result is day → fingerprint of what it was made of.
+    The result is day → fingerprint of what it was made of; empty if it is not published.
 
     Args:
         day: that is made, YYYY-MM-DD in UTC.
@@ -45,10 +46,13 @@ class FindPublishedDays(BaseSensorOperator):
         if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:
             return PokeReturnValue(False)
         away = timedelta(days=history.LOOK_BACK_DAYS)
+        scheduled = context["dag_run"].run_type == "scheduled"
         near = (
             history.day_range(made - away, made - timedelta(days=1))
-            if context["dag_run"].run_type == "scheduled"
+            if scheduled
             else history.day_range(made + timedelta(days=1), made + away)
         )
         found = history.fingerprints(Settings.from_environment(), self.contract_name, near)
+        if scheduled:
+            found = dict.fromkeys(near, "") | found
         return PokeReturnValue(True, {day.isoformat(): value for day, value in found.items()})

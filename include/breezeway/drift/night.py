@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class NightReport:
         confirmed: changes of the day that were found in the nights before as well.
         verdict: `quiet`, `suspected`, `drifted` or `not judged`.
         reason: of the verdict, in one sentence.
+        missing: sentences on nights that were not checked and days that were not published.
     """
 
     model_name: str
@@ -94,6 +95,7 @@ class NightReport:
     confirmed: list[Finding]
     verdict: str
     reason: str
+    missing: list[str] = field(default_factory=list)
 
     @property
     def suspected(self) -> int:
@@ -161,6 +163,7 @@ def _page(report: NightReport, note: str) -> str:
         f"<span class='verdict' style='background:{colour}'>{report.verdict}</span></h1>",
         f"<p>{_e(report.reason)}</p>",
         f"<p>{_e(report.judged_by)}</p>",
+        *(f"<p>{_e(sentence)}</p>" for sentence in report.missing),
         f"<p>Compared with what version {_e(report.model_version)} was trained on: dataset "
         f"{_e(reference.data_tag)}, {reference.days} days, matched by "
         f"{reference.compared_by}. {_e(_scores(reference.days_of_scores))}</p>",

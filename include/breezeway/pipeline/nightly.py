@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from breezeway.drift import decision
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
 from breezeway.drift.night import Night, NightReport, Reference, write_night
+from breezeway.pipeline.gaps import find_absent
 from breezeway.pipeline.in_service import Judge
 from breezeway.pipeline.nightly_findings import (
     NightHours,
@@ -31,12 +33,13 @@ from breezeway.pipeline.nightly_findings import (
 from breezeway.pipeline.nightly_rows import NightRows, read_days
 from breezeway.tracking import runs
 from breezeway.tracking.load import load
+from breezeway.tracking.nights import Absent, absent_tag
 
 log = logging.getLogger("breezeway.drift")
 
 NAMED_CHANGES = 20
 NAMED_FAULTS = 10
-RESULT_BYTES = 3800
+RESULT_BYTES = 3700
 """Limit of a result, which may have 4 KiB; with long names it names fewer changes and faults."""
 REPORTS = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
 
@@ -69,18 +72,37 @@ def _check(
     model: ScoringModel, judge: Judge, day: date, settings: Settings, work: Path, started: float
 ) -> dict[str, Any]:
     rule = load_contract(settings.sensors).drift
+    absent = find_absent(settings, model.name, day)
     rows = _read(model, day, rule.nights, settings, work)
     hours = NightHours.of(rows, settings.threads)
     faults = find_faults(rows, hours, settings)
     report = make_report(rows, hours, faults, rule, judge)
+    report = replace(report, missing=sentences_on(absent))
     found = report.nights[-1].found
-    for sentence in (report.judged_by, *report.contract, *faults, *found, report.reason):
+    told = (report.judged_by, *report.missing, *report.contract, *faults, *found, report.reason)
+    for sentence in told:
         log.info("%s", sentence)
     reports = work / "reports"
     reports.mkdir()
     sides = rows.samples(hours.reference.weekly)
     write_night(report, sides, [*model.feature_names, "score"], reports)
-    return result_of(report, _record(model, report, reports, settings, started))
+    run_id = _record(model, report, absent, reports, settings, started)
+    return result_of(report, run_id) | {
+        "absent_nights": len(absent.nights),
+        "absent_days": len(absent.days),
+    }
+
+
+def sentences_on(absent: Absent) -> list[str]:
+    """What was missing when a night was checked, for a person."""
+    said = []
+    for what, days in (
+        ("These nights were not checked", absent.nights),
+        ("These days have readings and are not published by history", absent.days),
+    ):
+        if days:
+            said.append(f"{what}: {', '.join(map(str, days))}.")
+    return said
 
 
 def _read(model: ScoringModel, day: date, nights: int, settings: Settings, work: Path) -> NightRows:
@@ -166,7 +188,12 @@ def _and_more(findings: list[Finding]) -> str:
 
 
 def _record(
-    model: ScoringModel, report: NightReport, reports: Path, settings: Settings, started: float
+    model: ScoringModel,
+    report: NightReport,
+    absent: Absent,
+    reports: Path,
+    settings: Settings,
+    started: float,
 ) -> str:
     """Log the reports to an MLflow run."""
     quality = report.quality or {}
@@ -182,6 +209,7 @@ def _record(
         "date": report.date,
         "verdict": report.verdict,
         "was_in_service": str(report.was_in_service).lower(),
+        **absent_tag(absent),
     }
     name, experiment = f"drift {model.name} {report.date}", model.contract.name
     with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:

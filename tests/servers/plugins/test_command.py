@@ -2,7 +2,7 @@
 
 import logging
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -69,7 +69,16 @@ def test_only_the_last_night_moves_the_gauges(
     monkeypatch.setattr(command.stats, "gauge", gauge)
     night = datetime.now(UTC).date() - timedelta(days=ago)
     result = {"model_name": "plant", "date": f"{night}", "verdict": "drifted"}
-    result |= {"drifted_count": 2, "sensor_fault_count": 1}
+    result |= {"drifted_count": 2, "sensor_fault_count": 1, "absent_nights": 0, "absent_days": 3}
     context = {"dag_run": SimpleNamespace(run_type=run_type), "params": {"announce": announce}}
     report_drift(context, result)
     assert bool(gauges) == moved
+    if moved:
+        end = datetime.combine(night + timedelta(days=1), time(tzinfo=UTC))
+        assert gauges == {
+            "breezeway.drifted_columns": 2,
+            "breezeway.sensor_faults": 1,
+            "breezeway.absent_nights": 0,
+            "breezeway.absent_days": 3,
+            "breezeway.last_night": end.timestamp(),
+        }

@@ -114,6 +114,7 @@ def test_a_quiet_night(settings, tmp_path):
     page = artifact(settings, result["run_id"], "drift.html", tmp_path)
     assert "allows 0.5 false alarms a month" in page
     assert result["judged_by"] in page
+    assert (result["absent_nights"], result["absent_days"]) == (0, 0)
     assert "Evidently's, of 1440 of the day's 1440 rows" in html.unescape(page)
     assert not list(settings.work.glob("drift-*"))
 
@@ -255,6 +256,12 @@ def test_the_plan_of_a_range_says_what_judges_and_how_long_it_takes(settings, se
     assert plan["nights"][2]["checked"] is None
     assert plan["rows"] == 5 * 288
     assert plan["seconds"] > 0 and plan["estimated_from"].endswith(" seconds a night")
+    later = check(night, NIGHT + timedelta(days=3))
+    assert (later["absent_nights"], later["absent_days"]) == (2, 0)
+    missed = f"These nights were not checked: {NIGHT + timedelta(1)}, {NIGHT + timedelta(2)}."
+    findings = artifact(settings, later["run_id"], "findings.json", tmp_path)
+    assert json.loads(findings)["missing"] == [missed]
+    assert missed in artifact(settings, later["run_id"], "drift.html", tmp_path)
     with pytest.raises(UsageError, match=f"--last {first} is before --first {last}"):
         nights.run(command(first=last, last=first), night)
 
