@@ -77,7 +77,7 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
 
 def report_drift(context: Context, result: dict[str, Any]) -> None:
     """Set Airflow's gauges `breezeway.drifted_columns`, `breezeway.sensor_faults`,
-    `breezeway.absent_nights`, `breezeway.absent_days` and `breezeway.last_night` (when it ended, in
+    `breezeway.absent_nights`, `.absent_days`, `.late_days` and `.last_night` (when it ended, in
     seconds since 1970), if the step has looked for drift, and not in the past. A day that could not
     be judged does not change the first."""
     if "drifted_count" not in result or not may_move_gauges(context, result["date"]):
@@ -86,8 +86,8 @@ def report_drift(context: Context, result: dict[str, Any]) -> None:
     if result["verdict"] != "not judged":
         stats.gauge("breezeway.drifted_columns", result["drifted_count"], tags=tags)
     stats.gauge("breezeway.sensor_faults", result["sensor_fault_count"], tags=tags)
-    stats.gauge("breezeway.absent_nights", result["absent_nights"], tags=tags)
-    stats.gauge("breezeway.absent_days", result["absent_days"], tags=tags)
+    for name in ("absent_nights", "absent_days", "late_days"):
+        stats.gauge(f"breezeway.{name}", result[name], tags=tags)
     end = datetime.combine(date.fromisoformat(result["date"]), time.max, UTC)
     stats.gauge("breezeway.last_night", round(end.timestamp()), tags=tags)
 

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from airflow.sdk import Context
 
-from breezeway_airflow.timetables import MADE_UP_DAYS
-
+MADE_UP_DAYS = 28
+"""How far back missed nights are made up."""
 ANNOUNCE = "announce"
 """The form field that asks for it."""
 

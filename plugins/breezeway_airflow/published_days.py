@@ -1,11 +1,13 @@
 """Which days have to be looked at beside a new day: stale ones, and missed ones."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
+from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
+from breezeway_airflow import form
 
 ARRIVALS = timedelta(days=1, minutes=15)
 """After the beginning of a day its readings are taken to be complete."""
@@ -38,11 +40,15 @@ class FindPublishedDays(BaseSensorOperator):
         """Look once.
 
         Raises:
+            UsageError: the day is none, or has not begun.
             ServiceUnavailable: the repository does not answer.
         """
         from breezeway.datasets import history
 
-        made = date.fromisoformat(self.day)
+        made = form.read_day("day", self.day)
+        today = datetime.now(UTC).date()
+        if made > today:
+            raise UsageError(f"Correct the field 'day': {made} has not begun; today is {today}.")
         if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:
             return PokeReturnValue(False)
         away = timedelta(days=history.LOOK_BACK_DAYS)

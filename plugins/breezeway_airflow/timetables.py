@@ -7,8 +7,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 from pendulum import DateTime, now
 
-MADE_UP_DAYS = 28
-"""How far back missed nights are made up."""
+from breezeway_airflow.nights import MADE_UP_DAYS
 
 
 class Nights(CronDataIntervalTimetable):
@@ -54,5 +53,11 @@ class Nights(CronDataIntervalTimetable):
         return info and info._replace(run_after=info.run_after.add(hours=self._hours))
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
-        """The last day whose run is due."""
+        """The last day whose run is due.
+
+        A midnight is the logical date of the day that begins then. With another interval the run
+        would stand in the way of that day's own, and the scheduler would find no next one.
+        """
+        if run_after == run_after.in_timezone("UTC").start_of("day"):
+            return DataInterval(run_after, run_after.add(days=1))
         return super().infer_manual_data_interval(run_after=run_after.subtract(hours=self._hours))

@@ -39,6 +39,7 @@ log = logging.getLogger("breezeway.drift")
 
 NAMED_CHANGES = 20
 NAMED_FAULTS = 10
+NAMED_DAYS = 28
 RESULT_BYTES = 3700
 """Limit of a result, which may have 4 KiB; with long names it names fewer changes and faults."""
 REPORTS = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
@@ -90,6 +91,7 @@ def _check(
     return result_of(report, run_id) | {
         "absent_nights": len(absent.nights),
         "absent_days": len(absent.days),
+        "late_days": len(absent.late),
     }
 
 
@@ -99,9 +101,12 @@ def sentences_on(absent: Absent) -> list[str]:
     for what, days in (
         ("These nights were not checked", absent.nights),
         ("These days have readings and are not published by history", absent.days),
+        ("Too old to be made again by themselves, these days have late readings", absent.late),
     ):
         if days:
-            said.append(f"{what}: {', '.join(map(str, days))}.")
+            named = ", ".join(map(str, days[-NAMED_DAYS:]))
+            more = f", and {len(days) - NAMED_DAYS} before" if len(days) > NAMED_DAYS else ""
+            said.append(f"{what}: {named}{more}.")
     return said
 
 

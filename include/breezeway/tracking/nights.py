@@ -1,6 +1,7 @@
 """The nightly checks that MLflow has recorded: of which nights, by which version, how they went."""
 
 from collections.abc import Iterable
+from dataclasses import field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from typing import Any
@@ -17,10 +18,12 @@ LATELY_DAYS = 60
 
 @dataclass(frozen=True)
 class Absent:
-    """What is missing: nights that nobody checked, days that history has not published."""
+    """What is missing: nights that nobody checked, days that history has not published, and days of
+    longer ago with readings that came after they were made."""
 
     nights: list[date]
     days: list[date]
+    late: list[date] = field(default_factory=list)
 
 
 _ABSENT = TypeAdapter(Absent)

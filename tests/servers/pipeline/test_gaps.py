@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import text
 
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
@@ -48,7 +49,7 @@ def check(settings: Settings, model: str) -> Callable[..., str]:
     def check(night: date, verdict: str = "quiet", **tags: str) -> str:
         start = int(midnight(night + timedelta(days=1)).timestamp() * 1000) + 7_200_000
         own = {"step": "drift", "model": f"{model}/3", "date": f"{night}", "verdict": verdict}
-        listed = [{"key": f"breezeway.{key}", "value": text} for key, text in (own | tags).items()]
+        listed = [{"key": f"breezeway.{key}", "value": said} for key, said in (own | tags).items()]
         fields = {"experiment_id": "0", "start_time": start, "tags": listed}
         run_id = rest.post(settings, "runs/create", **fields)["run"]["info"]["run_id"]
         done = {"status": "FINISHED", "end_time": start + 9000}
@@ -58,11 +59,16 @@ def check(settings: Settings, model: str) -> Callable[..., str]:
     return check
 
 
-def publish(settings: Settings, folder: Path, *days: date) -> None:
+def publish(settings: Settings, folder: Path, *days: date, rows: int = 1) -> None:
     for day in days:
         raw = {"rows": 1, "first_time": None, "last_time": None, "sha256": f"{day}"}
         manifest = {"contract": "plant", "query": "SELECT 1", "raw": raw, "rows": 1}
-        manifest |= {"quarantined": 0, "reasons": {}, "features": [], "fingerprint": "f"}
+        manifest |= {
+            "quarantined": 0,
+            "reasons": {},
+            "features": [],
+            "fingerprint": f"{rows}-a-b-c",
+        }
         folder.mkdir()
         (folder / "manifest.json").write_text(json.dumps(manifest))
         history.publish_day(settings, folder, day, 1.0, "for tests")
@@ -90,6 +96,27 @@ def test_days_with_readings_that_are_not_published_are_missing(settings, model, 
     assert find_absent(settings, model, NIGHT).days == [ago(days) for days in (7, 4, 3, 2)]
     assert find_absent(settings, model, ago(8)).days == []
     assert find_absent(settings, model, ago(-22)).days == [ago(4), ago(3), ago(2), NIGHT]
+
+
+def test_readings_that_came_too_late_for_their_day_are_told_of(settings, model, tmp_path) -> None:
+    """Of days that are too old to be made again; not where the store has lost readings since."""
+    publish(settings, tmp_path / "day", ago(35), ago(30), rows=1)
+    publish(settings, tmp_path / "day", ago(34), ago(20), rows=0)
+    publish(settings, tmp_path / "day", ago(33), rows=9)
+    found = find_absent(settings, model, NIGHT)
+    assert found.late == [ago(days) for days in (34, 32, 31, 29)]  # the last three were never made
+    assert (found.days[0], ago(20) in found.days) == (ago(28), False)
+    assert find_absent(settings, model, ago(-366 + 34)).late[0] == ago(34)
+    assert find_absent(settings, model, ago(-366 + 33)).late[0] == ago(32)
+
+
+def test_a_store_that_cannot_be_counted_stops_no_check(settings, model, tmp_path) -> None:
+    publish(settings, tmp_path / "day", ago(8))
+    row = {"device": "m-1", "time": f"{ago(7)}T12:00:00+02:00", "payload": "{}"}
+    with RawStore(settings.raw_address)._transaction() as connection:
+        statement = "INSERT INTO readings (device, time, payload) VALUES (:device, :time, :payload)"
+        connection.execute(text(statement), row)
+    assert find_absent(settings, model, NIGHT) == Absent(nights=[], days=[])
 
 
 def test_the_newest_check_of_a_night_counts(settings, model, check) -> None:

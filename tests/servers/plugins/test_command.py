@@ -70,6 +70,7 @@ def test_only_the_last_night_moves_the_gauges(
     night = datetime.now(UTC).date() - timedelta(days=ago)
     result = {"model_name": "plant", "date": f"{night}", "verdict": "drifted"}
     result |= {"drifted_count": 2, "sensor_fault_count": 1, "absent_nights": 0, "absent_days": 3}
+    result |= {"late_days": 1}
     context = {"dag_run": SimpleNamespace(run_type=run_type), "params": {"announce": announce}}
     report_drift(context, result)
     assert bool(gauges) == moved
@@ -80,5 +81,6 @@ def test_only_the_last_night_moves_the_gauges(
             "breezeway.sensor_faults": 1,
             "breezeway.absent_nights": 0,
             "breezeway.absent_days": 3,
+            "breezeway.late_days": 1,
             "breezeway.last_night": end.timestamp(),
         }

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway_airflow.published_days import FindPublishedDays
@@ -56,6 +57,12 @@ def test_a_schedule_names_the_days_of_four_weeks_that_nobody_has_published(publi
     assert (missing[0], missing[-1]) == ("2026-02-03", "2026-03-02")
     assert published not in missing
     assert poke("2026-02-20", "backfill").xcom_value == {published: "f"}
+
+
+@pytest.mark.parametrize("day", ["2026-1-3", "2999-01-01", "0001-01-01"])
+def test_a_day_that_cannot_be_is_refused(day: str) -> None:
+    with pytest.raises(UsageError, match="Correct the field 'day': "):
+        poke(day, "manual")
 
 
 def test_a_day_that_has_not_ended_is_waited_for() -> None:

@@ -146,8 +146,8 @@ def test_the_list_shows_each_report_of_a_run(server, viewer, run_id):
 
 def test_what_is_missing_stands_above_the_reports(server, viewer, settings):
     today = datetime.now(UTC).date()
-    last, gone = today - timedelta(days=4), today - timedelta(days=7)
-    absent = f'{{"nights": ["{gone}"], "days": ["{last}"]}}'
+    last, gone, old = (today - timedelta(days=days) for days in (4, 7, 70))
+    absent = f'{{"nights": ["{gone}"], "days": ["{last}"], "late": ["{old}"]}}'
     tags = {"breezeway.date": str(last), "breezeway.verdict": "quiet", "breezeway.absent": absent}
     report(settings, "nightly/r-9", "crane/3", {"drift.html": "Drift"}, **tags)
     tags = {"breezeway.date": str(today - timedelta(days=1)), "breezeway.verdict": "drifted"}
@@ -163,7 +163,8 @@ def test_what_is_missing_stands_above_the_reports(server, viewer, settings):
     said = {text.split(":")[0].split()[-1]: " ".join(text.split()) for text in said}
     assert said["crane"] == (
         f"Last night of crane: {last}, quiet. No later night has been checked. "
-        f"Nights not checked: {gone}. Days not published by history: {last}."
+        f"Nights not checked: {gone}. Days not published by history: {last}. "
+        f"Days with late readings, to be made by a backfill of history: {old}."
     )
     assert said["hoist"] == f"Last night of hoist: {today - timedelta(days=1)}, drifted."
     assert not {"vault", "winch"} & said.keys()

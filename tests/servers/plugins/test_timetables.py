@@ -9,7 +9,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 
 from breezeway_airflow import timetables
-from breezeway_airflow.timetables import MADE_UP_DAYS, Nights
+from breezeway_airflow.nights import MADE_UP_DAYS
+from breezeway_airflow.timetables import Nights
 
 NOW = pendulum.datetime(2026, 6, 20, 11)
 NIGHTS = Nights(hours=2)
@@ -77,6 +78,12 @@ def test_a_backfill_includes_both_of_its_dates() -> None:
     assert dates(infos) == ["2026-02-03 00", "2026-02-04 00", "2026-02-05 00"]
     assert [info.run_after.hour for info in infos] == [2, 2, 2]
     assert dates(stored.iter_dagrun_infos_between(first, first)) == ["2026-02-03 00"]
+
+
+def test_a_run_by_hand_with_the_logical_date_of_a_night_does_not_stop_the_schedule() -> None:
+    by_hand = NIGHTS.infer_manual_data_interval(run_after=pendulum.datetime(2026, 6, 18))
+    assert by_hand == day(18)
+    assert dates(due(by_hand)) == ["2026-06-19 00"]
 
 
 def test_a_run_by_hand_is_for_the_last_night_that_is_due() -> None:

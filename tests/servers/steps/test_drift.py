@@ -114,7 +114,7 @@ def test_a_quiet_night(settings, tmp_path):
     page = artifact(settings, result["run_id"], "drift.html", tmp_path)
     assert "allows 0.5 false alarms a month" in page
     assert result["judged_by"] in page
-    assert (result["absent_nights"], result["absent_days"]) == (0, 0)
+    assert (result["absent_nights"], result["absent_days"], result["late_days"]) == (0, 0, 0)
     assert "Evidently's, of 1440 of the day's 1440 rows" in html.unescape(page)
     assert not list(settings.work.glob("drift-*"))
 
