@@ -7,25 +7,22 @@ judges, every Monday, a model as of the Monday before. `breezeway backtest --dry
 advance what there is to do and how long it takes.
 
 - **date**: The date, in UTC: readings before it, and labels known before it, train the model.
-  Empty: the date of the run's partition, or else the one whose days end today.
+  Empty: the date of the run's partition, or else the one whose days end today. The days from it on
+  have to be over.
 - **days**: The number of days, from the date on, that the model is judged on.
 """
 
 from datetime import timedelta
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
-from airflow.sdk import DAG, CronPartitionTimetable
+from airflow.sdk import DAG, CronPartitionTimetable, get_current_context, task
 
 from breezeway.core.settings import Settings
-from breezeway_airflow import fields, priority
+from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
-DATE = (
-    "params.date or dag_run.partition_key "
-    "or (dag_run.run_after - macros.timedelta(days=params.days)).strftime('%Y-%m-%d')"
-)
 
 with DAG(
     dag_id="backtest",
@@ -48,16 +45,24 @@ with DAG(
         "days": fields.whole_number("Days", HELP["days"], 7, minimum=1, maximum=366),
     },
 ) as dag:
+
+    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
+    def check_inputs() -> dict:
+        """Find the date; its days have to be over."""
+        context = get_current_context()
+        run = context["dag_run"]
+        return form.check_backtest(context["params"], run.partition_key, run.run_after)
+
     # The DAG history makes the last of the days in the night after it.
     history = DateTimeSensor(
         task_id="wait_for_history",
-        target_time=f"{{{{ macros.ds_add({DATE}, params.days) }}}}T04:00:00+00:00",
+        target_time=f"{fields.given('until')}T04:00:00+00:00",
         mode="reschedule",
         poke_interval=600,
     )
     backtest = Step(
         task_id="backtest",
-        arguments={"date": f"{{{{ {DATE} }}}}", "days": "{{ params.days | int }}"},
+        arguments={"date": fields.given("date"), "days": fields.given("days")},
         pool="compute",
     )
-    history >> backtest
+    check_inputs() >> history >> backtest

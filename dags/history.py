@@ -3,7 +3,8 @@ version of its own.
 
 Every day at midnight (UTC) the DAG makes the day that has just ended, after a short wait for late
 readings. It also looks at the four weeks before: a day that has got readings or labels since is
-made again, in a run of its own. A day that comes out the same publishes nothing.
+made again, and a day that was missed is made, in a run of its own. A day that comes out the same
+publishes nothing. A day that was refused is tried again when its readings or the contract change.
 
 To make a range of days, or make it again, use *Backfill* (here, by `airflow backfill create
 --dag-id history`, or by the REST API). Several days may be made at once; publishing queues. With

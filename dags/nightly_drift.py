@@ -1,5 +1,5 @@
-"""Compare the readings of the last day with those that the champion was trained on, every night at
-02:00 UTC, and announce a drift once.
+"""Compare the readings of the last day with those that the model in service was trained on, every
+night at 02:00 UTC, and announce a drift once.
 
 `drift` checks the readings by the sensor contract, and looks for changes in features, in scores
 and, where labels have come in, in quality. A change is confirmed if it is found tonight and was
@@ -10,22 +10,32 @@ as such. The report `drift.html` is in the MLflow run that the result of `drift`
 `announce` creates an event of the asset `drift-<model>` in the first night of a drift. Later nights
 of the same drift create none. With `[drift] retrain = true` the event starts the DAG `training`.
 
+A day is judged by the model that was in service when it ended, and the result says so where that is
+not known. Nights that were missed while Airflow was down, or this DAG was paused, are made up:
+oldest first, one after the other, for four weeks. A *Backfill* checks each day of its range, both
+dates included. The order in which nights are checked changes no verdict. `breezeway nights --first
+… --last …` tells in advance what there is to do.
+
 - **date**: The day (UTC) whose readings are checked, as YYYY-MM-DD. Empty: the day before the run.
   A backfill checks each of its days.
+- **announce**: Announce a drift, and set the gauges, whatever night it is. Otherwise a backfill
+  and a night of more than four weeks ago tell nobody, and only the last night sets the gauges.
 
-A model without a champion has nothing to compare with: the run says so, and its tasks are skipped.
+While a model has no champion there is nothing to compare with, and the run fails. So its day is not
+taken for done: a backfill with the reprocess behaviour *failed* checks it later.
 """
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import DAG, get_current_context, task
 
 from breezeway.core.settings import Settings
 from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
+from breezeway_airflow.nights import ANNOUNCE
 from breezeway_airflow.step import Step
+from breezeway_airflow.timetables import Nights
 
 HELP = fields.help_texts(__doc__)
 MODEL, _ = fields.contract_defaults(Settings.from_environment())
@@ -35,7 +45,7 @@ with DAG(
     description="Have the readings of the last day drifted?",
     doc_md=__doc__,
     # The data interval is the day that is checked, so a backfill needs no form.
-    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    schedule=Nights(hours=2),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=False,
@@ -46,21 +56,19 @@ with DAG(
         run_limit=timedelta(hours=12),
         task_limit=timedelta(hours=2),
     ),
-    params={"date": fields.day("Date", HELP["date"])},
+    params={
+        "date": fields.day("Date", HELP["date"]),
+        ANNOUNCE: fields.switch("Announce", HELP["announce"]),
+    },
 ) as dag:
 
     @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2))
     def check_inputs() -> dict:
-        """Find the day and the champion; without a champion there is nothing to do."""
+        """Find the day, and the model that judges it."""
         context = get_current_context()
         run = context["dag_run"]
         night = run.data_interval_start or run.run_after - timedelta(days=1)
-        inputs = form.check_drift(context["params"], night, MODEL, Settings.from_environment())
-        if inputs["champion"] is None:
-            raise AirflowSkipException(
-                f"The model {MODEL!r} has no champion yet, so there is nothing to compare with."
-            )
-        return inputs
+        return form.check_drift(context["params"], night, MODEL, Settings.from_environment())
 
     drift = Step(
         task_id="drift",

@@ -26,6 +26,10 @@ COMMANDS = {
         "breezeway.commands.history:run",
         "show what it takes to make a range of days",
     ),
+    "nights": (
+        "breezeway.commands.nights:run",
+        "show what it takes to check a range of nights",
+    ),
     "label-queue": ("breezeway.commands.label_queue:run", "select what is most worth labelling"),
     "import-labels": (
         "breezeway.commands.import_labels:run",

@@ -5,11 +5,14 @@ import logging
 import re
 import signal
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
 from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.observability import stats
 
 from breezeway.core.errors import BreezewayError, InternalError, TryAgain, UsageError
+from breezeway_airflow.nights import may_move_gauges
 
 WORD_BYTES = (128 << 10) - 1
 """Linux starts no process with a longer argument (`MAX_ARG_STRLEN`)."""
@@ -72,15 +75,21 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
     raise errors.get(code, InternalError)(message)
 
 
-def report_drift(result: dict[str, Any]) -> None:
-    """Set Airflow's gauges `breezeway.drifted_columns` and `breezeway.sensor_faults`, if the
-    step has looked for drift. A day that could not be judged does not change the first."""
-    if "drifted_count" not in result:
+def report_drift(context: Context, result: dict[str, Any]) -> None:
+    """Set Airflow's gauges `breezeway.drifted_columns`, `breezeway.sensor_faults`,
+    `breezeway.absent_nights`, `.absent_days`, `.late_days` and `.last_night` (when it ended, in
+    seconds since 1970), if the step has looked for drift, and not in the past. A day that could not
+    be judged does not change the first."""
+    if "drifted_count" not in result or not may_move_gauges(context, result["date"]):
         return
     tags = {"model_name": result["model_name"]}
     if result["verdict"] != "not judged":
         stats.gauge("breezeway.drifted_columns", result["drifted_count"], tags=tags)
     stats.gauge("breezeway.sensor_faults", result["sensor_fault_count"], tags=tags)
+    for name in ("absent_nights", "absent_days", "late_days"):
+        stats.gauge(f"breezeway.{name}", result[name], tags=tags)
+    end = datetime.combine(date.fromisoformat(result["date"]), time.max, UTC)
+    stats.gauge("breezeway.last_night", round(end.timestamp()), tags=tags)
 
 
 def _signal_name(number: int) -> str:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway_airflow.notify import tell
+from breezeway_airflow.nights import may_announce
 
 
 def drift_asset(model_name: str) -> Asset:
@@ -62,9 +63,13 @@ class AnnounceDrift(BaseOperator):
             What the event carries: `model_name`, `model_version`, `date`, `reason`, `drifted`.
 
         Raises:
-            AirflowSkipException: there is no drift, or it has been announced.
+            AirflowSkipException: there is no drift, it has been announced, or the run checks the
+                past and is not asked to announce.
             ServiceUnavailable: MLflow does not answer.
         """
+        night = self.result["date"]
+        if not may_announce(context, night):
+            raise AirflowSkipException(f"Nobody is told of {night}, which is in the past.")
         settings = Settings.from_environment()
         known = _announced(settings, self.result["model_name"])
         if self.result["verdict"] != "drifted":
@@ -72,7 +77,6 @@ class AnnounceDrift(BaseOperator):
             raise AirflowSkipException(f"Nothing to announce: {self.result['reason']}")
         run = context["dag_run"]
         this_run = f"{run.dag_id}/{run.run_id}"
-        night = self.result["date"]
         first: Announced = known or {"date": night, "seen": night, "airflow_run": this_run}
         self._remember(settings, {**first, "seen": max(night, first["seen"])})
         if first["airflow_run"] != this_run or self._has_event(context):

@@ -15,6 +15,14 @@ from breezeway.core.errors import UsageError
 from breezeway.core.names import MODEL_NAME
 from breezeway.core.settings import Settings
 
+_LEAP = r"(19|2\d)(0[48]|[2468][048]|[13579][26])|2[048]00"
+_DAYS = (
+    r"(0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8])"
+)
+DAY = rf"(((19|2\d)\d\d)-({_DAYS})|({_LEAP})-02-29)"
+"""Regular expression of the days from 1900 to 2999: those that `arguments.day` takes. Not every
+JSON schema checks the format `date`, and none the format `date-time`."""
+
 
 def refuse_unknown(context: Context) -> None:
     """Called before each task: the configuration of the run has only fields of the form.
@@ -73,15 +81,19 @@ def model_name(help: str, default: str) -> Param:
 
 def day(title: str, help: str) -> Param:
     """A date field, which may be left empty."""
-    return text(title, help, format="date")
+    return text(title, help, format="date", pattern=f"^{DAY}$")
+
+
+def switch(title: str, help: str) -> Param:
+    """A field that is on or off; off by default."""
+    return Param(False, type="boolean", title=title, description_md=help)
 
 
 def time() -> dict[str, str]:
-    """JSON schema of a point in time or a day, in ISO 8601."""
+    """JSON schema of a point in time or a day that the calendar has, in ISO 8601."""
     clock = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
     zone = r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?"
-    date = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    return {"type": "string", "pattern": f"^{date}([T ]{clock}{zone})?$"}
+    return {"type": "string", "pattern": f"^{DAY}([T ]{clock}{zone})?$"}
 
 
 def whole_number(title: str, help: str, default: int, minimum: int, maximum: int) -> Param:

@@ -1,9 +1,11 @@
 """Checks a filled-in form before any work is done: does the run have all that it needs?"""
 
+from argparse import ArgumentTypeError
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from breezeway.core import arguments
 from breezeway.core.errors import UsageError
 from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
@@ -116,23 +118,65 @@ def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str
 
 def check_drift(
     params: Mapping[str, Any], night: datetime, model_name: str, settings: Settings
-) -> dict[str, str | None]:
-    """The form of a drift check → `model_name`, `date` and `champion`, which may be None.
+) -> dict[str, str]:
+    """The form of a drift check → `model_name`, `date`, and `model_version`, which judges it.
 
     Args:
         night: a moment of the day that is checked if the form names none.
 
     Raises:
-        UsageError: the date is wrong; the message names the field.
+        UsageError: the date is wrong; the message names the field. Or there is no model that
+            could judge.
         ServiceUnavailable: MLflow does not answer.
     """
-    from breezeway.tracking import champions
+    from breezeway.pipeline import in_service
 
-    day = params["date"] or f"{night.astimezone(UTC):%Y-%m-%d}"
-    if day >= f"{datetime.now(UTC):%Y-%m-%d}":
-        raise UsageError(f"Correct the field 'date': {day} (UTC) has not ended yet.")
-    champion = champions.champion(settings, model_name)
-    return {"model_name": model_name, "date": day, "champion": champion}
+    day = read_day("date", params["date"] or f"{night.astimezone(UTC):%Y-%m-%d}")
+    today = datetime.now(UTC).date()
+    if day >= today:
+        raise UsageError(
+            f"Correct the field 'date': {day} (UTC) has not ended yet. The last day that can be "
+            f"checked is {today - timedelta(days=1)}."
+        )
+    judge = in_service.find_judge(settings, model_name, day)
+    if judge is None:
+        raise UsageError(
+            f"The model {model_name!r} has no champion yet, so there is nothing to compare {day} "
+            "with. Train one; then clear this run, or backfill its day."
+        )
+    return {"model_name": model_name, "date": f"{day}", "model_version": judge.version}
+
+
+def check_backtest(
+    params: Mapping[str, Any], partition_key: str | None, moment: datetime
+) -> dict[str, Any]:
+    """The form of a backtest → `date`, `days`, and `until`, the day after the last of them.
+
+    Args:
+        partition_key: of the run; the date if the form names none.
+        moment: of the run. Without a form and a partition the days end on its day.
+
+    Raises:
+        UsageError: the date is none, or its days are not over.
+    """
+    from breezeway.pipeline import periods
+
+    days = timedelta(days=int(params["days"]))
+    text = params["date"] or partition_key or f"{moment.astimezone(UTC).date() - days}"
+    first = read_day("date", text)
+    try:
+        periods.refuse_unfinished(first, days.days)
+    except UsageError as error:
+        raise UsageError(f"Correct the field 'date': {error}") from None
+    return {"date": f"{first}", "days": days.days, "until": f"{first + days}"}
+
+
+def read_day(field: str, text: str) -> date:
+    """A day, also where it is the key of a run's partition, which has no schema."""
+    try:
+        return arguments.day(text)
+    except ArgumentTypeError as error:
+        raise UsageError(f"Correct the field {field!r}: {error}.") from None
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,13 @@ class BreezewayPlugin(AirflowPlugin):
     ]
 
     @property
+    def timetables(self) -> list[type[Any]]:  # type: ignore[override]
+        """When the nightly check runs. Imported here, because only the scheduler needs it."""
+        from breezeway_airflow.timetables import Nights
+
+        return [Nights]
+
+    @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The page Reports. Imported here, because only the API server needs it."""
         from breezeway_airflow.reports import app

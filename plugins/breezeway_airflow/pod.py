@@ -87,7 +87,7 @@ class PodStep(OnePodOperator):
             pods = self.unfinished_pods(self.build_pod_request_obj(context))
             if not pods and (earlier := recall(context)) is not None:
                 context["ti"].xcom_push("return_value", earlier)
-                report_drift(earlier)
+                report_drift(context, earlier)
                 return
             super().execute(context)
 
@@ -136,7 +136,7 @@ class PodStep(OnePodOperator):
             raise
         # After any other error Airflow has no result, and the next attempt takes it from the pod.
         self._put_away(pod, failed=False)
-        report_drift(result)
+        report_drift(context, result)
 
     def _result(self, pod: V1Pod, ended: V1ContainerStateTerminated) -> dict[str, Any]:
         if ended.reason == "OOMKilled":

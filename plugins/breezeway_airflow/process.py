@@ -61,7 +61,7 @@ class ProcessStep(BaseOperator):
             BreezewayError: the one of the step's exit code, with the step's message.
         """
         if (earlier := recall(context)) is not None:
-            report_drift(earlier)
+            report_drift(context, earlier)
             return earlier
         run = context["dag_run"]
         with TemporaryDirectory(prefix="breezeway-") as folder:
@@ -83,7 +83,7 @@ class ProcessStep(BaseOperator):
             relay.join(timeout=GRACE_SECONDS)
             text = result.read_text(encoding="utf-8") if result.is_file() else ""
         outcome = remember(context, lambda: step_result(self.step, code, text))
-        report_drift(outcome)
+        report_drift(context, outcome)
         return outcome
 
     def on_kill(self) -> None:

@@ -1,11 +1,13 @@
-"""Which published days a new day may have made stale."""
+"""Which days have to be looked at beside a new day: stale ones, and missed ones."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
+from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
+from breezeway_airflow import form
 
 ARRIVALS = timedelta(days=1, minutes=15)
 """After the beginning of a day its readings are taken to be complete."""
@@ -15,10 +17,11 @@ class FindPublishedDays(BaseSensorOperator):
     """Waits until late readings of a day have arrived, then finds the days that may be stale.
 
     In a scheduled run these are days of the weeks before, which readings or labels may have come
-    to. A day that is made by hand or by a backfill can change those that follow: their first
-    windows reach back to it.
+    to; those that are not published, because nothing ran or it failed, are among them. A day that
+    is made by hand or by a backfill can change those that follow: their first windows reach back to
+    it.
 
-    The result is day → fingerprint of what it was made of.
+    The result is day → fingerprint of what it was made of; empty if it is not published.
 
     Args:
         day: that is made, YYYY-MM-DD in UTC.
@@ -37,18 +40,25 @@ class FindPublishedDays(BaseSensorOperator):
         """Look once.
 
         Raises:
+            UsageError: the day is none, or has not begun.
             ServiceUnavailable: the repository does not answer.
         """
         from breezeway.datasets import history
 
-        made = date.fromisoformat(self.day)
+        made = form.read_day("day", self.day)
+        today = datetime.now(UTC).date()
+        if made > today:
+            raise UsageError(f"Correct the field 'day': {made} has not begun; today is {today}.")
         if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:
             return PokeReturnValue(False)
         away = timedelta(days=history.LOOK_BACK_DAYS)
+        scheduled = context["dag_run"].run_type == "scheduled"
         near = (
             history.day_range(made - away, made - timedelta(days=1))
-            if context["dag_run"].run_type == "scheduled"
+            if scheduled
             else history.day_range(made + timedelta(days=1), made + away)
         )
         found = history.fingerprints(Settings.from_environment(), self.contract_name, near)
+        if scheduled:
+            found = dict.fromkeys(near, "") | found
         return PokeReturnValue(True, {day.isoformat(): value for day, value in found.items()})

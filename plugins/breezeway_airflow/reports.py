@@ -5,7 +5,7 @@ report is shown in a frame that cannot act as the user and cannot call any serve
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +17,16 @@ from jinja2 import Environment, FileSystemLoader
 
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
-from breezeway.tracking import reports
+from breezeway.tracking import nights, reports
+from breezeway.tracking.nights import CheckedNight
 from breezeway.tracking.reports import ReportedRun
 from breezeway.tracking.rest import NotFound
 from breezeway_airflow import airflow_internals
 
 CHUNK_BYTES = 1 << 16
+
+DUE = timedelta(hours=30)
+"""Between the beginning of a day and the time when its check must have ended."""
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -70,16 +74,19 @@ def show_list(
     day: str = "",
     page: str = "",
 ) -> Response:
-    """List the runs that have reports, newest first."""
+    """List the runs that have reports, newest first, below what is missing."""
     found, next_page = reports.find(
         Settings.from_environment(), dag=dag, dag_run=run, model=model, day=_day(day), page=page
     )
     readable = {each: _may_read(user, each) for each in {run.dag_id for run in found}}
+    filters = {"dag": dag, "run": run, "model": model, "day": day}
     return _page(
         request,
         "reports.html",
         runs=[run for run in found if readable[run.dag_id]],
-        filters={"dag": dag, "run": run, "model": model, "day": day},
+        filters=filters,
+        nights=[] if page or any(filters.values()) else _nights(user),
+        due=(datetime.now(UTC) - DUE).date(),
         next_page=next_page,
     )
 
@@ -121,6 +128,12 @@ def say_what_is_wrong(request: Request, error: BreezewayError) -> Response:
     codes = {NotFound: 404, UsageError: 400, ServiceUnavailable: 503}
     code = codes.get(type(error), 500)
     return _page(request, "message.html", code, message=str(error))
+
+
+def _nights(user: Any) -> list[CheckedNight]:
+    """The last night of each model, with what was missing then."""
+    found = nights.last_nights(Settings.from_environment())
+    return [night for night in found if _may_read(user, night.dag_id)]
 
 
 def _run(user: Any, run_id: str) -> ReportedRun:

@@ -14,6 +14,7 @@ from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.pipeline import backtest_plan
 from breezeway.pipeline.backtest import PERIOD_DAYS, judge
+from breezeway.pipeline.periods import MAX_DAYS, refuse_unfinished
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +31,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """The plan, or the plan with the metrics of each date.
 
     Raises:
-        UsageError: a number is below 1, there is no date, or a day is not made yet.
+        UsageError: a number is below 1 or too large, there is no date, the days of one are not
+            over, or a day is not made yet.
         BreezewayError: as for `judge`.
     """
-    if arguments.every < 1 or arguments.days < 1:
-        raise UsageError("--every and --days: expected at least 1.")
+    for name, days in (("--every", arguments.every), ("--days", arguments.days)):
+        if not 1 <= days <= MAX_DAYS:
+            raise UsageError(f"{name} {days}: expected 1 to {MAX_DAYS}.")
     step = timedelta(days=arguments.every)
     count = (arguments.last - arguments.first) // step + 1
     dates = [arguments.first + n * step for n in range(count)]
@@ -42,5 +45,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         raise UsageError(f"--last {arguments.last} is before --first {arguments.first}.")
     if arguments.dry_run:
         return backtest_plan.plan(settings, dates, arguments.days)
+    refuse_unfinished(dates[-1], arguments.days)  # not after hours of work on the others
     contract = load_contract(settings.sensors)
     return {"dates": [asdict(judge(settings, contract, each, arguments.days)) for each in dates]}

@@ -41,11 +41,15 @@ def _named(rule: NameRule, text: str) -> str:
 
 
 def day(text: str) -> date:
+    """A day, `YYYY-MM-DD`, of a time in which there were sensors; so days around it exist too."""
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
-        message = f"{text!r} is not a day: expected one such as 2026-01-31"
-        raise argparse.ArgumentTypeError(message) from None
+        found = None
+    if found is None or found.isoformat() != text or not 1900 <= found.year < 3000:
+        message = f"{text[:80]!r} is not a day: expected one such as 2026-01-31"
+        raise argparse.ArgumentTypeError(message)
+    return found
 
 
 def positive_count(text: str) -> int:

@@ -1,6 +1,7 @@
 """The deployment store: all deployments, and the pointer to those in service.
 
     <store>/<model>/current.json                  the pointer: small, replaced atomically
+    <store>/<model>/services.json                 what was in service before, and since when
     <store>/<model>/<deployment>/deployment.json  the record: SHA-256 of every file beside it
     <store>/<model>/<deployment>/…                a Bento with its models inside
 
@@ -16,7 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from breezeway.core.errors import DataError
 from breezeway.core.names import MODEL_NAME, PATH, paths_mistake
@@ -27,6 +36,9 @@ float32, and two builds of XGBoost may differ in the last bits."""
 
 KEPT_DEPLOYMENTS = 5
 """The number of latest deployments on disk; a rollback to one of them needs no build."""
+
+KEPT_SERVICES = 1000
+"""The number of latest entries of what was in service."""
 
 
 def _inside(path: str) -> str:
@@ -114,6 +126,27 @@ class Pointer(Served):
         if self.verified_at is None:
             return self.previous
         return self.model_copy(update={"previous": None, "challenger": None})
+
+
+class Service(BaseModel):
+    """Which deployment of a model went into service, and when."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model_version: str
+    deployment: Name
+    since: AwareDatetime
+
+    @classmethod
+    def of(cls, pointer: Pointer) -> "Service":
+        return cls(
+            model_version=pointer.model_version,
+            deployment=pointer.deployment,
+            since=pointer.deployed_at,
+        )
+
+
+_SERVICES = TypeAdapter(list[Service])
 
 
 class DeploymentStore:
@@ -229,21 +262,70 @@ class DeploymentStore:
             )
 
     def point(self, pointer: Pointer) -> None:
-        """Move the model's pointer atomically, and sync it to disk."""
-        path = self.folder / pointer.model_name / "current.json"
-        aside = path.with_name(".current.json.new")
-        with aside.open("wb") as file:
-            file.write(pointer.model_dump_json(indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        """Move the model's pointer atomically, and sync it to disk.
+
+        The deployment that was in service is recorded first. A kill in between leaves it both in
+        the record and in the pointer, which `services` counts once.
+        """
+        self._record_service(pointer.model_name)
+        self._move(pointer)
+
+    def _move(self, pointer: Pointer) -> None:
+        _write(self.folder / pointer.model_name / "current.json", pointer.model_dump_json(indent=1))
+
+    def services(self, model_name: str) -> list[Service]:
+        """What was put into service and worked, in the order of time; the last serves now.
+
+        Moves of the pointer before a store kept this record are not in it.
+
+        Raises:
+            DataError: the pointer or the record cannot be read.
+        """
+        return self._with_present(model_name, self._recorded(model_name))
+
+    def _recorded(self, model_name: str) -> list[Service]:
+        path = self.folder / model_name / "services.json"
+        try:
+            return _SERVICES.validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return []
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "content"
+            raise DataError(
+                f"{model_name}/services.json: {where}: {first['msg']}. It records what was in "
+                "service; correct it, or delete it."
+            ) from None
+
+    def _with_present(self, model_name: str, recorded: list[Service]) -> list[Service]:
+        pointer = self.pointer(model_name)
+        good = pointer.last_good() if pointer else None
+        known = {(each.since, each.deployment): each for each in recorded}
+        if good:
+            known.setdefault((good.deployed_at, good.deployment), Service.of(good))
+        return [known[key] for key in sorted(known)]
+
+    def _record_service(self, model_name: str) -> None:
+        """Record what is in service. No damaged file keeps a good deployment out of service."""
+        path = self.folder / model_name / "services.json"
+        try:
+            recorded = self._recorded(model_name)
+        except DataError:
+            path.replace(path.with_name("services.json.damaged"))
+            recorded = []
+        try:
+            services = self._with_present(model_name, recorded)
+        except DataError:  # of the pointer, which moves now
+            return
+        if services != recorded:
+            _write(path, _SERVICES.dump_json(services[-KEPT_SERVICES:], indent=1).decode())
 
     def point_back(self, model_name: str, pointer: Pointer | None) -> None:
         """Undo a move: restore the pointer before it, or remove it if there was none."""
         if pointer is None:
             (self.folder / model_name / "current.json").unlink(missing_ok=True)
         else:
-            self.point(pointer)
+            self._move(pointer)
 
     def keep(self, store: "DeploymentStore", pointer: Pointer) -> None:
         """Copy a deployment of another store, as the only one of its model.
@@ -258,7 +340,7 @@ class DeploymentStore:
             shutil.copytree(store.folder / model_name / name, aside, copy_function=shutil.copyfile)
             self._remove(model_name, name)
             aside.replace(self.folder / model_name / name)
-        self.point(pointer.model_copy(update={"previous": None, "challenger": None}))
+        self._move(pointer.model_copy(update={"previous": None, "challenger": None}))
         for record in (self.folder / model_name).glob("[!.]*/deployment.json"):
             if record.parent.name != name:
                 self._remove(model_name, record.parent.name)
@@ -302,6 +384,16 @@ def _pointer(record: Deployment, content: bytes) -> Pointer:
         sha256=hashlib.sha256(content).hexdigest(),
         deployed_at=datetime.now(UTC),
     )
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a small file atomically, and sync it to disk."""
+    aside = path.with_name(f".{path.name}.new")
+    with aside.open("wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 def _sha256(path: Path) -> str:

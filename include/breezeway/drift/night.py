@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class NightReport:
     """A nightly check.
 
     Args:
+        was_in_service: whether the model is recorded to have served when the day ended.
+        judged_by: why it judges the day, in one sentence.
         date: the day that was checked (ISO 8601, UTC).
         rows, quarantined: its readings, good and bad.
         reasons: the number of bad readings for each reason.
@@ -73,10 +75,13 @@ class NightReport:
         confirmed: changes of the day that were found in the nights before as well.
         verdict: `quiet`, `suspected`, `drifted` or `not judged`.
         reason: of the verdict, in one sentence.
+        missing: sentences on nights that were not checked and days that were not published.
     """
 
     model_name: str
     model_version: str
+    was_in_service: bool
+    judged_by: str
     date: str
     rows: int
     quarantined: int
@@ -90,6 +95,7 @@ class NightReport:
     confirmed: list[Finding]
     verdict: str
     reason: str
+    missing: list[str] = field(default_factory=list)
 
     @property
     def suspected(self) -> int:
@@ -156,6 +162,8 @@ def _page(report: NightReport, note: str) -> str:
         f"<h1>{_e(report.model_name)}, {report.date} "
         f"<span class='verdict' style='background:{colour}'>{report.verdict}</span></h1>",
         f"<p>{_e(report.reason)}</p>",
+        f"<p>{_e(report.judged_by)}</p>",
+        *(f"<p>{_e(sentence)}</p>" for sentence in report.missing),
         f"<p>Compared with what version {_e(report.model_version)} was trained on: dataset "
         f"{_e(reference.data_tag)}, {reference.days} days, matched by "
         f"{reference.compared_by}. {_e(_scores(reference.days_of_scores))}</p>",

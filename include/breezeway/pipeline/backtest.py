@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from breezeway.contract.contract import Contract
-from breezeway.core.errors import DataError, UsageError
+from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.detector import scorecard
+from breezeway.pipeline.periods import refuse_unfinished
 from breezeway.preprocessing.days import midnight
 from breezeway.readings.intervals import Intervals
 from breezeway.readings.label_store import LabelStore
@@ -144,9 +145,8 @@ def judge(
     from breezeway.detector.fitting import fit_detector
     from breezeway.detector.table import labelled_table
 
+    refuse_unfinished(moment, period_days)
     until = moment + timedelta(days=period_days)
-    if until > datetime.now(UTC).date():
-        raise UsageError(f"The {period_days} days from {moment} on are not over yet.")
     known = read_known(settings, contract, moment)
     labelled = known.readings.filter(known.readings["label"].is_valid())
     table = labelled_table(labelled, contract)

@@ -1,4 +1,4 @@
-"""Compares the readings of a day with the champion's training data.
+"""Compares the readings of a day with the training data of the model that was in service.
 
 `breezeway.steps.drift` is the command.
 """
@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from breezeway.drift import decision
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
 from breezeway.drift.night import Night, NightReport, Reference, write_night
+from breezeway.pipeline.gaps import find_absent
+from breezeway.pipeline.in_service import Judge
 from breezeway.pipeline.nightly_findings import (
     NightHours,
     find_faults,
@@ -30,21 +33,24 @@ from breezeway.pipeline.nightly_findings import (
 from breezeway.pipeline.nightly_rows import NightRows, read_days
 from breezeway.tracking import runs
 from breezeway.tracking.load import load
+from breezeway.tracking.nights import Absent, absent_tag
 
 log = logging.getLogger("breezeway.drift")
 
 NAMED_CHANGES = 20
 NAMED_FAULTS = 10
-RESULT_BYTES = 3800
+NAMED_DAYS = 28
+RESULT_BYTES = 3700
 """Limit of a result, which may have 4 KiB; with long names it names fewer changes and faults."""
 REPORTS = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
 
 
-def check(name: str, version: str, day: date, settings: Settings) -> dict[str, Any]:
+def check(name: str, judge: Judge, day: date, settings: Settings) -> dict[str, Any]:
     """Check a day, and log the report to MLflow.
 
     Args:
-        name, version: of the champion.
+        name: of the model.
+        judge: its version that judges the day.
         day: UTC.
 
     Returns:
@@ -54,30 +60,54 @@ def check(name: str, version: str, day: date, settings: Settings) -> dict[str, A
         ServiceUnavailable: MLflow or the raw store does not answer.
     """
     started = time.time()
-    model = load(settings, name, version)
+    model = load(settings, name, judge.version)
     settings.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="drift-", dir=settings.work))
     try:
-        return _check(model, day, settings, work, started)
+        return _check(model, judge, day, settings, work, started)
     finally:
         shutil.rmtree(work)
 
 
 def _check(
-    model: ScoringModel, day: date, settings: Settings, work: Path, started: float
+    model: ScoringModel, judge: Judge, day: date, settings: Settings, work: Path, started: float
 ) -> dict[str, Any]:
     rule = load_contract(settings.sensors).drift
+    absent = find_absent(settings, model.name, day)
     rows = _read(model, day, rule.nights, settings, work)
     hours = NightHours.of(rows, settings.threads)
     faults = find_faults(rows, hours, settings)
-    report = make_report(rows, hours, faults, rule)
-    for sentence in (*report.contract, *faults, *report.nights[-1].found, report.reason):
+    report = make_report(rows, hours, faults, rule, judge)
+    report = replace(report, missing=sentences_on(absent))
+    found = report.nights[-1].found
+    told = (report.judged_by, *report.missing, *report.contract, *faults, *found, report.reason)
+    for sentence in told:
         log.info("%s", sentence)
     reports = work / "reports"
     reports.mkdir()
     sides = rows.samples(hours.reference.weekly)
     write_night(report, sides, [*model.feature_names, "score"], reports)
-    return result_of(report, _record(model, report, reports, settings, started))
+    run_id = _record(model, report, absent, reports, settings, started)
+    return result_of(report, run_id) | {
+        "absent_nights": len(absent.nights),
+        "absent_days": len(absent.days),
+        "late_days": len(absent.late),
+    }
+
+
+def sentences_on(absent: Absent) -> list[str]:
+    """What was missing when a night was checked, for a person."""
+    said = []
+    for what, days in (
+        ("These nights were not checked", absent.nights),
+        ("These days have readings and are not published by history", absent.days),
+        ("Too old to be made again by themselves, these days have late readings", absent.late),
+    ):
+        if days:
+            named = ", ".join(map(str, days[-NAMED_DAYS:]))
+            more = f", and {len(days) - NAMED_DAYS} before" if len(days) > NAMED_DAYS else ""
+            said.append(f"{what}: {named}{more}.")
+    return said
 
 
 def _read(model: ScoringModel, day: date, nights: int, settings: Settings, work: Path) -> NightRows:
@@ -91,7 +121,7 @@ def _read(model: ScoringModel, day: date, nights: int, settings: Settings, work:
 
 
 def make_report(
-    rows: NightRows, hours: NightHours, faults: list[SensorFault], rule: Drift
+    rows: NightRows, hours: NightHours, faults: list[SensorFault], rule: Drift, judge: Judge
 ) -> NightReport:
     """Judge the nights, and make the report."""
     rate = min(0.5, rule.false_alarms_per_month / decision.MONTH_DAYS)
@@ -99,11 +129,13 @@ def make_report(
     confirmed = decision.confirmed(nights, rule.confirmations)
     manifest = rows.tonight.manifest if rows.tonight else None
     good_rows = manifest.rows if manifest else 0
-    verdict, reason = judge(hours, good_rows, confirmed, nights[-1], rule)
+    verdict, reason = decide(hours, good_rows, confirmed, nights[-1], rule)
     unseen_days = len(hours.unseen.units) if hours.is_enough(hours.unseen) else 0
     return NightReport(
         model_name=rows.model.name,
         model_version=rows.model.version,
+        was_in_service=judge.was_in_service,
+        judged_by=judge.why,
         date=rows.day.isoformat(),
         rows=good_rows,
         quarantined=manifest.quarantined if manifest else 0,
@@ -128,7 +160,7 @@ def make_report(
     )
 
 
-def judge(
+def decide(
     hours: NightHours, rows: int, confirmed: list[Finding], found: list[Finding], rule: Drift
 ) -> tuple[str, str]:
     """The verdict on a night, and its reason (one sentence for a person).
@@ -161,7 +193,12 @@ def _and_more(findings: list[Finding]) -> str:
 
 
 def _record(
-    model: ScoringModel, report: NightReport, reports: Path, settings: Settings, started: float
+    model: ScoringModel,
+    report: NightReport,
+    absent: Absent,
+    reports: Path,
+    settings: Settings,
+    started: float,
 ) -> str:
     """Log the reports to an MLflow run."""
     quality = report.quality or {}
@@ -173,7 +210,12 @@ def _record(
         "sensor_faults": len(report.sensor_faults),
         **{name: v for name, v in quality.items() if name != "rows" and v is not None},
     }
-    tags = {"date": report.date, "verdict": report.verdict}
+    tags = {
+        "date": report.date,
+        "verdict": report.verdict,
+        "was_in_service": str(report.was_in_service).lower(),
+        **absent_tag(absent),
+    }
     name, experiment = f"drift {model.name} {report.date}", model.contract.name
     with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:
         import mlflow
@@ -189,6 +231,8 @@ def result_of(report: NightReport, run_id: str) -> dict[str, Any]:
     result: dict[str, Any] = {
         "model_name": report.model_name,
         "model_version": report.model_version,
+        "was_in_service": report.was_in_service,
+        "judged_by": report.judged_by[:300],
         "date": report.date,
         "rows": report.rows,
         "quarantined": report.quarantined,

@@ -3,6 +3,7 @@
 `breezeway.steps.preprocess` is the command.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -55,10 +56,11 @@ def make_day(
     """Make the partition of a day (UTC).
 
     Args:
-        published: other days and the fingerprints that they were published with.
+        published: other days and the fingerprints that they were published with; empty for a
+            day that is not published.
 
     Returns:
-        The result of the step; `stale` names the stale ones of the other days.
+        The result of the step; `stale` names those of the other days that have to be made.
 
     Raises:
         as for `make_version`.
@@ -69,13 +71,34 @@ def make_day(
         lambda aside: days.make_day(settings, contract, day, aside),
         settings,
     )
-    stale = days.stale_days(settings, contract, published, made=day)
+    known = {
+        other: fingerprint
+        for other, fingerprint in published.items()
+        if fingerprint or not _is_rejected(settings, contract, other)
+    }
+    stale = days.stale_days(settings, contract, known, made=day)
     return {
         "day": day.isoformat(),
         **_summary(folder, manifest),
         "seconds": round(time.monotonic() - started, 1),
         "stale": {day.isoformat(): why for day, why in stale.items()},
     }
+
+
+def _is_rejected(settings: Settings, contract: Contract, day: date) -> bool:
+    """Whether a day was made in vain before, of what it would be made of today.
+
+    Who was told so once is not told so every night.
+    """
+    folder = settings.work / day_name(contract, day) / "rejected"
+    try:
+        text = (folder / "manifest.json").read_text(encoding="utf-8")
+        same = (folder / "contract.toml").read_text(encoding="utf-8") == contract.text
+        rows = Manifest.of(json.loads(text), str(folder)).raw.rows
+    except (FileNotFoundError, ValueError, DataError):
+        return False  # never, or a killed run left half of it
+    counts = RawStore(settings.raw_address).count_by_day(day, day)
+    return same and counts.get(day) == rows
 
 
 def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:

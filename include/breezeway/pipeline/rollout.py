@@ -3,7 +3,6 @@
 `breezeway.steps.deploy` is the command.
 """
 
-import hashlib
 import json
 import logging
 import time
@@ -25,6 +24,7 @@ from breezeway.deployment.store import (
     lock_name,
 )
 from breezeway.pipeline.bento import build
+from breezeway.pipeline.in_service import deployment_name
 from breezeway.serving.loading import SOFTWARE, prove
 from breezeway.tracking import champions
 from breezeway.tracking.registry import ModelVersion, find_version, resolve_version
@@ -243,16 +243,6 @@ def withdraw(store: DeploymentStore, model_name: str, name: str) -> None:
         )
     store.point(pointer.model_copy(update={"challenger": None}))
     log.info("%s: %s is not on trial any more", model_name, pointer.challenger.bento)
-
-
-def deployment_name(version: ModelVersion) -> str:
-    """The name of a registered version's deployment, so that a second run finds the first one's.
-
-    A new registry gives the same numbers to other versions, so the name also depends on the
-    version's source and time of registration.
-    """
-    identity = f"{version.name}\n{version.source}\n{version.created_at}"
-    return f"{version.version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def go_live(

@@ -19,7 +19,8 @@ from breezeway.deployment import canary_rule
 from breezeway.deployment.replicas import Replicas
 from breezeway.deployment.status import Counts, ServerStatus, total
 from breezeway.deployment.store import Challenger, DeploymentStore, Pointer, lock_name
-from breezeway.pipeline.rollout import deployment_name, withdraw
+from breezeway.pipeline.in_service import deployment_name
+from breezeway.pipeline.rollout import withdraw
 from breezeway.tracking import champions
 from breezeway.tracking.registry import ModelVersion, find_version, resolve_version
 

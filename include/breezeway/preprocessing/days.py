@@ -27,6 +27,7 @@ from breezeway.readings.store import RawStore, Reading
 DIGEST_LETTERS = 12
 LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")
 """What has changed if a part of the fingerprint differs."""
+NOT_PUBLISHED = "it is not published"
 
 
 def midnight(day: date) -> datetime:
@@ -163,12 +164,13 @@ def stale_days(
     published: Mapping[date, str],
     made: date | None = None,
 ) -> dict[date, str]:
-    """Which published days would be different if made today, and what has changed.
+    """Which days would be different if made today, and what has changed.
 
     Late readings change a count. A reading that was changed in place is not noticed.
 
     Args:
-        published: day → the fingerprint in its manifest.
+        published: day → the fingerprint in its manifest; empty for a day that is not published,
+            which is stale if it has readings.
         made: a day that was just made; of the days after it, only those whose windows reach back
             to it are checked.
     """
@@ -179,6 +181,10 @@ def stale_days(
     counts = store.count_by_day(min(published), max(published))
     stale = {}
     for day in sorted(published):
+        if not published[day]:
+            if day in counts:
+                stale[day] = NOT_PUBLISHED
+            continue
         before = lead_in(store, contract, set(store.devices_of(day)), day)
         if made and day > made and not _reaches_back(before, made):
             continue

@@ -1,10 +1,11 @@
-"""Compare the readings of a day with those that the champion was trained on.
+"""Compare the readings of a day with those that the model in service was trained on.
 
 One report in MLflow shows readings that break the sensor contract, sensor faults, changes of
 features and scores and, if there are labels, false alarms. A change is confirmed if it is found on
 that day and was found on earlier days too, as the contract's section `[drift]` says. The earlier
 days are judged again from their readings, so any day can be checked, in any order, any number of
-times.
+times. The model that judges a day is the one that was in service when the day ended. Where that is
+not known, the result says which one judged instead, and why.
 """
 
 import argparse
@@ -13,8 +14,8 @@ from typing import Any
 from breezeway.core.arguments import day, model_name
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
+from breezeway.pipeline.in_service import find_judge
 from breezeway.steps.runner import run_step
-from breezeway.tracking import champions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    version = champions.champion(settings, arguments.model_name)
-    if version is None:
+    judge = find_judge(settings, arguments.model_name, arguments.date)
+    if judge is None:
         raise UsageError(
             f"--model-name: {arguments.model_name!r} has no champion to compare readings with."
         )
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         nightly,  # two seconds, so check for a champion first
     )
 
-    return nightly.check(arguments.model_name, version, arguments.date, settings)
+    return nightly.check(arguments.model_name, judge, arguments.date, settings)
 
 
 if __name__ == "__main__":

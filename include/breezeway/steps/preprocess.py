@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--published",
         type=fingerprints,
         default={},
-        help="JSON of other days with the fingerprints of their published versions; the result "
-        "names the stale ones",
+        help="JSON of other days with the fingerprints of their published versions, empty if they "
+        "have none; the result names those that have to be made",
     )
 
 

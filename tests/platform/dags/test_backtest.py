@@ -35,6 +35,14 @@ def test_the_form_names_date_and_days(dag, asked) -> None:
     assert asked == [{"date": "2026-03-02", "days": "3"}]
 
 
+def test_a_date_whose_days_are_not_over_is_refused_at_once(dag, asked) -> None:
+    """It used to wait for them."""
+    run = dag.test(run_conf={"date": f"{datetime.now(UTC):%Y-%m-%d}", "days": 1})
+    states = {ti.task_id: ti.state for ti in run.get_task_instances()}
+    assert (states["check_inputs"], states["wait_for_history"]) == ("failed", "upstream_failed")
+    assert asked == []
+
+
 def test_a_run_without_a_date_takes_the_days_that_end_today(dag, asked, monkeypatch) -> None:
     monkeypatch.setattr(DateTimeSensor, "poke", lambda self, context: True)
     before = datetime.now(UTC).date()

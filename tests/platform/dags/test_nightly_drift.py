@@ -1,7 +1,7 @@
 """The nightly drift DAG: which day it checks, and that drift becomes an event of its asset."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -69,10 +69,14 @@ def events(after: datetime) -> list[dict[str, Any]]:
         return [event.extra for event in found]
 
 
-def test_without_a_champion_the_run_skips_and_does_not_fail(night) -> None:
-    assert night("2026-06-03", "drifted") == dict.fromkeys(
-        ["check_inputs", "drift", "announce"], "skipped"
-    ) | {"dag": "success", "day": ""}
+FIRST, SECOND = (f"{datetime.now(UTC).date() - timedelta(days=ago)}" for ago in (3, 2))
+
+
+def test_a_night_without_a_champion_is_not_taken_for_done(night) -> None:
+    """So a backfill of what failed checks it later."""
+    states = night(FIRST, "drifted")
+    assert (states["check_inputs"], states["drift"]) == ("failed", "upstream_failed")
+    assert (states["dag"], states["day"]) == ("failed", "")
 
 
 @pytest.fixture(scope="module")
@@ -95,23 +99,28 @@ def test_without_drift_there_is_no_event(night, champion) -> None:
 
 def test_drift_makes_an_event_on_its_first_night(night, champion) -> None:
     began = timezone.utcnow()
-    for day, announce in (("2026-06-03", "success"), ("2026-06-04", "skipped")):
+    for day, announce in ((FIRST, "success"), (SECOND, "skipped")):
         states = night(day, "drifted")
         assert (states["announce"], states["dag"]) == (announce, "success")
         assert states["day"] == day
     (event,) = events(began)
-    assert event["date"] == "2026-06-03"
+    assert event["date"] == FIRST
     assert event["drifted"][0]["column"] == "temperature"
 
 
-def test_a_backfill_checks_each_of_its_days(dag) -> None:
+def test_long_ago_is_announced_only_when_asked(night, champion) -> None:
+    began = timezone.utcnow()
+    assert night("2026-01-03", "drifted")["announce"] == "skipped"
+    assert events(began) == []
+
+
+def test_a_backfill_checks_each_day_of_its_range(dag) -> None:
     """The interval of a run is the day that it checks: see `form.check_drift`."""
-    timetable = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)).timetable
-    interval = timetable.infer_manual_data_interval(run_after=pendulum.datetime(2026, 6, 4, 2))
-    assert (interval.start, interval.end) == (
-        pendulum.datetime(2026, 6, 3, 2),
-        pendulum.datetime(2026, 6, 4, 2),
-    )
+    stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    first, last = pendulum.datetime(2026, 6, 3), pendulum.datetime(2026, 6, 5)
+    days = [info.data_interval for info in stored.iter_dagrun_infos_between(first, last)]
+    assert [day.start for day in days] == [first, first.add(days=1), last]
+    assert [day.end for day in days] == [day.start.add(days=1) for day in days]
 
 
 def test_a_day_that_is_not_over_is_refused(night, champion) -> None:
@@ -120,11 +129,12 @@ def test_a_day_that_is_not_over_is_refused(night, champion) -> None:
 
 
 def test_the_form_and_the_retries(dag) -> None:
-    schema = dag.params.get_param("date").schema
-    assert schema["description_md"] in " ".join(dag.doc_md.split())
+    for field in dag.params:
+        schema = dag.params.get_param(field).schema
+        assert schema["description_md"] in " ".join(dag.doc_md.split())
     for task in dag.tasks:
         assert task.retry_policy is not None
         assert task.retries == RETRIES["retries"]
         assert task.execution_timeout
-    assert not dag.catchup
+    assert not dag.catchup  # `Nights` makes up what was missed
     assert dag.max_active_runs == 1

@@ -220,3 +220,69 @@ def test_a_link_in_a_bento_is_not_deployed(store, content, tmp_path):
     with pytest.raises(DataError, match="models/link is a link"):
         store.add(content, record())
     assert store.find("pump", "1-abc") is None
+
+
+def services(store: DeploymentStore) -> list[str]:
+    return [service.model_version for service in store.services("pump")]
+
+
+def test_what_was_in_service_is_recorded_in_order(store, content):
+    """A version that did not work is no part of it, and a rollback is one more entry."""
+    for number in (1, 2):
+        store.point(store.add(content, record(number)).verified())
+    good = store.pointer("pump")
+    store.point(store.add(content, record(3)))
+    assert services(store) == ["1", "2"]
+    store.point_back("pump", good)
+    assert services(store) == ["1", "2"]
+    again = store.find("pump", "1-abc")
+    store.point(again)
+    store.point(again.verified())
+    assert services(store) == ["1", "2", "1"]
+    since = [service.since for service in store.services("pump")]
+    assert since == sorted(since)
+    assert since[1:] == [good.deployed_at, again.deployed_at]
+
+
+def test_a_store_from_before_the_record_knows_what_serves_now(store, content):
+    store.point(store.add(content, record(1)).verified())
+    assert services(store) == ["1"]
+    assert not (store.folder / "pump" / "services.json").exists()
+    assert store.services("fan") == []
+
+
+def test_a_trial_is_no_service(store, content):
+    store.point(store.add(content, record(1)).verified())
+    champion = store.pointer("pump")
+    trial = Challenger.of(store.add(content, record(2)), "canary", 0.1)
+    store.point(champion.model_copy(update={"challenger": trial}))
+    store.point(champion)
+    assert services(store) == ["1"]
+
+
+def test_a_kill_between_record_and_pointer_counts_nothing_twice(store, content, monkeypatch):
+    store.point(store.add(content, record(1)).verified())
+    with monkeypatch.context() as killed:
+        killed.setattr(DeploymentStore, "_move", lambda self, pointer: None)
+        store.point(store.add(content, record(2)).verified())
+    assert services(store) == ["1"]
+    store.point(store.add(content, record(2)).verified())
+    assert services(store) == ["1", "2"]
+
+
+def test_a_damaged_record_is_named_and_does_not_stop_a_deployment(store, content):
+    store.point(store.add(content, record(1)).verified())
+    file = store.folder / "pump" / "services.json"
+    file.write_text("[{}]")
+    with pytest.raises(DataError, match=r"pump/services.json: 0.model_version: .*delete it"):
+        store.services("pump")
+    store.point(store.add(content, record(2)).verified())
+    assert services(store) == ["1", "2"]
+    assert file.with_name("services.json.damaged").read_text() == "[{}]"
+
+
+def test_the_record_is_bounded(store, content, monkeypatch):
+    monkeypatch.setattr(store_module, "KEPT_SERVICES", 2)
+    for number in range(1, 6):
+        store.point(store.add(content, record(number)).verified())
+    assert services(store) == ["3", "4", "5"]

@@ -1,9 +1,11 @@
 """Whatever a DAG's form takes, the command lines of its steps take."""
 
+import calendar
 import importlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +38,7 @@ FILLED = {
     "canary": {"model_version": "2"},
     "rollback": {"model_version": "1", "reason": "alarms"},
     "nightly_drift": {"date": "2026-11-20"},
-    "backtest": {"date": "2026-11-20"},
+    "backtest": {"date": "2026-11-20", "days": 7},
     "history": {"day": "2026-11-20"},
     "housekeeping": {},
     "import_labels": {
@@ -44,6 +46,11 @@ FILLED = {
     },
 }
 """DAG → what the check of its form puts into the fields that are empty by default."""
+
+
+def label(start: str) -> dict[str, str]:
+    return {"device": "m-1", "start": start, "end": "2026-11-21", "label": "fault"}
+
 
 DATES = st.one_of(
     st.dates().map(str),
@@ -146,6 +153,30 @@ def test_what_a_form_takes_its_steps_take(dag_id: str, field: str) -> None:
     steps_take()
 
 
+DAYS = [("nightly_drift", "date"), ("backtest", "date"), ("history", "day")]
+NO_DAYS = ("2026-13-45", "2025-02-29", "2026-04-31", "2100-02-29", "0001-01-01", "9999-12-31", "")
+
+
+@pytest.mark.parametrize(("dag_id", "field"), DAYS)
+@pytest.mark.parametrize("day", ["1900-01-01", "2000-02-29", "2024-02-29", "2026-12-31"])
+def test_a_day_of_the_calendar_is_taken(dag_id: str, field: str, day: str) -> None:
+    assert taken(DAGS[dag_id].params.get_param(field), day)
+
+
+def test_the_schema_alone_knows_the_calendar() -> None:
+    """Not every reader of a JSON schema checks the format `date`."""
+    pattern = re.compile(DAGS["backtest"].params.get_param("date").schema["pattern"])
+    first = date(1899, 1, 1).toordinal()
+    for ordinal in range(first, date(2101, 12, 31).toordinal()):
+        day = date.fromordinal(ordinal)
+        assert bool(pattern.fullmatch(f"{day}")) == (day.year >= 1900)
+    for year in (1900, 2000, 2023, 2024, 2100, 2400):
+        for month in range(14):
+            last = calendar.monthrange(year, month)[1] if 1 <= month <= 12 else 0
+            for number in (0, last + 1, 32):
+                assert not pattern.fullmatch(f"{year}-{month:02}-{number:02}")
+
+
 def test_the_defaults_are_taken() -> None:
     for dag_id, dag in DAGS.items():
         for field in dag.params:
@@ -164,10 +195,11 @@ def test_the_defaults_are_taken() -> None:
         ("canary", "mode", "both"),
         ("rollback", "model_version", "champion"),
         ("nightly_drift", "date", "2026-02-30"),
-        ("backtest", "date", "2026-13-01"),
+        *((*field, value) for field in DAYS for value in NO_DAYS),
         ("backtest", "days", 367),
         ("history", "day", "20260131"),
         ("import_labels", "labels", []),
+        *(("import_labels", "labels", [label(day)]) for day in ("2026-02-30", "2026-13-45")),
         ("import_labels", "labels", [{"device": "a", "start": "noon", "end": "1", "label": "?"}]),
     ],
 )

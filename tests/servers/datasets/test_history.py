@@ -13,6 +13,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history, versions
+from breezeway.pipeline import preprocessing
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
@@ -194,6 +195,42 @@ def test_late_readings_and_labels_make_days_stale(home):
     fault = {"device": "mill-1", "start": start, "end": start + timedelta(hours=2)}
     LabelStore(home.raw_address).append(pa.Table.from_pylist([fault]))
     assert stale(home) == dict.fromkeys(EVERY[1:3], "its labels changed")
+
+
+def test_days_that_were_missed_have_to_be_made(home):
+    """Of the days around a made one: with readings and not published, and no other."""
+    publish(home, EVERY[1])
+    contract = contract_of(home)
+    silent = FIRST - timedelta(days=1)
+    asked = dict.fromkeys([silent, *EVERY[:4]], "") | history.fingerprints(home, "mill", EVERY)
+    made = preprocessing.make_day(home, contract, LAST, asked)
+    missed = [FIRST, EVERY[2], EVERY[3]]
+    assert made["stale"] == {str(day): "it is not published" for day in missed}
+    publish(home, *missed)
+    assert stale(home) == {}
+
+
+def test_a_day_that_was_refused_is_not_made_again_every_night(home):
+    """Only when its readings or the contract have changed."""
+    contract = contract_of(home)
+    day = date(2026, 2, 10)
+    row = {"device": "mill-0", "time": days.midnight(day), "payload": "broken"}
+    RawStore(home.raw_address).append(pa.Table.from_pylist([row]))
+
+    def missed() -> list[str]:
+        return list(preprocessing.make_day(home, contract_of(home), LAST, {day: ""})["stale"])
+
+    assert missed() == [str(day)]
+    with pytest.raises(DataError, match=r"quarantine\.max_share: 1 of 1"):
+        preprocessing.make_day(home, contract, day, {})
+    assert missed() == []
+    text = home.sensors.read_text()
+    home.sensors.write_text(text.replace("max_share = 0.4", "max_share = 0.5"))
+    assert missed() == [str(day)]
+    home.sensors.write_text(text)
+    assert missed() == []
+    late(home, days.midnight(day) + timedelta(hours=1))
+    assert missed() == [str(day)]
 
 
 def test_text_that_is_no_time_is_quarantined_on_its_day_and_makes_no_day_stale(home):

@@ -1,6 +1,6 @@
 import argparse
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -173,8 +173,20 @@ def test_the_same_table_twice(home):
 
 
 def test_a_period_that_is_not_over_is_refused(home, contract):
-    with pytest.raises(UsageError, match="not over yet"):
+    today = datetime.now(UTC).date()
+    last = f"The last date whose days are over is {today - timedelta(days=2)}; {today} can"
+    with pytest.raises(UsageError, match=last):
+        backtest.judge(home, contract, today, 2)
+    with pytest.raises(UsageError, match="1 to 366 days, not on 100000"):
         backtest.judge(home, contract, EVERY[5], 100_000)
+
+
+def test_a_range_with_such_a_period_is_refused_before_any_work(home, monkeypatch):
+    monkeypatch.setattr(command, "judge", lambda *date: pytest.fail("no date is judged"))
+    with pytest.raises(UsageError, match="are not over yet"):
+        ask(home, "--last", f"{datetime.now(UTC):%Y-%m-%d}")
+    with pytest.raises(UsageError, match="--days 0: expected 1 to 366"):
+        ask(home, "--days", "0")
 
 
 def test_a_day_that_is_not_made_is_refused(home, contract):

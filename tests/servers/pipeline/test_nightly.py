@@ -20,6 +20,7 @@ from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
 from breezeway.drift.night import Night, NightReport, Reference
 from breezeway.pipeline import nightly, nightly_findings
+from breezeway.pipeline.in_service import Judge
 from breezeway.pipeline.nightly_findings import NightHours, Quality
 from breezeway.pipeline.nightly_rows import Days, NightRows, batches
 from breezeway.preprocessing.manifest import Manifest, RawSummary
@@ -153,7 +154,7 @@ def test_a_quiet_night_and_one_that_has_shifted(rows, contract, tmp_path):
     def report(tonight: pa.Table, before: Days | None) -> NightReport:
         night = replace(rows, before=before, tonight=days(tonight, tmp_path / "other"))
         hours = NightHours.of(night, threads=1)
-        return nightly.make_report(night, hours, [], RULE)
+        return nightly.make_report(night, hours, [], RULE, Judge("1", True, "It served."))
 
     rule_nights = replace(rows, nights=RULE.nights)
     first = rule_nights.first
@@ -182,7 +183,7 @@ def test_a_quiet_night_and_one_that_has_shifted(rows, contract, tmp_path):
 )
 def test_the_verdict(hours, good_rows, confirmed, found, verdict):
     change = [Finding("torque", None, "level", 1.5, 1e-9)]
-    said, reason = nightly.judge(hours, good_rows, change * confirmed, change * found, RULE)
+    said, reason = nightly.decide(hours, good_rows, change * confirmed, change * found, RULE)
     assert said == verdict
     assert ("torque is +1.50 standard deviations" in reason) == found
 
@@ -190,7 +191,7 @@ def test_the_verdict(hours, good_rows, confirmed, found, verdict):
 def test_without_enough_training_data_nothing_is_judged(rows, contract, tmp_path):
     short = write_rows(rows_of(contract, FIRST, FIRST + timedelta(3)), tmp_path / "short")
     hours = NightHours.of(replace(rows, training_data=short / "features"), threads=1)
-    said, reason = nightly.judge(hours, 10, [], [], RULE)
+    said, reason = nightly.decide(hours, 10, [], [], RULE)
     assert (said, "have 4 days" in reason) == ("not judged", True)
 
 
@@ -200,6 +201,8 @@ def test_a_result_has_room_in_a_termination_message():
     report = NightReport(
         model_name="m" * 63,
         model_version="12345",
+        was_in_service=False,
+        judged_by="j" * 500,
         date="2026-03-22",
         rows=10**9,
         quarantined=10**9,

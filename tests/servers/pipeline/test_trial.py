@@ -11,7 +11,7 @@ from breezeway.contract.schema import Canary
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import Challenger, Deployment
-from breezeway.pipeline.rollout import deployment_name
+from breezeway.pipeline.in_service import deployment_name
 from breezeway.pipeline.trial import TrialWatch
 from breezeway.tracking.registry import ModelVersion
 from tests.fixtures.serving import ModelServer, make_model, make_readings

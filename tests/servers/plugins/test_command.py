@@ -2,11 +2,14 @@
 
 import logging
 import subprocess
+from datetime import UTC, datetime, time, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from breezeway.core.errors import InternalError, TryAgain, UsageError
-from breezeway_airflow.command import log_record, step_options, step_result
+from breezeway_airflow import command
+from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 
 
 def test_empty_arguments_are_left_out() -> None:
@@ -44,3 +47,40 @@ def test_a_result_that_is_not_whole_is_none(code: int, text: str, error: type) -
 
 def test_a_result_may_be_empty() -> None:
     assert step_result("train", 0, "{}") == {}
+
+
+@pytest.mark.parametrize(
+    ("ago", "run_type", "announce", "moved"),
+    [
+        (1, "scheduled", False, True),
+        (1, "manual", False, True),
+        (1, "backfill", False, False),
+        (1, "backfill", True, True),
+        (2, "scheduled", False, False),  # made up: the last night follows
+        (300, "manual", False, False),
+        (300, "manual", True, True),
+    ],
+)
+def test_only_the_last_night_moves_the_gauges(
+    monkeypatch: pytest.MonkeyPatch, ago: int, run_type: str, announce: bool, moved: bool
+) -> None:
+    gauges: dict[str, int] = {}
+    gauge = lambda name, value, tags: gauges.update({name: value})  # noqa: E731
+    monkeypatch.setattr(command.stats, "gauge", gauge)
+    night = datetime.now(UTC).date() - timedelta(days=ago)
+    result = {"model_name": "plant", "date": f"{night}", "verdict": "drifted"}
+    result |= {"drifted_count": 2, "sensor_fault_count": 1, "absent_nights": 0, "absent_days": 3}
+    result |= {"late_days": 1}
+    context = {"dag_run": SimpleNamespace(run_type=run_type), "params": {"announce": announce}}
+    report_drift(context, result)
+    assert bool(gauges) == moved
+    if moved:
+        end = datetime.combine(night + timedelta(days=1), time(tzinfo=UTC))
+        assert gauges == {
+            "breezeway.drifted_columns": 2,
+            "breezeway.sensor_faults": 1,
+            "breezeway.absent_nights": 0,
+            "breezeway.absent_days": 3,
+            "breezeway.late_days": 1,
+            "breezeway.last_night": end.timestamp(),
+        }

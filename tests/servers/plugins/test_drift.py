@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,14 @@ def check(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     asset = drift_asset(name)
     events: list[SimpleNamespace] = []
 
-    def check(day: str, verdict: str, run_id: str | None = None, dies: bool = False):
+    def check(
+        day: str,
+        verdict: str,
+        run_id: str | None = None,
+        dies: bool = False,
+        run_type: str = "scheduled",
+        announce: bool = True,
+    ):
         result = {
             "model_name": name,
             "model_version": "1",
@@ -41,12 +49,18 @@ def check(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "drifted": [{"column": "temperature", "device": None, "change": "+6 °C"}],
             "drifted_count": 1,
         }
-        run = SimpleNamespace(dag_id="nightly_drift", run_id=run_id or f"scheduled__{day}")
+        run_id = run_id or f"scheduled__{day}"
+        run = SimpleNamespace(dag_id="nightly_drift", run_id=run_id, run_type=run_type)
         outlet = OutletEventAccessors()
         task = AnnounceDrift(task_id="announce", result=result, drift=asset)
         try:
             told = task.execute(
-                {"dag_run": run, "inlet_events": {asset: events}, "outlet_events": outlet}
+                {
+                    "dag_run": run,
+                    "params": {"announce": announce},
+                    "inlet_events": {asset: events},
+                    "outlet_events": outlet,
+                }
             )
         except AirflowSkipException:
             return None
@@ -107,3 +121,29 @@ def test_another_attempt_makes_the_event_that_is_missing(check: Check) -> None:
 def test_a_run_that_is_cleared_makes_no_second_event(check: Check) -> None:
     assert check("2026-06-03", "drifted")
     assert not check("2026-06-03", "drifted")
+
+
+def ago(days: int) -> str:
+    return f"{datetime.now(UTC).date() - timedelta(days=days)}"
+
+
+def test_a_backfill_tells_nobody_and_is_no_part_of_a_drift(check: Check) -> None:
+    assert not check(ago(3), "drifted", run_type="backfill", announce=False)
+    assert check(ago(2), "drifted", announce=False)  # the first that anybody hears of
+    assert not check(ago(9), "quiet", run_type="backfill", announce=False)
+    assert not check(ago(1), "drifted", announce=False)
+
+
+def test_a_backfill_that_is_asked_to_announces(check: Check) -> None:
+    assert check(ago(300), "drifted", run_type="backfill", announce=True)
+    assert not check(ago(299), "drifted", run_type="backfill", announce=True)
+
+
+def test_nights_that_are_made_up_wake_somebody_once(check: Check) -> None:
+    nights = [check(ago(days), "drifted", announce=False) for days in range(28, 0, -1)]
+    assert [bool(told) for told in nights] == [True] + [False] * 27
+
+
+def test_a_check_of_long_ago_by_hand_tells_nobody(check: Check) -> None:
+    assert not check(ago(29), "drifted", run_type="manual", announce=False)
+    assert check(ago(28), "drifted", run_type="manual", announce=False)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -161,3 +161,43 @@ def test_a_trial_needs_a_champion_and_another_version(settings, model) -> None:
     for field, value in [(field, value) for field, values in wrong.items() for value in values]:
         with pytest.raises(UsageError, match=f"'{field}'"):
             form.check_canary(filled | {field: value}, settings)
+
+
+TODAY = datetime.now(UTC).date()
+
+
+def ago(days: int) -> str:
+    return f"{TODAY - timedelta(days=days)}"
+
+
+@pytest.mark.parametrize(
+    ("params", "partition", "date"),
+    [
+        ({"date": ago(20), "days": 7}, None, ago(20)),
+        ({"date": ago(7), "days": 7}, None, ago(7)),
+        ({"date": None, "days": 7.0}, ago(9), ago(9)),
+        ({"date": None, "days": 3}, None, ago(5)),
+    ],
+)
+def test_a_backtest_takes_its_date_from_form_partition_or_run(params, partition, date) -> None:
+    moment = datetime.now(UTC) - timedelta(days=2)
+    checked = form.check_backtest(params, partition, moment)
+    assert (checked["date"], checked["days"]) == (date, params["days"])
+    assert (datetime.fromisoformat(checked["until"]) - datetime.fromisoformat(date)).days == params[
+        "days"
+    ]
+
+
+def test_a_backtest_whose_days_are_not_over_names_the_date_that_can_be() -> None:
+    with pytest.raises(UsageError) as refused:
+        form.check_backtest({"date": ago(6), "days": 7}, None, datetime.now(UTC))
+    assert str(refused.value) == (
+        f"Correct the field 'date': The 7 days from {ago(6)} on are not over yet. The last date "
+        f"whose days are over is {ago(7)}; {ago(6)} can be backtested from {ago(-1)} (UTC) on."
+    )
+
+
+@pytest.mark.parametrize("partition", ["2026-13-45", "2026-1-5", "soon", "0001-01-01"])
+def test_a_partition_that_is_no_day_is_named(partition) -> None:
+    with pytest.raises(UsageError, match=f"'date': '{partition}' is not a day"):
+        form.check_backtest({"date": None, "days": 7}, partition, datetime.now(UTC))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway_airflow.published_days import FindPublishedDays
@@ -46,7 +47,22 @@ def test_a_schedule_looks_back_and_a_person_ahead(
 ) -> None:
     looked = poke(day, run_type)
     assert looked.is_done
-    assert list(looked.xcom_value) == [published] * found
+    assert [day for day, value in looked.xcom_value.items() if value] == [published] * found
+
+
+def test_a_schedule_names_the_days_of_four_weeks_that_nobody_has_published(published: str) -> None:
+    looked = poke("2026-03-03", "scheduled").xcom_value
+    missing = [day for day, fingerprint in looked.items() if not fingerprint]
+    assert len(looked) == history.LOOK_BACK_DAYS
+    assert (missing[0], missing[-1]) == ("2026-02-03", "2026-03-02")
+    assert published not in missing
+    assert poke("2026-02-20", "backfill").xcom_value == {published: "f"}
+
+
+@pytest.mark.parametrize("day", ["2026-1-3", "2999-01-01", "0001-01-01"])
+def test_a_day_that_cannot_be_is_refused(day: str) -> None:
+    with pytest.raises(UsageError, match="Correct the field 'day': "):
+        poke(day, "manual")
 
 
 def test_a_day_that_has_not_ended_is_waited_for() -> None:

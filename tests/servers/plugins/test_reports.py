@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 
@@ -144,6 +144,33 @@ def test_the_list_shows_each_report_of_a_run(server, viewer, run_id):
         assert server.get(link.replace("/view/", "/file/"), headers=viewer).status_code == 200
 
 
+def test_what_is_missing_stands_above_the_reports(server, viewer, settings):
+    today = datetime.now(UTC).date()
+    last, gone, old = (today - timedelta(days=days) for days in (4, 7, 70))
+    absent = f'{{"nights": ["{gone}"], "days": ["{last}"], "late": ["{old}"]}}'
+    tags = {"breezeway.date": str(last), "breezeway.verdict": "quiet", "breezeway.absent": absent}
+    report(settings, "nightly/r-9", "crane/3", {"drift.html": "Drift"}, **tags)
+    tags = {"breezeway.date": str(today - timedelta(days=1)), "breezeway.verdict": "drifted"}
+    report(settings, "nightly/r-9", "hoist/1", {"drift.html": "Drift"}, **tags)
+    report(settings, "secret/r-9", "vault/1", {"drift.html": "Drift"}, **tags)
+    tags["breezeway.absent"] = "<b>"
+    report(settings, "nightly/r-9", "winch/1", {"drift.html": "Drift"}, **tags)
+    page = server.get(f"{ROOT}/", headers=viewer).text
+    said = [
+        re.sub(r"<[^>]+>|\s+", " ", text)
+        for text in re.findall(r'class="night">(.*?)</p', page, re.S)
+    ]
+    said = {text.split(":")[0].split()[-1]: " ".join(text.split()) for text in said}
+    assert said["crane"] == (
+        f"Last night of crane: {last}, quiet. No later night has been checked. "
+        f"Nights not checked: {gone}. Days not published by history: {last}. "
+        f"Days with late readings, to be made by a backfill of history: {old}."
+    )
+    assert said["hoist"] == f"Last night of hoist: {today - timedelta(days=1)}, drifted."
+    assert not {"vault", "winch"} & said.keys()
+    assert 'class="night"' not in server.get(f"{ROOT}/?model=crane", headers=viewer).text
+
+
 def test_a_report_is_sent_whole_and_can_act_as_nobody(server, viewer, run_id):
     html = server.get(f"{ROOT}/{run_id}/file/drift.html", headers=viewer)
     assert html.text == DRIFT
@@ -211,9 +238,9 @@ def test_a_run_that_is_not_ours_is_not_shown(server, viewer, settings):
     "path", ["../../mlflow.db.html", "/etc/passwd.json", "..\\x.html", "%2e%2e/x.png", "x.svg"]
 )
 def test_not_even_a_tag_leads_out_of_its_run(server, viewer, settings, path):
-    tag = f'[{{"path": "{path}", "title": "out"}}]'.replace("\\", "\\\\")
+    tag = f'[{{"path": "{path}", "title": "leads out"}}]'.replace("\\", "\\\\")
     run = report(settings, None, "plant/9", {}, **{"breezeway.reports": tag})
-    assert "out" not in server.get(f"{ROOT}/?model=plant", headers=viewer).text
+    assert "leads out" not in server.get(f"{ROOT}/?model=plant", headers=viewer).text
     assert server.get(f"{ROOT}/{run}/", headers=viewer).status_code == 404
 
 

@@ -3,6 +3,7 @@
 import argparse
 import html
 import json
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -11,14 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from breezeway.commands import nights
 from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
+from breezeway.deployment.store import Deployment, DeploymentStore
+from breezeway.pipeline.in_service import deployment_name
+from breezeway.preprocessing.days import midnight
 from breezeway.readings import plant
 from breezeway.readings.store import RawStore
 from breezeway.steps import drift, preprocess, train
-from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking import champions, mlflow_client, registry, rest
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -87,6 +92,8 @@ def test_a_quiet_night(settings, tmp_path):
     assert result["verdict"] == "quiet", result["reason"]
     assert (result["drifted"], result["sensor_faults"]) == ([], [])
     assert (result["model_version"], result["rows"]) == ("1", 5 * 288)
+    assert not result["was_in_service"]
+    assert "Nothing is recorded to have been in service" in result["judged_by"]
     assert len(json.dumps(result)) < 4096
     run = mlflow_client.client(settings).get_run(result["run_id"])
     assert run.data.tags["breezeway.airflow_run"] == "nightly/r1"
@@ -106,6 +113,8 @@ def test_a_quiet_night(settings, tmp_path):
     assert measured["replayed"] == 24 and measured["allowed_per_month"] == 0.5
     page = artifact(settings, result["run_id"], "drift.html", tmp_path)
     assert "allows 0.5 false alarms a month" in page
+    assert result["judged_by"] in page
+    assert (result["absent_nights"], result["absent_days"], result["late_days"]) == (0, 0, 0)
     assert "Evidently's, of 1440 of the day's 1440 rows" in html.unescape(page)
     assert not list(settings.work.glob("drift-*"))
 
@@ -188,6 +197,73 @@ def test_a_night_without_a_reading_is_not_judged_and_all_are_silent(settings, tm
     assert "not one good reading" in result["reason"]
     assert {fault["fault"] for fault in result["sensor_faults"]} == {"silent"}
     assert result["sensor_fault_count"] == len(MACHINES)
+
+
+@pytest.fixture
+def served(settings, tmp_path) -> Iterator[None]:
+    """Version 1 is in service; the alias `champion` is at another, which has no files."""
+    first = registry.find_version(settings, "nightly", "1")
+    run = rest.get(settings, "runs/get", run_id=first.run_id)["run"]["info"]
+    fields = {"source": f"{run['artifact_uri']}/model", "run_id": first.run_id}
+    rest.post(settings, "model-versions/create", name="nightly", **fields)
+    newest = registry.newest_version(settings, "nightly")
+    registry.set_alias(settings, "nightly", champions.CHAMPION, newest)
+    folder = tmp_path / "bento"
+    folder.mkdir()
+    (folder / "bento.yaml").touch()
+    record = Deployment(
+        model_name="nightly",
+        model_version="1",
+        deployment=deployment_name(first),
+        bento="nightly:1",
+        data_tag="v1",
+        model_folder="models",
+    )
+    store = DeploymentStore(settings.deployments)
+    moment = midnight(NIGHT) + timedelta(hours=23)
+    pointer = store.add(folder, record).model_copy(update={"deployed_at": moment})
+    store.point(pointer.verified())
+    yield
+    store.point_back("nightly", None)
+    registry.set_alias(settings, "nightly", champions.CHAMPION, "1")
+
+
+def test_a_night_is_judged_by_what_served_when_it_ended(settings, served, tmp_path):
+    night = with_days(settings, tmp_path, readings(NIGHT))
+    result = check(night)
+    assert (result["model_version"], result["was_in_service"]) == ("1", True)
+    assert result["judged_by"] == "Version 1 was in service when the day ended."
+    run = mlflow_client.client(settings).get_run(result["run_id"])
+    assert run.data.tags["breezeway.model"] == "nightly/1"
+    assert run.data.tags["breezeway.was_in_service"] == "true"
+    before = check(night, NIGHT - timedelta(days=1))
+    assert (before["model_version"], before["was_in_service"]) == ("1", False)
+    assert "is not recorded" in before["judged_by"]
+
+
+def test_the_plan_of_a_range_says_what_judges_and_how_long_it_takes(settings, served, tmp_path):
+    text = settings.sensors.read_text(encoding="utf-8")
+    sensors = tmp_path / "sensors.toml"
+    sensors.write_text(text.replace('name = "plant"', 'name = "nightly"'), encoding="utf-8")
+    night = with_days(settings, tmp_path, readings(NIGHT), sensors=sensors)
+    result = check(night)
+    first, last = NIGHT - timedelta(days=1), NIGHT + timedelta(days=1)
+    plan = nights.run(command(first=first, last=last), night)
+    assert [each["night"] for each in plan["nights"]] == [f"{first}", f"{NIGHT}", f"{last}"]
+    assert [each["rows"] for each in plan["nights"]] == [0, 5 * 288, 0]
+    assert [each["model_version"] for each in plan["nights"]] == ["1", "1", "1"]
+    assert plan["nights"][1]["checked"] == result["verdict"]
+    assert plan["nights"][2]["checked"] is None
+    assert plan["rows"] == 5 * 288
+    assert plan["seconds"] > 0 and plan["estimated_from"].endswith(" seconds a night")
+    later = check(night, NIGHT + timedelta(days=3))
+    assert (later["absent_nights"], later["absent_days"]) == (2, 0)
+    missed = f"These nights were not checked: {NIGHT + timedelta(1)}, {NIGHT + timedelta(2)}."
+    findings = artifact(settings, later["run_id"], "findings.json", tmp_path)
+    assert json.loads(findings)["missing"] == [missed]
+    assert missed in artifact(settings, later["run_id"], "drift.html", tmp_path)
+    with pytest.raises(UsageError, match=f"--last {first} is before --first {last}"):
+        nights.run(command(first=last, last=first), night)
 
 
 def test_too_short_a_reference_judges_nothing(settings, tmp_path):

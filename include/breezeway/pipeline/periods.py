@@ -1,0 +1,28 @@
+"""The days that a backtest of a date judges its model on, which have to be over."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from breezeway.core.errors import UsageError
+
+MAX_DAYS = 366
+
+
+def refuse_unfinished(first: date, days: int) -> None:
+    """Make sure that some days are over.
+
+    Args:
+        first: the first of them (UTC), the date of the backtest.
+        days: how many.
+
+    Raises:
+        UsageError: they are not; the message says which date can be, and when this one can. Or
+            they are too many.
+    """
+    if not 1 <= days <= MAX_DAYS:
+        raise UsageError(f"A backtest judges on 1 to {MAX_DAYS} days, not on {days}.")
+    length, today = timedelta(days=days), datetime.now(UTC).date()
+    if first > today - length:
+        raise UsageError(
+            f"The {days} days from {first} on are not over yet. The last date whose days are over "
+            f"is {today - length}; {first} can be backtested from {first + length} (UTC) on."
+        )

@@ -1,0 +1,29 @@
+"""Whom a nightly check tells what it has found. A check of the past tells nobody unless asked."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from airflow.sdk import Context
+
+MADE_UP_DAYS = 28
+"""How far back missed nights are made up."""
+ANNOUNCE = "announce"
+"""The form field that asks for it."""
+
+
+def may_announce(context: Context, night: str) -> bool:
+    """Whether the run may announce a drift: no backfill does, nor a check of long ago."""
+    return _asked(context) or _is_live(context, night, MADE_UP_DAYS)
+
+
+def may_move_gauges(context: Context, night: str) -> bool:
+    """Whether the run is about the present: of the nights that are made up only the last is."""
+    return _asked(context) or _is_live(context, night, 1)
+
+
+def _asked(context: Context) -> bool:
+    return bool(context["params"].get(ANNOUNCE))
+
+
+def _is_live(context: Context, night: str, days: int) -> bool:
+    passed = datetime.now(UTC).date() - date.fromisoformat(night)
+    return context["dag_run"].run_type != "backfill" and passed <= timedelta(days=days)
