@@ -65,7 +65,7 @@ class AnnounceDrift(BaseOperator):
             ServiceUnavailable: MLflow does not answer.
         """
         settings = Settings.from_environment()
-        known = _announced(settings, self.result["model_name"])
+        known = announced(settings, self.result["model_name"])
         if self.result["verdict"] != "drifted":
             self._forget(settings, known)
             raise AirflowSkipException(f"Nothing to announce: {self.result['reason']}")
@@ -107,7 +107,7 @@ class AnnounceDrift(BaseOperator):
         registry.tag_model(settings, model_name, "drift_announced", json.dumps(drift))
 
 
-def _announced(settings: Settings, model_name: str) -> Announced | None:
+def announced(settings: Settings, model_name: str) -> Announced | None:
     """The drift that was announced and is not over.
 
     Raises:
