@@ -8,7 +8,9 @@ many false alarms a month that may cost. Devices that are silent, stuck or wrong
 as such. The report `drift.html` is in the MLflow run that the result of `drift` names.
 
 `announce` creates an event of the asset `drift-<model>` in the first night of a drift. Later nights
-of the same drift create none. With `[drift] retrain = true` the event starts the DAG `training`.
+of the same drift create none. With `[drift] retrain = true` the task `retrain` starts the DAG
+`training` once there are enough drifted days to learn and to judge from, and again while the
+champion does not know them.
 
 A day is judged by the model that was in service when it ended, and the result says so where that is
 not known. Nights that were missed while Airflow was down, or this DAG was paused, are made up:
@@ -34,11 +36,13 @@ from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
 from breezeway_airflow.nights import ANNOUNCE
+from breezeway_airflow.retraining import StartRetraining, retraining_asset
 from breezeway_airflow.step import Step
 from breezeway_airflow.timetables import Nights
 
 HELP = fields.help_texts(__doc__)
-MODEL, _ = fields.contract_defaults(Settings.from_environment())
+SETTINGS = Settings.from_environment()
+MODEL, _ = fields.contract_defaults(SETTINGS)
 
 with DAG(
     dag_id="nightly_drift",
@@ -86,3 +90,13 @@ with DAG(
         pool="model_registry",
     )
     check_inputs() >> drift >> announce
+    if fields.contract_switch(SETTINGS, "drift", "retrain"):
+        announce >> StartRetraining(
+            task_id="retrain",
+            result=drift.output,
+            retraining=retraining_asset(MODEL),
+            # Not skipped with `announce` alone: most nights of a drift announce nothing new.
+            trigger_rule="none_failed_min_one_success",
+            execution_timeout=timedelta(minutes=5),
+            pool="model_registry",
+        )

@@ -28,10 +28,14 @@ A step that fails because a service is down or a lock is taken is retried. A ste
 of its input is not. If the gate refuses a model, the run does not fail: `deploy` is skipped, and
 `promote` gives the reason in its log and its result.
 
-With `[drift] retrain = true` in the sensor contract, a drift that the DAG `nightly_drift` announces
-starts a run with the defaults of the form. With `[gate] approval = true`, the task `approve` asks a
-person before each promotion that the gate allows. If the person rejects it, `promote` and `deploy`
-are skipped.
+With `[drift] retrain = true` in the sensor contract, the DAG `nightly_drift` starts a run with the
+defaults of the form when there are enough drifted days to learn and to judge from. With `[gate]
+approval = true`, the task `approve` asks a person before each promotion that the gate allows. If
+the person rejects it, `promote` and `deploy` are skipped.
+
+The model is judged on the newest readings, which `[split] holdout` keeps back from its training.
+With `[train] refit = true` a promoted version serves with another fit than the judged one: the same
+parameters and threshold, fitted on all readings of the dataset.
 """
 
 import logging
@@ -45,10 +49,10 @@ from breezeway_airflow import fields, form, priority
 from breezeway_airflow.approval import ApprovePromotion
 from breezeway_airflow.branch import StepBranch
 from breezeway_airflow.dag_defaults import dag_defaults
-from breezeway_airflow.drift import drift_asset
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.fields import given, made
 from breezeway_airflow.registry import PromoteModel
+from breezeway_airflow.retraining import retraining_asset
 from breezeway_airflow.step import Step
 
 log = logging.getLogger("breezeway")
@@ -65,7 +69,7 @@ with DAG(
     dag_id="training",
     description="Raw readings to a live prediction, whole or in parts",
     doc_md=__doc__,
-    schedule=[drift_asset(MODEL)] if RETRAIN else None,
+    schedule=[retraining_asset(MODEL)] if RETRAIN else None,
     # While the DAG is paused, a run that a drift asks for would be lost.
     is_paused_upon_creation=False,
     max_active_runs=4,

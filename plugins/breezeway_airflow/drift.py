@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
-from breezeway_airflow.notify import tell
 from breezeway_airflow.nights import may_announce
+from breezeway_airflow.notify import tell
 
 
 def drift_asset(model_name: str) -> Asset:
@@ -71,7 +71,7 @@ class AnnounceDrift(BaseOperator):
         if not may_announce(context, night):
             raise AirflowSkipException(f"Nobody is told of {night}, which is in the past.")
         settings = Settings.from_environment()
-        known = _announced(settings, self.result["model_name"])
+        known = announced(settings, self.result["model_name"])
         if self.result["verdict"] != "drifted":
             self._forget(settings, known)
             raise AirflowSkipException(f"Nothing to announce: {self.result['reason']}")
@@ -114,7 +114,7 @@ class AnnounceDrift(BaseOperator):
         registry.tag_model(settings, model_name, "drift_announced", json.dumps(drift))
 
 
-def _announced(settings: Settings, model_name: str) -> Announced | None:
+def announced(settings: Settings, model_name: str) -> Announced | None:
     """The drift that was announced and is not over.
 
     Raises:

@@ -1,6 +1,7 @@
-"""From drift to a new model in service, on the real platform: drift → asset event → one
-retraining → a person's approval → promotion → deployment."""
+"""From drift to a new model in service, on the real platform: drift → asset event → enough of it to
+learn → one retraining → a person's approval → promotion → deployment."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -23,11 +24,14 @@ pytestmark = pytest.mark.timeout(1200)
 TODAY = datetime.now(UTC).date()
 QUIET_DAYS = 22
 """Three weeks and a day: from three weeks on each hour is compared with the same of the week."""
-DRIFTED = [f"{TODAY - timedelta(days=ago)}" for ago in (3, 2, 1)]
+DRIFTED = [f"{TODAY - timedelta(days=ago)}" for ago in (4, 3, 2, 1)]
 """Days on which the thermometers read 30 °C too much."""
 
 CHANGES = {
+    "holdout = 0.2 ": 'holdout = "2d" ',
+    "refit = false": "refit = true",
     "retrain = false": "retrain = true",
+    "learn_days = 3": "learn_days = 1",
     "approval = false": "approval = true",
     "max_loss = 0.02": "max_loss = 1.0",  # so few readings would rule out no small loss
 }
@@ -147,21 +151,29 @@ def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform)
 
         fill(settings, len(DRIFTED), until=f"{TODAY}", drift=30.0)
         confirmed, states = airflow.check_night(DRIFTED[1])  # by the night before
-        assert states == dict.fromkeys(["check_inputs", "drift", "announce"], "success")
+        assert states == {
+            **dict.fromkeys(["check_inputs", "drift", "announce"], "success"),
+            "retrain": "skipped",
+        }
         (event,) = airflow.events()
         assert event["uri"] == "breezeway://drift/plant"
         assert event["extra"]["date"] == DRIFTED[1]
         assert event["extra"]["model_version"] == "1"
         assert any("temperature" in change["column"] for change in event["extra"]["drifted"])
+        assert airflow.retrainings() == []
+
+        # Two more nights of the same drift: one to learn from, and two are held out.
+        learnable, states = airflow.check_night(DRIFTED[3])
+        assert (states["announce"], states["retrain"]) == ("skipped", "success")
         (retraining,) = airflow.until(airflow.retrainings)
 
-        # Another night of the same drift, and the night before once more.
-        _, states = airflow.check_night(DRIFTED[2])
-        assert (states["drift"], states["announce"]) == ("success", "skipped")
-        again = {"dag_run_id": confirmed, "task_ids": ["announce"]}
-        again |= {"dry_run": False, "only_failed": False}
-        client.post("/api/v2/dags/nightly_drift/clearTaskInstances", json=again).raise_for_status()
-        assert airflow.finish("nightly_drift", confirmed)["announce"] == "skipped"
+        # Both nights once more.
+        again = {"dry_run": False, "only_failed": False}
+        for night, task in ((confirmed, "announce"), (learnable, "retrain")):
+            again |= {"dag_run_id": night, "task_ids": [task]}
+            path = "/api/v2/dags/nightly_drift/clearTaskInstances"
+            client.post(path, json=again).raise_for_status()
+            assert airflow.finish("nightly_drift", night)[task] == "skipped"
 
         question = airflow.approve(retraining)
         assert question["subject"] == "Promote plant 2?"
@@ -169,10 +181,15 @@ def test_drift_starts_one_retraining_which_a_person_approves(platform: Platform)
         states = airflow.finish("training", retraining)
         assert set(states.values()) == {"success"}
         assert airflow.retrainings() == [retraining]
-        assert len(airflow.events()) == 1
+        assert len(airflow.events()) == 2
 
     assert champions.champion(settings, "plant") == "2"
     kept = registry.find_version(settings, "plant", "2").tags
     assert kept["approved_by"] == "admin"
+    assert (
+        json.loads(kept["trained_on"])["until"]
+        > DRIFTED[3]
+        > json.loads(kept["judged_on"])["until"]
+    )
     answer = demo.predict(platform.url("serving"), "plant", contract, settings)
     assert answer["model_version"] == "2"

@@ -25,6 +25,7 @@ from breezeway.contract.schema import (
     Section,
     SensorField,
     Split,
+    Train,
 )
 from breezeway.core.errors import DataError
 from breezeway.core.names import CONTRACT_NAME, DEVICE, FEATURE
@@ -79,6 +80,7 @@ class Contract(Section):
     label: Label
     alarm: Alarm
     split: Split
+    train: Train = Train()
     quarantine: Quarantine = Quarantine()
     gate: Gate = Gate()
     canary: Canary = Canary()

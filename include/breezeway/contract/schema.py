@@ -1,8 +1,18 @@
 """The sections of a sensor contract: the allowed keys of its file, and their values."""
 
-from typing import Annotated, Literal, Self, get_args
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    model_validator,
+)
 
 Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
 """Over the values of a window that are not missing. `std` is the population's, `slope` the
@@ -27,6 +37,18 @@ Bound = Annotated[float, Field(allow_inf_nan=True)]
 Range = Annotated[tuple[Bound, Bound], AfterValidator(_ordered)]
 """Lowest and highest value; `inf` and `-inf` leave a side open."""
 Lengths = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ordered)]
+
+
+def _share_or_days(value: Any) -> float | timedelta:
+    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,3}d", value):
+        return timedelta(days=int(value[:-1]))
+    if type(value) in (int, float) and 0 < value < 1:
+        return float(value)
+    raise ValueError(f'{str(value)[:40]!r}: expected a share between 0 and 1, or days such as "7d"')
+
+
+Stretch = Annotated[float | timedelta, BeforeValidator(_share_or_days)]
+"""A part of a dataset: a share of its rows, or whole days (UTC)."""
 
 
 class Payload(Section):
@@ -121,12 +143,26 @@ class Alarm(Section):
 
 class Split(Section):
     """How rows are divided for training and evaluation: by time, earlier and later rows, or by
-    device. The share `holdout` (the newest rows, or whole devices) is never trained on; the rest is
-    divided into folds."""
+    device. `holdout` (the newest rows, or whole devices) is kept back from the fit that is
+    evaluated; the rest is divided into folds."""
 
     by: Literal["time", "device"]
     folds: Annotated[int, Field(ge=2, le=20)] = 5
-    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    holdout: Stretch = 0.2
+
+    @model_validator(mode="after")
+    def _days_are_of_time(self) -> Self:
+        if self.by == "device" and isinstance(self.holdout, timedelta):
+            raise ValueError('holdout: days are for by = "time"; by device, expected a share')
+        return self
+
+
+class Train(Section):
+    """What the model that serves is fitted on."""
+
+    refit: bool = False
+    """Whether the model that serves is fitted again, with the parameters and the threshold of the
+    one that is evaluated, on all rows: on the held out ones too."""
 
 
 class Quarantine(Section):
@@ -175,6 +211,9 @@ class Drift(Section):
     confirmations: Annotated[int, Field(ge=0, le=30)] = 1
     retrain: bool = False
     """Whether drift starts the DAG `training`."""
+    learn_days: Annotated[int, Field(ge=1, le=365)] = 3
+    """The drifted days that a retraining must learn from. Those that are held out to evaluate it
+    are needed besides."""
 
     @model_validator(mode="after")
     def _no_more_than_there_are(self) -> Self:

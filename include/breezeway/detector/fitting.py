@@ -9,6 +9,7 @@ import numpy as np
 from breezeway.contract.contract import Contract
 from breezeway.detector import model
 from breezeway.detector.boosting import SEED, xgb
+from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import OutOfFold
 from breezeway.detector.scorecard import Scorecard, baselines, scorecard
 from breezeway.detector.table import Table
@@ -57,6 +58,36 @@ def fit_detector(
         table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads
     )
     return Fitted(booster, params, rounds, scores, curve, choose_threshold(curve, contract))
+
+
+@dataclass(frozen=True)
+class Served:
+    """The fit that serves: the one that is evaluated, or the same parameters on more rows.
+
+    Args:
+        scope: the rows that it was fitted on.
+        again: whether it is another fit than the one that is evaluated.
+    """
+
+    booster: xgb.Booster
+    scope: TrainingScope
+    again: bool
+
+
+def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) -> Served:
+    """Fit the parameters of a detector once more, on all rows of a dataset.
+
+    The threshold stays the one that was chosen, and evaluated, with the detector.
+    """
+    booster = model.fit(
+        whole,
+        slice(None),
+        contract.feature_names,
+        fitted.params,
+        rounds=fitted.rounds,
+        threads=threads,
+    )
+    return Served(booster, whole.scope, again=True)
 
 
 @dataclass(frozen=True)

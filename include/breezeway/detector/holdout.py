@@ -1,14 +1,14 @@
 """Which readings a model may learn from, so that it can be evaluated on the others.
 
-The contract holds out a share of every dataset: the newest readings, or whole devices. Tuning and
+The contract holds out a part of every dataset: the newest readings, or whole devices. Tuning and
 training see the rest. A model records what it was trained on, so every later evaluation can leave
-out the readings that it knows.
+out the readings that it knows. With `[train] refit` the model that serves knows them all.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
 from breezeway.detector.scorecard import Rows
+
+DAY = 86_400_000_000
+"""Microseconds."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,14 @@ class TrainingScope:
             seen &= np.isin(np.asarray(device).astype(str), sorted(self.devices))
         return seen
 
+    @property
+    def until_text(self) -> str:
+        """ISO 8601, UTC."""
+        return datetime.fromtimestamp(self.until / 1_000_000, UTC).isoformat()
+
     def to_json(self) -> str:
-        until = datetime.fromtimestamp(self.until / 1_000_000, UTC).isoformat()
         devices = None if self.devices is None else sorted(self.devices)
-        return json.dumps({"until": until, "devices": devices})
+        return json.dumps({"until": self.until_text, "devices": devices})
 
     @classmethod
     def from_json(cls, text: str) -> "TrainingScope":
@@ -59,34 +66,57 @@ class TrainingScope:
 
 
 def training_scope(rows: Rows, contract: Contract) -> TrainingScope:
-    """Hold out the contract's share of rows from training.
+    """Hold out the contract's part of rows from training.
 
     Args:
         rows: the labelled rows of a dataset.
 
     Returns:
-        By time: all rows before the newest share. By device: all devices but that share; the same
-        share of the devices with events is held out.
+        By time: all rows before the newest share, or before the newest days. By device: all
+        devices but that share; the same share of the devices with events is held out.
 
     Raises:
-        DataError: there are too few devices to hold any out.
+        DataError: there are too few days or devices to hold any out.
     """
+    holdout = contract.split.holdout
+    if isinstance(holdout, timedelta):
+        return _before_the_newest_days(rows, holdout.days)
     if contract.split.by == "time":
-        place = int(len(rows.time) * (1 - contract.split.holdout))
+        place = int(len(rows.time) * (1 - holdout))
         return TrainingScope(int(np.sort(rows.time)[place]))
     present = np.flatnonzero(np.bincount(rows.device, minlength=len(rows.names)))
     with_event = np.bincount(rows.device, weights=rows.label, minlength=len(rows.names)) > 0
     kept_back: set[str] = set()
     for group in (present[with_event[present]], present[~with_event[present]]):
         names = sorted(rows.names[group].tolist(), key=_digest)
-        kept_back.update(names[: round(len(names) * contract.split.holdout)])
+        kept_back.update(names[: round(len(names) * holdout)])
     trained = frozenset(rows.names[present].tolist()) - kept_back
     if not kept_back or not trained:
         raise DataError(
-            f"split.holdout: {len(present)} devices are too few to keep "
-            f"{contract.split.holdout:.0%} of them back"
+            f"split.holdout: {len(present)} devices are too few to keep {holdout:.0%} of them back"
         )
     return TrainingScope(int(rows.time.max()) + 1, trained)
+
+
+def whole_scope(rows: Rows, contract: Contract) -> TrainingScope:
+    """Hold out nothing: all rows, and by device all devices that are there."""
+    until = int(rows.time.max()) + 1
+    if contract.split.by == "time":
+        return TrainingScope(until)
+    present = np.flatnonzero(np.bincount(rows.device, minlength=len(rows.names)))
+    return TrainingScope(until, frozenset(rows.names[present].tolist()))
+
+
+def _before_the_newest_days(rows: Rows, days: int) -> TrainingScope:
+    """The last day counts, even if it is not over yet."""
+    first, last = (int(rows.time[at] // DAY) for at in (rows.time.argmin(), rows.time.argmax()))
+    until = last + 1 - days
+    if until <= first:
+        raise DataError(
+            f"split.holdout: {days} days cannot be kept back from a dataset of "
+            f"{last - first + 1} days; more days, or a shorter holdout, are needed"
+        )
+    return TrainingScope(until * DAY)
 
 
 def _digest(name: str) -> bytes:

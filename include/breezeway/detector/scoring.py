@@ -14,6 +14,8 @@ from breezeway.detector.boosting import xgb
 from breezeway.detector.holdout import TrainingScope
 
 MODEL_FILE = "model.ubj"
+JUDGED_FILE = "judged.ubj"
+"""The fit that was evaluated, in `EXTRA_FOLDER`, if it is not the one that serves."""
 EXTRA_FOLDER = "extra_files"
 """Where MLflow keeps the files that go with a model."""
 
@@ -30,6 +32,7 @@ class ScoringModel:
         lineage: data tag and hash, parameters tag, run: the keys that `train` wrote.
         name, version: of the registered model; the version is empty if the model was loaded
             from a folder without one.
+        again: whether the fit that serves is another one than the fit that was evaluated.
     """
 
     booster: xgb.Booster
@@ -40,6 +43,7 @@ class ScoringModel:
     lineage: dict[str, str] = field(default_factory=dict)
     name: str = ""
     version: str = ""
+    again: bool = False
 
     @property
     def feature_names(self) -> list[str]:
@@ -70,14 +74,19 @@ class ScoringModel:
         return self.score(np.column_stack(features))
 
 
-def load_folder(folder: Path, version: str = "", threads: int = 1) -> ScoringModel:
+def load_folder(
+    folder: Path, version: str = "", threads: int = 1, *, judged: bool = False
+) -> ScoringModel:
     """Load a model from an MLflow model folder, without MLflow.
 
     The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
     (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
-    of `device`, `readings` with `time` and `payload`, `features`, `score`).
+    of `device`, `readings` with `time` and `payload`, `features`, `score`). If the model was
+    fitted again on all rows, the fit that was evaluated is `judged.ubj`, and `judged_on` says what
+    that one was trained on.
 
     Args:
+        judged: load the fit that was evaluated, not the one that serves.
         version: number of the registered version, which is not in the folder.
         threads: that one call of `score` may use.
 
@@ -90,8 +99,11 @@ def load_folder(folder: Path, version: str = "", threads: int = 1) -> ScoringMod
         decided = json.loads((extra / "threshold.json").read_text("utf-8"))
         examples = json.loads((extra / "examples.json").read_text("utf-8"))
         threshold, name = decided["threshold"], decided["model_name"]
-        scope = TrainingScope.from_json(json.dumps(decided["trained_on"]))
-        model_file = bytearray((folder / MODEL_FILE).read_bytes())
+        again = (extra / JUDGED_FILE).is_file()
+        which = "judged_on" if again and judged else "trained_on"
+        scope = TrainingScope.from_json(json.dumps(decided[which]))
+        file = extra / JUDGED_FILE if again and judged else folder / MODEL_FILE
+        model_file = bytearray(file.read_bytes())
         booster = xgb.Booster({"nthread": threads}, model_file=model_file)
     except (OSError, ValueError, KeyError, xgb.core.XGBoostError) as error:
         reason = f"{type(error).__name__}: {error}"
@@ -105,6 +117,7 @@ def load_folder(folder: Path, version: str = "", threads: int = 1) -> ScoringMod
         threshold=threshold,
         examples=examples,
         trained_on=scope,
+        again=again,
         lineage=lineage,
         name=name,
         version=version,

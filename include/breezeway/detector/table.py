@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
-from breezeway.detector.holdout import TrainingScope, training_scope
+from breezeway.detector.holdout import TrainingScope, training_scope, whole_scope
 from breezeway.detector.scorecard import Rows
 
 
@@ -34,8 +34,11 @@ class Table(NamedTuple):
         }
 
 
-def read_table(folder: Path, contract: Contract) -> Table:
+def read_table(folder: Path, contract: Contract, *, whole: bool = False) -> Table:
     """Read the labelled rows of a dataset folder that a model may learn from.
+
+    Args:
+        whole: hold out none.
 
     Raises:
         DataError: a column is missing, no row has a label, or the labels hold one class only.
@@ -51,14 +54,15 @@ def read_table(folder: Path, contract: Contract) -> Table:
             raise DataError(f"{part.name}: the column {min(missing)} is missing.")
         table = pq.read_table(part, columns=["device", "time", "label", *names])
         tables.append(table.filter(table["label"].is_valid()))
-    return labelled_table(pa.concat_tables(tables), contract)
+    return labelled_table(pa.concat_tables(tables), contract, whole=whole)
 
 
-def labelled_table(table: pa.Table, contract: Contract) -> Table:
+def labelled_table(table: pa.Table, contract: Contract, *, whole: bool = False) -> Table:
     """Order labelled readings with their features, and leave out those that are held out.
 
     Args:
         table: device, time, label (never null) and the features.
+        whole: hold out none.
 
     Raises:
         DataError: no row has a label, or the labels hold one class only.
@@ -68,7 +72,7 @@ def labelled_table(table: pa.Table, contract: Contract) -> Table:
         raise DataError("label: no row has one, and a model learns from labelled rows only.")
     rows = scorecard.rows_of(table)
     _check_classes(rows.label, "rows")
-    scope = training_scope(rows, contract)
+    scope = (whole_scope if whole else training_scope)(rows, contract)
     rows = rows.where(scope.covers(rows.names[rows.device], rows.time))
     _check_classes(rows.label, "rows to train on, without those held out,")
     features = np.empty((len(rows.label), len(names)), dtype=np.float32)

@@ -33,6 +33,21 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Known:
+    """The readings that the model knows (ISO 8601, UTC).
+
+    Args:
+        first: the first day of its dataset, without the days that are judged; None if none is left.
+        until: the fit that serves was trained on readings before this time.
+        judged_until: the same of the fit that was evaluated before the promotion.
+    """
+
+    first: str | None
+    until: str
+    judged_until: str
+
+
+@dataclass(frozen=True)
 class FalseAlarms:
     """The rate that the contract promises, and the rate on the training data themselves.
 
@@ -88,6 +103,7 @@ class NightReport:
     reasons: Mapping[str, int]
     contract: list[str]
     reference: Reference
+    known: Known
     false_alarms: FalseAlarms | None
     quality: Mapping[str, float | int | None] | None
     sensor_faults: list[SensorFault]
@@ -167,6 +183,7 @@ def _page(report: NightReport, note: str) -> str:
         f"<p>Compared with what version {_e(report.model_version)} was trained on: dataset "
         f"{_e(reference.data_tag)}, {reference.days} days, matched by "
         f"{reference.compared_by}. {_e(_scores(reference.days_of_scores))}</p>",
+        f"<p>{_e(_knows(report))}</p>",
         f"<p>{_e(_promise(report.false_alarms))}</p>",
     ]
     here = {finding.place for finding in report.confirmed}
@@ -203,6 +220,25 @@ def _page(report: NightReport, note: str) -> str:
     )
     parts.append(f"<h2>Distributions</h2><p>{_e(note)}</p></div>")
     return "".join(parts)
+
+
+def _knows(report: NightReport) -> str:
+    known = report.known
+    first = f"from {known.first} " if known.first else ""
+    text = (
+        f"Version {report.model_version} has learned from the readings {first}until "
+        f"{_minute(known.until)} UTC."
+    )
+    if known.judged_until == known.until:
+        return text
+    return (
+        f"{text} It was judged by a fit with the same parameters that had learned from those until "
+        f"{_minute(known.judged_until)}."
+    )
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
 
 
 def _scores(days: int) -> str:

@@ -60,7 +60,8 @@ class BacktestFigures:
         date: the date of the training (ISO 8601).
         until: the first day after the period (ISO 8601).
         known_rows: rows that were known at the date.
-        trained_rows: those of them with a label, without those that are held out.
+        trained_rows: those of them with a label that the model was fitted on: without those that
+            are held out, or, with `[train] refit`, all.
         rows: rows of the period.
         alarms: alarm episodes.
         false_episodes_per_day: false alarm episodes for a day of one device.
@@ -142,7 +143,7 @@ def judge(
         DataError: a model cannot learn from what was known then, or as `read_known`.
     """
     from breezeway.detector import model  # XGBoost: two seconds, which a plan does without
-    from breezeway.detector.fitting import fit_detector
+    from breezeway.detector.fitting import fit_again, fit_detector
     from breezeway.detector.table import labelled_table
 
     refuse_unfinished(moment, period_days)
@@ -153,6 +154,11 @@ def judge(
     fitted = fit_detector(
         table, contract, model.DEFAULT_PARAMS, model.DEFAULT_ROUNDS, settings.threads
     )
+    booster, trained_rows = fitted.booster, len(table.rows.label)
+    if contract.train.refit:
+        whole = labelled_table(labelled, contract, whole=True)
+        trained_rows = len(whole.rows.label)
+        booster = fit_again(whole, contract, fitted, settings.threads).booster
     days = history.open_days(settings, contract, moment, until - timedelta(days=1))
     readings = _read(days)
     truth = LabelStore(settings.raw_address).labels_of(contract)
@@ -160,14 +166,14 @@ def judge(
         readings = _relabelled(readings, truth)
     readings = readings.filter(readings["label"].is_valid())
     features = np.column_stack([readings[name].to_numpy() for name in contract.feature_names])
-    score = fitted.booster.inplace_predict(features).astype(np.float64)
+    score = booster.inplace_predict(features).astype(np.float64)
     frame = readings.select(["device", "time", "label"]).append_column("score", pa.array(score))
     sources = {**known.sources, **{day: version.hash for day, version in days.items()}}
     return BacktestFigures(
         date=moment.isoformat(),
         until=until.isoformat(),
         known_rows=len(known.readings),
-        trained_rows=len(table.rows.label),
+        trained_rows=trained_rows,
         threshold=fitted.threshold,
         sources=_digest(contract, sources, known.labels, truth, settings.threads),
         **_judged(frame, fitted.threshold, contract.interval_seconds),

@@ -63,7 +63,7 @@ def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, 
         ServiceUnavailable: MLflow or the raw store does not answer.
     """
     started = time.time()
-    model = load(settings, name, version)
+    model = load(settings, name, version, judged=True)
     champion = _champion(settings, model)
     settings.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="test-", dir=settings.work))
@@ -177,6 +177,8 @@ def weigh(
         query=query,
         rows=len(unseen),
         tested_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        trained_on=model.trained_on.until_text,
+        refit=model.again,
     )
     if not evidence.labelled:
         return evidence, {}

@@ -21,7 +21,7 @@ from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
-from breezeway.drift.night import Night, NightReport, Reference, write_night
+from breezeway.drift.night import Known, Night, NightReport, Reference, write_night
 from breezeway.pipeline.gaps import find_absent
 from breezeway.pipeline.in_service import Judge
 from breezeway.pipeline.nightly_findings import (
@@ -117,7 +117,8 @@ def _read(model: ScoringModel, day: date, nights: int, settings: Settings, work:
         before = read_days(model, first, last, settings, work / "before")
     tonight = read_days(model, day, day, settings, work / "day")
     dataset = versions.open_dataset(settings, model.data_tag)
-    return NightRows(model, dataset.folder / "features", day, nights, before, tonight)
+    judged = load(settings, model.name, model.version, judged=True) if model.again else model
+    return NightRows(model, dataset.folder / "features", day, nights, before, tonight, judged)
 
 
 def make_report(
@@ -147,6 +148,7 @@ def make_report(
             days_of_scores=unseen_days,
             compared_by=hours.compared_by,
         ),
+        known=_known(rows, hours),
         false_alarms=measure_false_alarms(hours, rule, rate),
         quality=quality.figures() if quality else None,
         sensor_faults=faults,
@@ -157,6 +159,16 @@ def make_report(
         confirmed=confirmed,
         verdict=verdict,
         reason=reason,
+    )
+
+
+def _known(rows: NightRows, hours: NightHours) -> Known:
+    units = hours.reference.units
+    first = date(1970, 1, 1) + timedelta(days=int(units[0])) if len(units) else None
+    return Known(
+        first=first.isoformat() if first else None,
+        until=rows.model.trained_on.until_text,
+        judged_until=rows.judged.trained_on.until_text,
     )
 
 

@@ -96,6 +96,8 @@ class NightRows:
         nights: how many days before it are judged again.
         before: these days; None if they have no reading.
         tonight: the day; None if it has no reading.
+        judged: the fit of the champion that was evaluated: the one that serves may know the
+            readings that were held out for that.
     """
 
     model: ScoringModel
@@ -104,6 +106,7 @@ class NightRows:
     nights: int
     before: Days | None
     tonight: Days | None
+    judged: ScoringModel
 
     @property
     def first(self) -> date:
@@ -126,7 +129,7 @@ class NightRows:
                 others.
         """
         start, end = _moments(self.first, self.day)
-        devices = self.model.trained_on.devices
+        devices = self.judged.trained_on.devices
         for batch in batches(self.training_data):
             kept = pc.or_(pc.less(batch["time"], start), pc.greater_equal(batch["time"], end))
             if devices is not None:
@@ -135,11 +138,11 @@ class NightRows:
             yield batch.filter(kept)
 
     def unseen(self) -> Iterator[pa.RecordBatch]:
-        """Rows of the training data that the model was not trained on, with their scores, because
-        the model is surer of rows that it was trained on."""
+        """Rows of the training data that the evaluated fit was not trained on, with its scores,
+        because a model is surer of rows that it was trained on."""
         for batch in self.reference(trained=False):
-            seen = self.model.trained_on.covers(batch["device"], batch["time"])
-            yield from _scored(self.model, [batch.filter(pa.array(~seen))])
+            seen = self.judged.trained_on.covers(batch["device"], batch["time"])
+            yield from _scored(self.judged, [batch.filter(pa.array(~seen))])
 
     def scored(self) -> Iterator[pa.RecordBatch]:
         """`current`, with the scores."""

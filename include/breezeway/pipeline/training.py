@@ -11,16 +11,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from breezeway.contract.contract import load_contract
+from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, InternalError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.datasets.versions import DatasetVersion
-from breezeway.detector.fitting import fit_detector, judge_unseen
+from breezeway.datasets.versions import DatasetVersion, OpenedVersion
+from breezeway.detector.fitting import Fitted, Served, fit_again, fit_detector, judge_unseen
 from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS
 from breezeway.detector.scorecard import Scorecard
-from breezeway.detector.table import read_table
+from breezeway.detector.table import Table, read_table
 from breezeway.pipeline.training_record import REPORTS, Training, record
 from breezeway.tracking import mlflow_client, runs
 
@@ -68,6 +68,7 @@ def train(
             contract=contract,
             version=version,
             fitted=fitted,
+            served=_served(version, table, contract, fitted, settings),
             judgement=judge_unseen(table, contract, fitted),
             lineage=lineage_of(version, settings),
         )
@@ -83,9 +84,21 @@ def train(
         "tag": version.tag,
         "params_tag": version.params_tag,
         "threshold": fitted.threshold,
+        "trained_on": training.served.scope.until_text,
+        "judged_on": table.scope.until_text,
         "metrics": _shown(cards["model"]),
         "baselines": {name: _shown(card) for name, card in cards.items() if name != "model"},
     }
+
+
+def _served(
+    version: OpenedVersion, table: Table, contract: Contract, fitted: Fitted, settings: Settings
+) -> Served:
+    if not contract.train.refit:
+        return Served(fitted.booster, table.scope, again=False)
+    whole = read_table(version.folder, contract, whole=True)
+    log.info("fitted again on all %d rows: that fit serves", len(whole.features))
+    return fit_again(whole, contract, fitted, settings.threads)
 
 
 def _examples(folder: Path) -> list[dict[str, Any]]:
@@ -165,7 +178,8 @@ def _register(training: Training, run_id: str, settings: Settings) -> str:
         outputs = client.get_run(run_id).outputs
         if outputs is None:
             raise InternalError(f"The finished run {run_id} has no model.")
-        keys = {**training.lineage, "run_id": run_id, "threshold": repr(training.fitted.threshold)}
+        threshold = repr(training.fitted.threshold)
+        keys = {**training.lineage, **training.scopes, "run_id": run_id, "threshold": threshold}
         tags = {f"breezeway.{key}": value for key, value in keys.items()}
         model = f"models:/{outputs.model_outputs[0].model_id}"
         return str(mlflow.register_model(model, name, tags=tags).version)

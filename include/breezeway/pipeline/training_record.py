@@ -23,9 +23,10 @@ from breezeway.core.settings import Settings
 from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector import plots, scorecard
 from breezeway.detector.boosting import xgb
-from breezeway.detector.fitting import Fitted, Judgement
+from breezeway.detector.fitting import Fitted, Judgement, Served
 from breezeway.detector.model import GROWTH_ROUNDS, model_bytes
 from breezeway.detector.scorecard import Scorecard
+from breezeway.detector.scoring import JUDGED_FILE
 from breezeway.detector.table import Table
 from breezeway.tracking import mlflow_client, runs
 
@@ -67,7 +68,10 @@ class Training:
     """The inputs and the result of a training.
 
     Args:
+        table: the rows that the evaluated fit was trained on.
         version: the dataset version.
+        fitted: what is evaluated.
+        served: what serves.
         lineage: keys of other stores, for tags.
     """
 
@@ -77,13 +81,19 @@ class Training:
     contract: Contract
     version: OpenedVersion
     fitted: Fitted
+    served: Served
     judgement: Judgement
     lineage: Mapping[str, str]
 
     @cached_property
     def sha256(self) -> str:
-        """Of the model."""
-        return hashlib.sha256(model_bytes(self.fitted.booster)).hexdigest()
+        """Of the model that serves."""
+        return hashlib.sha256(model_bytes(self.served.booster)).hexdigest()
+
+    @property
+    def scopes(self) -> dict[str, str]:
+        """The rows that each fit knows, for tags: what serves, and what was evaluated."""
+        return {"trained_on": self.served.scope.to_json(), "judged_on": self.table.scope.to_json()}
 
     @property
     def identity(self) -> str:
@@ -106,7 +116,10 @@ def record(
         UsageError, ServiceUnavailable: as `mlflow_client.errors`.
     """
     own = {"identity": training.identity, "model_sha256": training.sha256}
-    tags = {**training.lineage, **own}
+    if training.served.again:
+        judged = model_bytes(training.fitted.booster)
+        own["judged_sha256"] = hashlib.sha256(judged).hexdigest()
+    tags = {**training.lineage, **training.scopes, **own}
     with tempfile.TemporaryDirectory(prefix="breezeway-train-") as made:
         folder = Path(made)
         write_model_files(training, examples, folder / "extra")
@@ -119,19 +132,23 @@ def record(
 
 
 def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
-    """Write the files beside the model: examples with their scores, threshold, contract."""
+    """Write the files beside the model: examples with their scores, threshold, contract; and the
+    fit that was evaluated, if another one serves."""
     folder.mkdir()
     features = np.array([example["features"] for example in examples], dtype=np.float64)
-    scores = training.fitted.booster.inplace_predict(features).tolist()
+    scores = training.served.booster.inplace_predict(features).tolist()
     scored = [{**example, "score": s} for example, s in zip(examples, scores, strict=True)]
     write_json(folder / "examples.json", scored)
     decided = {
         "threshold": training.fitted.threshold,
-        "trained_on": json.loads(training.table.scope.to_json()),
+        "trained_on": json.loads(training.served.scope.to_json()),
+        "judged_on": json.loads(training.table.scope.to_json()),
         **training.lineage,
         "model_name": training.model_name,
     }
     write_json(folder / "threshold.json", decided)
+    if training.served.again:
+        (folder / JUDGED_FILE).write_bytes(model_bytes(training.fitted.booster))
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
 
 
@@ -211,6 +228,7 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
             "folds": int(fitted.scores.fold.max()) + 1,
             "window": contract.window,
             "threads": settings.threads,
+            "refit": training.served.again,
         }
     )
     metrics: dict[str, float | None] = {"threshold": fitted.threshold}
@@ -225,7 +243,7 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
     )
     mlflow.log_artifacts(str(folder / "reports"), "reports")
     mlflow.xgboost.log_model(
-        fitted.booster,
+        training.served.booster,
         name=ARTIFACT,
         model_format="ubj",
         signature=_signature(contract),

@@ -57,6 +57,9 @@ class Evidence:
         champion_average_precision: of the champion, on the same rows.
         difference: None if the champion could not be scored on them.
         drifted: columns that have changed since the training.
+        trained_on: the evaluated fit saw readings before this time (ISO 8601, UTC).
+        refit: whether the version serves with another fit than the evaluated one: the same
+            parameters and threshold on all rows of its dataset.
     """
 
     labelled: bool
@@ -69,6 +72,8 @@ class Evidence:
     champion_average_precision: float | None = None
     difference: Difference | None = None
     drifted: int = 0
+    trained_on: str = ""
+    refit: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
@@ -114,8 +119,19 @@ def decide(gate: Gate, evidence: Evidence) -> Decision:
     if score is None:
         return Decision(False, "The tested rows hold no event, so nothing shows how good it is.")
     if evidence.champion is None:
-        return _decide_alone(score, evidence.baseline)
-    return _decide_against(gate, score, evidence)
+        decision = _decide_alone(score, evidence.baseline)
+    else:
+        decision = _decide_against(gate, score, evidence)
+    if not evidence.refit:
+        return decision
+    return replace(decision, reason=f"{decision.reason} {_two_fits(evidence)}")
+
+
+def _two_fits(evidence: Evidence) -> str:
+    return (
+        f"Judged was the fit on readings before {evidence.trained_on[:16]}; the one that serves "
+        "has the same parameters and threshold, and was fitted on all readings of the dataset."
+    )
 
 
 def _decide_alone(score: float, baseline: Mapping[str, float] | None) -> Decision:

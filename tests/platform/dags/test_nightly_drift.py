@@ -24,10 +24,18 @@ MODEL = f"pump-{uuid4().hex[:12]}"
 
 @pytest.fixture(scope="module")
 def dag(airflow_database, mlflow_server: str, tmp_path_factory) -> Iterator[DAG]:
-    """The DAG of a model that no other test knows."""
+    """The DAG of a model that no other test knows; a drift of two days starts a retraining."""
     contract = (Settings.shipped_sensors / "plant.toml").read_text()
     sensors = tmp_path_factory.mktemp("contract") / "sensors.toml"
-    sensors.write_text(contract.replace('name = "plant"', f'name = "{MODEL}"'))
+    for line, instead in {
+        'name = "plant"': f'name = "{MODEL}"',
+        "holdout = 0.2 ": 'holdout = "1d" ',
+        "retrain = false": "retrain = true",
+        "learn_days = 3": "learn_days = 1",
+    }.items():
+        assert line in contract
+        contract = contract.replace(line, instead)
+    sensors.write_text(contract)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BREEZEWAY_SENSORS", str(sensors))
         patch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
@@ -61,12 +69,13 @@ def night(dag, monkeypatch) -> Callable[..., dict[str, str]]:
     return night
 
 
-def events(after: datetime) -> list[dict[str, Any]]:
-    """What the events of the drift asset carry."""
+def events(after: datetime, of: str = "drift") -> list[dict[str, Any]]:
+    """What the events of an asset of the model carry."""
     with create_session() as session:
         found = session.scalars(select(AssetEvent).where(AssetEvent.timestamp > after)).all()
-        assert {event.asset.uri for event in found} <= {f"breezeway://drift/{MODEL}"}
-        return [event.extra for event in found]
+        uris = {f"breezeway://{what}/{MODEL}" for what in ("drift", "retraining")}
+        assert {event.asset.uri for event in found} <= uris
+        return [event.extra for event in found if event.asset.uri == f"breezeway://{of}/{MODEL}"]
 
 
 FIRST, SECOND = (f"{datetime.now(UTC).date() - timedelta(days=ago)}" for ago in (3, 2))
@@ -97,15 +106,22 @@ def test_without_drift_there_is_no_event(night, champion) -> None:
     assert events(began) == []
 
 
-def test_drift_makes_an_event_on_its_first_night(night, champion) -> None:
+def test_drift_makes_an_event_on_its_first_night_and_starts_a_retraining_later(
+    night, champion
+) -> None:
     began = timezone.utcnow()
-    for day, announce in ((FIRST, "success"), (SECOND, "skipped")):
+    for day, announce, retrain in (
+        (FIRST, "success", "skipped"),
+        (SECOND, "skipped", "success"),
+    ):
         states = night(day, "drifted")
-        assert (states["announce"], states["dag"]) == (announce, "success")
-        assert states["day"] == day
+        assert (states["announce"], states["retrain"]) == (announce, retrain)
+        assert (states["day"], states["dag"]) == (day, "success")
     (event,) = events(began)
     assert event["date"] == FIRST
     assert event["drifted"][0]["column"] == "temperature"
+    (event,) = events(began, of="retraining")
+    assert event["date"] == SECOND
 
 
 def test_long_ago_is_announced_only_when_asked(night, champion) -> None:

@@ -284,7 +284,9 @@ def test_nobody_is_asked_where_the_contract_does_not_say_so(dag) -> None:
 def test_drift_starts_it_where_the_contract_says_so(dag, with_contract) -> None:
     assert type(dag.timetable).__name__ == "NullTimetable"
     schedule = with_contract("retrain = false", "retrain = true").timetable
-    assert [asset.uri for asset in schedule.asset_condition.objects] == ["breezeway://drift/plant"]
+    assert [asset.uri for asset in schedule.asset_condition.objects] == [
+        "breezeway://retraining/plant"
+    ]
 
 
 BAD_FORMS = {

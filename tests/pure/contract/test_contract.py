@@ -1,6 +1,7 @@
 """A contract's mistakes are refused by file, key and reason; a reading's by field."""
 
 import math
+from datetime import timedelta
 
 import pytest
 
@@ -20,6 +21,14 @@ GOOD = (
 @pytest.fixture(scope="module")
 def contract() -> Contract:
     return Contract.from_text(PLANT, "sensors.toml")
+
+
+def test_readings_are_held_out_as_a_share_or_in_days():
+    assert Contract.from_text(PLANT, "sensors.toml").split.holdout == 0.2
+    text = PLANT.replace("holdout = 0.2", 'holdout = "7d"')
+    assert Contract.from_text(text, "sensors.toml").split.holdout == timedelta(days=7)
+    with pytest.raises(DataError, match=r'split: holdout: days are for by = "time"'):
+        Contract.from_text(text.replace('by = "time"', 'by = "device"'), "sensors.toml")
 
 
 @pytest.mark.parametrize("file", ["plant.toml", "skab.toml", "ai4i.toml"])
@@ -44,6 +53,12 @@ def test_shipped_contracts_are_valid(file):
         ('table = "labels" ', 'table = "labels"\ncolumn = "label"', "label: expected either"),
         ("false_episodes_per_day = 0.2", "missed_event_cost = 1", "alarm: expected either"),
         ("folds = 3", "folds = 1", "split.folds: "),
+        (
+            "holdout = 0.2",
+            "holdout = 1",
+            "split.holdout: '1': expected a share between 0 and 1, or d",
+        ),
+        ("holdout = 0.2", 'holdout = "0d"', "split.holdout: '0d': expected a share"),
         ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),
         ('"machine-[0-9]{2}"', '"machine-["', "device_pattern: no regular expression of RE2: mis"),
         ('"machine-[0-9]{2}"', '"(?=m).+"', "device_pattern: no regular expression of RE2: inv"),

@@ -7,8 +7,8 @@ import pytest
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
-from breezeway.detector.holdout import TrainingScope, training_scope
-from tests.fixtures.plant import CONTRACT
+from breezeway.detector.holdout import TrainingScope, training_scope, whole_scope
+from tests.fixtures.plant import CONTRACT, plant_contract
 
 START = np.datetime64("2026-01-01", "us")
 
@@ -40,6 +40,27 @@ def test_by_device_whole_devices_are_kept_back_with_and_without_events():
     assert len({name for name in names[~seen & rows.label]}) == 2
     later = pa.array([int(rows.time.max()) + 60_000_000], pa.timestamp("us", "UTC"))
     assert not scope.covers(pa.array([next(iter(scope.devices))]), later).any()
+
+
+def test_the_newest_days_are_kept_back_the_unfinished_last_one_too():
+    rows = rows_of(2, 4 * 1440 + 60)  # four days and an hour
+    contract = plant_contract(by="time", folds='holdout = "2d"')
+    scope = training_scope(rows, contract)
+    assert scope.until_text == "2026-01-04T00:00:00+00:00"
+
+
+def test_a_dataset_of_fewer_days_cannot_be_split():
+    contract = plant_contract(by="time", folds='holdout = "5d"')
+    with pytest.raises(DataError, match="5 days cannot be kept back from a dataset of 5 days"):
+        training_scope(rows_of(2, 4 * 1440 + 60), contract)
+
+
+@pytest.mark.parametrize("by", ["time", "device"])
+def test_nothing_is_kept_back_from_the_fit_that_serves(by):
+    rows = rows_of(20, 10)
+    scope = whole_scope(rows, plant_contract(by=by))
+    assert scope.covers(rows.names[rows.device], rows.time.astype("datetime64[us]")).all()
+    assert scope.devices == (None if by == "time" else set(rows.names))
 
 
 def test_one_device_cannot_be_split():

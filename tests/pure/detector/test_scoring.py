@@ -45,6 +45,27 @@ def test_scores_as_it_was_fitted(model_folder, table, booster):
     np.testing.assert_array_equal(loaded.score(table.features[:100].astype(float)), expected)
 
 
+def test_the_fit_that_was_judged_is_kept_beside_the_one_that_serves(model_folder, table, booster):
+    names = plant_contract().feature_names
+    judged = model.fit(table, slice(None), names, model.DEFAULT_PARAMS, rounds=5, threads=1)
+    extra = model_folder / "extra_files"
+    (extra / "judged.ubj").write_bytes(model.model_bytes(judged))
+    decided = json.loads((extra / "threshold.json").read_text())
+    decided["judged_on"] = {"until": "2026-01-01T12:00:00+00:00", "devices": None}
+    (extra / "threshold.json").write_text(json.dumps(decided))
+    serves = scoring.load_folder(model_folder)
+    assert (serves.again, serves.trained_on) == (True, table.scope)
+    assert model.model_bytes(serves.booster) == model.model_bytes(booster)
+    loaded = scoring.load_folder(model_folder, judged=True)
+    assert loaded.trained_on.until_text == "2026-01-01T12:00:00+00:00"
+    assert model.model_bytes(loaded.booster) == model.model_bytes(judged)
+
+
+def test_without_another_fit_the_one_that_serves_was_judged(model_folder, table):
+    loaded = scoring.load_folder(model_folder, judged=True)
+    assert (loaded.again, loaded.trained_on) == (False, table.scope)
+
+
 def test_a_row_by_itself_scores_to_the_bit_as_in_a_batch(model_folder):
     loaded = scoring.load_folder(model_folder)
     generator = np.random.default_rng(5)

@@ -18,7 +18,7 @@ from breezeway.detector.scorecard import scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
-from breezeway.drift.night import Night, NightReport, Reference
+from breezeway.drift.night import Known, Night, NightReport, Reference
 from breezeway.pipeline import nightly, nightly_findings
 from breezeway.pipeline.in_service import Judge
 from breezeway.pipeline.nightly_findings import NightHours, Quality
@@ -65,6 +65,7 @@ def night_rows(contract: Contract, champion: ScoringModel, folder: Path) -> Nigh
         nights=2,
         before=days(rows_of(contract, LAST - timedelta(2), LAST - timedelta(1), 1), folder / "b"),
         tonight=days(rows_of(contract, LAST, LAST, 2), folder / "tonight"),
+        judged=champion,
     )
 
 
@@ -92,7 +93,8 @@ def test_the_training_data_are_compared_without_the_judged_days(rows):
 
 def test_where_devices_are_the_units_others_say_what_is_usual_of_scores(rows):
     scope = TrainingScope(int(np.datetime64("2027-01-01", "us").astype(int)), frozenset(["mill-0"]))
-    by_device = replace(rows, model=replace(rows.model, trained_on=scope))
+    model = replace(rows.model, trained_on=scope)
+    by_device = replace(rows, model=model, judged=model)
     known, others = by_device.reference(), by_device.unseen()
     assert {name for batch in known for name in batch["device"].to_pylist()} == {"mill-0"}
     batch, *_ = others
@@ -209,6 +211,7 @@ def test_a_result_has_room_in_a_termination_message():
         reasons={},
         contract=[],
         reference=Reference("v1", 20, 0, "hour of the week"),
+        known=Known("2026-03-02", "2026-03-16T00:00:00+00:00", "2026-03-16T00:00:00+00:00"),
         false_alarms=None,
         quality=None,
         sensor_faults=faults,

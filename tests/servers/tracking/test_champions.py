@@ -42,6 +42,11 @@ def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> E
         (evidence(average_precision=0.2), False, "not above"),
         (evidence("3", low=-0.02), True, r"champion 3: .* a loss of more than 0\.02 is ruled out"),
         (evidence("3", low=-0.021), False, "not ruled out"),
+        (
+            evidence("3", refit=True, trained_on="2026-05-06T00:00:00+00:00"),
+            True,
+            r"is ruled out\. Judged was the fit on readings before 2026-05-06T00:00; the one that",
+        ),
         (evidence("3", difference=None), False, "could not be scored"),
         (evidence(labelled=False), False, "no labels"),
         (evidence(average_precision=None), False, "no event"),
