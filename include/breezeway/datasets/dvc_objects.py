@@ -96,9 +96,9 @@ def listing(store: Path, hash: str) -> dict[str, str]:
         mistake = paths_mistake([name for name, _ in files])
     except (ValueError, LookupError, TypeError, RecursionError):
         raise DataError(f"The list {hash} of a dataset's files is not one of DVC.") from None
-    wrong = (h for _, h in files if not isinstance(h, str) or not FILE_HASH.fullmatch(h))
-    if (other := next(wrong, None)) is not None:
-        mistake = f"{str(other)[:200]!r} is not the hash of a file: expected 32 digits of MD5"
+    wrong = [h for _, h in files if not isinstance(h, str) or not FILE_HASH.fullmatch(h)]
+    if wrong:
+        mistake = f"{str(wrong[0])[:200]!r} is not the hash of a file: expected 32 digits of MD5"
     if mistake:
         raise DataError(f"The list {hash} of a dataset's files is refused: {mistake}.")
     return dict(files)

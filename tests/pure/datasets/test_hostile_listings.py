@@ -77,3 +77,14 @@ def test_what_is_accepted_stays_within_its_folder(tmp_path: Path) -> None:
             assert not any(other.startswith(f"{name}/") for other in files), chance.number
             assert dvc_objects.FILE_HASH.fullmatch(content), chance.number
     assert accepted
+
+
+@pytest.mark.parametrize("md5", VALUES[:-3] + VALUES[-2:])
+def test_a_file_without_a_hash_is_refused(tmp_path: Path, md5: object) -> None:
+    text = json.dumps([{"relpath": "part", "md5": md5}]).encode()
+    hash = f"{hashlib.md5(text).hexdigest()}.dir"
+    path = dvc_objects.object_path(tmp_path, hash)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text)
+    with pytest.raises(DataError, match="is not the hash of a file"):
+        dvc_objects.listing(tmp_path, hash)
