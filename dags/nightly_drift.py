@@ -10,7 +10,8 @@ as such. The report `drift.html` is in the MLflow run that the result of `drift`
 `announce` creates an event of the asset `drift-<model>` in the first night of a drift. Later nights
 of the same drift create none. With `[drift] retrain = true` the task `retrain` starts the DAG
 `training` once there are enough drifted days to learn and to judge from, and again while the
-champion does not know them.
+champion does not know them. With `[train] every_days` or `every_labels` it also does so after that
+many new days or labels.
 
 - **date**: The day (UTC) whose readings are checked, as YYYY-MM-DD. Empty: the day before the run.
   A backfill checks each of its days.
@@ -26,7 +27,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 from breezeway.core.settings import Settings
 from breezeway_airflow import fields, form
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
-from breezeway_airflow.retraining import StartRetraining, retraining_asset
+from breezeway_airflow.retraining import (
+    StartRetraining,
+    contract_retrains,
+    retraining_asset,
+)
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 
@@ -77,7 +82,7 @@ with DAG(
         pool="model_registry",
     )
     check_inputs() >> drift >> announce
-    if fields.contract_switch(SETTINGS, "drift", "retrain"):
+    if contract_retrains(SETTINGS):
         announce >> StartRetraining(
             task_id="retrain",
             result=drift.output,
