@@ -10,7 +10,8 @@ as such. The report `drift.html` is in the MLflow run that the result of `drift`
 `announce` creates an event of the asset `drift-<model>` in the first night of a drift. Later nights
 of the same drift create none. With `[drift] retrain = true` the task `retrain` starts the DAG
 `training` once there are enough drifted days to learn and to judge from, and again while the
-champion does not know them.
+champion does not know them. With `[train] every_days` or `every_labels` it also does so after that
+many new days or labels.
 
 A day is judged by the model that was in service when it ended, and the result says so where that is
 not known. Nights that were missed while Airflow was down, or this DAG was paused, are made up:
@@ -36,7 +37,11 @@ from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
 from breezeway_airflow.nights import ANNOUNCE
-from breezeway_airflow.retraining import StartRetraining, retraining_asset
+from breezeway_airflow.retraining import (
+    StartRetraining,
+    contract_retrains,
+    retraining_asset,
+)
 from breezeway_airflow.step import Step
 from breezeway_airflow.timetables import Nights
 
@@ -90,7 +95,7 @@ with DAG(
         pool="model_registry",
     )
     check_inputs() >> drift >> announce
-    if fields.contract_switch(SETTINGS, "drift", "retrain"):
+    if contract_retrains(SETTINGS):
         announce >> StartRetraining(
             task_id="retrain",
             result=drift.output,

@@ -10,8 +10,13 @@ the form within seconds and names the field to correct.
 - **steps**: The steps to run; their order in this list does not matter. To deploy without promote
   may put a model into service that the gate has not judged.
 - **query**: The readings to preprocess: one SELECT on the raw store that returns device, time,
-  payload and, if the label of the sensor contract is a column, that column.
-- **test_query**: The recent readings that the model is tested on. Empty: the query above.
+  payload and, if the label of the sensor contract is a column, that column. Empty: the days below.
+- **first_day**: The first day (UTC) of the readings to preprocess, in place of a query. Days that
+  the DAG history has made are taken as they are; the others are made first. Empty: as many days as
+  `[train] window` in the sensor contract says.
+- **last_day**: The last of these days. Empty: the day before the run.
+- **test_query**: The recent readings that the model is tested on. Empty: the query above. Without
+  one: what was held out of the version's dataset.
 - **tag**: The dataset version. With preprocess, the name of the new version; empty, a name made
   from the date and time of the run. For tune or train without preprocess, an existing version. Up
   to 100 letters, digits, dots, underscores or hyphens.
@@ -28,8 +33,10 @@ A step that fails because a service is down or a lock is taken is retried. A ste
 of its input is not. If the gate refuses a model, the run does not fail: `deploy` is skipped, and
 `promote` gives the reason in its log and its result.
 
-With `[drift] retrain = true` in the sensor contract, the DAG `nightly_drift` starts a run with the
-defaults of the form when there are enough drifted days to learn and to judge from. With `[gate]
+With `[drift] retrain`, `[train] every_days` or `every_labels` in the sensor contract, the DAG
+`nightly_drift` starts a run with the defaults of the form when a drift can be learned, or after so
+many new days or labels. `[train] schedule` starts one at fixed times (cron, UTC); it is skipped if
+another run waits or runs. With `[gate]
 approval = true`, the task `approve` asks a person before each promotion that the gate allows. If
 the person rejects it, `promote` and `deploy` are skipped.
 
@@ -52,7 +59,7 @@ from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.fields import given, made
 from breezeway_airflow.registry import PromoteModel
-from breezeway_airflow.retraining import retraining_asset
+from breezeway_airflow.retraining import skip_if_another_runs, training_schedule
 from breezeway_airflow.step import Step
 
 log = logging.getLogger("breezeway")
@@ -60,8 +67,8 @@ log = logging.getLogger("breezeway")
 HELP = fields.help_texts(__doc__)
 SETTINGS = Settings.from_environment()
 MODEL, ALL_READINGS = fields.contract_defaults(SETTINGS)
-RETRAIN = fields.contract_switch(SETTINGS, "drift", "retrain")
 SQL = {"format": "multiline", "maxLength": 100_000}
+WINDOW = fields.contract_value(SETTINGS, "train", "window")
 APPROVAL = fields.contract_switch(SETTINGS, "gate", "approval")
 
 
@@ -69,7 +76,7 @@ with DAG(
     dag_id="training",
     description="Raw readings to a live prediction, whole or in parts",
     doc_md=__doc__,
-    schedule=[retraining_asset(MODEL)] if RETRAIN else None,
+    schedule=training_schedule(SETTINGS, MODEL),
     # While the DAG is paused, a run that a drift asks for would be lost.
     is_paused_upon_creation=False,
     max_active_runs=4,
@@ -87,7 +94,9 @@ with DAG(
             minItems=1,
             uniqueItems=True,
         ),
-        "query": fields.text("Query", HELP["query"], ALL_READINGS, **SQL),
+        "query": fields.text("Query", HELP["query"], None if WINDOW else ALL_READINGS, **SQL),
+        "first_day": fields.day("First day", HELP["first_day"]),
+        "last_day": fields.day("Last day", HELP["last_day"]),
         "test_query": fields.text("Test query", HELP["test_query"], **SQL),
         "tag": fields.text("Dataset tag", HELP["tag"], pattern=DATASET_TAG.optional_form_pattern),
         "count": fields.whole_number("Trials", HELP["count"], 6, minimum=1, maximum=1000),
@@ -108,18 +117,25 @@ with DAG(
     def check_inputs() -> dict:
         """Check the form within seconds, and complete it."""
         context = get_current_context()
+        skip_if_another_runs(context)
         return form.check(
             context["params"], context["dag_run"].run_after, Settings.from_environment()
         )
 
     branch = StepBranch(task_id="choose_steps", belongs_to={"approve": "promote"})
 
-    # A skipped step does not skip those downstream; a failed one stops them.
-    chosen = {"trigger_rule": "none_failed"}
+    # A skipped step does not skip those downstream; a failed one stops them. Without the branch,
+    # which a skipped check skips, nothing runs.
+    chosen = {"trigger_rule": "none_failed_min_one_success"}
 
     preprocess = Step(
         task_id="preprocess",
-        arguments={"query": given("query"), "tag": given("tag")},
+        arguments={
+            "query": given("query"),
+            "first": given("first_day"),
+            "last": given("last_day"),
+            "tag": given("tag"),
+        },
         pool="compute",
         execution_timeout=timedelta(hours=12),
         **chosen,
@@ -187,7 +203,11 @@ with DAG(
         **chosen,
     )
 
-    @task(multiple_outputs=False, execution_timeout=timedelta(minutes=2), **chosen)
+    @task(
+        multiple_outputs=False,
+        execution_timeout=timedelta(minutes=2),
+        trigger_rule="none_failed",
+    )
     def summary() -> None:
         """Log the result of each task. A failed task fails the run here, even if the last tasks
         are skipped."""

@@ -59,8 +59,13 @@ def contract_defaults(settings: Settings) -> tuple[str, str]:
 
 def contract_switch(settings: Settings, section: str, key: str) -> bool:
     """A switch of the sensor contract; off if the contract does not name it."""
+    return bool(contract_value(settings, section, key))
+
+
+def contract_value(settings: Settings, section: str, key: str) -> Any:
+    """A value of the sensor contract; None if the contract does not name it."""
     contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
-    return bool(contract.get(section, {}).get(key, False))
+    return contract.get(section, {}).get(key)
 
 
 def text(title: str, help: str, default: str | None = None, **schema: Any) -> Param:

@@ -9,6 +9,7 @@ from breezeway.core import arguments
 from breezeway.core.errors import UsageError
 from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
+from breezeway_airflow.fields import contract_defaults
 
 QUERY_BYTES = 100_000
 """A query is one argument of a command line; Linux allows 128 KiB for one."""
@@ -45,8 +46,10 @@ def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> di
         moment: of the run. It names the dataset if the form does not, and is the same in a retry.
 
     Returns:
-        `query`, `test_query`, `tag`, `count`, `run_name`, `model_name`, `model_version`, `force`;
-        an empty `model_version` stands for the version that the run trains.
+        `query`, `first_day`, `last_day`, `test_query`, `tag`, `count`, `run_name`, `model_name`,
+        `model_version`, `force`. An empty `query` stands for the days, an empty `test_query` for
+        what is held out of the dataset, an empty `model_version` for the version that the run
+        trains.
 
     Raises:
         UsageError: a field is wrong or missing; the message names it.
@@ -54,9 +57,9 @@ def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> di
     """
     form = read(params)
     steps = set(form["steps"])
-    if steps & {"preprocess", "test"}:
-        form["query"] = _select("query", form["query"], settings)
-    if "test" in steps:
+    if "preprocess" in steps:
+        form |= _readings(form, moment, settings)
+    if "test" in steps and (form["test_query"] or form["query"]):
         form["test_query"] = _select("test_query", form["test_query"] or form["query"], settings)
     form["tag"] = _tag(form, steps, moment, settings)
     form["run_name"] = form["run_name"] or form["tag"]
@@ -188,6 +191,41 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _readings(form: dict[str, Any], moment: datetime, settings: Settings) -> dict[str, str]:
+    """The query, or the days."""
+    from breezeway.contract.contract import load_contract
+
+    named = [field for field in ("first_day", "last_day") if form[field]]
+    window = load_contract(settings.sensors).train.window
+    if not named and (form["query"] or not window):
+        return {"query": _select("query", form["query"], settings)}
+    if named and form["query"] not in ("", contract_defaults(settings)[1]):
+        raise UsageError(f"Empty the field 'query' or the field '{named[0]}': either is enough.")
+    today = moment.astimezone(UTC).date()
+    last = _day(form, "last_day") or today - timedelta(days=1)
+    if last >= today:
+        raise UsageError(f"Correct the field 'last_day': the day {last} is not over yet.")
+    first = _day(form, "first_day")
+    if first is None:
+        if window is None:
+            raise UsageError(
+                "Fill in the field 'first_day': the sensor contract has no window in [train]."
+            )
+        first = last - window + timedelta(days=1)
+    if first > last:
+        raise UsageError(f"Correct the field 'first_day': {first} is after the last day, {last}.")
+    return {"query": "", "first_day": first.isoformat(), "last_day": last.isoformat()}
+
+
+def _day(form: dict[str, Any], field: str) -> date | None:
+    try:
+        return date.fromisoformat(form[field]) if form[field] else None
+    except ValueError:
+        raise UsageError(
+            f"Correct the field '{field}': {form[field]!r} is no day such as 2026-01-31."
+        ) from None
+
+
 def _select(field: str, query: str, settings: Settings) -> str:
     from breezeway.readings.query import check_query
 
@@ -209,7 +247,7 @@ def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Sett
     if "preprocess" in steps:
         if not tag:
             return f"{moment.astimezone(UTC):v%Y%m%d-%H%M%S-%f}"[:-3]
-        _check_new_tag(tag, form["query"], settings)
+        _check_new_tag(tag, form, settings)
         return tag
     needing = [step for step in ("tune", "train") if step in steps]
     if not needing:
@@ -230,7 +268,7 @@ def _tag(form: dict[str, Any], steps: set[str], moment: datetime, settings: Sett
     return version.tag if "tune" in steps else tag
 
 
-def _check_new_tag(tag: str, query: str, settings: Settings) -> None:
+def _check_new_tag(tag: str, form: dict[str, Any], settings: Settings) -> None:
     from breezeway.datasets import versions
 
     if versions.PARAMS_TAG.fullmatch(tag):
@@ -238,13 +276,18 @@ def _check_new_tag(tag: str, query: str, settings: Settings) -> None:
             f"Correct the field 'tag': {tag!r} has the form of a tag of tuned parameters; give the "
             "dataset another name."
         )
-    # With the same query this may be a second attempt, which may publish the same content.
+    # With the same query or days this may be a second attempt, which may publish the same content.
     if versions.tag_exists(settings, tag):
-        published = versions.find_version(settings, tag).manifest.get("query")
-        if published != query:
+        manifest = versions.find_version(settings, tag).manifest
+        days = sorted(manifest.get("days", {}))
+        if form["first_day"] and days:
+            same = form["first_day"] <= days[0] and days[-1] <= form["last_day"]
+        else:
+            same = manifest.get("query") == form["query"]
+        if not same:
             raise UsageError(
                 f"Change the field 'tag': the dataset {tag!r} exists, and was made with another "
-                f"query, {published!r}. A tag never moves. Or leave the tag empty."
+                f"query, {manifest.get('query')!r}. A tag never moves. Or leave the tag empty."
             )
 
 

@@ -1,17 +1,25 @@
-"""Starts the DAG `training` when a drift can be learned from."""
+"""Starts the DAG `training` when the sensor contract says that it is due."""
 
 import json
 from datetime import date
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow.sdk import Asset, BaseOperator, Context
+from airflow.sdk import Asset, AssetOrTimeSchedule, BaseOperator, Context, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowSkipException
 from pydantic import TypeAdapter, ValidationError
 
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
+from breezeway_airflow import fields
 from breezeway_airflow.drift import announced
 from breezeway_airflow.nights import may_announce
+
+if TYPE_CHECKING:
+    from breezeway.contract.contract import Contract
+    from breezeway.pipeline.retraining import Due
+
+REMEMBERED = 30
+"""Nights that the tag has room for; a drift needs the last five."""
 
 
 def retraining_asset(model_name: str) -> Asset:
@@ -19,23 +27,56 @@ def retraining_asset(model_name: str) -> Asset:
     return Asset(name=f"retraining-{model_name}", uri=f"breezeway://retraining/{model_name}")
 
 
-class Asked(TypedDict):
-    """The retrainings of a drift: its first night, and which run asked on which night."""
+def contract_retrains(settings: Settings) -> bool:
+    """Whether a night may start a retraining by the sensor contract."""
+    switches = [("drift", "retrain"), ("train", "every_days"), ("train", "every_labels")]
+    return any(fields.contract_value(settings, *switch) for switch in switches)
 
-    drift: str
+
+def training_schedule(settings: Settings, model_name: str) -> Any:
+    """What starts the DAG `training` by itself: times, a night's event, both or nothing."""
+    cron = fields.contract_value(settings, "train", "schedule")
+    times = CronTriggerTimetable(cron, timezone="UTC") if cron else None
+    events = [retraining_asset(model_name)] if contract_retrains(settings) else None
+    if times and events:
+        return AssetOrTimeSchedule(timetable=times, assets=events)
+    return times or events
+
+
+def skip_if_another_runs(context: Context) -> None:
+    """A run that its time has started makes way if another waits or runs, so none piles up.
+
+    Raises:
+        AirflowSkipException: another waits or runs.
+    """
+    run = context["dag_run"]
+    if run.run_type != "scheduled":
+        return
+    there = context["ti"].get_dr_count(run.dag_id, states=["queued", "running"])
+    if there > 1:
+        raise AirflowSkipException(
+            f"{there - 1} other runs of the DAG {run.dag_id} wait or run; the next scheduled time "
+            "looks again."
+        )
+
+
+class Retrainings(TypedDict):
+    """Night → the Airflow run that started one; how many labels there were at the last."""
+
     asked: dict[str, str]
+    labels: int | None
 
 
-_ASKED: TypeAdapter[Asked | None] = TypeAdapter(Asked | None)
+_RETRAININGS: TypeAdapter[Retrainings] = TypeAdapter(Retrainings)
+_NONE = json.dumps(Retrainings(asked={}, labels=None))
 
 
 class StartRetraining(BaseOperator):
-    """Creates an event of the asset when a drift can be learned from. Otherwise it is skipped.
+    """Creates an event of the asset when a retraining is due. Otherwise it is skipped.
 
-    `breezeway.pipeline.retraining` holds the rule. The tag `breezeway.retrainings` of the
-    registered model records the nights that have started one: JSON of `drift` (the first night of
-    the drift that was announced) and `asked` (night → Airflow run). Nothing is started while a run
-    of the DAG `training` waits or runs: the next night looks again. So one run waits at the most.
+    `breezeway.pipeline.retraining` holds the rules. The tag `breezeway.retrainings` of the
+    registered model records the nights that have started one. Nothing is started while a run of
+    the DAG `training` waits or runs: the next night looks again. So one run waits at the most.
 
     The tag is written before the event is created, as in `AnnounceDrift`. Only one of these tasks
     may run at a time: see the pool `model_registry`.
@@ -64,47 +105,61 @@ class StartRetraining(BaseOperator):
             What the event carries: `model_name`, `date`, `reason`.
 
         Raises:
-            AirflowSkipException: there is no drift, no retraining is due, or the run checks the
+            AirflowSkipException: no retraining is due, one waits or runs, or the run checks the
                 past and is not asked to announce.
             ServiceUnavailable: MLflow, or the store of dataset versions, does not answer.
         """
         from breezeway.contract.contract import load_contract
-        from breezeway.pipeline import retraining
 
-        model_name, night = self.result["model_name"], self.result["date"]
+        night, labels = self.result["date"], self.result.get("labels")
         if not may_announce(context, night):
             raise AirflowSkipException(f"Nothing is retrained for {night}, which is in the past.")
         settings = Settings.from_environment()
-        drift = announced(settings, model_name)
-        if self.result["verdict"] != "drifted" or drift is None:
-            raise AirflowSkipException("There is no drift to learn.")
-        known = _asked(settings, model_name)
-        asked = known["asked"] if known and known["drift"] == drift["date"] else {}
+        known = _read(settings, self.result["model_name"])
         run = context["dag_run"]
         this_run = f"{run.dag_id}/{run.run_id}"
-        if asked.get(night) == this_run:  # an earlier attempt
+        if known["asked"].get(night) == this_run:  # an earlier attempt
             if self._has_event(context):
                 raise AirflowSkipException("This run has started a retraining already.")
             return self._create(context, "An earlier attempt of this run asked for it.")
-        due = retraining.due(
-            settings,
-            load_contract(settings.sensors),
-            model_name,
-            (date.fromisoformat(drift["date"]), date.fromisoformat(night)),
-            [date.fromisoformat(day) for day in asked],
-        )
-        if not due.now:
-            raise AirflowSkipException(due.reason)
-        waiting = context["ti"].get_dr_count(self.trained_by, states=["queued", "running"])
-        if waiting:
+        if known["labels"] is None and labels is not None:
+            known["labels"] = labels  # from now on they are counted
+            self._remember(settings, known)
+        rules = self._rules(settings, load_contract(settings.sensors), known)
+        reason = next((due.reason for due in rules if due.now), None)
+        if reason is None:
+            why = " ".join(due.reason for due in rules) or "There is no drift to learn."
+            raise AirflowSkipException(why)
+        busy = context["ti"].get_dr_count(self.trained_by, states=["queued", "running"])
+        if busy:
             raise AirflowSkipException(
-                f"{due.reason} But {waiting} runs of the DAG {self.trained_by} wait or run; the "
-                "next night looks again."
+                f"{reason} But {busy} runs of the DAG {self.trained_by} wait or run; the next "
+                "night looks again."
             )
-        _remember(
-            settings, model_name, {"drift": drift["date"], "asked": asked | {night: this_run}}
-        )
-        return self._create(context, due.reason)
+        asked = sorted({**known["asked"], night: this_run}.items())[-REMEMBERED:]
+        self._remember(settings, {"asked": dict(asked), "labels": labels})
+        return self._create(context, reason)
+
+    def _rules(self, settings: Settings, contract: "Contract", known: Retrainings) -> list["Due"]:
+        """What the contract's rules say."""
+        from breezeway.pipeline import retraining
+
+        model_name, night = self.result["model_name"], date.fromisoformat(self.result["date"])
+        asked = [date.fromisoformat(day) for day in known["asked"]]
+        rules = []
+        if contract.drift.retrain and self.result["verdict"] == "drifted":
+            drift = announced(settings, model_name)
+            first = date.fromisoformat(drift["date"]) if drift else night
+            of_drift = [day for day in asked if day >= first]
+            rules.append(
+                retraining.after_drift(settings, contract, model_name, (first, night), of_drift)
+            )
+        if contract.train.every_days:
+            rules.append(retraining.after_days(settings, contract, model_name, night, asked))
+        if contract.train.every_labels and known["labels"] is not None:
+            labels = self.result.get("labels", known["labels"])
+            rules.append(retraining.after_labels(contract, labels, known["labels"]))
+        return rules
 
     def _create(self, context: Context, reason: str) -> dict[str, Any]:
         told = {name: self.result[name] for name in ("model_name", "date")} | {"reason": reason}
@@ -118,26 +173,25 @@ class StartRetraining(BaseOperator):
         events = context["inlet_events"][self.retraining]
         return any((e.source_dag_id, e.source_run_id) == (run.dag_id, run.run_id) for e in events)
 
+    def _remember(self, settings: Settings, known: Retrainings) -> None:
+        from breezeway.tracking import registry
 
-def _asked(settings: Settings, model_name: str) -> Asked | None:
-    """The retrainings of the last drift that started any.
+        registry.tag_model(settings, self.result["model_name"], "retrainings", json.dumps(known))
+
+
+def _read(settings: Settings, model_name: str) -> Retrainings:
+    """The retrainings that were started.
 
     Raises:
         DataError: the tag that records them was overwritten with something else.
     """
     from breezeway.tracking import registry
 
-    text = registry.find_model(settings, model_name).tags.get("retrainings", "null")
+    text = registry.find_model(settings, model_name).tags.get("retrainings", _NONE)
     try:
-        return _ASKED.validate_json(text, strict=True)
+        return _RETRAININGS.validate_json(text, strict=True)
     except ValidationError:
         raise DataError(
             f"The tag breezeway.retrainings of the model {model_name!r} is {text[:100]!r}: "
-            "expected null, or a JSON object with drift and asked. Delete it in MLflow."
+            "expected a JSON object with asked and labels. Delete it in MLflow."
         ) from None
-
-
-def _remember(settings: Settings, model_name: str, asked: Asked) -> None:
-    from breezeway.tracking import registry
-
-    registry.tag_model(settings, model_name, "retrainings", json.dumps(asked))

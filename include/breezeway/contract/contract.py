@@ -4,6 +4,7 @@ One object, read from one TOML file, checks rows in preprocessing and requests a
 """
 
 import tomllib
+from datetime import timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -126,6 +127,14 @@ class Contract(Section):
         for name, field in self.fields.items():
             self._check_field(name, field)
         self._check_features()
+        if self.train.every_labels and not self.label.table:
+            raise ValueError("train.every_labels: only labels in a table are counted")
+        window, holdout = self.train.window, self.split.holdout
+        if window and isinstance(holdout, timedelta) and holdout >= window:
+            raise ValueError(
+                f"split.holdout: {holdout.days} days cannot be kept back from the {window.days} of "
+                "train.window"
+            )
         return self
 
     def _check_field(self, name: str, field: SensorField) -> None:

@@ -51,6 +51,16 @@ Stretch = Annotated[float | timedelta, BeforeValidator(_share_or_days)]
 """A part of a dataset: a share of its rows, or whole days (UTC)."""
 
 
+def _whole_days(value: Any) -> timedelta:
+    found = _share_or_days(value) if isinstance(value, str) else value
+    if not isinstance(found, timedelta):
+        raise ValueError(f'{str(value)[:40]!r}: expected days such as "90d"')
+    return found
+
+
+WholeDays = Annotated[timedelta, BeforeValidator(_whole_days)]
+
+
 class Payload(Section):
     format: Literal["json", "delimited"]
     separator: Annotated[str, Field(pattern=r"^[^0-9eE+\-.\"\\]$")] = ";"
@@ -158,8 +168,19 @@ class Split(Section):
 
 
 class Train(Section):
-    """What the model that serves is fitted on."""
+    """What a model learns from."""
 
+    window: WholeDays | None = None
+    """So many of the newest whole days (UTC), made by the DAG `history` or by the training itself;
+    without, all readings of a query."""
+    schedule: (
+        Annotated[str, Field(pattern=r"^[0-9A-Za-z*/,#?-]+( [0-9A-Za-z*/,#?-]+){4}$")] | None
+    ) = None
+    """When the DAG `training` runs: five fields of cron, UTC."""
+    every_days: Annotated[int, Field(ge=1, le=9999)] | None = None
+    """It also runs when so many days have come that the champion does not know."""
+    every_labels: PositiveInt | None = None
+    """It also runs when so many faults have been recorded since a night last started it."""
     refit: bool = False
     """Whether the model that serves is fitted again, with the parameters and the threshold of the
     one that is evaluated, on all rows: on the held out ones too."""

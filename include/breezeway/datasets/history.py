@@ -68,9 +68,14 @@ def fingerprints(settings: Settings, name: str, days: Iterable[date]) -> dict[da
     published = published_days(settings, name)
     wanted = [day for day in days if day in published]
     found = versions.find_versions(settings, [published[day] for day in wanted])
+    return fingerprints_of(dict(zip(wanted, found, strict=True)))
+
+
+def fingerprints_of(days: Mapping[date, versions.DatasetVersion]) -> dict[date, str]:
+    """The same of days that were found."""
     return {
         day: version.manifest["fingerprint"]
-        for day, version in zip(wanted, found, strict=True)
+        for day, version in days.items()
         if "fingerprint" in version.manifest  # else somebody chose such a tag by hand
     }
 
@@ -144,22 +149,59 @@ def open_days(
         DataError: a day was made by a contract with other features.
         TryAgain, ServiceUnavailable: as for `versions.open_datasets`.
     """
-    published = published_days(settings, contract.name)
-    wanted = [day for day in day_range(first, last) if day in published]
-    missing = sorted(set(_counts(settings, first, last)) - set(wanted))
-    if missing or not wanted:
+    there = _counts(settings, first, last)
+    opened = open_published(settings, contract.name, first, last)
+    check_days(contract, opened, set(there), first)
+    return opened
+
+
+def check_days(
+    contract: Contract,
+    opened: Mapping[date, versions.OpenedVersion],
+    there: set[date],
+    first: date,
+) -> None:
+    """Make sure that opened days are all of a range, and fit together.
+
+    Args:
+        there: the days of the range that have readings.
+        first: the range's.
+
+    Raises:
+        UsageError, DataError: as for `open_days`.
+    """
+    missing = sorted(there - set(opened))
+    if missing or not opened:
         named = ", ".join(map(str, (missing or [first])[: versions.NAMED]))
         more = f" and {len(missing) - versions.NAMED} more" if len(missing) > versions.NAMED else ""
         raise UsageError(
             f"The days {named}{more} are not made yet: backfill the DAG history with them first."
         )
-    opened = versions.open_datasets(settings, [published[day] for day in wanted])
-    for version in opened:
+    for version in opened.values():
         if _manifest_of(version).features != contract.feature_names:
             raise DataError(
                 f"{version.tag} has other features than the sensor contract names now: make "
                 "the day again."
             )
+
+
+def open_published(
+    settings: Settings, name: str, first: date, last: date, only: set[date] | None = None
+) -> dict[date, versions.OpenedVersion]:
+    """The published days of a range, with their files.
+
+    Args:
+        name: the contract's.
+        only: these days of it; None for all.
+
+    Raises:
+        DataError, TryAgain, ServiceUnavailable: as for `versions.open_datasets`.
+    """
+    published = published_days(settings, name)
+    wanted = [
+        day for day in day_range(first, last) if day in published and (only is None or day in only)
+    ]
+    opened = versions.open_datasets(settings, [published[day] for day in wanted])
     return dict(zip(wanted, opened, strict=True))
 
 
@@ -181,7 +223,9 @@ def compose(settings: Settings, first: date, last: date) -> versions.DatasetVers
         return _publish_revision(settings, Path(folder), stem, f"{len(days)} days")
 
 
-def lay_out(contract: Contract, days: Mapping[date, versions.OpenedVersion], folder: Path) -> None:
+def lay_out(
+    contract: Contract, days: Mapping[date, versions.OpenedVersion], folder: Path
+) -> RangeManifest:
     """Fill an empty folder with what days hold together, as `preprocessing` would lay it out."""
     for kind in ("features", "quarantine"):
         for day, version in days.items():
@@ -191,7 +235,9 @@ def lay_out(contract: Contract, days: Mapping[date, versions.OpenedVersion], fol
                 _link(part, folder / kind / name)
     (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
     write_json(folder / "examples.json", _examples(days.values()))
-    _whole_manifest(contract, days).write(folder)
+    manifest = _whole_manifest(contract, days)
+    manifest.write(folder)
+    return manifest
 
 
 def _link(source: Path, target: Path) -> None:

@@ -107,7 +107,10 @@ def rows_of(frame: Mapping[str, Any]) -> Rows:
     if not np.isin(label[known], (0, 1)).all():
         raise DataError("label: expected 0, 1 or null.")
     coded = arrow_column(frame["device"]).dictionary_encode()
-    device, names = coded.indices.to_numpy(), np.array(coded.dictionary.to_pylist())
+    found = np.array(coded.dictionary.to_pylist())
+    # By name, not by first appearance: the same rows in other files are in the same order.
+    by_name = np.argsort(found)
+    device, names = np.argsort(by_name)[coded.indices.to_numpy()], found[by_name]
     time = microseconds(frame["time"])
     order = np.lexsort((time, device))
     order = order[known[order]]

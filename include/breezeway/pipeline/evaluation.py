@@ -25,6 +25,7 @@ from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision, hours, report
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.days import shape
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
@@ -51,7 +52,7 @@ def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, 
     """Evaluate a version; log the results to MLflow, and the evidence for the gate as its tag.
 
     Args:
-        query: one SELECT of recent readings.
+        query: one SELECT of recent readings; empty for the dataset that the version was trained on.
         name, version: of the registered model.
 
     Returns:
@@ -89,7 +90,11 @@ def _judge(
     work: Path,
     started: float,
 ) -> dict[str, Any]:
-    readings, manifest = _features(query, model, settings, work / "dataset")
+    if query:
+        readings, manifest = _features(query, model, settings, work / "dataset")
+    else:
+        readings, manifest = _dataset(model, settings)
+        query = manifest.query
     unseen = readings.filter(pa.array(_unseen(readings, model)))
     if not len(unseen):
         raise DataError(
@@ -149,6 +154,13 @@ def _features(
     labels = LabelStore(settings.raw_address).labels_of(contract)
     manifest = make_dataset(chunks, DatasetSpec(contract, query, labels), folder, settings)
     return ds.dataset(folder / "features").to_table(), manifest
+
+
+def _dataset(model: ScoringModel, settings: Settings) -> tuple[pa.Table, Manifest]:
+    """The dataset that the version was trained on, with what was held out."""
+    version = versions.open_dataset(settings, model.data_tag)
+    table = ds.dataset(version.folder / "features").to_table()
+    return table, Manifest.of(version.manifest, f"Dataset {version.tag!r}")
 
 
 def _unseen(readings: pa.Table, model: ScoringModel) -> np.ndarray:
@@ -222,7 +234,7 @@ def _beside(
     """The rows that the champion has not seen either, with both scores."""
     keys = ["device", "time", "label", "score"]
     readings = truth
-    if champion.contract.text != model.contract.text:
+    if shape(champion.contract) != shape(model.contract):
         readings, _ = _features(query, champion, settings, work / "dataset of the champion")
     readings = readings.filter(pa.array(_unseen(readings, champion)))
     scored = readings.select(["device", "time"]).append_column(

@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
+from breezeway.datasets import history
 from breezeway.datasets.history import day_name
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
@@ -22,6 +24,11 @@ from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
+
+log = logging.getLogger("breezeway")
+
+NAMED_DAYS = 40
+"""The most days that a result names."""
 
 
 def make_version(settings: Settings, contract: Contract, query: str, tag: str) -> dict[str, Any]:
@@ -99,6 +106,46 @@ def _is_rejected(settings: Settings, contract: Contract, day: date) -> bool:
         return False  # never, or a killed run left half of it
     counts = RawStore(settings.raw_address).count_by_day(day, day)
     return same and counts.get(day) == rows
+
+
+def make_range(
+    settings: Settings, contract: Contract, first: date, last: date, tag: str
+) -> dict[str, Any]:
+    """Make the content of a dataset version from the partitions of some days (UTC).
+
+    Those that are missing or stale are made, and published, first. So of all other days no reading
+    is read again.
+
+    Args:
+        tag: of the version, and the name of the work folder.
+
+    Returns:
+        The result of the step; `made` names the days that were made.
+
+    Raises:
+        UsageError: no day has a reading.
+        as for `make_day` and `history.publish_day`.
+    """
+    counts = RawStore(settings.raw_address).count_by_day(first, last)
+    opened = history.open_published(settings, contract.name, first, last)
+    due = days.days_to_make(settings, contract, history.fingerprints_of(opened), counts)
+    for day, why in due.items():
+        log.info("%s is made: %s", day, why)
+        made = make_day(settings, contract, day, {})
+        if made["rows_in"]:
+            history.publish_day(settings, Path(made["folder"]), day, made["seconds"], f"For {tag}")
+    if due:
+        opened |= history.open_published(settings, contract.name, first, last, set(due))
+    opened = dict(sorted(opened.items()))
+    history.check_days(contract, opened, set(counts), first)
+    folder, manifest = _make(tag, lambda aside: history.lay_out(contract, opened, aside), settings)
+    return {
+        "tag": tag,
+        **_summary(folder, manifest),
+        "days": len(opened),
+        "made": [day.isoformat() for day in list(due)[:NAMED_DAYS]],
+        "made_count": len(due),
+    }
 
 
 def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:

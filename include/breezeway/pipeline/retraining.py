@@ -1,8 +1,8 @@
-"""When a drift starts a retraining: once there is enough of it to learn and to judge from, and
-again while the champion still does not know it.
+"""When a retraining is due: after a drift, after so many new days, after so many new labels.
 
-A retraining at the first sign of a drift would learn nothing of it: the newest days are held out
-from training, to evaluate the model on them.
+A drift has to be long enough to learn and to judge from: a retraining at its first sign would
+learn nothing of it, because the newest days are held out from training, to evaluate the model on
+them. It is repeated while the champion still does not know the drift.
 """
 
 import math
@@ -29,7 +29,7 @@ class Due:
     reason: str
 
 
-def due(
+def after_drift(
     settings: Settings,
     contract: Contract,
     model_name: str,
@@ -74,11 +74,45 @@ def due(
     return Due(True, f"{so_far}; {unknown - held} can be learned from, and {held} are held out.")
 
 
+def after_days(
+    settings: Settings, contract: Contract, model_name: str, night: date, asked: list[date]
+) -> Due:
+    """Decide whether new days start a retraining: `[train] every_days`.
+
+    Args:
+        night: the newest day.
+        asked: the nights that have started one, for whatever reason.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    wanted = contract.train.every_days or 0
+    version = champions.champion(settings, model_name)
+    tags = registry.find_version(settings, model_name, version).tags if version else {}
+    until = knows_until(tags)
+    # A refused retraining is not repeated the next night: it would learn the same.
+    since = max([until or date.min, *(day + timedelta(days=1) for day in asked)])
+    if since == date.min:
+        return Due(True, f"Nobody knows which days version {version} has learned from.")
+    new = max(0, (night - since).days + 1)
+    return Due(new >= wanted, f"{new} days are new, of {wanted} that start a retraining.")
+
+
+def after_labels(contract: Contract, labels: int, then: int) -> Due:
+    """Decide whether new labels start a retraining: `[train] every_labels`.
+
+    Args:
+        labels, then: how many faults are recorded now, and were when one was last started.
+    """
+    wanted, new = contract.train.every_labels or 0, max(0, labels - then)
+    return Due(new >= wanted, f"{new} labels are new, of {wanted} that start a retraining.")
+
+
 def knows_until(tags: Mapping[str, str]) -> date | None:
     """The first day (UTC) that a version was not trained on.
 
     Args:
-        tags: of the version; versions of Breezeway 0.3 and older lack `trained_on`.
+        tags: of the version; one that was registered before there was `trained_on` lacks it.
     """
     if "trained_on" not in tags:
         return None

@@ -76,16 +76,17 @@ def train(
         number = _register(training, run_id, settings)
         _tag_reports(settings, run_id, f"{name}/{number}")
     log.info("model %s version %s, from run %s", name, number, run_id)
+    return {"run_id": run_id, "model_name": name, "model_version": number, **_result_of(training)}
+
+
+def _result_of(training: Training) -> dict[str, Any]:
     cards = training.judgement.cards
     return {
-        "run_id": run_id,
-        "model_name": name,
-        "model_version": number,
-        "tag": version.tag,
-        "params_tag": version.params_tag,
-        "threshold": fitted.threshold,
+        "tag": training.version.tag,
+        "params_tag": training.version.params_tag,
+        "threshold": training.fitted.threshold,
         "trained_on": training.served.scope.until_text,
-        "judged_on": table.scope.until_text,
+        "judged_on": training.table.scope.until_text,
         "metrics": _shown(cards["model"]),
         "baselines": {name: _shown(card) for name, card in cards.items() if name != "model"},
     }

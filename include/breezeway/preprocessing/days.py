@@ -195,6 +195,45 @@ def stale_days(
     return stale
 
 
+def days_to_make(
+    settings: Settings,
+    contract: Contract,
+    published: Mapping[date, str],
+    counts: Mapping[date, int],
+) -> dict[date, str]:
+    """The days of a range that have no partition or a stale one, and why.
+
+    The readings before a day are looked at only where they may have changed: on the first day, and
+    after a day whose number of readings is another, as far as windows reach.
+
+    Args:
+        published: day → the fingerprint in its manifest.
+        counts: day → its readings; days without any are left out.
+    """
+    store = RawStore(settings.raw_address, settings.query_seconds)
+    labels = LabelStore(settings.raw_address).labels_of(contract)
+    every = sorted({*published, *counts})
+    changed = every[0] - timedelta(days=1) if every else None
+    due = {}
+    for day in every:
+        if day not in published:
+            due[day], changed = "it was not made yet", day
+            continue
+        then = published[day].split("-")
+        before = None
+        if changed:
+            before = lead_in(store, contract, set(store.devices_of(day)), day)
+            if not _reaches_back(before, changed):
+                changed = None
+        now = _parts(contract, labels, day, counts.get(day, 0), before)
+        pairs = zip(LATE, then, now, strict=True)
+        if different := [what for what, was, found in pairs if found not in (was, None)]:
+            due[day] = f"{' and '.join(different)} changed"
+        if then[0] != now[0]:
+            changed = day
+    return due
+
+
 def _reaches_back(before: pa.Table, day: date) -> bool:
     """Whether the lead-in has readings of a day, or older ones."""
     oldest = pc.min(before["time"]).as_py()
@@ -205,15 +244,17 @@ def _fingerprint(
     contract: Contract, labels: pa.Table | None, day: date, rows: int, before: pa.Table
 ) -> str:
     """The fingerprint of a day: its rows, labels, lead-in, and what affects its features."""
-    shape = contract.model_dump(mode="json", include=SHAPING)
-    return "-".join(
-        [
-            str(rows),
-            _digest(_labels_of(labels, day)),
-            _digest([str(row) for row in before.cast(NAIVE_READINGS).to_pylist()]),
-            _digest(shape),
-        ]
-    )
+    return "-".join(str(part) for part in _parts(contract, labels, day, rows, before))
+
+
+def _parts(
+    contract: Contract, labels: pa.Table | None, day: date, rows: int, before: pa.Table | None
+) -> list[str | None]:
+    """The parts of a fingerprint, in the order of `LATE`; None for an unknown lead-in."""
+    lead = None
+    if before is not None:
+        lead = _digest([str(row) for row in before.cast(NAIVE_READINGS).to_pylist()])
+    return [str(rows), _digest(_labels_of(labels, day)), lead, _digest(shape(contract))]
 
 
 SHAPING = {
@@ -221,6 +262,11 @@ SHAPING = {
     *("label", "quarantine"),
 }
 """The sections of a contract that a partition depends on."""
+
+
+def shape(contract: Contract) -> dict[str, Any]:
+    """What a partition depends on: two contracts with the same shape make the same rows."""
+    return contract.model_dump(mode="json", include=SHAPING)
 
 
 def _labels_of(labels: pa.Table | None, day: date) -> list[list[str]]:

@@ -11,6 +11,7 @@ not known, the result says which one judged instead, and why.
 import argparse
 from typing import Any
 
+from breezeway.contract.contract import load_contract
 from breezeway.core.arguments import day, model_name
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
@@ -35,11 +36,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         raise UsageError(
             f"--model-name: {arguments.model_name!r} has no champion to compare readings with."
         )
-    from breezeway.pipeline import (
-        nightly,  # two seconds, so check for a champion first
-    )
+    # Two seconds, so check for a champion first.
+    from breezeway.pipeline import nightly
+    from breezeway.readings.label_store import LabelStore
 
-    return nightly.check(arguments.model_name, judge, arguments.date, settings)
+    result = nightly.check(arguments.model_name, judge, arguments.date, settings)
+    labels = LabelStore(settings.raw_address).labels_of(load_contract(settings.sensors))
+    return result | ({} if labels is None else {"labels": len(labels)})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Rows that break the contract go to the dataset's quarantine, with the reason. If
 of them, or if the batch as a whole breaks the contract, the step fails with exit code 65, and the
 work folder `rejected` shows why.
 
-With a day instead of a query, it makes that day's partition of the dataset.
+With a day instead of a query, it makes that day's partition of the dataset. With a first and a last
+day it puts the partitions of these days together; those that are missing or stale are made first.
 """
 
 import argparse
@@ -27,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "label column",
     )
     rows.add_argument("--day", type=day, help="all readings of this day, UTC")
-    parser.add_argument("--tag", type=tag_name, help="with a query: the dataset version to make")
+    rows.add_argument(
+        "--first",
+        type=day,
+        help="the first of some days, UTC, whose partitions form a dataset version",
+    )
+    parser.add_argument("--last", type=day, help="the last of these days")
+    parser.add_argument("--tag", type=tag_name, help="without --day: the dataset version to make")
     parser.add_argument(
         "--published",
         type=fingerprints,
@@ -47,12 +54,20 @@ def fingerprints(text: str) -> dict[date, str]:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     contract = load_contract(settings.sensors)
     if not arguments.day and not arguments.tag:
-        raise UsageError("--tag: a query needs the name of the dataset version to make.")
+        raise UsageError(
+            "--tag: a query, or some days, need the name of the dataset version to make."
+        )
+    if arguments.first and (not arguments.last or arguments.last < arguments.first):
+        raise UsageError(f"--last: expected {arguments.first} or a later day.")
     # This import takes a second, so check arguments and contract first.
     from breezeway.pipeline import preprocessing
 
     if arguments.day:
         return preprocessing.make_day(settings, contract, arguments.day, arguments.published)
+    if arguments.first:
+        return preprocessing.make_range(
+            settings, contract, arguments.first, arguments.last, arguments.tag
+        )
     return preprocessing.make_version(settings, contract, arguments.query, arguments.tag)
 
 

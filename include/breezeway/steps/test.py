@@ -1,6 +1,7 @@
 """Evaluate a registered model version and the champion on recent raw readings.
 
-Only readings that neither model was trained on count. With labels there are metrics, and an
+Without a query they are those of the dataset that the version was trained on, and are not read
+again. Only readings that neither model was trained on count. With labels there are metrics, and an
 interval of the difference. In any case a drift report compares the readings with the training data.
 All of it is logged to MLflow; the evidence for the gate is a tag of the version.
 """
@@ -17,7 +18,7 @@ from breezeway.tracking import registry
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--query",
-        required=True,
+        default="",
         help="one SELECT of recent readings, with the same columns as for preprocess",
     )
     parser.add_argument("--model-name", type=model_name, required=True, help="the registered model")

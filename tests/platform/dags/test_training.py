@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG, DagRunState, timezone
 from airflow.sdk.bases.operator import ExecutorSafeguard
-from airflow.sdk.exceptions import DownstreamTasksSkipped
+from airflow.sdk.exceptions import AirflowSkipException, DownstreamTasksSkipped
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
@@ -20,6 +21,7 @@ from breezeway.core.settings import Settings
 from breezeway_airflow import form
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.registry import PromoteModel
+from breezeway_airflow.retraining import skip_if_another_runs
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 from tests.fixtures import ROOT, airflow
@@ -36,6 +38,8 @@ SUBSETS = [list(c) for n in range(1, 7) for c in combinations(form.STEPS, n)]
 
 FORM = {
     "query": "SELECT 1",
+    "first_day": "2026-11-01",
+    "last_day": "2026-11-20",
     "test_query": "SELECT 2",
     "tag": "v1",
     "count": 3,
@@ -180,7 +184,12 @@ def expected_fields(task: str, steps: list[str]) -> dict[str, Any]:
     """A step takes from another what that one made in this run, and else from the form."""
     version = "7" if "train" in steps else "3"
     return {
-        "preprocess": {"query": "SELECT 1", "tag": "v1"},
+        "preprocess": {
+            "query": "SELECT 1",
+            "first": "2026-11-01",
+            "last": "2026-11-20",
+            "tag": "v1",
+        },
         "publish_data": {"folder": "/scratch/v1/dataset", "tag": "v1"},
         "tune": {"tag": "v1", "count": "3"},
         "publish_params": {"params_file": "/scratch/v1/params.json", "tag": "v1"},
@@ -287,6 +296,47 @@ def test_drift_starts_it_where_the_contract_says_so(dag, with_contract) -> None:
     assert [asset.uri for asset in schedule.asset_condition.objects] == [
         "breezeway://retraining/plant"
     ]
+
+
+def test_the_contract_may_name_times_and_nights(with_contract):
+    times = with_contract("refit = false", 'schedule = "0 4 * * 1"').timetable
+    assert type(times).__name__ == "CronTriggerTimetable"
+    both = 'schedule = "0 4 * * 1"\nevery_days = 7'
+    both = with_contract("refit = false", both).timetable
+    assert type(both).__name__ == "AssetOrTimeSchedule"
+    assert [asset.uri for asset in both.asset_condition.objects] == ["breezeway://retraining/plant"]
+
+
+def test_a_run_of_its_time_makes_way_for_another(dag, monkeypatch) -> None:
+    """Nothing else of the run is done then, and it does not fail."""
+
+    def another_runs(context):
+        raise AirflowSkipException("Another runs.")
+
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    check = dag.get_task("check_inputs")
+    monkeypatch.setitem(check.python_callable.__globals__, "skip_if_another_runs", another_runs)
+    finished = dag.test()
+    states = {ti.task_id: str(ti.state) for ti in finished.get_task_instances()}
+    assert states.pop("summary") == "success"
+    assert set(states.values()) == {"skipped"}
+    assert str(finished.state) == "success"
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "skips"),
+    [("scheduled", 1, False), ("scheduled", 2, True), ("manual", 2, False)],
+)
+def test_only_a_run_of_its_time_makes_way(kind: str, there: int, skips: bool) -> None:
+    context = {
+        "dag_run": SimpleNamespace(run_type=kind, dag_id="training"),
+        "ti": SimpleNamespace(get_dr_count=lambda dag_id, states: there),
+    }
+    if not skips:
+        assert skip_if_another_runs(context) is None
+        return
+    with pytest.raises(AirflowSkipException, match="1 other runs of the DAG training"):
+        skip_if_another_runs(context)
 
 
 BAD_FORMS = {

@@ -29,6 +29,8 @@ def test_readings_are_held_out_as_a_share_or_in_days():
     assert Contract.from_text(text, "sensors.toml").split.holdout == timedelta(days=7)
     with pytest.raises(DataError, match=r'split: holdout: days are for by = "time"'):
         Contract.from_text(text.replace('by = "time"', 'by = "device"'), "sensors.toml")
+    with pytest.raises(DataError, match=r"7 days cannot be kept back from the 7 of train.window"):
+        Contract.from_text(text.replace("refit = false", 'window = "7d"'), "sensors.toml")
 
 
 @pytest.mark.parametrize("file", ["plant.toml", "skab.toml", "ai4i.toml"])
@@ -59,6 +61,8 @@ def test_shipped_contracts_are_valid(file):
             "split.holdout: '1': expected a share between 0 and 1, or d",
         ),
         ("holdout = 0.2", 'holdout = "0d"', "split.holdout: '0d': expected a share"),
+        ("refit = false", 'window = "0.5"', "train.window: '0.5': expected"),
+        ("refit = false", 'schedule = "daily"', "train.schedule: "),
         ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),
         ('"machine-[0-9]{2}"', '"machine-["', "device_pattern: no regular expression of RE2: mis"),
         ('"machine-[0-9]{2}"', '"(?=m).+"', "device_pattern: no regular expression of RE2: inv"),

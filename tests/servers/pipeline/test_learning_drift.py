@@ -71,7 +71,9 @@ class Plant:
 
     def retrain(self, tag: str) -> None:
         """The steps of the DAG `training`, with the form as it is."""
-        preprocess.run(argparse.Namespace(query=QUERY, tag=tag, day=None), self.settings)
+        preprocess.run(
+            argparse.Namespace(query=QUERY, tag=tag, day=None, first=None), self.settings
+        )
         versions.publish(self.settings, self.settings.work / tag / "dataset", tag)
         names = argparse.Namespace(tag=tag, run_name=tag, model_name=self.model)
         number = train.run(names, self.settings)["model_version"]
@@ -82,7 +84,9 @@ class Plant:
 
     def due(self, night: date, asked: list[date]) -> Due:
         contract = load_contract(self.settings.sensors)
-        return retraining.due(self.settings, contract, self.model, (KNOWN_FROM, night), asked)
+        return retraining.after_drift(
+            self.settings, contract, self.model, (KNOWN_FROM, night), asked
+        )
 
     def load(self, version: str, *, judged: bool = False) -> ScoringModel:
         return load(self.settings, self.model, version, judged=judged)

@@ -7,7 +7,7 @@ import pytest
 
 from breezeway.contract.contract import load_contract
 from breezeway.datasets.versions import OpenedVersion
-from breezeway.detector.fitting import fit_detector, judge_unseen
+from breezeway.detector.fitting import Served, fit_detector, judge_unseen
 from breezeway.detector.model import DEFAULT_PARAMS, model_bytes
 from breezeway.detector.scoring import load_folder
 from breezeway.detector.table import read_table
@@ -35,6 +35,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
         contract=contract,
         version=OpenedVersion("v1", "c", "h", "", "", {}, folder=folder),
         fitted=fitted,
+        served=Served(fitted.booster, table.scope, again=False),
         judgement=judge_unseen(table, contract, fitted),
         lineage={"data_tag": "v1", "data_hash": "h"},
     )

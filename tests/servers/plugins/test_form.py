@@ -61,6 +61,7 @@ def check(settings: Settings, model: str) -> Callable[..., dict[str, Any]]:
     def check(*steps: str, **fields: Any) -> dict[str, Any]:
         empty = {"query": QUERY, "test_query": None, "tag": None, "count": 12, "run_name": None}
         empty |= {"model_name": model, "model_version": None, "steps": list(steps), "force": None}
+        empty |= {"first_day": None, "last_day": None}
         return form.check(empty | fields, MOMENT, settings)
 
     return check
@@ -69,6 +70,8 @@ def check(settings: Settings, model: str) -> Callable[..., dict[str, Any]]:
 def test_nothing_filled_in_is_a_whole_run(check, model) -> None:
     assert check(*form.STEPS) == {
         "query": QUERY,
+        "first_day": "",
+        "last_day": "",
         "test_query": QUERY,
         "tag": "v20261121-120740-123",
         "count": 12,
@@ -84,6 +87,8 @@ def test_nothing_filled_in_is_a_whole_run(check, model) -> None:
     [
         ("preprocess", {"tag": "v1"}, {"tag": "v1"}),
         ("preprocess", {"tag": " v2 ", "query": f"{QUERY};"}, {"tag": "v2", "query": QUERY}),
+        ("preprocess", {"first_day": "2026-11-01"}, {"query": "", "last_day": "2026-11-20"}),
+        ("preprocess test", {"first_day": "2026-11-01"}, {"test_query": ""}),
         ("tune train", {"tag": "v1-params-1"}, {"tag": "v1"}),
         ("train", {"tag": "v1-params-1", "run_name": "x"}, {"tag": "v1-params-1", "run_name": "x"}),
         ("train test", {"tag": "v1", "test_query": "SELECT 2"}, {"test_query": "SELECT 2"}),
@@ -111,6 +116,11 @@ def test_what_is_open_is_completed(check, steps, fields, expected) -> None:
         ("preprocess", {"query": "SELECT 1; SELECT 2"}, "'query'.*2 statements"),
         ("preprocess", {"query": ""}, "Fill in the field 'query'"),
         ("deploy", {"model_version": "4"}, "'force'.*refused version 4 .*: It is worse at night"),
+        ("preprocess", {"last_day": "2026-11-20"}, "Fill in the field 'first_day'.*no window"),
+        ("preprocess", {"last_day": "2026-11-21"}, "'last_day'.*not over yet"),
+        ("preprocess", {"first_day": "2026-13-45"}, "'first_day'.*2026-13-45.*is no day"),
+        ("preprocess", {"first_day": "2026-11-20", "last_day": "2026-11-19"}, "is after the last"),
+        ("preprocess", {"first_day": "2026-11-20", "query": "SELECT 1"}, "Empty the field 'query'"),
         ("preprocess", {"tag": "a..b"}, "'tag'.*without '..'"),
         ("preprocess", {"tag": "v1.lock"}, "'tag'.*not ending"),
         ("preprocess", {"tag": "v2-params-1"}, "'tag'.*tuned parameters"),
@@ -133,9 +143,39 @@ def test_what_is_missing_is_named(check, steps, fields, sentence) -> None:
         check(*steps.split(), **fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "days"),
+    [
+        ({}, ("2026-08-23", "2026-11-20")),
+        ({"last_day": "2026-10-31"}, ("2026-08-03", "2026-10-31")),
+        ({"first_day": "2026-11-10"}, ("2026-11-10", "2026-11-20")),
+    ],
+)
+def test_a_window_of_the_contract_is_the_newest_whole_days(
+    settings, tmp_path, fields, days
+) -> None:
+    text = settings.sensors.read_text().replace("refit = false", 'window = "90d"')
+    sensors = tmp_path / "sensors.toml"
+    sensors.write_text(text)
+    with_window = settings.model_copy(update={"sensors": sensors})
+    empty = {"query": None, "test_query": None, "tag": None, "first_day": None, "last_day": None}
+    empty |= {"run_name": None, "model_name": "plant", "model_version": None}
+    steps = ["preprocess", "tune"]
+    checked = form.check({**empty, **fields, "steps": steps}, MOMENT, with_window)
+    assert (checked["first_day"], checked["last_day"]) == days
+    assert (checked["query"], checked["test_query"]) == ("", "")
+
+
 def test_an_absent_mlflow_is_heard_of_before_any_work(home) -> None:
     settings = Settings(home=home, mlflow_url="http://127.0.0.1:9")
-    fields = {"query": QUERY, "tag": None, "run_name": None, "test_query": None}
+    fields = {
+        "query": QUERY,
+        "tag": None,
+        "run_name": None,
+        "test_query": None,
+        "first_day": None,
+        "last_day": None,
+    }
     with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9"):
         form.check({"steps": list(form.STEPS), **fields}, MOMENT, settings)
 

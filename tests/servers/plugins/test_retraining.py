@@ -22,11 +22,22 @@ Night = Callable[..., dict[str, Any] | None]
 
 
 @pytest.fixture
-def model(mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def changes(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What the contract has in place of a line; by itself only drift starts a retraining."""
+    return getattr(request, "param", {"retrain = false": "retrain = true"})
+
+
+@pytest.fixture
+def model(
+    mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+) -> str:
     """A model whose champion knows May. The contract holds out two days, and wants three more."""
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     text = (Settings.shipped_sensors / "plant.toml").read_text()
-    (tmp_path / "sensors.toml").write_text(text.replace("holdout = 0.2 ", 'holdout = "2d" '))
+    for line, instead in {"holdout = 0.2 ": 'holdout = "2d" ', **changes}.items():
+        assert line in text
+        text = text.replace(line, instead)
+    (tmp_path / "sensors.toml").write_text(text)
     monkeypatch.setenv("BREEZEWAY_HOME", str(tmp_path))
     monkeypatch.setenv("BREEZEWAY_SENSORS", str(tmp_path / "sensors.toml"))
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
@@ -57,13 +68,15 @@ def night(model: str) -> Night:
     def night(
         day: int,
         verdict: str = "drifted",
+        *,
         run_id: str = "",
         dies: bool = False,
         busy: int = 0,
+        labels: int = 0,
         announce: bool = True,
     ) -> dict[str, Any] | None:
         when = date(2026, 6, day).isoformat()
-        result = {"model_name": model, "date": when, "verdict": verdict}
+        result = {"model_name": model, "date": when, "verdict": verdict, "labels": labels}
         run = SimpleNamespace(dag_id="nightly_drift", run_id=run_id or f"scheduled__{when}")
         instance = SimpleNamespace(get_dr_count=lambda dag_id, states: busy)
         outlet = OutletEventAccessors()
@@ -133,6 +146,25 @@ def test_another_attempt_makes_the_event_that_is_missing(night: Night) -> None:
 def test_a_night_that_is_checked_again_by_hand_starts_no_second_one(night: Night) -> None:
     assert night(7)
     assert not night(7, run_id="manual")
+
+
+@pytest.mark.parametrize("changes", [{"refit = false": "every_days = 7"}], indirect=True)
+def test_new_days_start_one_and_a_refusal_is_not_repeated_the_next_night(night, model) -> None:
+    assert started(lambda day: night(day, "quiet"), range(1, 20)) == [7, 14]
+    knows(model, "2026-06-20T23:58:00+00:00")
+    assert started(lambda day: night(day, "quiet"), range(20, 30)) == [27]
+
+
+@pytest.mark.parametrize("changes", [{"refit = false": "every_labels = 10"}], indirect=True)
+def test_new_labels_start_one(night) -> None:
+    counts = {1: 500, 2: 509, 3: 510, 4: 519, 5: 525}
+    days = [day for day, labels in counts.items() if night(day, "quiet", labels=labels)]
+    assert days == [3, 5]
+
+
+@pytest.mark.parametrize("changes", [{"refit = false": "every_days = 9"}], indirect=True)
+def test_drift_starts_none_if_the_contract_does_not_say_so(night) -> None:
+    assert started(night, range(3, 10)) == [9]
 
 
 def test_a_tag_that_was_overwritten_is_named(night: Night, model: str) -> None:

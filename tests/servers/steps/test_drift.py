@@ -43,7 +43,7 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
     home = tmp_path_factory.mktemp("nightly")
     settings = Settings(home=home, mlflow_url=mlflow_server)
     with_days(settings, home, days(TRAINED_UNTIL - timedelta(days=24), 24))
-    preprocess.run(command(query=QUERY, tag="v1", day=None), settings)
+    preprocess.run(command(query=QUERY, tag="v1", day=None, first=None), settings)
     versions.publish(settings, settings.work / "v1" / "dataset", "v1")
     train.run(command(tag="v1", run_name="first", model_name="nightly"), settings)
     champions.promote(settings, "nightly", "1", None, "the first")

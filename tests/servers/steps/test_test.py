@@ -15,8 +15,9 @@ from breezeway.datasets import versions
 from breezeway.pipeline import evaluation
 from breezeway.readings import simulate
 from breezeway.readings.label_store import LabelStore
+from breezeway.readings.store import RawStore
 from breezeway.steps import preprocess, test, train
-from breezeway.tracking import champions, mlflow_client
+from breezeway.tracking import champions, mlflow_client, registry
 from breezeway.tracking.load import load
 
 QUERY = "SELECT device, time, payload FROM readings"
@@ -31,7 +32,7 @@ def settings(tmp_path_factory, mlflow_server) -> Settings:
     """A home with three simulated machines and a model trained on them."""
     settings = Settings(home=tmp_path_factory.mktemp("judged"), mlflow_url=mlflow_server)
     simulate.fill(settings, devices=3, days=5, end=date(2026, 5, 1))
-    made = preprocess.run(command(query=QUERY, tag="v1", day=None), settings)
+    made = preprocess.run(command(query=QUERY, tag="v1", day=None, first=None), settings)
     versions.publish(settings, settings.work / "v1" / "dataset", "v1")
     assert made["rows"] == 3 * 5 * 1440
     train.run(command(tag="v1", run_name="first", model_name="judged"), settings)
@@ -54,6 +55,18 @@ def test_only_unknown_readings_are_judged(settings, first):
     assert evidence["average_precision"] > evidence["baseline"]["always_on"]
     assert (evidence["champion"], evidence["difference"]) == (None, None)
     assert len(json.dumps(first)) < 4096
+
+
+def test_without_a_query_what_was_held_out_is_judged_and_nothing_is_read(
+    settings, first, monkeypatch
+):
+    champion = registry.find_model(settings, "judged").aliases.get("champion")
+    monkeypatch.setattr(RawStore, "stream", None)
+    found = test.run(command(query="", model_name="judged", model_version="1"), settings)
+    assert champion is None
+    assert found["judged"] == first["judged"]
+    assert found["metrics"] == first["metrics"]
+    assert found["evidence"]["baseline"] == first["evidence"]["baseline"]
 
 
 def test_reports_and_evidence_are_kept(settings, first):
@@ -89,7 +102,7 @@ def test_the_champion_is_judged_on_the_same_rows(settings, first):
 
 def test_a_champion_of_another_contract_reads_the_readings_by_its_own(settings, first, tmp_path):
     model = load(settings, "judged", "1")
-    text = f"# Of another day.\n{model.contract.text}"
+    text = model.contract.text.replace("max_share = 0.2 ", "max_share = 0.3 ")
     champion = replace(model, contract=Contract.from_text(text, "sensors.toml"))
     rows, _ = evaluation._features(QUERY, model, settings, tmp_path / "dataset")
     truth = rows.filter(pa.array(evaluation._unseen(rows, model)))
