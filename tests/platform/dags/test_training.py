@@ -46,6 +46,7 @@ FORM = {
     "run_name": "nightly",
     "model_name": "pump",
     "model_version": "3",
+    "force": "no other",
 }
 RESULTS = {
     "preprocess": {"folder": "/scratch/v1/dataset"},
@@ -203,6 +204,7 @@ def expected_fields(task: str, steps: list[str]) -> dict[str, Any]:
         "deploy": {
             "model_name": "pump",
             "model_version": "champion" if "promote" in steps else version,
+            "force": "no other",
         },
     }[task]
 

@@ -32,6 +32,9 @@ FILLED = {
         "tag": "v1",
         "run_name": "v1",
         "model_version": "1",
+        "query": "SELECT 1",
+        "first_day": "2026-11-01",
+        "last_day": "2026-11-20",
         "test_query": "SELECT 1",
         "force": "no other",
     },
@@ -102,7 +105,10 @@ def step_lines(dag: DAG, params: Mapping[str, Any]) -> dict[str, list[str]]:
         UsageError: the check of the form refuses a field.
     """
     given = {field: value for field, value in form.read(params).items() if value != ""}
-    results = RESULTS | {"check_inputs": RESULTS["any"] | FILLED[dag.dag_id] | given}
+    checked = RESULTS["any"] | FILLED[dag.dag_id] | given
+    # The check of the form lets a run have a query or days.
+    checked |= {"first_day": "", "last_day": ""} if "query" in given else {"query": ""}
+    results = RESULTS | {"check_inputs": checked}
     context = {
         "params": params,
         "macros": macros,
@@ -143,7 +149,8 @@ def test_what_a_form_takes_its_steps_take(dag_id: str, field: str) -> None:
         if not taken(dag.params.get_param(field), value):
             return
         try:
-            lines = step_lines(dag, defaults | FILLED[dag_id] | {field: value})
+            query = {"query": None} if field.endswith("_day") else {}
+            lines = step_lines(dag, defaults | FILLED[dag_id] | query | {field: value})
         except UsageError as error:
             assert f"field '{field}'" in str(error)  # from the first task, within seconds
             return

@@ -132,7 +132,7 @@ def test_what_is_open_is_completed(check, steps, fields, expected) -> None:
         ("test", {"model_name": "nobody"}, "'model_name'.*nobody.*add train"),
         ("test", {"model_version": "99"}, "'model_version'.*99"),
         ("deploy", {"model_version": "best"}, "'model_version'.*best.*champion"),
-        ("promote", {}, "'model_version'.*3.*not been tested"),
+        ("promote", {}, "'model_version'.*4.*not been tested"),
         ("promote", {"model_version": "1"}, "'model_version'.*1.*not been tested"),
         ("train promote", {"tag": "v1"}, "'steps'.*Add test"),
         ("train", {"tag": "v1", "model_version": "3"}, "Empty the field 'model_version'"),
