@@ -25,7 +25,8 @@ class BackfillsWait(PriorityWeightStrategy):
 
 
 def _priority(weight: int) -> dict[str, Any]:
-    return {"priority_weight": weight, "weight_rule": BackfillsWait()}
+    # By its path: of an instance Airflow's mapped operators keep only what `str` says.
+    return {"priority_weight": weight, "weight_rule": f"{__name__}.{BackfillsWait.__name__}"}
 
 
 SERVICE = _priority(100)

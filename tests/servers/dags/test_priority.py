@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.models.taskinstance import TaskInstance
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow.task.priority_strategy import validate_and_load_priority_weight_strategy
 
 from tests.fixtures import ROOT
 
@@ -26,7 +27,15 @@ def kept(dag_id: str) -> Any:
 def weight(dag_id: str, task_id: str, run_id: str = BY_HAND) -> int:
     task = kept(dag_id).get_task(task_id)
     waiting = TaskInstance(task=task, run_id=run_id, dag_version_id=None)
-    return task.weight_rule.get_weight(waiting)
+    # As Airflow does when it makes the task of a run; a mapped one has the rule's path.
+    return validate_and_load_priority_weight_strategy(task.weight_rule).get_weight(waiting)
+
+
+@pytest.mark.parametrize("dag_id", [path.stem for path in (ROOT / "dags").glob("*.py")])
+def test_every_task_has_a_priority_a_mapped_one_too(dag_id: str) -> None:
+    for task in kept(dag_id).tasks:
+        by_hand, past = (weight(dag_id, task.task_id, run) for run in (BY_HAND, BACKFILL))
+        assert (by_hand in (10, 40, 100), past) == (True, by_hand // 2), task.task_id
 
 
 def test_service_goes_before_tonight_before_backfills_before_training() -> None:
