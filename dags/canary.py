@@ -57,6 +57,7 @@ with DAG(
         priority.SERVICE,
         run_limit=timedelta(days=8),
         task_limit=timedelta(minutes=30),
+        required_fields=True,
     ),
     params={
         "model_name": fields.model_name(HELP["model_name"], MODEL),

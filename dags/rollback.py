@@ -32,6 +32,7 @@ with DAG(
         priority.SERVICE,
         run_limit=timedelta(hours=3),
         task_limit=timedelta(minutes=30),
+        required_fields=True,
     ),
     params={
         "model_name": fields.model_name(HELP["model_name"], MODEL),

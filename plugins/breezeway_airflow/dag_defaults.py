@@ -11,7 +11,11 @@ from breezeway_airflow.retry import RETRIES
 
 
 def dag_defaults(
-    settings: Settings, priority: dict[str, Any], run_limit: timedelta, task_limit: timedelta
+    settings: Settings,
+    priority: dict[str, Any],
+    run_limit: timedelta,
+    task_limit: timedelta,
+    required_fields: bool = False,
 ) -> dict[str, Any]:
     """Arguments of a DAG: retries, who is told of failures, limits, and whose the sensor is.
 
@@ -19,6 +23,9 @@ def dag_defaults(
         priority: one of those of the module `priority`.
         run_limit: how long a run may take, with all its waiting.
         task_limit: how long a task may take, if it does not say otherwise.
+        required_fields: whether the form has fields without a default. Airflow cannot call anybody
+            at the end of such a run, because it looks for their values without those of the run;
+            so of one that takes too long nobody is told.
     """
     # At every parse of a DAG, so nothing is validated.
     contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
@@ -32,6 +39,6 @@ def dag_defaults(
             "owner": contract.get("owner", "breezeway"),
         },
         "dagrun_timeout": run_limit,
-        "on_failure_callback": notify.timed_out,
+        "on_failure_callback": None if required_fields else notify.timed_out,
         "tags": ["breezeway", *contract.get("tags", [])],
     }

@@ -113,10 +113,10 @@ def failed(context: Context) -> None:
 
 def timed_out(context: Context) -> None:
     """A run has failed: people are told if it took too long; of the rest, its tasks tell."""
-    run = context["dag_run"]
     if context.get("reason") == "timed_out":
-        limit = context["dag"].dagrun_timeout
-        tell(context, "late", f"{run.dag_id}: the run took too long", f"Its limit is {limit}.")
+        dag = context["dag"]
+        title = f"{dag.dag_id}: the run took too long"
+        tell(context, "late", title, f"Its limit is {dag.dagrun_timeout}.")
 
 
 def tell(context: Context, event: str, title: str, why: str) -> None:
@@ -177,18 +177,18 @@ def _kind(name: str) -> Any:
 
 
 def _notice(context: Context, event: str, title: str, why: str) -> Notice:
-    run: Any = context["dag_run"]
+    dag = context["dag"]
     task = context["ti"].task_id if context.get("ti") else ""
     base = conf.get("api", "base_url", fallback="").rstrip("/")
-    page = f"{base}/dags/{run.dag_id}/runs/{quote(run.run_id, safe='')}"
+    page = f"{base}/dags/{dag.dag_id}/runs/{quote(context['run_id'], safe='')}"
     return Notice(
         event=event,
         title=title,
         why=why[:LONGEST_REASON],
         link=f"{page}/tasks/{task}" if task else page,
-        dag=run.dag_id,
-        run=run.run_id,
+        dag=dag.dag_id,
+        run=context["run_id"],
         task=task,
-        owner=str(context["dag"].default_args.get("owner", "")),
+        owner=str(dag.default_args.get("owner", "")),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
