@@ -60,7 +60,7 @@ with DAG(
     is_paused_upon_creation=False,
     max_active_runs=1,
     **dag_defaults(
-        Settings.from_environment(),
+        SETTINGS,
         priority.NIGHTLY,
         run_limit=timedelta(hours=12),
         task_limit=timedelta(hours=2),

@@ -23,19 +23,27 @@ def take_up(client: httpx.Client, before: datetime | None = None) -> list[str]:
             scheduler: all of them.
 
     Returns:
-        `dag/run/task` of each.
+        A sentence for each. A task that Airflow refuses to clear, because its DAG is gone, say, is
+        left to Airflow, and keeps nothing from starting.
 
     Raises:
-        httpx.HTTPError: Airflow does not answer, or refuses.
+        httpx.HTTPError: Airflow does not answer, or does not list its tasks.
     """
     chosen: dict[str, Any] = {"state": ["running", "restarting", "queued"], "limit": BATCH}
     if before:
         chosen |= {"state": ["running", "restarting"], "start_date_lte": before.isoformat()}
     answer = client.get("/api/v2/dags/~/dagRuns/~/taskInstances", params=chosen)
-    tasks = answer.raise_for_status().json()["task_instances"]
-    for task in tasks:
-        _clear(client, task)
-    return [f"{task['dag_id']}/{task['dag_run_id']}/{task['task_id']}" for task in tasks]
+    said = []
+    for task in answer.raise_for_status().json()["task_instances"]:
+        name = f"{task['dag_id']}/{task['dag_run_id']}/{task['task_id']}"
+        try:
+            _clear(client, task)
+        except httpx.HTTPStatusError as error:
+            code = error.response.status_code
+            said.append(f"{name} was interrupted, and Airflow refuses to start it again ({code}).")
+        else:
+            said.append(f"{name} was interrupted and starts again.")
+    return said
 
 
 def _clear(client: httpx.Client, task: dict[str, Any]) -> None:

@@ -241,7 +241,7 @@ class Platform:
             # The next call tries again.
             return said + [f"Its tasks are not taken up yet: {error}"] * died
         self._scheduler_died_at = None
-        return said + _sentences(taken_up)
+        return said + taken_up
 
     def airflow(self) -> httpx.Client:
         """A client of Airflow's REST API, logged in.
@@ -280,7 +280,7 @@ class Platform:
                 # One heavy step for each core; the file's number is for a cluster.
                 slots = {"slots": os.cpu_count() or 1} if name == "compute" else {}
                 _make_pool(client, {"name": name} | pool | slots)
-            for sentence in _sentences(interrupted.take_up(client)):
+            for sentence in interrupted.take_up(client):
                 self.say(sentence)
             # Its tasks ask the API server, and what was interrupted must not run twice.
             self._supervisor.start_program("scheduler")
@@ -338,10 +338,6 @@ def running_platform(home: Path) -> dict[str, Any]:
     """Addresses of the platform that runs in this home; empty if none does."""
     file = home / "run" / "platform.json"
     return dict(json.loads(file.read_text())) if file.is_file() else {}
-
-
-def _sentences(taken_up: list[str]) -> list[str]:
-    return [f"{task} was interrupted and starts again." for task in taken_up]
 
 
 def _release(part: str) -> str:
