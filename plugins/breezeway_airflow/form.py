@@ -202,28 +202,21 @@ def _readings(form: dict[str, Any], moment: datetime, settings: Settings) -> dic
     if named and form["query"] not in ("", contract_defaults(settings)[1]):
         raise UsageError(f"Empty the field 'query' or the field '{named[0]}': either is enough.")
     today = moment.astimezone(UTC).date()
-    last = _day(form, "last_day") or today - timedelta(days=1)
+    yesterday = today - timedelta(days=1)
+    last = read_day("last_day", form["last_day"]) if form["last_day"] else yesterday
     if last >= today:
         raise UsageError(f"Correct the field 'last_day': the day {last} is not over yet.")
-    first = _day(form, "first_day")
-    if first is None:
-        if window is None:
-            raise UsageError(
-                "Fill in the field 'first_day': the sensor contract has no window in [train]."
-            )
+    if form["first_day"]:
+        first = read_day("first_day", form["first_day"])
+    elif window is None:
+        raise UsageError(
+            "Fill in the field 'first_day': the sensor contract has no window in [train]."
+        )
+    else:
         first = last - window + timedelta(days=1)
     if first > last:
         raise UsageError(f"Correct the field 'first_day': {first} is after the last day, {last}.")
     return {"query": "", "first_day": first.isoformat(), "last_day": last.isoformat()}
-
-
-def _day(form: dict[str, Any], field: str) -> date | None:
-    try:
-        return date.fromisoformat(form[field]) if form[field] else None
-    except ValueError:
-        raise UsageError(
-            f"Correct the field '{field}': {form[field]!r} is no day such as 2026-01-31."
-        ) from None
 
 
 def _select(field: str, query: str, settings: Settings) -> str:

@@ -118,7 +118,7 @@ def test_what_is_open_is_completed(check, steps, fields, expected) -> None:
         ("deploy", {"model_version": "4"}, "'force'.*refused version 4 .*: It is worse at night"),
         ("preprocess", {"last_day": "2026-11-20"}, "Fill in the field 'first_day'.*no window"),
         ("preprocess", {"last_day": "2026-11-21"}, "'last_day'.*not over yet"),
-        ("preprocess", {"first_day": "2026-13-45"}, "'first_day'.*2026-13-45.*is no day"),
+        ("preprocess", {"first_day": "2026-13-45"}, "'first_day'.*2026-13-45.*is not a day"),
         ("preprocess", {"first_day": "2026-11-20", "last_day": "2026-11-19"}, "is after the last"),
         ("preprocess", {"first_day": "2026-11-20", "query": "SELECT 1"}, "Empty the field 'query'"),
         ("preprocess", {"tag": "a..b"}, "'tag'.*without '..'"),
