@@ -204,9 +204,10 @@ def test_a_bad_challenger_is_rolled_back(servers, steps, mlflow_server, bad):
     steps("press", version, option)
     champion = steps.server.store.pointer("press").model_copy(update={"challenger": None})
     with requests_to(servers) as answers:
-        result = watch(steps, version)
+        # It ends as soon as the reason is found: a busy machine is given its time.
+        result = watch(steps, version, minutes=1)
     assert result["decision"] == "roll back", result
-    assert any(text in result["reason"] for text in reason.split("|"))
+    assert any(text in result["reason"] for text in reason.split("|")), result
     assert not [answer for answer in answers if "error" in answer]
     assert tags(version, mlflow_server)["breezeway.canary_decision"] == "roll back"
     assert steps.server.store.pointer("press") == champion
