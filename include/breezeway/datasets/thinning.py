@@ -18,6 +18,7 @@ from breezeway.core.errors import DataError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import dvc_objects
+from breezeway.datasets.commits import Commit, read_commits
 from breezeway.datasets.versions import PARAMS_TAG, hash_of
 from breezeway.datasets.workspace import Workspace, open_workspace
 
@@ -129,15 +130,16 @@ def read_stored(space: Workspace) -> list[StoredVersion]:
     tags = [tag for tag in space.tags() if not PARAMS_TAG.fullmatch(tag)]
     if tags:
         space.fetch("*")
-    return [version for tag in tags if (version := _stored(space, tag))]
+    commits = zip(tags, read_commits(space, tags, "data.dvc"), strict=True)
+    return [version for tag, commit in commits if (version := _stored(tag, commit))]
 
 
-def _stored(space: Workspace, tag: str) -> StoredVersion | None:
+def _stored(tag: str, commit: Commit | None) -> StoredVersion | None:
     try:
-        text = space.read(tag, "data.dvc")
-    except DataError:  # no commit, or larger than any of ours
+        text = commit.text("data.dvc") if commit else None
+    except DataError:  # larger than any of ours
         text = None
-    if text is None:
+    if commit is None or text is None:
         log.warning("The tag %s is not that of a dataset version.", tag)
         return None
     hash = hash_of(text)
@@ -151,7 +153,7 @@ def _stored(space: Workspace, tag: str) -> StoredVersion | None:
         tag=tag,
         hash=hash,
         bytes=size if isinstance(size, int) else 0,
-        published_at=datetime.fromisoformat(space.committed_at(tag)),
+        published_at=datetime.fromisoformat(commit.committed_at),
     )
 
 

@@ -26,6 +26,7 @@ from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, Usage
 from breezeway.core.locks import exclusive
 from breezeway.core.names import DATASET_TAG
 from breezeway.core.settings import Settings, redacted
+from breezeway.datasets.commits import Commit, read_commits
 from breezeway.datasets.dvc_objects import (
     FOLDER_HASH,
     drop_damaged,
@@ -40,6 +41,7 @@ from breezeway.datasets.dvc_objects import (
 from breezeway.datasets.workspace import BRANCH, Workspace, open_workspace
 
 PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]{0,8})")
+VERSION_FILES = ("data.dvc", "manifest.json")
 PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")
 PUSH_ATTEMPTS = 5
 """Publishers on other hosts may not share our lock, only the branch, so a push may fail."""
@@ -191,7 +193,8 @@ def publish_params(settings: Settings, folder: Path, data_tag: str) -> DatasetVe
         for _ in range(PUSH_ATTEMPTS):
             entry = _entry(space.tags(), data_tag)
             space.fetch(entry.tag, *entry.params_tags)
-            same = (t for t in entry.params_tags if space.read(t, "params.json") == text)
+            there = read_commits(space, entry.params_tags, "params.json")
+            same = (found.tag for found in there if found and found.text("params.json") == text)
             if tag := next(same, None):
                 return _read(space, entry, tag)
             tag = f"{data_tag}-params-{_last_number(entry.params_tags) + 1}"
@@ -241,7 +244,8 @@ def find_versions(settings: Settings, tags: Sequence[str]) -> list[DatasetVersio
         there = space.tags()
         entries = [_entry(there, tag) for tag in tags]
         space.fetch(*tags)
-        return [_read(space, entry) for entry in entries]
+        commits = read_commits(space, tags, *VERSION_FILES)
+        return [_version(*each) for each in zip(entries, commits, strict=True)]
 
 
 def open_datasets(settings: Settings, tags: Sequence[str]) -> list[OpenedVersion]:
@@ -402,33 +406,39 @@ def _find(space: Workspace, tag: str) -> DatasetVersion:
 
 def _read(space: Workspace, entry: PublishedTag, params_tag: str | None = None) -> DatasetVersion:
     """Read a version from its fetched tags."""
-    data_dvc = space.read(entry.tag, "data.dvc")
-    hash = hash_of(data_dvc) if data_dvc else None
-    if hash is None:
-        raise DataError(f"Tag {entry.tag!r} is not that of a dataset version: no hash in data.dvc.")
-    reference = f"refs/tags/{entry.tag}"
-    about = space.git(
-        *("show", "--no-patch", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%cd%n%B"),
-        f"{reference}^{{commit}}",
-    )
-    published_at, _, message = about.partition("\n")
-    manifest = space.read(entry.tag, "manifest.json")
-    version = DatasetVersion(
-        tag=entry.tag,
-        commit=entry.commit,
-        hash=hash,
-        published_at=published_at,
-        message=message.strip(),
-        manifest=_json_object(manifest, f"manifest.json of {entry.tag!r}") if manifest else {},
-    )
+    version = _version(entry, *read_commits(space, [entry.tag], *VERSION_FILES))
     if params_tag is None:
         return version
-    params = space.read(params_tag, "params.json") or ""
+    commit = _is_commit(params_tag, *read_commits(space, [params_tag], "params.json"))
     return replace(
         version,
         params_tag=params_tag,
-        params_commit=space.git("rev-parse", f"refs/tags/{params_tag}^{{commit}}").strip(),
-        params=_json_object(params, f"params.json of {params_tag!r}"),
+        params_commit=commit.hash,
+        params=_json_object(commit.text("params.json") or "", f"params.json of {params_tag!r}"),
+    )
+
+
+def _is_commit(tag: str, commit: Commit | None) -> Commit:
+    """Raises: DataError: it is none."""
+    if commit is None:
+        raise DataError(f"Tag {tag!r} is not that of a dataset version: it is no commit.")
+    return commit
+
+
+def _version(entry: PublishedTag, found: Commit | None) -> DatasetVersion:
+    commit = _is_commit(entry.tag, found)
+    data_dvc = commit.text("data.dvc")
+    hash = hash_of(data_dvc) if data_dvc else None
+    if hash is None:
+        raise DataError(f"Tag {entry.tag!r} is not that of a dataset version: no hash in data.dvc.")
+    manifest = commit.text("manifest.json")
+    return DatasetVersion(
+        tag=entry.tag,
+        commit=entry.commit,
+        hash=hash,
+        published_at=commit.committed_at,
+        message=commit.message.strip(),
+        manifest=_json_object(manifest, f"manifest.json of {entry.tag!r}") if manifest else {},
     )
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -42,8 +42,6 @@ because they would change what these do."""
 
 OUR_FILES = {"data.dvc", "manifest.json", ".dvc/config", ".dvc/.gitignore", ".gitignore"}
 """What is written into the tree for a commit; the folder `data` lies beside."""
-MAX_TEXT_BYTES = 16 << 20
-"""Size of a file that is read from a commit; a range of 20 years has a manifest of 1 MB."""
 
 INCOMING = ".incoming-"
 DEAD_SECONDS = 86_400
@@ -139,13 +137,15 @@ class Workspace:
 
     # Commands
 
-    def _run(self, what: str, *command: str, seconds: float | None) -> tuple[int, str, str]:
+    def _run(
+        self, what: str, *command: str, seconds: float | None, given: str = ""
+    ) -> tuple[int, str, str]:
         try:
             done = subprocess.run(
                 command,
                 cwd=self.tree,
                 env=self.environment,
-                stdin=subprocess.DEVNULL,
+                input=given,
                 capture_output=True,
                 encoding="utf-8",
                 errors="surrogateescape",
@@ -161,13 +161,19 @@ class Workspace:
             raise ServiceUnavailable(f"{what}: no space is left on the device.")
         return done.returncode, done.stdout, said
 
-    def git(self, *arguments: str) -> str:
+    def git(self, *arguments: str, lines: Sequence[str] = ()) -> str:
         """Run git on the tree, without the repository.
+
+        Args:
+            lines: what it reads.
 
         Raises:
             InternalError: git failed.
         """
-        code, output, said = self._run("git", "git", *arguments, seconds=TRANSFER_SECONDS)
+        given = "".join(f"{line}\n" for line in lines)
+        code, output, said = self._run(
+            "git", "git", *arguments, seconds=TRANSFER_SECONDS, given=given
+        )
         if code:
             raise InternalError(f"git {arguments[0]} failed with {code}: {_reason(said)}")
         return output
@@ -238,7 +244,7 @@ class Workspace:
         return commits
 
     def fetch(self, *tags: str) -> None:
-        """Fetch the commits of tags, for `read`; `*` stands for all.
+        """Fetch the commits of tags, for `commits`; `*` stands for all.
 
         Raises:
             ServiceUnavailable: the repository does not answer.
@@ -250,32 +256,6 @@ class Workspace:
     def _init(self) -> None:
         if not (self.tree / ".git").exists():
             self.git("init", "--quiet", "--template=", f"--initial-branch={BRANCH}")
-
-    def read(self, tag: str, name: str) -> str | None:
-        """Text of a file in a fetched commit; None if there is no such file.
-
-        Raises:
-            DataError: the tag is not that of a commit, or the file is too large.
-        """
-        commit = f"refs/tags/{tag}^{{commit}}"
-        code, _, _ = self._run(
-            "git", "git", "rev-parse", "--verify", "--quiet", commit, seconds=TRANSFER_SECONDS
-        )
-        if code:
-            raise DataError(f"Tag {tag!r} is not that of a dataset version: it is no commit.")
-        found = self.git("ls-tree", "--long", commit, "--", name).split()
-        if found[1:2] != ["blob"]:
-            return None
-        if int(found[3]) > MAX_TEXT_BYTES:
-            raise DataError(
-                f"Tag {tag!r}: {name} has {found[3]} bytes: expected up to {MAX_TEXT_BYTES}."
-            )
-        return self.git("cat-file", "blob", found[2])
-
-    def committed_at(self, tag: str) -> str:
-        """When a fetched commit was made: ISO 8601, UTC."""
-        form = ("--no-patch", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%cd")
-        return self.git("show", *form, f"refs/tags/{tag}^{{commit}}").strip()
 
     def check_out_branch(self) -> None:
         """Check out the branch's newest commit, or an empty tree if there is none yet.

@@ -58,7 +58,7 @@ def test_the_workspace_of_a_killed_process_goes_and_one_in_use_stays(settings: S
         assert tag.is_dir()
 
 
-def test_what_is_pushed_is_found_and_read_by_its_tag(settings: Settings) -> None:
+def test_what_is_pushed_is_found_by_its_tag(settings: Settings) -> None:
     with open_workspace(settings) as space:
         assert space.tags() == {}, "before the first publisher there is no repository"
         space.create_repository()
@@ -66,9 +66,6 @@ def test_what_is_pushed_is_found_and_read_by_its_tag(settings: Settings) -> None
         assert commit_all(space, "refs/heads/main", "refs/tags/v2", text="two")
     with open_workspace(settings) as space:
         assert sorted(space.tags()) == ["v1", "v2"]
-        space.fetch("v1")
-        assert space.read("v1", "file") == "one"
-        assert space.read("v1", "nothing") is None
 
 
 def test_of_two_that_push_the_slower_one_is_told(settings: Settings) -> None:
