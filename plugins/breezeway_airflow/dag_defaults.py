@@ -4,6 +4,9 @@ import tomllib
 from datetime import timedelta
 from typing import Any
 
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+
 from breezeway.core.settings import Settings
 from breezeway_airflow import notify
 from breezeway_airflow.fields import refuse_unknown
@@ -24,11 +27,12 @@ def dag_defaults(
         run_limit: how long a run may take, with all its waiting.
         task_limit: how long a task may take, if it does not say otherwise.
         required_fields: whether the form has fields without a default. Airflow cannot call anybody
-            at the end of such a run, because it looks for their values without those of the run;
-            so of one that takes too long nobody is told.
+            at the end of such a run, because it looks for their values without those of the run.
     """
     # At every parse of a DAG, so nothing is validated.
     contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    owner = contract.get("owner", "breezeway")
+    about = {"limit": str(run_limit), "owner": owner, "ended": not required_fields}
     return {
         "default_args": {
             **RETRIES,
@@ -36,9 +40,15 @@ def dag_defaults(
             "pre_execute": refuse_unknown,
             "on_failure_callback": notify.failed,
             "execution_timeout": task_limit,
-            "owner": contract.get("owner", "breezeway"),
+            "owner": owner,
         },
         "dagrun_timeout": run_limit,
+        # A run that waits has no time limit.
+        "deadline": DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=run_limit,
+            callback=SyncCallback(notify.overdue, about),
+        ),
         "on_failure_callback": None if required_fields else notify.timed_out,
         "tags": ["breezeway", *contract.get("tags", [])],
     }

@@ -24,6 +24,8 @@ AIRFLOW = """\
 {{ define "airflow.fullname" }}{{ .Release.Name }}{{ end }}
 env: {{ tpl .Values.extraEnv . | fromYamlArray | toJson }}
 envFrom: {{ tpl .Values.extraEnvFrom . | fromYamlArray | toJson }}
+schedulers: {{ toJson .Values.scheduler.env }}
+processors: {{ toJson .Values.dagProcessor.env }}
 volumes: {{ tpl (toYaml .Values.scheduler.extraVolumes) . | fromYamlArray | toJson }}
 url: {{ tpl .Values.config.core.execution_api_server_url . }}
 """
@@ -330,6 +332,10 @@ def test_airflow_is_given_our_names(chart: Path, tmp_path: Path):
     assert given["url"] == "http://prod-api-server:8080/execution/"
     assert {"name": "BREEZEWAY_POD_TEMPLATES", "value": "/etc/breezeway-pods"} in given["env"]
     one(manifests, "ConfigMap", given["envFrom"][0]["configMapRef"]["name"])
+    (notifiers,) = given["schedulers"]
+    assert given["processors"] == [notifiers]
+    assert notifiers["name"] == "BREEZEWAY_NOTIFIERS"
+    assert notifiers["valueFrom"]["secretKeyRef"]["optional"], "nobody has to be told"
     workspace, templates, sensors = given["volumes"]
     one(manifests, "PersistentVolumeClaim", workspace["persistentVolumeClaim"]["claimName"])
     one(manifests, "ConfigMap", templates["configMap"]["name"])

@@ -141,6 +141,17 @@ def requests_to(
         thread.join()
 
 
+def wait_for_predictions(servers: list[ModelServer]) -> None:
+    """Until each server has seen of both models what a trial needs, however busy the machine is."""
+
+    def seen(status: dict) -> int:
+        trial = status["trial"]
+        return min(trial[role]["predictions"] for role in ("champion", "challenger"))
+
+    for server in servers:
+        server.wait("press", lambda status: status["trial"] and seen(status) > 500, 120)
+
+
 def tags(version: str, mlflow_url: str) -> dict[str, str]:
     client = mlflow.MlflowClient(mlflow_url)
     return client.get_model_version("press", version).tags
@@ -171,6 +182,7 @@ def test_a_canary_answers_its_share_of_the_devices_and_always_the_same(servers, 
 def test_a_good_challenger_passes_and_takes_the_place(servers, steps, mlflow_server, option):
     steps("press", GOOD, option)
     with requests_to(servers) as answers:
+        wait_for_predictions(servers)
         result = watch(steps, GOOD)
     assert result["decision"] == "promote", result
     assert result["replicas"] == 2
@@ -219,14 +231,14 @@ def test_a_bad_challenger_is_rolled_back(servers, steps, mlflow_server, bad):
 def test_alarms_that_labels_call_wrong_roll_back(servers, steps):
     steps("press", GOOD, "--canary=30")
     with requests_to(servers, right={"1": 0.9, GOOD: 0.3}):
-        result = watch(steps, GOOD, minutes=0.5)
+        result = watch(steps, GOOD, minutes=2)
     assert (result["decision"], "alarms" in result["reason"]) == ("roll back", True), result
 
 
 def test_a_bandit_goes_to_the_better_and_it_is_promoted(servers, steps):
     steps("press", GOOD, "--bandit=10")
     with requests_to(servers, right={"1": 0.4, GOOD: 0.9}):
-        result = watch(steps, GOOD)
+        result = watch(steps, GOOD, minutes=0.5)
     assert result["decision"] == "promote", result
     assert result["share"] > 0.9
     assert steps.server.store.pointer("press").challenger.share > 0.9
@@ -254,7 +266,7 @@ def test_killed_in_mid_trial_the_next_run_goes_on(servers, steps):
 def test_a_server_that_starts_anew_is_no_reason(servers, steps):
     """Its counts are gone; those of the other and what comes after remain."""
     steps("press", GOOD, "--canary=30")
-    step = start_watching(steps, GOOD, minutes=0.4)
+    step = start_watching(steps, GOOD, minutes=0.6)
     with requests_to(servers[:1]):
         steps.wait_for_log("Nothing says", step="canary")
         servers[1].kill()
