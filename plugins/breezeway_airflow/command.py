@@ -13,6 +13,7 @@ from airflow.sdk.observability import stats
 
 from breezeway.core.errors import BreezewayError, InternalError, TryAgain, UsageError
 from breezeway_airflow.nights import may_move_gauges
+from breezeway_airflow.notify import tell_of_night
 
 WORD_BYTES = (128 << 10) - 1
 """Linux starts no process with a longer argument (`MAX_ARG_STRLEN`)."""
@@ -76,9 +77,9 @@ def step_result(step: str, code: int, text: str) -> dict[str, Any]:
 
 
 def report_drift(context: Context, result: dict[str, Any]) -> None:
-    """Set Airflow's gauges `breezeway.drifted_columns`, `breezeway.sensor_faults`,
-    `breezeway.absent_nights`, `.absent_days`, `.late_days` and `.last_night` (when it ended, in
-    seconds since 1970), if the step has looked for drift, and not in the past. A day that could not
+    """Tell people what the step `drift` has found besides a drift, and set Airflow's gauges
+    `breezeway.drifted_columns`, `.sensor_faults`, `.absent_nights`, `.absent_days`, `.late_days`
+    and `.last_night` (when it ended, in seconds since 1970); not of the past. A day that could not
     be judged does not change the first."""
     if "drifted_count" not in result or not may_move_gauges(context, result["date"]):
         return
@@ -90,6 +91,7 @@ def report_drift(context: Context, result: dict[str, Any]) -> None:
         stats.gauge(f"breezeway.{name}", result[name], tags=tags)
     end = datetime.combine(date.fromisoformat(result["date"]), time.max, UTC)
     stats.gauge("breezeway.last_night", round(end.timestamp()), tags=tags)
+    tell_of_night(context, result)
 
 
 def _signal_name(number: int) -> str:

@@ -28,6 +28,14 @@ LONGEST_REASON = 2000
 """Characters; a chat refuses much longer messages."""
 
 
+GAPS = {
+    "absent_nights": "Of the last four weeks {} nights were not checked.",
+    "absent_days": "Of the last four weeks {} days have readings and are not published.",
+    "late_days": "{} days of longer ago have readings that came too late for the history.",
+}
+"""Field of the step's result → what it says to people."""
+
+
 class NotifierSettings(BaseModel):
     """One entry of the setting: the notifier and its arguments, which may be templates."""
 
@@ -54,7 +62,7 @@ class Notice:
     """What people are told.
 
     Args:
-        event: `failed`, `late`, `drift` or `refused`.
+        event: `failed`, `late`, `drift`, `fault`, `gap` or `refused`.
         title: one line.
         why: the reason, in sentences.
         link: to the run or the task in Airflow's web UI.
@@ -151,6 +159,23 @@ def overdue(context: Mapping[str, Any], limit: str, owner: str, ended: bool) -> 
     else:
         title, why = f"{where.dag}: the run takes too long", f"It was queued {limit} ago."
     _send(context, _notice(where, "late", title, why))
+
+
+def tell_of_night(context: Context, result: Mapping[str, Any]) -> None:
+    """Tell people of sensor faults and of gaps, each night for as long as they are there.
+
+    Args:
+        result: of the step `drift`.
+    """
+    model = result["model_name"]
+    if count := result["sensor_fault_count"]:
+        named = "; ".join(f"{f['device']}: {f['detail']}" for f in result["sensor_faults"])
+        title = f"{count} sensor faults were found in the readings of {model}"
+        tell(context, "fault", title, f"On {result['date']}: {named}.")
+    gaps = [sentence.format(count) for key, sentence in GAPS.items() if (count := result[key])]
+    if gaps:
+        why = f"{' '.join(gaps)} The page Reports names them."
+        tell(context, "gap", f"Nights or days of {model} are missing", why)
 
 
 def tell(context: Context, event: str, title: str, why: str) -> None:

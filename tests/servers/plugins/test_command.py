@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from breezeway.core.errors import InternalError, TryAgain, UsageError
-from breezeway_airflow import command
+from breezeway_airflow import command, notify
 from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 
 
@@ -71,9 +71,12 @@ def test_only_the_last_night_moves_the_gauges(
     result = {"model_name": "plant", "date": f"{night}", "verdict": "drifted"}
     result |= {"drifted_count": 2, "sensor_fault_count": 1, "absent_nights": 0, "absent_days": 3}
     result |= {"late_days": 1}
+    result["sensor_faults"] = [{"device": "m-1", "fault": "silent", "detail": "no reading"}]
+    told: dict[str, str] = {}
+    monkeypatch.setattr(notify, "tell", lambda _, event, title, why: told.update({event: why}))
     context = {"dag_run": SimpleNamespace(run_type=run_type), "params": {"announce": announce}}
     report_drift(context, result)
-    assert bool(gauges) == moved
+    assert bool(gauges) == bool(told) == moved
     if moved:
         end = datetime.combine(night + timedelta(days=1), time(tzinfo=UTC))
         assert gauges == {
@@ -84,3 +87,7 @@ def test_only_the_last_night_moves_the_gauges(
             "breezeway.late_days": 1,
             "breezeway.last_night": end.timestamp(),
         }
+        assert told.keys() == {"fault", "gap"}
+        assert "m-1: no reading" in told["fault"]
+        assert "3 days have readings" in told["gap"]
+        assert "nights" not in told["gap"]
