@@ -1,8 +1,8 @@
-"""Real data, replayed through HTTP row by row, has the scores that history gives it."""
+"""Real data, replayed through HTTP, has the scores that history gives it."""
 
 import os
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ from tests.fixtures.serving import add_deployment
 
 DATA = Path(os.environ.get("BREEZEWAY_TEST_DATA", ROOT.parent / "shared" / "data"))
 ROWS = {"skab": 46_806, "ai4i": 10_000}
+EACH = {"skab": 7, "ai4i": 1}
+"""Of so many readings one is the last of a request."""
 BATCH = 400
 """Requests in one call: below the server's limit of 4 MiB with windows of 60 readings."""
 
@@ -79,7 +81,8 @@ def test_online_scores_are_the_offline_scores(model_server, tmp_path, name):
     pointer = add_deployment(model_server.store, name, 1, tmp_path / "model")
     model_server.store.point(pointer)
     model_server.wait(name, lambda status: status.get("deployment") == pointer.deployment)
-    sent = list(requests(readings, contract.window))
+    assert len(readings) == ROWS[name]
+    sent = list(islice(requests(readings, contract.window), 0, None, EACH[name]))
     online = []
     for start in range(0, len(sent), BATCH):
         body = orjson.dumps({"requests": sent[start : start + BATCH]})
@@ -88,6 +91,6 @@ def test_online_scores_are_the_offline_scores(model_server, tmp_path, name):
             prediction["score"] for prediction in orjson.loads(answer.content)["predictions"]
         ]
 
-    assert len(online) == ROWS[name]
-    assert np.ptp(offline) > 0.5
-    assert np.flatnonzero(np.array(online) != offline).tolist() == []
+    asked = offline[:: EACH[name]]
+    assert np.ptp(asked) > 0.5
+    assert np.array(online).tolist() == asked.tolist()
