@@ -180,6 +180,8 @@ def tell_of_night(context: Context, result: Mapping[str, Any]) -> None:
 
 def tell(context: Context, event: str, title: str, why: str) -> None:
     """Send a notice about a run, or about its task, by each notifier of the setting."""
+    if Settings.from_environment().notifiers is None:
+        return
     dag, task = context["dag"], context.get("ti")
     owner = str(dag.default_args.get("owner", ""))
     where = RunPlace(dag.dag_id, context["run_id"], task.task_id if task else "", owner)
@@ -188,10 +190,8 @@ def tell(context: Context, event: str, title: str, why: str) -> None:
 
 def _send(context: Mapping[str, Any], notice: Notice) -> None:
     setting = Settings.from_environment().notifiers
-    if setting is None:
-        return
     try:
-        notifiers = configured(setting.get_secret_value())
+        notifiers = configured(setting.get_secret_value()) if setting else []
     except UsageError:
         log.exception("Nobody was told: %s", notice.title)
         return
