@@ -18,6 +18,7 @@ from breezeway.pipeline import preprocessing
 from breezeway.preprocessing import days
 from breezeway.readings import plant
 from breezeway.readings.store import RawStore
+from tests.fixtures.readings import midnight
 
 FIRST = date(2026, 3, 1)
 LAST = FIRST + timedelta(days=3)
@@ -50,7 +51,7 @@ def table(settings: Settings, folder: str) -> Table:
 
 def test_the_days_give_the_model_of_one_run_over_all_to_the_byte(home):
     contract = load_contract(home.sensors)
-    query = days.range_query(RawStore(home.raw_address), contract, FIRST, LAST)
+    query = days.range_query(RawStore(home.raw_address), contract, FIRST, LAST, contract.zone)
     whole = preprocessing.make_version(home, contract, query, "whole")
     composed = make(home, "composed")
     assert composed["rows"] == whole["rows"] == (4 * 3 - 1) * 144
@@ -95,7 +96,7 @@ def test_only_what_is_new_is_read(home, monkeypatch):
 )
 def test_a_stale_day_is_made_again_and_one_whose_windows_reach_into_it(home, minute, stale):
     make(home, "first")
-    at = days.midnight(FIRST + timedelta(days=1)) + timedelta(minutes=minute, seconds=30)
+    at = midnight(FIRST + timedelta(days=1)) + timedelta(minutes=minute, seconds=30)
     late = plant.simulate("machine-02", FIRST).readings.slice(0, 1)
     late = late.set_column(1, "time", pa.array([at]).cast(late.schema.field("time").type))
     RawStore(home.raw_address).append(late)
