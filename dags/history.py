@@ -16,7 +16,7 @@ Days are those of the time zone of the sensor contract.
 - **day**: The day to make. Empty: the day of the run's partition, or else yesterday.
 """
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, task
@@ -32,7 +32,12 @@ from breezeway_airflow.timetables import DayPartitions
 HELP = fields.help_texts(__doc__)
 SETTINGS = Settings.from_environment()
 CONTRACT, _ = fields.contract_defaults(SETTINGS)
-DAY = "params.day or dag_run.partition_key or day_before(dag_run.run_after, settings)"
+DAY = "params.day or dag_run.partition_key or day_before(dag_run.run_after)"
+
+
+def day_before(moment: datetime) -> date:
+    return form.day_before(moment, Settings.from_environment())
+
 
 with DAG(
     dag_id="history",
@@ -42,7 +47,7 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=16,
-    user_defined_macros={"day_before": form.day_before, "settings": SETTINGS},
+    user_defined_macros={"day_before": day_before},
     **dag_defaults(
         SETTINGS,
         priority.NIGHTLY,

@@ -154,8 +154,7 @@ def open_days(
     """
     there = _counts(settings, contract, first, last)
     opened = open_published(settings, contract.name, first, last)
-    check_days(contract, opened, set(there), first)
-    return opened
+    return check_days(contract, opened, set(there), first)
 
 
 def check_days(
@@ -163,16 +162,24 @@ def check_days(
     opened: Mapping[date, versions.OpenedVersion],
     there: set[date],
     first: date,
-) -> None:
+) -> dict[date, versions.OpenedVersion]:
     """Make sure that opened days are all of a range, and fit together.
 
     Args:
         there: the days of the range that have readings.
         first: the range's.
 
+    Returns:
+        The days, without those of another time zone that have no reading in the contract's.
+
     Raises:
         UsageError, DataError: as for `open_days`.
     """
+    opened = {
+        day: version
+        for day, version in opened.items()
+        if day in there or _is_of_zone(contract, day, version)
+    }
     missing = sorted(there - set(opened))
     if missing or not opened:
         named = ", ".join(map(str, (missing or [first])[: versions.NAMED]))
@@ -186,11 +193,17 @@ def check_days(
                 f"{version.tag} has other features than the sensor contract names now: make "
                 "the day again."
             )
-        if _manifest_of(version).query.partition(_WHERE)[2] != of_days(day, day, contract.zone):
+        if not _is_of_zone(contract, day, version):
             raise DataError(
                 f"{version.tag} is a day of another time zone than {contract.time_zone}, which the "
                 "sensor contract names now: make the day again."
             )
+    return opened
+
+
+def _is_of_zone(contract: Contract, day: date, version: versions.DatasetVersion) -> bool:
+    """Whether a day was made of the readings that are in it by the contract's zone."""
+    return _manifest_of(version).query.partition(_WHERE)[2] == of_days(day, day, contract.zone)
 
 
 def open_published(

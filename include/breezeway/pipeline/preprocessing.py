@@ -136,8 +136,7 @@ def make_range(
             history.publish_day(settings, Path(made["folder"]), day, made["seconds"], f"For {tag}")
     if due:
         opened |= history.open_published(settings, contract.name, first, last, set(due))
-    opened = dict(sorted(opened.items()))
-    history.check_days(contract, opened, set(counts), first)
+    opened = history.check_days(contract, dict(sorted(opened.items())), set(counts), first)
     folder, manifest = _make(tag, lambda aside: history.lay_out(contract, opened, aside), settings)
     return {
         "tag": tag,

@@ -344,6 +344,16 @@ def test_another_zone_makes_every_day_stale_and_mixes_no_days_of_two(home):
     assert history.compose(home, *EVERY[:2]).manifest["days"].keys() == {str(d) for d in EVERY[:2]}
 
 
+def test_a_day_that_is_empty_in_the_new_zone_is_no_part_of_a_range(home):
+    early = LAST + timedelta(days=1)
+    late(home, midnight(early) + timedelta(hours=1))  # in Chicago the evening before
+    publish(home, LAST, early)
+    text = home.sensors.read_text()
+    home.sensors.write_text(f'time_zone = "America/Chicago"\n{text}')
+    publish(home, LAST)
+    assert list(history.compose(home, LAST, early).manifest["days"]) == [str(LAST)]
+
+
 def test_a_range_has_the_same_content_in_whatever_order_its_days_were_made(home, tmp_path):
     made = EVERY[:3]
     publish(home, FIRST)

@@ -110,3 +110,15 @@ def test_a_stale_day_is_made_again_and_one_whose_windows_reach_into_it(home, min
 def test_a_range_without_readings_is_refused(home):
     with pytest.raises(UsageError, match="2026-02-01"):
         make(home, "none", date(2026, 2, 1), date(2026, 2, 2))
+
+
+def test_after_another_zone_was_named_each_day_is_made_again(home, tmp_path):
+    make(home, "first")
+    sensors = tmp_path / "sensors.toml"
+    zone = 'time_zone = "Asia/Kathmandu"\n'
+    sensors.write_text(zone + home.sensors.read_text("utf-8"), encoding="utf-8")
+    moved = home.model_copy(update={"sensors": sensors})
+    last = LAST + timedelta(days=1)  # there it has begun when LAST ends in UTC
+    made = make(moved, "moved", FIRST, last)
+    assert (made["made_count"], made["days"], made["rows"]) == (5, 5, (4 * 3 - 1) * 144)
+    assert make(moved, "again", FIRST, last)["made"] == []
