@@ -6,9 +6,9 @@ The history of these days has to exist: backfill the DAG **history** first. By i
 judges, every Monday, a model as of the Monday before. `breezeway backtest --dry-run` tells in
 advance what there is to do and how long it takes.
 
-- **date**: The date, in UTC: readings before it, and labels known before it, train the model.
-  Empty: the date of the run's partition, or else the one whose days end today. The days from it on
-  have to be over.
+- **date**: The date, a day of the contract's time zone: readings before it, and labels known before
+  it, train the model. Empty: the date of the run's partition, or else the one whose days end today.
+  The days from it on have to be over.
 - **days**: The number of days, from the date on, that the model is judged on.
 """
 
@@ -23,19 +23,21 @@ from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.step import Step
 
 HELP = fields.help_texts(__doc__)
+SETTINGS = Settings.from_environment()
+ZONE = fields.contract_zone(SETTINGS)
 
 with DAG(
     dag_id="backtest",
     description="How models trained as of earlier dates would have done",
     doc_md=__doc__,
     schedule=CronPartitionTimetable(
-        "0 0 * * 1", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
+        "0 0 * * 1", timezone=f"{ZONE}", run_offset=-1, key_format="%Y-%m-%d"
     ),
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=4,
     **dag_defaults(
-        Settings.from_environment(),
+        SETTINGS,
         priority.TRAINING,
         run_limit=timedelta(days=2),
         task_limit=timedelta(hours=12),
@@ -51,12 +53,13 @@ with DAG(
         """Find the date; its days have to be over."""
         context = get_current_context()
         run = context["dag_run"]
-        return form.check_backtest(context["params"], run.partition_key, run.run_after)
+        settings = Settings.from_environment()
+        return form.check_backtest(context["params"], run.partition_key, run.run_after, settings)
 
     # The DAG history makes the last of the days in the night after it.
     history = DateTimeSensor(
         task_id="wait_for_history",
-        target_time=f"{fields.given('until')}T04:00:00+00:00",
+        target_time=fields.given("made"),
         mode="reschedule",
         poke_interval=600,
     )

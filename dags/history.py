@@ -1,7 +1,7 @@
 """Make the history of a day: its features and labels, one partition of the dataset, published as a
 version of its own.
 
-Every day at midnight (UTC) the DAG makes the day that has just ended, after a short wait for late
+Every day at midnight the DAG makes the day that has just ended, after a short wait for late
 readings. It also looks at the four weeks before: a day that has got readings or labels since is
 made again, and a day that was missed is made, in a run of its own. A day that comes out the same
 publishes nothing. A day that was refused is tried again when its readings or the contract change.
@@ -11,40 +11,45 @@ To make a range of days, or make it again, use *Backfill* (here, by `airflow bac
 the reprocess behaviour *failed*, only the days whose last run failed are made again.
 `breezeway history --first … --last …` tells in advance what there is to do.
 
-- **day**: The day to make, in UTC. Empty: the day of the run's partition, or else yesterday.
+Days are those of the time zone of the sensor contract.
+
+- **day**: The day to make. Empty: the day of the run's partition, or else yesterday.
 """
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, CronPartitionTimetable, task
+from airflow.sdk import DAG, task
 
 from breezeway.core.settings import Settings
-from breezeway_airflow import fields, priority
+from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.dvc import PublishDay
 from breezeway_airflow.published_days import FindPublishedDays
 from breezeway_airflow.step import Step
+from breezeway_airflow.timetables import DayPartitions
 
 HELP = fields.help_texts(__doc__)
-CONTRACT, _ = fields.contract_defaults(Settings.from_environment())
-DAY = (
-    "params.day or dag_run.partition_key "
-    "or (dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d')"
-)
+SETTINGS = Settings.from_environment()
+CONTRACT, _ = fields.contract_defaults(SETTINGS)
+DAY = "params.day or dag_run.partition_key or day_before(dag_run.run_after)"
+
+
+def day_before(moment: datetime) -> date:
+    return form.day_before(moment, Settings.from_environment())
+
 
 with DAG(
     dag_id="history",
     description="One day of readings to one partition of the dataset",
     doc_md=__doc__,
-    schedule=CronPartitionTimetable(
-        "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
-    ),
+    schedule=DayPartitions(f"{fields.contract_zone(SETTINGS)}"),
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=16,
+    user_defined_macros={"day_before": day_before},
     **dag_defaults(
-        Settings.from_environment(),
+        SETTINGS,
         priority.NIGHTLY,
         run_limit=timedelta(hours=12),
         task_limit=timedelta(hours=2),

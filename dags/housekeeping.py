@@ -1,5 +1,5 @@
-"""Remove what nothing needs any more, every night at 03:30 UTC: model versions and runs in MLflow,
-and the files of dataset versions.
+"""Remove what nothing needs any more, every night at 03:30: model versions and runs in MLflow,
+and the files of dataset versions. 03:30 is a time of the sensor contract's zone.
 
 What is younger than `BREEZEWAY_KEEP_DAYS` (90 days) stays. Of what is older, all that a champion, a
 former champion within reach of a rollback, a deployment or a trial stands on stays, and the newest
@@ -18,19 +18,20 @@ from breezeway_airflow import fields, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 
 HELP = fields.help_texts(__doc__)
+SETTINGS = Settings.from_environment()
 log = logging.getLogger(__name__)
 
 with DAG(
     dag_id="housekeeping",
     description="Remove old runs, model versions and files that nothing needs",
     doc_md=__doc__,
-    schedule=CronDataIntervalTimetable("30 3 * * *", timezone="UTC"),
+    schedule=CronDataIntervalTimetable("30 3 * * *", timezone=f"{fields.contract_zone(SETTINGS)}"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
     **dag_defaults(
-        Settings.from_environment(),
+        SETTINGS,
         priority.TRAINING,
         run_limit=timedelta(hours=12),
         task_limit=timedelta(hours=2),

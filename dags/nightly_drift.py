@@ -1,5 +1,5 @@
 """Compare the readings of the last day with those that the model in service was trained on, every
-night at 02:00 UTC, and announce a drift once.
+night at 02:00, and announce a drift once.
 
 `drift` checks the readings by the sensor contract, and looks for changes in features, in scores
 and, where labels have come in, in quality. A change is confirmed if it is found tonight and was
@@ -19,8 +19,10 @@ oldest first, one after the other, for four weeks. A *Backfill* checks each day 
 dates included. The order in which nights are checked changes no verdict. `breezeway nights --first
 … --last …` tells in advance what there is to do.
 
-- **date**: The day (UTC) whose readings are checked, as YYYY-MM-DD. Empty: the day before the run.
-  A backfill checks each of its days.
+Days and hours are those of the time zone of the sensor contract, and so is 02:00.
+
+- **date**: The day whose readings are checked, as YYYY-MM-DD. Empty: the day before the run. A
+  backfill checks each of its days.
 - **announce**: Announce a drift, and set the gauges, whatever night it is. Otherwise a backfill
   and a night of more than four weeks ago tell nobody, and only the last night sets the gauges.
 
@@ -32,6 +34,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, get_current_context, task
 
+from breezeway.core.days import day_of
 from breezeway.core.settings import Settings
 from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
@@ -54,7 +57,7 @@ with DAG(
     description="Have the readings of the last day drifted?",
     doc_md=__doc__,
     # The data interval is the day that is checked, so a backfill needs no form.
-    schedule=Nights(hours=2),
+    schedule=Nights(hours=2, zone=f"{fields.contract_zone(SETTINGS)}"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=False,
@@ -75,9 +78,12 @@ with DAG(
     def check_inputs() -> dict:
         """Find the day, and the model that judges it."""
         context = get_current_context()
-        run = context["dag_run"]
-        night = run.data_interval_start or run.run_after - timedelta(days=1)
-        return form.check_drift(context["params"], night, MODEL, Settings.from_environment())
+        run, settings = context["dag_run"], Settings.from_environment()
+        if start := run.data_interval_start:
+            night = day_of(start, fields.contract_zone(settings))
+        else:
+            night = form.day_before(run.run_after, settings)
+        return form.check_drift(context["params"], night, MODEL, settings)
 
     drift = Step(
         task_id="drift",

@@ -11,9 +11,9 @@ the form within seconds and names the field to correct.
   may put a model into service that the gate has not judged.
 - **query**: The readings to preprocess: one SELECT on the raw store that returns device, time,
   payload and, if the label of the sensor contract is a column, that column. Empty: the days below.
-- **first_day**: The first day (UTC) of the readings to preprocess, in place of a query. Days that
-  the DAG history has made are taken as they are; the others are made first. Empty: as many days as
-  the training window of the sensor contract has.
+- **first_day**: The first day of the readings to preprocess, in place of a query: a day of the
+  contract's time zone. Days that the DAG history has made are taken as they are; the others are
+  made first. Empty: as many days as the training window of the sensor contract has.
 - **last_day**: The last of these days. Empty: the day before the run.
 - **test_query**: The recent readings that the model is tested on. Empty: the query above. Without
   one: what was held out of the version's dataset.
@@ -35,9 +35,10 @@ of its input is not. If the gate refuses a model, the run does not fail: `deploy
 
 With `[drift] retrain`, `[train] every_days` or `every_labels` in the sensor contract, the DAG
 `nightly_drift` starts a run with the defaults of the form when a drift can be learned, or after so
-many new days or labels. `[train] schedule` starts one at fixed times (cron, UTC); it is skipped if
-another run waits or runs. With `[gate] approval = true`, the task `approve` asks a person before
-each promotion that the gate allows. If the person rejects it, `promote` and `deploy` are skipped.
+many new days or labels. `[train] schedule` starts one at fixed times (cron, in the contract's time
+zone); it is skipped if another run waits or runs. With `[gate] approval = true`, the task `approve`
+asks a person before each promotion that the gate allows. If the person rejects it, `promote` and
+`deploy` are skipped.
 
 The model is judged on the newest readings, which `[split] holdout` keeps back from its training.
 With `[train] refit = true` a promoted version serves with another fit than the judged one: the same

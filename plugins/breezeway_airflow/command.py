@@ -5,13 +5,16 @@ import logging
 import re
 import signal
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import Any
 
 from airflow.sdk import Context
 from airflow.sdk.observability import stats
 
+from breezeway.core.days import day_end
 from breezeway.core.errors import BreezewayError, InternalError, TryAgain, UsageError
+from breezeway.core.settings import Settings
+from breezeway_airflow.fields import contract_zone
 from breezeway_airflow.nights import may_move_gauges
 from breezeway_airflow.notify import tell_of_night
 
@@ -89,7 +92,8 @@ def report_drift(context: Context, result: dict[str, Any]) -> None:
     stats.gauge("breezeway.sensor_faults", result["sensor_fault_count"], tags=tags)
     for name in ("absent_nights", "absent_days", "late_days"):
         stats.gauge(f"breezeway.{name}", result[name], tags=tags)
-    end = datetime.combine(date.fromisoformat(result["date"]), time.max, UTC)
+    zone = contract_zone(Settings.from_environment())
+    end = day_end(date.fromisoformat(result["date"]), zone)
     stats.gauge("breezeway.last_night", round(end.timestamp()), tags=tags)
     tell_of_night(context, result)
 

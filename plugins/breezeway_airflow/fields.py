@@ -8,9 +8,11 @@ import re
 import tomllib
 from difflib import get_close_matches
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import Context, Param
 
+from breezeway.core.days import find_zone
 from breezeway.core.errors import UsageError
 from breezeway.core.names import MODEL_NAME
 from breezeway.core.settings import Settings
@@ -66,6 +68,19 @@ def contract_value(settings: Settings, section: str, key: str) -> Any:
     """A value of the sensor contract; None if the contract does not name it."""
     contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
     return contract.get(section, {}).get(key)
+
+
+def contract_zone(settings: Settings) -> ZoneInfo:
+    """The time zone of the sensor contract.
+
+    Raises:
+        UsageError: it names none.
+    """
+    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    try:
+        return find_zone(str(contract.get("time_zone", "UTC")))
+    except ValueError as error:
+        raise UsageError(f"{settings.sensors.name}: time_zone: {error}.") from None
 
 
 def text(title: str, help: str, default: str | None = None, **schema: Any) -> Param:

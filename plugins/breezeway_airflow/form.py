@@ -6,13 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from breezeway.core import arguments
+from breezeway.core.days import day_of, day_start, today
 from breezeway.core.errors import UsageError
 from breezeway.core.names import DATASET_TAG, MODEL_NAME, MODEL_VERSION, RUN_NAME
 from breezeway.core.settings import Settings
-from breezeway_airflow.fields import contract_defaults
+from breezeway_airflow.fields import contract_defaults, contract_zone
 
 QUERY_BYTES = 100_000
 """A query is one argument of a command line; Linux allows 128 KiB for one."""
+HISTORY = timedelta(hours=4)
+"""After the end of a day the DAG `history` has made it."""
 STEPS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 """The parts of the DAG `training`, in their order."""
 
@@ -120,12 +123,12 @@ def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str
 
 
 def check_drift(
-    params: Mapping[str, Any], night: datetime, model_name: str, settings: Settings
+    params: Mapping[str, Any], night: date, model_name: str, settings: Settings
 ) -> dict[str, str]:
     """The form of a drift check → `model_name`, `date`, and `model_version`, which judges it.
 
     Args:
-        night: a moment of the day that is checked if the form names none.
+        night: the day that is checked if the form names none.
 
     Raises:
         UsageError: the date is wrong; the message names the field. Or there is no model that
@@ -134,12 +137,13 @@ def check_drift(
     """
     from breezeway.pipeline import in_service
 
-    day = read_day("date", params["date"] or f"{night.astimezone(UTC):%Y-%m-%d}")
-    today = datetime.now(UTC).date()
-    if day >= today:
+    zone = contract_zone(settings)
+    day = read_day("date", params["date"] or f"{night}")
+    now = today(zone)
+    if day >= now:
         raise UsageError(
-            f"Correct the field 'date': {day} (UTC) has not ended yet. The last day that can be "
-            f"checked is {today - timedelta(days=1)}."
+            f"Correct the field 'date': {day} ({zone}) has not ended yet. The last day that can be "
+            f"checked is {now - timedelta(days=1)}."
         )
     judge = in_service.find_judge(settings, model_name, day)
     if judge is None:
@@ -151,9 +155,9 @@ def check_drift(
 
 
 def check_backtest(
-    params: Mapping[str, Any], partition_key: str | None, moment: datetime
+    params: Mapping[str, Any], partition_key: str | None, moment: datetime, settings: Settings
 ) -> dict[str, Any]:
-    """The form of a backtest → `date`, `days`, and `until`, the day after the last of them.
+    """The form of a backtest → `date`, `days`, and `made`, when the history of these has been made.
 
     Args:
         partition_key: of the run; the date if the form names none.
@@ -165,13 +169,20 @@ def check_backtest(
     from breezeway.pipeline import periods
 
     days = timedelta(days=int(params["days"]))
-    text = params["date"] or partition_key or f"{moment.astimezone(UTC).date() - days}"
+    zone = contract_zone(settings)
+    text = params["date"] or partition_key or f"{day_of(moment, zone) - days}"
     first = read_day("date", text)
     try:
-        periods.refuse_unfinished(first, days.days)
+        periods.refuse_unfinished(first, days.days, zone)
     except UsageError as error:
         raise UsageError(f"Correct the field 'date': {error}") from None
-    return {"date": f"{first}", "days": days.days, "until": f"{first + days}"}
+    made = day_start(first + days, zone) + HISTORY
+    return {"date": f"{first}", "days": days.days, "made": made.isoformat()}
+
+
+def day_before(moment: datetime, settings: Settings) -> date:
+    """The last day that has ended at a moment."""
+    return day_of(moment, contract_zone(settings)) - timedelta(days=1)
 
 
 def read_day(field: str, text: str) -> date:
@@ -201,10 +212,9 @@ def _readings(form: dict[str, Any], moment: datetime, settings: Settings) -> dic
         return {"query": _select("query", form["query"], settings)}
     if named and form["query"] not in ("", contract_defaults(settings)[1]):
         raise UsageError(f"Empty the field 'query' or the field '{named[0]}': either is enough.")
-    today = moment.astimezone(UTC).date()
-    yesterday = today - timedelta(days=1)
+    yesterday = day_before(moment, settings)
     last = read_day("last_day", form["last_day"]) if form["last_day"] else yesterday
-    if last >= today:
+    if last > yesterday:
         raise UsageError(f"Correct the field 'last_day': the day {last} is not over yet.")
     if form["first_day"]:
         first = read_day("first_day", form["first_day"])

@@ -1,8 +1,12 @@
 """Whom a nightly check tells what it has found. A check of the past tells nobody unless asked."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from airflow.sdk import Context
+
+from breezeway.core.days import today
+from breezeway.core.settings import Settings
+from breezeway_airflow.fields import contract_zone
 
 MADE_UP_DAYS = 28
 """How far back missed nights are made up."""
@@ -25,5 +29,5 @@ def _asked(context: Context) -> bool:
 
 
 def _is_live(context: Context, night: str, days: int) -> bool:
-    passed = datetime.now(UTC).date() - date.fromisoformat(night)
+    passed = today(contract_zone(Settings.from_environment())) - date.fromisoformat(night)
     return context["dag_run"].run_type != "backfill" and passed <= timedelta(days=days)

@@ -29,9 +29,9 @@ class BreezewayPlugin(AirflowPlugin):
     @property
     def timetables(self) -> list[type[Any]]:  # type: ignore[override]
         """When the nightly check runs. Imported here, because only the scheduler needs it."""
-        from breezeway_airflow.timetables import Nights
+        from breezeway_airflow.timetables import DayPartitions, Nights
 
-        return [Nights]
+        return [DayPartitions, Nights]
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]

@@ -1,16 +1,17 @@
 """Which days have to be looked at beside a new day: stale ones, and missed ones."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
+from breezeway.core.days import day_end, today
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway_airflow import form
+from breezeway_airflow import fields, form
 
-ARRIVALS = timedelta(days=1, minutes=15)
-"""After the beginning of a day its readings are taken to be complete."""
+ARRIVALS = timedelta(minutes=15)
+"""After the end of a day its readings are taken to be complete."""
 
 
 class FindPublishedDays(BaseSensorOperator):
@@ -24,7 +25,7 @@ class FindPublishedDays(BaseSensorOperator):
     The result is day → fingerprint of what it was made of; empty if it is not published.
 
     Args:
-        day: that is made, YYYY-MM-DD in UTC.
+        day: that is made, YYYY-MM-DD.
         contract_name: whose days.
     """
 
@@ -46,10 +47,11 @@ class FindPublishedDays(BaseSensorOperator):
         from breezeway.datasets import history
 
         made = form.read_day("day", self.day)
-        today = datetime.now(UTC).date()
-        if made > today:
-            raise UsageError(f"Correct the field 'day': {made} has not begun; today is {today}.")
-        if datetime.now(UTC) < datetime.combine(made, time(tzinfo=UTC)) + ARRIVALS:
+        settings = Settings.from_environment()
+        zone = fields.contract_zone(settings)
+        if made > (now := today(zone)):
+            raise UsageError(f"Correct the field 'day': {made} has not begun; today is {now}.")
+        if datetime.now(UTC) < day_end(made, zone) + ARRIVALS:
             return PokeReturnValue(False)
         away = timedelta(days=history.LOOK_BACK_DAYS)
         scheduled = context["dag_run"].run_type == "scheduled"
@@ -58,7 +60,7 @@ class FindPublishedDays(BaseSensorOperator):
             if scheduled
             else history.day_range(made + timedelta(days=1), made + away)
         )
-        found = history.fingerprints(Settings.from_environment(), self.contract_name, near)
+        found = history.fingerprints(settings, self.contract_name, near)
         if scheduled:
             found = dict.fromkeys(near, "") | found
         return PokeReturnValue(True, {day.isoformat(): value for day, value in found.items()})

@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment, FileSystemLoader
 
+from breezeway.core.days import day_of
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.tracking import nights, reports
@@ -22,6 +23,7 @@ from breezeway.tracking.nights import CheckedNight
 from breezeway.tracking.reports import ReportedRun
 from breezeway.tracking.rest import NotFound
 from breezeway_airflow import airflow_internals
+from breezeway_airflow.fields import contract_zone
 
 CHUNK_BYTES = 1 << 16
 
@@ -75,8 +77,15 @@ def show_list(
     page: str = "",
 ) -> Response:
     """List the runs that have reports, newest first, below what is missing."""
+    settings = Settings.from_environment()
+    zone, chosen = contract_zone(settings), _day(day)
     found, next_page = reports.find(
-        Settings.from_environment(), dag=dag, dag_run=run, model=model, day=_day(day), page=page
+        settings,
+        dag=dag,
+        dag_run=run,
+        model=model,
+        day=(chosen, zone) if chosen else None,
+        page=page,
     )
     readable = {each: _may_read(user, each) for each in {run.dag_id for run in found}}
     filters = {"dag": dag, "run": run, "model": model, "day": day}
@@ -86,7 +95,8 @@ def show_list(
         runs=[run for run in found if readable[run.dag_id]],
         filters=filters,
         nights=[] if page or any(filters.values()) else _nights(user),
-        due=(datetime.now(UTC) - DUE).date(),
+        due=day_of(datetime.now(UTC) - DUE, zone),
+        zone=zone,
         next_page=next_page,
     )
 

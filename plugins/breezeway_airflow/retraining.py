@@ -36,7 +36,9 @@ def contract_retrains(settings: Settings) -> bool:
 def training_schedule(settings: Settings, model_name: str) -> Any:
     """What starts the DAG `training` by itself: times, a night's event, both or nothing."""
     cron = fields.contract_value(settings, "train", "schedule")
-    times = CronTriggerTimetable(cron, timezone="UTC") if cron else None
+    times = (
+        CronTriggerTimetable(cron, timezone=f"{fields.contract_zone(settings)}") if cron else None
+    )
     events = [retraining_asset(model_name)] if contract_retrains(settings) else None
     if times and events:
         return AssetOrTimeSchedule(timetable=times, assets=events)

@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         raise UsageError(f"--last {arguments.last} is before --first {arguments.first}.")
     if arguments.dry_run:
         return backtest_plan.plan(settings, dates, arguments.days)
-    refuse_unfinished(dates[-1], arguments.days)  # not after hours of work on the others
     contract = load_contract(settings.sensors)
+    # Not after hours of work on the others.
+    refuse_unfinished(dates[-1], arguments.days, contract.zone)
     return {"dates": [asdict(judge(settings, contract, each, arguments.days)) for each in dates]}

@@ -15,7 +15,7 @@ from breezeway.datasets import history
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=day, required=True, help="YYYY-MM-DD, UTC")
+    parser.add_argument("--first", type=day, required=True, help="YYYY-MM-DD")
     parser.add_argument("--last", type=day, required=True, help="included")
     parser.add_argument(
         "--compose", action="store_true", help="publish the range as one dataset version instead"

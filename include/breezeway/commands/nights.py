@@ -16,7 +16,7 @@ MAX_NIGHTS = 366
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=day, required=True, help="YYYY-MM-DD, UTC")
+    parser.add_argument("--first", type=day, required=True, help="YYYY-MM-DD")
     parser.add_argument("--last", type=day, required=True, help="included")
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
 import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -28,6 +29,7 @@ from breezeway.contract.schema import (
     Split,
     Train,
 )
+from breezeway.core.days import find_zone
 from breezeway.core.errors import DataError
 from breezeway.core.names import CONTRACT_NAME, DEVICE, FEATURE
 
@@ -61,6 +63,11 @@ def _matches(pattern: str, name: str) -> bool:
         return False
 
 
+def _zone_name(text: str) -> str:
+    find_zone(text)
+    return text
+
+
 DagLabel = Annotated[str, Field(pattern=r"^\S(.{0,98}\S)?$")]
 
 
@@ -73,6 +80,8 @@ class Contract(Section):
     """Of the DAGs in Airflow; each notice names it."""
     tags: Annotated[tuple[DagLabel, ...], Field(max_length=20)] = ()
     """Of the DAGs in Airflow, beside `breezeway`."""
+    time_zone: Annotated[str, AfterValidator(_zone_name)] = "UTC"
+    """Of days, nights, hours of the week and schedules: a name of the IANA database."""
     interval_seconds: Annotated[float, Field(gt=0)]
     device_pattern: Annotated[str, Field(max_length=1000)] = ".+"
     payload: Payload
@@ -185,6 +194,10 @@ class Contract(Section):
             return Expression(self.features.reading[name], set(self.fields) - vectors, vectors)
         except ValueError as error:
             raise ValueError(f"features.reading.{name}: {error}") from None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
 
     @property
     def window(self) -> int:

@@ -48,7 +48,7 @@ def _share_or_days(value: Any) -> float | timedelta:
 
 
 Stretch = Annotated[float | timedelta, BeforeValidator(_share_or_days)]
-"""A part of a dataset: a share of its rows, or whole days (UTC)."""
+"""A part of a dataset: a share of its rows, or whole days of the contract's zone."""
 
 
 def _whole_days(value: Any) -> timedelta:
@@ -171,12 +171,12 @@ class Train(Section):
     """What a model learns from."""
 
     window: WholeDays | None = None
-    """So many of the newest whole days (UTC), made by the DAG `history` or by the training itself;
+    """So many of the newest whole days, made by the DAG `history` or by the training itself;
     without, all readings of a query."""
     schedule: (
         Annotated[str, Field(pattern=r"^[0-9A-Za-z*/,#?-]+( [0-9A-Za-z*/,#?-]+){4}$")] | None
     ) = None
-    """When the DAG `training` runs: five fields of cron, UTC."""
+    """When the DAG `training` runs: five fields of cron, in the contract's zone."""
     every_days: Annotated[int, Field(ge=1, le=9999)] | None = None
     """It also runs when so many days have come that the champion does not know."""
     every_labels: PositiveInt | None = None

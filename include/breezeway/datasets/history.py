@@ -24,12 +24,15 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions, work
 from breezeway.datasets.dvc_objects import file_hashes, folder_hash
 from breezeway.preprocessing.manifest import Manifest, RangeManifest, RawSummary
+from breezeway.readings.stretches import of_days
 
 LOOK_BACK_DAYS = 28
 """How far back a late reading, or a label, makes a day stale by itself."""
 RATE_DAYS = 7
 """An estimate is made from so many days that were published last."""
 
+_WHERE = " WHERE "
+"""In the query of a day."""
 _DONE = re.compile(r"(\d+) rows in ([\d.]+) s")
 
 
@@ -149,10 +152,9 @@ def open_days(
         DataError: a day was made by a contract with other features.
         TryAgain, ServiceUnavailable: as for `versions.open_datasets`.
     """
-    there = _counts(settings, first, last)
+    there = _counts(settings, contract, first, last)
     opened = open_published(settings, contract.name, first, last)
-    check_days(contract, opened, set(there), first)
-    return opened
+    return check_days(contract, opened, set(there), first)
 
 
 def check_days(
@@ -160,16 +162,24 @@ def check_days(
     opened: Mapping[date, versions.OpenedVersion],
     there: set[date],
     first: date,
-) -> None:
+) -> dict[date, versions.OpenedVersion]:
     """Make sure that opened days are all of a range, and fit together.
 
     Args:
         there: the days of the range that have readings.
         first: the range's.
 
+    Returns:
+        The days, without those of another time zone that have no reading in the contract's.
+
     Raises:
         UsageError, DataError: as for `open_days`.
     """
+    opened = {
+        day: version
+        for day, version in opened.items()
+        if day in there or _is_of_zone(contract, day, version)
+    }
     missing = sorted(there - set(opened))
     if missing or not opened:
         named = ", ".join(map(str, (missing or [first])[: versions.NAMED]))
@@ -177,12 +187,23 @@ def check_days(
         raise UsageError(
             f"The days {named}{more} are not made yet: backfill the DAG history with them first."
         )
-    for version in opened.values():
+    for day, version in opened.items():
         if _manifest_of(version).features != contract.feature_names:
             raise DataError(
                 f"{version.tag} has other features than the sensor contract names now: make "
                 "the day again."
             )
+        if not _is_of_zone(contract, day, version):
+            raise DataError(
+                f"{version.tag} is a day of another time zone than {contract.time_zone}, which the "
+                "sensor contract names now: make the day again."
+            )
+    return opened
+
+
+def _is_of_zone(contract: Contract, day: date, version: versions.DatasetVersion) -> bool:
+    """Whether a day was made of the readings that are in it by the contract's zone."""
+    return _manifest_of(version).query.partition(_WHERE)[2] == of_days(day, day, contract.zone)
 
 
 def open_published(
@@ -271,13 +292,10 @@ def _whole_manifest(
     for manifest in manifests:
         reasons.update(manifest.reasons)
     raw = [manifest.raw for manifest in manifests]
-    # From the first day's beginning to the last day's end, as `preprocessing.days.range_query`.
-    begins, ends = (
-        _manifest_of(days[day]).query.rpartition(" AND ") for day in (min(days), max(days))
-    )
+    columns, where, _ = manifests[0].query.partition(_WHERE)
     return RangeManifest(
         contract=contract.name,
-        query=f"{begins[0]} AND {ends[2]}",
+        query=f"{columns}{where}{of_days(min(days), max(days), contract.zone)}",
         raw=RawSummary(
             rows=sum(each.rows for each in raw),
             first_time=min(each.first_time for each in raw if each.first_time),
@@ -304,10 +322,10 @@ def _manifest(folder: Path) -> Manifest:
     return Manifest.of(json.loads(file.read_text(encoding="utf-8")), str(folder))
 
 
-def _counts(settings: Settings, first: date, last: date) -> dict[date, int]:
+def _counts(settings: Settings, contract: Contract, first: date, last: date) -> dict[date, int]:
     from breezeway.readings.store import RawStore
 
-    return RawStore(settings.raw_address).count_by_day(first, last)
+    return RawStore(settings.raw_address).count_by_day(first, last, contract.zone)
 
 
 def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:
@@ -315,7 +333,7 @@ def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:
     from breezeway.preprocessing.days import stale_days
 
     contract = load_contract(settings.sensors)
-    counts = _counts(settings, first, last)
+    counts = _counts(settings, contract, first, last)
     tags = published_days(settings, contract.name)
     made = fingerprints(settings, contract.name, day_range(first, last))
     stale = stale_days(settings, contract, made)

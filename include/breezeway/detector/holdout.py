@@ -10,16 +10,17 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from breezeway.contract.contract import Contract
+from breezeway.core.days import day_of, day_start
 from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
 from breezeway.detector.scorecard import Rows
 
-DAY = 86_400_000_000
-"""Microseconds."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def training_scope(rows: Rows, contract: Contract) -> TrainingScope:
     """
     holdout = contract.split.holdout
     if isinstance(holdout, timedelta):
-        return _before_the_newest_days(rows, holdout.days)
+        return _before_the_newest_days(rows, holdout.days, contract.zone)
     if contract.split.by == "time":
         place = int(len(rows.time) * (1 - holdout))
         return TrainingScope(int(np.sort(rows.time)[place]))
@@ -107,16 +108,19 @@ def whole_scope(rows: Rows, contract: Contract) -> TrainingScope:
     return TrainingScope(until, frozenset(rows.names[present].tolist()))
 
 
-def _before_the_newest_days(rows: Rows, days: int) -> TrainingScope:
+def _before_the_newest_days(rows: Rows, days: int, zone: ZoneInfo) -> TrainingScope:
     """The last day counts, even if it is not over yet."""
-    first, last = (int(rows.time[at] // DAY) for at in (rows.time.argmin(), rows.time.argmax()))
-    until = last + 1 - days
+    first, last = (
+        day_of(_EPOCH + timedelta(microseconds=int(time)), zone)
+        for time in (rows.time.min(), rows.time.max())
+    )
+    until = last + timedelta(days=1) - timedelta(days=days)
     if until <= first:
         raise DataError(
             f"split.holdout: {days} days cannot be kept back from a dataset of "
-            f"{last - first + 1} days; more days, or a shorter holdout, are needed"
+            f"{(last - first).days + 1} days; more days, or a shorter holdout, are needed"
         )
-    return TrainingScope(until * DAY)
+    return TrainingScope((day_start(until, zone) - _EPOCH) // timedelta(microseconds=1))
 
 
 def _digest(name: str) -> bytes:

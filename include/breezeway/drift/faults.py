@@ -46,14 +46,15 @@ def sensor_faults(reference: Hours, current: Hours, day: int) -> list[SensorFaul
     before = reference.rows()
     if reference.weekly:
         before = before[:, reference.units % 7 == day % 7]
-    expected = (before > 0).mean(axis=1) >= 0.9
-    usual = np.median(before, axis=1)
+    # An hour that clocks did not show, as they were set forward, says nothing.
+    expected = np.nanmean(np.where(np.isnan(before), np.nan, before > 0), axis=1) >= 0.9
+    usual = np.nanmedian(before, axis=1)
     faults = []
     for number, device in enumerate(reference.devices.tolist()):
         silent = expected[number] & (rows[number] == 0)
         crowded = (rows[number] > 1.5 * usual[number]) & (usual[number] >= MIN_CROWD)
         if crowded.any():
-            most = int(np.argmax(rows[number] - usual[number]))
+            most = int(np.nanargmax(rows[number] - usual[number]))
             detail = (
                 f"{crowded.sum()} hours hold more readings than an hour has: "
                 f"{rows[number, most]:.0f} from {most:02}:00, usually {usual[number, most]:.0f}"
@@ -65,7 +66,9 @@ def sensor_faults(reference: Hours, current: Hours, day: int) -> list[SensorFaul
             detail = f"no readings in {silent.sum()} of {expected[number].sum()} hours"
             faults.append(SensorFault(device, "silent", detail))
     if there.any():
-        for device in current.devices[~known & (current.rows()[:, there].sum(axis=(1, 2)) > 0)]:
+        for device in current.devices[
+            ~known & (np.nansum(current.rows()[:, there], axis=(1, 2)) > 0)
+        ]:
             faults.append(SensorFault(str(device), "new device", "not in the training data"))
         faults += _stuck(reference, current, there)
     return faults

@@ -1,13 +1,21 @@
-"""Readings aggregated by device and hour: the only input of the drift statistics."""
+"""Readings aggregated by device and hour: the only input of the drift statistics.
+
+Days and hours are those that clocks show in a time zone, so a shift that begins at six begins at
+six all year. An hour that is shown twice, as clocks are set back, has the readings of both times.
+"""
 
 import math
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+
+from breezeway.core.days import clock_changes, day_end, day_start
 
 HOUR = 3_600_000_000
 """Microseconds."""
@@ -49,10 +57,16 @@ class Hours:
         columns: float64 columns; a value that is not finite is missing.
         unit: microseconds of a unit: `DAY`, or less if there are few days.
         threads: of the database.
+        zone: of days and hours.
     """
 
     def __init__(
-        self, rows: pa.RecordBatchReader, columns: Sequence[str], unit: int = DAY, threads: int = 2
+        self,
+        rows: pa.RecordBatchReader,
+        columns: Sequence[str],
+        unit: int = DAY,
+        threads: int = 2,
+        zone: ZoneInfo = ZoneInfo("UTC"),  # noqa: B008, it does not change
     ):
         self.columns = list(columns)
         self._spill = tempfile.TemporaryDirectory(prefix="breezeway-drift-")
@@ -74,7 +88,10 @@ class Hours:
             f"CASE WHEN isfinite({_quoted(name)}) THEN {_quoted(name)} END AS c{k}"
             for k, name in enumerate(self.columns)
         )
-        self._connection.register("incoming", rows)
+        shown = pa.RecordBatchReader.from_batches(
+            rows.schema, (on_the_clock(batch, zone) for batch in rows)
+        )
+        self._connection.register("incoming", shown)
         self._connection.execute(
             f"CREATE TABLE hours AS SELECT device, hour, count(*) AS rows, {figures} FROM "
             f"(SELECT device, epoch_us(time) // {hour} AS hour, {values} FROM incoming) "
@@ -90,6 +107,7 @@ class Hours:
         ).fetchnumpy()
         self.units = np.asarray(found["unit"], dtype=np.int64)
         """int (units,): number of each unit since 1970."""
+        self._zone = zone if unit == DAY else None
         self.weekly = unit == DAY and len(self.units) >= 7 * MIN_WEEKS
         self._connection.execute("CREATE TABLE names (device VARCHAR, number INTEGER)")
         self._connection.execute(
@@ -112,9 +130,15 @@ class Hours:
         return cube.reshape(len(self.devices), len(self.units), self._hours)
 
     def rows(self) -> np.ndarray:
-        """Number of rows: float64 (devices, units, hours)."""
+        """Rows in an hour's time: float64 (devices, units, hours); NaN for an hour that clocks did
+        not show."""
         cell, found = self._cells("0 AS nothing")
-        return self._cube(cell, found["rows"], 0.0)
+        rows = self._cube(cell, found["rows"], 0.0)
+        if self._zone is None:
+            return rows
+        lengths = np.array([_hour_lengths(int(unit), self._zone) for unit in self.units])
+        with np.errstate(invalid="ignore"):
+            return np.asarray(rows / lengths.reshape(1, -1, self._hours))
 
     def cube(self, column: str) -> Cube:
         k = self.columns.index(column)
@@ -139,6 +163,44 @@ class Hours:
             "USING (device)"
         ).fetchone()
         return math.sqrt(found[0]) if found and found[0] is not None else math.nan
+
+
+def on_the_clock(rows: pa.RecordBatch, zone: ZoneInfo) -> pa.RecordBatch:
+    """Rows with the times that clocks show."""
+    if not len(rows):
+        return rows
+    place = rows.schema.get_field_index("time")
+    field = rows.schema.field(place)
+    time = rows.column(place).cast(MICROSECONDS).cast(pa.int64()).to_numpy()
+    shown = pa.array(time + _ahead(time, zone)).cast(MICROSECONDS).cast(field.type)
+    return rows.set_column(place, field, shown)
+
+
+MICROSECONDS = pa.timestamp("us", "UTC")
+
+
+def _ahead(time: np.ndarray, zone: ZoneInfo) -> np.ndarray:
+    """What clocks are ahead of UTC, in microseconds."""
+    first, last = (
+        min(max(datetime.fromtimestamp(int(edge) // 1_000_000, UTC).year, 1900), 2999)
+        for edge in (time.min(), time.max())
+    )
+    changes = [change for year in range(first, last + 1) for change in clock_changes(year, zone)]
+    since = np.array([round(moment.timestamp()) * 1_000_000 for moment, _ in changes])
+    ahead = np.array([round(ahead.total_seconds()) * 1_000_000 for _, ahead in changes])
+    return np.asarray(ahead[np.maximum(np.searchsorted(since, time, "right") - 1, 0)])
+
+
+def _hour_lengths(unit: int, zone: ZoneInfo) -> list[float]:
+    """For how long clocks show each hour of a day, in hours."""
+    day, quarter = date(1970, 1, 1) + timedelta(days=unit), timedelta(minutes=15)
+    start, end = day_start(day, zone), day_end(day, zone)
+    if end - start == timedelta(days=1):  # clocks that are set twice in a day are not known
+        return [1.0] * 24
+    lengths = [0.0] * 24
+    for number in range(round((end - start) / quarter)):
+        lengths[(start + number * quarter).astimezone(zone).hour] += 0.25
+    return lengths
 
 
 def _quoted(name: str) -> str:

@@ -34,7 +34,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Known:
-    """The readings that the model knows (ISO 8601, UTC).
+    """The readings that the model knows (ISO 8601; moments in UTC).
 
     Args:
         first: the first day of its dataset, without the days that are judged; None if none is left.
@@ -80,7 +80,7 @@ class NightReport:
     Args:
         was_in_service: whether the model is recorded to have served when the day ended.
         judged_by: why it judges the day, in one sentence.
-        date: the day that was checked (ISO 8601, UTC).
+        date: the day that was checked (ISO 8601).
         rows, quarantined: its readings, good and bad.
         reasons: the number of bad readings for each reason.
         contract: sentences on the rules that the day as a whole breaks.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from breezeway.contract.contract import Contract
+from breezeway.core.days import day_start
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.detector import scorecard
 from breezeway.pipeline.periods import refuse_unfinished
-from breezeway.preprocessing.days import midnight
 from breezeway.readings.intervals import Intervals
 from breezeway.readings.label_store import LabelStore
 
@@ -101,19 +102,22 @@ def read_known(settings: Settings, contract: Contract, moment: date) -> Known:
     readings = _read(days)
     labels = LabelStore(settings.raw_address).labels_of(contract)
     if labels is not None:
-        labels = labels.filter(pc.less(known_at(labels), midnight(moment)))
+        labels = labels.filter(pc.less(known_at(labels), day_start(moment, contract.zone)))
         readings = _relabelled(readings, labels)
-    refuse_future(readings, labels, moment)
+    refuse_future(readings, labels, moment, contract.zone)
     return Known(readings, labels, {day: version.hash for day, version in days.items()})
 
 
-def refuse_future(readings: pa.Table, labels: pa.Table | None, moment: date) -> None:
+def refuse_future(
+    readings: pa.Table, labels: pa.Table | None, moment: date, zone: ZoneInfo
+) -> None:
     """Make sure that readings and labels contain nothing of the future.
 
     Raises:
         DataError: a reading is from the date or later, or a label was not known before it.
     """
-    late = readings.filter(pc.greater_equal(readings["time"], midnight(moment)))
+    begin = day_start(moment, zone)
+    late = readings.filter(pc.greater_equal(readings["time"], begin))
     if len(late):
         row = late.slice(0, 1).to_pylist()[0]
         raise DataError(
@@ -122,7 +126,7 @@ def refuse_future(readings: pa.Table, labels: pa.Table | None, moment: date) -> 
         )
     if labels is None:
         return
-    late = labels.filter(pc.greater_equal(known_at(labels), midnight(moment)))
+    late = labels.filter(pc.greater_equal(known_at(labels), begin))
     if len(late):
         row = late.slice(0, 1).to_pylist()[0]
         raise DataError(
@@ -146,7 +150,7 @@ def judge(
     from breezeway.detector.fitting import fit_again, fit_detector
     from breezeway.detector.table import labelled_table
 
-    refuse_unfinished(moment, period_days)
+    refuse_unfinished(moment, period_days, contract.zone)
     until = moment + timedelta(days=period_days)
     known = read_known(settings, contract, moment)
     labelled = known.readings.filter(known.readings["label"].is_valid())

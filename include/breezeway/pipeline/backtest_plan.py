@@ -1,10 +1,11 @@
 """What a backtest of several dates would read, and how long it would take."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.days import today
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.pipeline.backtest import FIRST_DAY
@@ -14,10 +15,11 @@ from breezeway.tracking import mlflow_client
 
 def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[str, Any]:
     """What a backtest of some dates would read, and how long it would take."""
+    contract = load_contract(settings.sensors)
     counts = RawStore(settings.raw_address).count_by_day(
-        FIRST_DAY, max(dates) + timedelta(days=period_days)
+        FIRST_DAY, max(dates) + timedelta(days=period_days), contract.zone
     )
-    made = history.published_days(settings, load_contract(settings.sensors).name)
+    made = history.published_days(settings, contract.name)
     listed, rows = [], 0
     for moment in dates:
         until = moment + timedelta(days=period_days)
@@ -30,7 +32,7 @@ def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[st
                 "known_rows": known,
                 "judged_rows": judged,
                 "days_to_make": sum(day not in made for day in counts if day < until),
-                "over": until <= datetime.now(UTC).date(),
+                "over": until <= today(contract.zone),
             }
         )
     return {"dates": listed, "rows": rows, **history.estimate(rows, _rate(settings))}

@@ -260,7 +260,8 @@ def _find_drift(
     moments = scorecard.microseconds(reference["time"])
     unit = decision.unit_length(int(moments.min()), int(moments.max()))
     old, new = (
-        hours.Hours(table.to_reader(), columns, unit, threads) for table in (reference, current)
+        hours.Hours(table.to_reader(), columns, unit, threads, model.contract.zone)
+        for table in (reference, current)
     )
     (findings,) = decision.find_drift(
         old,

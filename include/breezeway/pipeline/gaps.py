@@ -3,7 +3,7 @@
 import logging
 from datetime import date, timedelta
 
-from breezeway.contract.contract import load_contract
+from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
@@ -28,10 +28,11 @@ def find_absent(settings: Settings, model_name: str, night: date) -> Absent:
         ServiceUnavailable: MLflow, the raw store or the dataset repository does not answer.
     """
     first, last = night - timedelta(days=history.LOOK_BACK_DAYS), night - timedelta(days=1)
-    checked = checked_nights(settings, model_name, since=first)
+    contract = load_contract(settings.sensors)
+    checked = checked_nights(settings, model_name, since=(first, contract.zone))
     nights = history.day_range(min(checked, default=night), last)
     try:
-        unpublished = _unpublished(settings, night)
+        unpublished = _unpublished(settings, contract, night)
     except DataError as error:  # the night's own days can be counted, or its check will say it
         log.warning("What history lacks is not known: %s", error)
         unpublished = []
@@ -42,15 +43,16 @@ def find_absent(settings: Settings, model_name: str, night: date) -> Absent:
     )
 
 
-def _unpublished(settings: Settings, night: date) -> list[date]:
+def _unpublished(settings: Settings, contract: Contract, night: date) -> list[date]:
     """The days before a night that have readings which no published version of them holds."""
-    name = load_contract(settings.sensors).name
+    name = contract.name
     published = history.published_days(settings, name)
     first, last = night - timedelta(days=TOLD_DAYS), night - timedelta(days=1)
     begun = max(first, min(published, default=night))
     if begun > last:
         return []
-    counts = RawStore(settings.raw_address, settings.query_seconds).count_by_day(begun, last)
+    store = RawStore(settings.raw_address, settings.query_seconds)
+    counts = store.count_by_day(begun, last, contract.zone)
     # A younger day gets its late readings by itself.
     settled = [day for day in counts if day < night - timedelta(days=history.LOOK_BACK_DAYS)]
     made = history.fingerprints(settings, name, settled)

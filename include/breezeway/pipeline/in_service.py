@@ -2,8 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date
 
+from breezeway.contract.contract import load_contract
+from breezeway.core.days import day_end
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import DeploymentStore, Service
 from breezeway.tracking import champions
@@ -36,7 +38,7 @@ def deployment_name(version: ModelVersion) -> str:
 
 
 def find_judge(settings: Settings, model_name: str, day: date) -> Judge | None:
-    """The version that was in service when a day (UTC) ended, whenever that is asked.
+    """The version that was in service when a day ended, whenever that is asked.
 
     Where that is not recorded, or the version is gone, it is the next best: the first recorded one,
     the one that serves now, the champion of the registry. None if there is none of these.
@@ -46,7 +48,7 @@ def find_judge(settings: Settings, model_name: str, day: date) -> Judge | None:
         ServiceUnavailable: MLflow does not answer.
     """
     services = DeploymentStore(settings.deployments).services(model_name)
-    end = datetime.combine(day + timedelta(days=1), time(tzinfo=UTC))
+    end = day_end(day, load_contract(settings.sensors).zone)
     before = [service for service in services if service.since < end]
     if before:
         then = before[-1]

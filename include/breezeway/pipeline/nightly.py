@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from breezeway.contract.contract import load_contract
+from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.schema import Drift
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
@@ -51,7 +51,7 @@ def check(name: str, judge: Judge, day: date, settings: Settings) -> dict[str, A
     Args:
         name: of the model.
         judge: its version that judges the day.
-        day: UTC.
+        day: of the contract's zone.
 
     Returns:
         The result of the step.
@@ -72,9 +72,10 @@ def check(name: str, judge: Judge, day: date, settings: Settings) -> dict[str, A
 def _check(
     model: ScoringModel, judge: Judge, day: date, settings: Settings, work: Path, started: float
 ) -> dict[str, Any]:
-    rule = load_contract(settings.sensors).drift
+    contract = load_contract(settings.sensors)
+    rule = contract.drift
     absent = find_absent(settings, model.name, day)
-    rows = _read(model, day, rule.nights, settings, work)
+    rows = _read(model, day, contract, settings, work)
     hours = NightHours.of(rows, settings.threads)
     faults = find_faults(rows, hours, settings)
     report = make_report(rows, hours, faults, rule, judge)
@@ -110,15 +111,17 @@ def sentences_on(absent: Absent) -> list[str]:
     return said
 
 
-def _read(model: ScoringModel, day: date, nights: int, settings: Settings, work: Path) -> NightRows:
-    first, before = day - timedelta(days=nights), None
+def _read(
+    model: ScoringModel, day: date, contract: Contract, settings: Settings, work: Path
+) -> NightRows:
+    nights, zone, before = contract.drift.nights, contract.zone, None
     if nights:
-        last = day - timedelta(days=1)
-        before = read_days(model, first, last, settings, work / "before")
-    tonight = read_days(model, day, day, settings, work / "day")
+        first, last = day - timedelta(days=nights), day - timedelta(days=1)
+        before = read_days(model, first, last, zone, settings, work / "before")
+    tonight = read_days(model, day, day, zone, settings, work / "day")
     dataset = versions.open_dataset(settings, model.data_tag)
     judged = load(settings, model.name, model.version, judged=True) if model.again else model
-    return NightRows(model, dataset.folder / "features", day, nights, before, tonight, judged)
+    return NightRows(model, dataset.folder / "features", day, zone, nights, before, tonight, judged)
 
 
 def make_report(

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.schema import Drift
+from breezeway.core.days import day_of
 from breezeway.core.settings import Settings
 from breezeway.detector.scorecard import Scorecard, scorecard
 from breezeway.detector.scoring import ScoringModel
@@ -57,10 +58,10 @@ class NightHours:
     def of(cls, rows: NightRows, threads: int) -> "NightHours":
         features = rows.model.feature_names
         return cls(
-            reference=hours_of(rows.reference(), features, threads),
-            current=hours_of(rows.current(), features, threads),
-            unseen=hours_of(rows.unseen(), ["score"], threads),
-            scores=hours_of(rows.scored(), ["score"], threads),
+            reference=hours_of(rows.reference(), features, threads, rows.zone),
+            current=hours_of(rows.current(), features, threads, rows.zone),
+            unseen=hours_of(rows.unseen(), ["score"], threads, rows.zone),
+            scores=hours_of(rows.scored(), ["score"], threads, rows.zone),
             by_device=rows.by_device,
         )
 
@@ -102,7 +103,7 @@ def find_faults(rows: NightRows, hours: NightHours, settings: Settings) -> list[
     if not hours.by_device and hours.is_enough(hours.reference):
         faults += sensor_faults(hours.reference, hours.current, _unit(rows.day))
     now = datetime.now(UTC)
-    if rows.day >= now.date() - timedelta(days=1):
+    if rows.day >= day_of(now, rows.zone) - timedelta(days=1):
         ahead = RawStore(settings.raw_address).devices_ahead(now + AHEAD)
         for device, (count, latest) in ahead.items():
             detail = f"{count} readings are dated ahead of now, up to {latest:%Y-%m-%d %H:%M}"

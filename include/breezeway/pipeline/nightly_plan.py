@@ -20,8 +20,9 @@ def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:
         DataError: the deployment store's record cannot be read.
         ServiceUnavailable: MLflow or the raw store does not answer.
     """
-    model_name = load_contract(settings.sensors).name
-    counts = RawStore(settings.raw_address).count_by_day(first, last)
+    contract = load_contract(settings.sensors)
+    model_name = contract.name
+    counts = RawStore(settings.raw_address).count_by_day(first, last, contract.zone)
     checked = checked_nights(settings, model_name)
     nights = []
     for number in range((last - first).days + 1):

@@ -8,18 +8,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from breezeway.core.days import day_end, day_start
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision
-from breezeway.drift.hours import Hours
+from breezeway.drift.hours import Hours, on_the_clock
 from breezeway.drift.report import sample
 from breezeway.preprocessing.dataset import broken_expectations, make_features
-from breezeway.preprocessing.days import lead_in, midnight, range_query
+from breezeway.preprocessing.days import lead_in, range_query
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
@@ -34,11 +36,13 @@ class Days:
         folder: with `features/` and, if any row was bad, `quarantine/`.
         manifest: of the folder.
         broken: a sentence for each rule of the contract that the batch as a whole breaks.
+        zone: of the days.
     """
 
     folder: Path
     manifest: Manifest
     broken: list[str]
+    zone: ZoneInfo
 
     def rows_by_device(self) -> Counter[str]:
         """The number of good rows of each device."""
@@ -49,8 +53,8 @@ class Days:
         return rows
 
     def scored(self, model: ScoringModel, day: date) -> Iterator[pa.RecordBatch]:
-        """The rows of one day (UTC), with their scores."""
-        start, end = _moments(day, day)
+        """The rows of one day, with their scores."""
+        start, end = _moments(day, day, self.zone)
         for batch in batches(self.folder / "features"):
             time = batch["time"]
             kept = pc.and_(pc.greater_equal(time, start), pc.less(time, end))
@@ -58,31 +62,37 @@ class Days:
 
 
 def read_days(
-    model: ScoringModel, first: date, last: date, settings: Settings, folder: Path
+    model: ScoringModel,
+    first: date,
+    last: date,
+    zone: ZoneInfo,
+    settings: Settings,
+    folder: Path,
 ) -> Days | None:
     """Check the readings of some days and make features from them; None if there are none.
 
     Args:
+        zone: of the days: that of the contract, and not the model's, which may be older.
         folder: for the files; it is created.
 
     Raises:
         ServiceUnavailable: the raw store does not answer.
     """
     store = RawStore(settings.raw_address, settings.query_seconds)
-    if not store.count_by_day(first, last):
+    if not store.count_by_day(first, last, zone):
         return None
     contract = model.contract
     folder.mkdir()
-    query = range_query(store, contract, first, last)
+    query = range_query(store, contract, first, last, zone)
 
     def chunks() -> Iterator[pa.Table]:
-        yield lead_in(store, contract, set(store.devices_of(first)), first)
+        yield lead_in(store, contract, set(store.devices_of(first, zone)), day_start(first, zone))
         yield from store.stream(query, label=contract.label.column, with_ids=True)
 
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    spec = DatasetSpec(contract, query, labels, since=midnight(first))
+    spec = DatasetSpec(contract, query, labels, since=day_start(first, zone))
     manifest, results = make_features(chunks(), spec, folder, settings)
-    return Days(folder, manifest, list(broken_expectations(contract, manifest, results)))
+    return Days(folder, manifest, list(broken_expectations(contract, manifest, results)), zone)
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,8 @@ class NightRows:
     Args:
         model: the champion.
         training_data: folder of the features of the champion's dataset.
-        day: the judged day (UTC).
+        day: the judged day.
+        zone: of days and hours.
         nights: how many days before it are judged again.
         before: these days; None if they have no reading.
         tonight: the day; None if it has no reading.
@@ -103,6 +114,7 @@ class NightRows:
     model: ScoringModel
     training_data: Path
     day: date
+    zone: ZoneInfo
     nights: int
     before: Days | None
     tonight: Days | None
@@ -128,7 +140,7 @@ class NightRows:
             trained: if devices are the units: those that the model was trained on, or else the
                 others.
         """
-        start, end = _moments(self.first, self.day)
+        start, end = _moments(self.first, self.day, self.zone)
         devices = self.judged.trained_on.devices
         for batch in batches(self.training_data):
             kept = pc.or_(pc.less(batch["time"], start), pc.greater_equal(batch["time"], end))
@@ -158,7 +170,7 @@ class NightRows:
             return None
         reference, count = self.reference(), ds.dataset(self.training_data).count_rows()
         if weekly:
-            reference, count = _on_weekday(reference, self.day.isoweekday()), count // 7
+            reference, count = _on_weekday(reference, self.day.isoweekday(), self.zone), count // 7
         rows = batches(self.tonight.folder / "features")
         old = sample(_scored(self.model, reference), count)
         new = sample(_scored(self.model, rows), self.tonight.manifest.rows)
@@ -173,7 +185,9 @@ def batches(*folders: Path) -> Iterator[pa.RecordBatch]:
                 yield batch
 
 
-def hours_of(rows: Iterable[pa.RecordBatch], columns: list[str], threads: int) -> Hours:
+def hours_of(
+    rows: Iterable[pa.RecordBatch], columns: list[str], threads: int, zone: ZoneInfo
+) -> Hours:
     """Aggregate some float64 columns by hour."""
     schema = pa.schema(
         [
@@ -185,7 +199,7 @@ def hours_of(rows: Iterable[pa.RecordBatch], columns: list[str], threads: int) -
     reader = pa.RecordBatchReader.from_batches(
         schema, (batch.select(schema.names) for batch in rows)
     )
-    return Hours(reader, columns, threads=threads)
+    return Hours(reader, columns, threads=threads, zone=zone)
 
 
 def _scored(model: ScoringModel, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -194,14 +208,16 @@ def _scored(model: ScoringModel, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.
             yield batch.append_column("score", pa.array(model.score_columns(batch)))
 
 
-def _on_weekday(rows: Iterable[pa.RecordBatch], weekday: int) -> Iterator[pa.RecordBatch]:
+def _on_weekday(
+    rows: Iterable[pa.RecordBatch], weekday: int, zone: ZoneInfo
+) -> Iterator[pa.RecordBatch]:
     for batch in rows:
-        day = pc.day_of_week(batch["time"], count_from_zero=False)
+        day = pc.day_of_week(on_the_clock(batch, zone)["time"], count_from_zero=False)
         yield batch.filter(pc.equal(day, weekday))
 
 
-def _moments(first: date, last: date) -> tuple[pa.Scalar, pa.Scalar]:
+def _moments(first: date, last: date, zone: ZoneInfo) -> tuple[pa.Scalar, pa.Scalar]:
     """The time from the start of a first day to the end of a last one."""
-    start, end = midnight(first), midnight(last + timedelta(days=1))
+    start, end = day_start(first, zone), day_end(last, zone)
     kind = pa.timestamp("us", "UTC")
     return pa.scalar(start, kind), pa.scalar(end, kind)

@@ -60,7 +60,7 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
 def make_day(
     settings: Settings, contract: Contract, day: date, published: Mapping[date, str]
 ) -> dict[str, Any]:
-    """Make the partition of a day (UTC).
+    """Make the partition of a day.
 
     Args:
         published: other days and the fingerprints that they were published with; empty for a
@@ -104,14 +104,14 @@ def _is_rejected(settings: Settings, contract: Contract, day: date) -> bool:
         rows = Manifest.of(json.loads(text), str(folder)).raw.rows
     except (FileNotFoundError, ValueError, DataError):
         return False  # never, or a killed run left half of it
-    counts = RawStore(settings.raw_address).count_by_day(day, day)
+    counts = RawStore(settings.raw_address).count_by_day(day, day, contract.zone)
     return same and counts.get(day) == rows
 
 
 def make_range(
     settings: Settings, contract: Contract, first: date, last: date, tag: str
 ) -> dict[str, Any]:
-    """Make the content of a dataset version from the partitions of some days (UTC).
+    """Make the content of a dataset version from the partitions of some days.
 
     Those that are missing or stale are made, and published, first. So of all other days no reading
     is read again.
@@ -126,7 +126,7 @@ def make_range(
         UsageError: no day has a reading.
         as for `make_day` and `history.publish_day`.
     """
-    counts = RawStore(settings.raw_address).count_by_day(first, last)
+    counts = RawStore(settings.raw_address).count_by_day(first, last, contract.zone)
     opened = history.open_published(settings, contract.name, first, last)
     due = days.days_to_make(settings, contract, history.fingerprints_of(opened), counts)
     for day, why in due.items():
@@ -136,8 +136,7 @@ def make_range(
             history.publish_day(settings, Path(made["folder"]), day, made["seconds"], f"For {tag}")
     if due:
         opened |= history.open_published(settings, contract.name, first, last, set(due))
-    opened = dict(sorted(opened.items()))
-    history.check_days(contract, opened, set(counts), first)
+    opened = history.check_days(contract, dict(sorted(opened.items())), set(counts), first)
     folder, manifest = _make(tag, lambda aside: history.lay_out(contract, opened, aside), settings)
     return {
         "tag": tag,

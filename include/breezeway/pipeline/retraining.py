@@ -9,9 +9,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from breezeway.contract.contract import Contract
+from breezeway.core.days import day_of
 from breezeway.core.settings import Settings
+from breezeway.core.times import from_iso
 from breezeway.datasets import versions
 from breezeway.detector.holdout import TrainingScope
 from breezeway.preprocessing.manifest import Manifest
@@ -50,7 +53,7 @@ def after_drift(
     learn = contract.drift.learn_days
     version = champions.champion(settings, model_name)
     tags = registry.find_version(settings, model_name, version).tags if version else {}
-    unknown = (last - max(first, knows_until(tags) or first)).days + 1
+    unknown = (last - max(first, knows_until(tags, contract.zone) or first)).days + 1
     so_far = (
         f"Version {version} does not know {unknown} of the {(last - first).days + 1} days since "
         f"{first}"
@@ -89,7 +92,7 @@ def after_days(
     wanted = contract.train.every_days or 0
     version = champions.champion(settings, model_name)
     tags = registry.find_version(settings, model_name, version).tags if version else {}
-    until = knows_until(tags)
+    until = knows_until(tags, contract.zone)
     # A refused retraining is not repeated the next night: it would learn the same.
     since = max([until or date.min, *(day + timedelta(days=1) for day in asked)])
     if since == date.min:
@@ -108,8 +111,8 @@ def after_labels(contract: Contract, labels: int, then: int) -> Due:
     return Due(new >= wanted, f"{new} labels are new, of {wanted} that start a retraining.")
 
 
-def knows_until(tags: Mapping[str, str]) -> date | None:
-    """The first day (UTC) that a version was not trained on.
+def knows_until(tags: Mapping[str, str], zone: ZoneInfo) -> date | None:
+    """The first day of a zone that a version was not trained on.
 
     Args:
         tags: of the version; one that was registered before there was `trained_on` lacks it.
@@ -118,7 +121,7 @@ def knows_until(tags: Mapping[str, str]) -> date | None:
         return None
     until = TrainingScope.from_json(tags["trained_on"]).until / 1_000_000
     # The last reading of a day is often some minutes before midnight.
-    return (datetime.fromtimestamp(until, UTC) + timedelta(hours=12)).date()
+    return day_of(datetime.fromtimestamp(until, UTC) + timedelta(hours=12), zone)
 
 
 def held_out_days(settings: Settings, contract: Contract, data_tag: str | None, last: date) -> int:
@@ -137,5 +140,5 @@ def held_out_days(settings: Settings, contract: Contract, data_tag: str | None, 
     begins = Manifest.of(version.manifest, f"Dataset {data_tag!r}").raw.first_time
     if begins is None:
         return 0
-    days = (last - datetime.fromisoformat(begins).date()).days + 1
+    days = (last - day_of(from_iso(begins), contract.zone)).days + 1
     return math.ceil(split.holdout * days)

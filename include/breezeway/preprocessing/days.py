@@ -1,4 +1,4 @@
-"""One day of readings (UTC) to one partition of the dataset.
+"""One day of readings to one partition of the dataset.
 
 Windows of a day can start before midnight, so the readings there are read too; they are not rows of
 the day. The days put together are the same, bit for bit, as one run over all of them.
@@ -7,15 +7,17 @@ the day. The days put together are the same, bit for bit, as one run over all of
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.parser import Violation
+from breezeway.core.days import day_end, day_start
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import DayManifest
@@ -23,6 +25,7 @@ from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.arrow import NAIVE_READINGS, READINGS, UNREADABLE
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore, Reading
+from breezeway.readings.stretches import dates_of, of_days
 
 DIGEST_LETTERS = 12
 LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")
@@ -30,18 +33,13 @@ LATE = ("its readings", "its labels", "the readings before it", "the sensor cont
 NOT_PUBLISHED = "it is not published"
 
 
-def midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-def range_query(store: RawStore, contract: Contract, first: date, last: date) -> str:
+def range_query(
+    store: RawStore, contract: Contract, first: date, last: date, zone: ZoneInfo
+) -> str:
     """The SELECT of all readings from a first to a last day, both included."""
     columns = ["device", "time", "payload", *filter(None, [contract.label.column])]
     columns += ["id"] if store.has_ids() else []
-    return (
-        f"SELECT {', '.join(columns)} FROM readings "
-        f"WHERE time >= '{first}' AND time < '{last + timedelta(days=1)}'"
-    )
+    return f"SELECT {', '.join(columns)} FROM readings WHERE {of_days(first, last, zone)}"
 
 
 def make_day(settings: Settings, contract: Contract, day: date, folder: Path) -> DayManifest | None:
@@ -58,12 +56,12 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
         ServiceUnavailable: the store is away.
     """
     store = RawStore(settings.raw_address, settings.query_seconds)
-    if not store.count_by_day(day, day):
+    if not store.count_by_day(day, day, contract.zone):
         return None
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    query = range_query(store, contract, day, day)
+    query = range_query(store, contract, day, day, contract.zone)
     readings = _DayReadings(store, contract, day, query)
-    spec = DatasetSpec(contract, query, labels, since=midnight(day))
+    spec = DatasetSpec(contract, query, labels, since=day_start(day, contract.zone))
     made = make_dataset(readings, spec, folder, settings)
     manifest = DayManifest(
         **dict(made),
@@ -88,7 +86,8 @@ class _DayReadings:
             chunk = self._of_day(chunk)
             devices.update(pc.unique(chunk["device"]).to_pylist())
             yield chunk
-        self.before = lead_in(self._store, self._contract, devices - {None}, self._day)
+        start = day_start(self._day, self._contract.zone)
+        self.before = lead_in(self._store, self._contract, devices - {None}, start)
         yield self.before
 
     def _of_day(self, chunk: pa.Table) -> pa.Table:
@@ -96,11 +95,15 @@ class _DayReadings:
         if UNREADABLE.name not in chunk.column_names:
             return chunk
         text = chunk[UNREADABLE.name]
-        return chunk.filter(pc.starts_with(text, self._day.isoformat()).fill_null(True))
+        starts = [
+            pc.starts_with(text, date.isoformat())
+            for date in dates_of(self._day, self._day, self._contract.zone)
+        ]
+        return chunk.filter(pc.or_(*starts).fill_null(True))
 
 
-def lead_in(store: RawStore, contract: Contract, devices: set[str], day: date) -> pa.Table:
-    """The good readings of each device before the day that the windows of the day include.
+def lead_in(store: RawStore, contract: Contract, devices: set[str], start: datetime) -> pa.Table:
+    """The good readings of each device before a moment that the windows after it include.
 
     They may be old, because a window is a number of readings, not of minutes.
 
@@ -109,11 +112,19 @@ def lead_in(store: RawStore, contract: Contract, devices: set[str], day: date) -
     """
     rows: list[dict[str, Any]] = []
     for device in sorted(devices):
-        rows += _last_good(store, contract, device, day)
+        rows += _last_good(store, contract, device, start)
     return pa.Table.from_pylist(rows, schema=READINGS)
 
 
-def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> list[dict[str, Any]]:
+def _before(store: RawStore, contract: Contract, day: date) -> pa.Table:
+    """The lead-in of a day."""
+    devices = set(store.devices_of(day, contract.zone))
+    return lead_in(store, contract, devices, day_start(day, contract.zone))
+
+
+def _last_good(
+    store: RawStore, contract: Contract, device: str, start: datetime
+) -> list[dict[str, Any]]:
     wanted = contract.window - 1
     try:
         contract.check_device(device)
@@ -121,7 +132,7 @@ def _last_good(store: RawStore, contract: Contract, device: str, day: date) -> l
         return []
     count = wanted + 1
     while wanted:
-        found = store.last_readings(device, day, count, contract.label.column)
+        found = store.last_readings(device, start, count, contract.label.column)
         whole = len(found) < count
         good = _good(contract, found if whole else _whole_times(found))
         if whole or len(good) >= wanted:
@@ -178,15 +189,15 @@ def stale_days(
         return {}
     store = RawStore(settings.raw_address, settings.query_seconds)
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    counts = store.count_by_day(min(published), max(published))
+    counts = store.count_by_day(min(published), max(published), contract.zone)
     stale = {}
     for day in sorted(published):
         if not published[day]:
             if day in counts:
                 stale[day] = NOT_PUBLISHED
             continue
-        before = lead_in(store, contract, set(store.devices_of(day)), day)
-        if made and day > made and not _reaches_back(before, made):
+        before = _before(store, contract, day)
+        if made and day > made and not _reaches_back(before, made, contract.zone):
             continue
         found = _fingerprint(contract, labels, day, counts.get(day, 0), before)
         pairs = zip(LATE, published[day].split("-"), found.split("-"), strict=True)
@@ -222,8 +233,8 @@ def days_to_make(
         then = published[day].split("-")
         before = None
         if changed:
-            before = lead_in(store, contract, set(store.devices_of(day)), day)
-            if not _reaches_back(before, changed):
+            before = _before(store, contract, day)
+            if not _reaches_back(before, changed, contract.zone):
                 changed = None
         now = _parts(contract, labels, day, counts.get(day, 0), before)
         pairs = zip(LATE, then, now, strict=True)
@@ -234,10 +245,10 @@ def days_to_make(
     return due
 
 
-def _reaches_back(before: pa.Table, day: date) -> bool:
+def _reaches_back(before: pa.Table, day: date, zone: ZoneInfo) -> bool:
     """Whether the lead-in has readings of a day, or older ones."""
     oldest = pc.min(before["time"]).as_py()
-    return oldest is not None and oldest.date() <= day
+    return oldest is not None and oldest < day_end(day, zone)
 
 
 def _fingerprint(
@@ -254,7 +265,8 @@ def _parts(
     lead = None
     if before is not None:
         lead = _digest([str(row) for row in before.cast(NAIVE_READINGS).to_pylist()])
-    return [str(rows), _digest(_labels_of(labels, day)), lead, _digest(shape(contract))]
+    faults = _labels_of(labels, day, contract.zone)
+    return [str(rows), _digest(faults), lead, _digest(shape(contract))]
 
 
 SHAPING = {
@@ -266,14 +278,16 @@ SHAPING = {
 
 def shape(contract: Contract) -> dict[str, Any]:
     """What a partition depends on: two contracts with the same shape make the same rows."""
-    return contract.model_dump(mode="json", include=SHAPING)
+    shaping = contract.model_dump(mode="json", include=SHAPING)
+    # Contracts without a zone, and what was made by them, are older than the key.
+    return shaping if contract.time_zone == "UTC" else shaping | {"time_zone": contract.time_zone}
 
 
-def _labels_of(labels: pa.Table | None, day: date) -> list[list[str]]:
+def _labels_of(labels: pa.Table | None, day: date, zone: ZoneInfo) -> list[list[str]]:
     """The faults of a day, cut at its start and end."""
     if labels is None:
         return []
-    first, end = midnight(day), midnight(day + timedelta(days=1))
+    first, end = day_start(day, zone), day_end(day, zone)
     overlap = labels.filter((pc.field("start") < end) & (pc.field("end") > first))
     return sorted(
         [row["device"], str(max(row["start"], first)), str(min(row["end"], end))]

@@ -1,15 +1,17 @@
 """Raw readings: appended once, read by one SELECT that cannot write, in constant memory."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple, NoReturn
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES
 from breezeway.core.errors import DataError, UsageError
-from breezeway.readings import sql_tables
+from breezeway.readings import sql_tables, stretches
 from breezeway.readings.arrow import as_readings, label_rows, read_time, readings_table
 from breezeway.readings.columns import Column
 from breezeway.readings.database import Database
@@ -96,27 +98,31 @@ class RawStore(Database):
                 self._insert(connection, "labels", label_rows(labels))
         return count
 
-    def count_by_day(self, first: date, last: date) -> dict[date, int]:
-        """How many readings each day (UTC) of a range has; days without any are left out.
+    def count_by_day(self, first: date, last: date, zone: ZoneInfo) -> dict[date, int]:
+        """How many readings each day of a range has; days without any are left out.
 
         Raises:
             DataError: the store has other times than days can be found by: numbers, or text with
                 an offset from UTC in this range.
             BreezewayError: the store is away, or has no readings table.
         """
+        groups = stretches.DayGroups(first, last, zone)
+        since, until = groups.dates
         with self._judged():
-            has_text = self._engine.has_text_times(first, last + timedelta(days=1))
+            has_text = self._engine.has_text_times(since, until)
         if has_text:
-            self._refuse_offsets(first, last)
+            self._refuse_offsets(since, until)
         query = (
-            "SELECT SUBSTR(time, 1, 10), COUNT(*) FROM readings "
-            "WHERE time >= {0} AND time < {0} GROUP BY SUBSTR(time, 1, 10)"
+            f"SELECT {groups.columns}, COUNT(*) FROM readings "
+            f"WHERE {groups.condition} GROUP BY {groups.columns}"
         )
-        rows = self._ask(query, first.isoformat(), (last + timedelta(days=1)).isoformat())
-        days = {read_time(str(day)): count for day, count in rows}
-        return {day.date(): count for day, count in days.items() if day}
+        counts: Counter[date] = Counter()
+        for *group, count in self._ask(query):
+            if day := groups.day_of(group):
+                counts[day] += count
+        return dict(sorted(counts.items()))
 
-    def _refuse_offsets(self, first: date, last: date) -> None:
+    def _refuse_offsets(self, since: date, until: date) -> None:
         """Text is compared letter by letter, which is right only for times in UTC."""
         places = " OR ".join(
             f"SUBSTR(time, {place}, 1) IN ('+', '-')" for place in (-9, -6, -5, -3)
@@ -128,15 +134,15 @@ class RawStore(Database):
             "AND SUBSTR(time, -3) NOT IN ('+00', '-00') LIMIT 1"
         )
         # An offset is less than a day.
-        around = [first - timedelta(days=1), last + timedelta(days=2)]
+        around = [since - timedelta(days=1), until + timedelta(days=1)]
         for (text,) in self._ask(query, *(day.isoformat() for day in around)):
             _refuse_offset(text)
 
-    def devices_of(self, day: date) -> list[str]:
-        """The names of the devices that have readings on a day (UTC), in order."""
+    def devices_of(self, day: date, zone: ZoneInfo) -> list[str]:
+        """The names of the devices that have readings on a day, in order."""
         device = self._engine.exact.format("device")
-        query = f"SELECT DISTINCT {device} FROM readings WHERE time >= {{0}} AND time < {{0}}"
-        rows = self._ask(query, day.isoformat(), (day + timedelta(days=1)).isoformat())
+        condition = stretches.of_days(day, day, zone)
+        rows = self._ask(f"SELECT DISTINCT {device} FROM readings WHERE {condition}")
         return sorted(name.decode() if isinstance(name, bytes) else str(name) for (name,) in rows)
 
     def devices_ahead(self, moment: datetime) -> dict[str, tuple[int, datetime]]:
@@ -167,14 +173,14 @@ class RawStore(Database):
         return any(isinstance(kind, sa.Integer) for kind in types)
 
     def last_readings(
-        self, device: str, before: date, count: int, label: str | None = None
+        self, device: str, before: datetime, count: int, label: str | None = None
     ) -> list[Reading]:
-        """A device's last readings before a day (UTC), newest first; a payload that is longer than
-        a contract allows is null.
+        """A device's last readings before a moment, newest first; a payload that is longer than a
+        contract allows is null.
 
         Args:
             device: its name.
-            before: the day.
+            before: the moment.
             count: the most readings to return.
             label: the column of the label; None: the label is null.
         """
@@ -186,10 +192,10 @@ class RawStore(Database):
             "SELECT time, "
             f"CASE WHEN LENGTH(payload) <= {MAX_PAYLOAD_BYTES} THEN payload END, "
             f"{column}, {number} "
-            f"FROM readings WHERE {same} AND time < {{0}} "
+            f"FROM readings WHERE {same} AND {stretches.before(before)} "
             f"ORDER BY time DESC LIMIT {count:d}"
         )
-        rows = self._ask(query, device, device, before.isoformat())
+        rows = self._ask(query, device, device)
         for text, *_ in rows:
             if isinstance(text, str) and _has_offset(text):
                 _refuse_offset(text)

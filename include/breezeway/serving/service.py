@@ -33,6 +33,7 @@ PACKAGES = (
     "prometheus-client",
     "pydantic",
     "pydantic-settings",
+    "tzdata",  # the zone of the contract
     "uvloop",
     "xgboost-cpu",
 )

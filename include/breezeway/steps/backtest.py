@@ -15,7 +15,7 @@ from breezeway.tracking import mlflow_client
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--date", type=day, required=True, help="YYYY-MM-DD, UTC")
+    parser.add_argument("--date", type=day, required=True, help="YYYY-MM-DD")
     parser.add_argument(
         "--days",
         type=positive_count,

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=day,
         required=True,
         metavar="YYYY-MM-DD",
-        help="the day (UTC) whose readings are checked",
+        help="the day whose readings are checked",
     )
 
 

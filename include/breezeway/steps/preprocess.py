@@ -27,11 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one SELECT that returns device, time, payload and, if the contract names one, the "
         "label column",
     )
-    rows.add_argument("--day", type=day, help="all readings of this day, UTC")
+    rows.add_argument("--day", type=day, help="all readings of this day")
     rows.add_argument(
         "--first",
         type=day,
-        help="the first of some days, UTC, whose partitions form a dataset version",
+        help="the first of some days whose partitions form a dataset version",
     )
     parser.add_argument("--last", type=day, help="the last of these days")
     parser.add_argument("--tag", type=tag_name, help="without --day: the dataset version to make")

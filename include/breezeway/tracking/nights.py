@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from breezeway.core.days import day_end
 from breezeway.core.settings import Settings
 from breezeway.tracking import past_runs, rest
 
@@ -59,24 +61,25 @@ def absent_tag(absent: Absent) -> dict[str, str]:
 
 
 def checked_nights(
-    settings: Settings, model_name: str, since: date | None = None
+    settings: Settings, model_name: str, since: tuple[date, ZoneInfo] | None = None
 ) -> dict[date, CheckedNight]:
     """The nights that were checked to the end, in their order.
 
     Args:
-        since: only nights from this one on.
+        since: only nights from this one on, of a zone.
 
     Raises:
         ServiceUnavailable: MLflow does not answer.
     """
     condition = f"tags.`breezeway.step` = 'drift' and tags.`breezeway.model` LIKE '{model_name}/%'"
     if since:
-        condition += f" and {_started_after(since)}"
+        # None begins before its night has ended.
+        condition += f" and {_started_after(day_end(*since))}"
     found = {
         check.night: check
         for check in _in_order(past_runs.search(settings, condition))
         # In a pattern of the filter language `_` stands for any character.
-        if check.model_name == model_name and (since is None or check.night >= since)
+        if check.model_name == model_name and (since is None or check.night >= since[0])
     }
     return dict(sorted(found.items()))
 
@@ -87,7 +90,7 @@ def last_nights(settings: Settings) -> list[CheckedNight]:
     Raises:
         ServiceUnavailable: MLflow does not answer.
     """
-    lately = datetime.now(UTC).date() - timedelta(days=LATELY_DAYS)
+    lately = datetime.now(UTC) - timedelta(days=LATELY_DAYS)
     condition = f"tags.`breezeway.step` = 'drift' and {_started_after(lately)}"
     newest: dict[str, CheckedNight] = {}
     for check in _in_order(islice(past_runs.search(settings, condition), past_runs.PAGE)):
@@ -97,10 +100,8 @@ def last_nights(settings: Settings) -> list[CheckedNight]:
     return [newest[name] for name in sorted(newest)]
 
 
-def _started_after(night: date) -> str:
-    """The condition of checks of a night and later ones: none begins before its night has ended."""
-    end = datetime.combine(night + timedelta(days=1), time(tzinfo=UTC))
-    return f"attributes.start_time >= {int(end.timestamp() * 1000)}"
+def _started_after(moment: datetime) -> str:
+    return f"attributes.start_time >= {int(moment.timestamp() * 1000)}"
 
 
 def _in_order(runs: Iterable[dict[str, Any]]) -> list[CheckedNight]:

@@ -6,13 +6,15 @@ needs no path of a store. Only a file that is named in a tag of its run can be r
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from http.client import HTTPResponse
 from pathlib import PurePosixPath
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
+from breezeway.core.days import day_end, day_start
 from breezeway.core.errors import UsageError
 from breezeway.core.names import PATH
 from breezeway.core.settings import Settings
@@ -99,7 +101,7 @@ def find(
     dag: str = "",
     dag_run: str = "",
     model: str = "",
-    day: date | None = None,
+    day: tuple[date, ZoneInfo] | None = None,
     page: str = "",
 ) -> tuple[list[ReportedRun], str]:
     """One page of the runs that have reports, newest first.
@@ -108,7 +110,7 @@ def find(
         dag: only of this DAG.
         dag_run: only of this run of it, by its run id.
         model: only about this registered model.
-        day: only of runs that began on this day, UTC.
+        day: only of runs that began on this day, of a zone.
         page: the token of the page before; empty for the first.
 
     Returns:
@@ -171,7 +173,7 @@ def open_report(settings: Settings, run: ReportedRun, path: str) -> HTTPResponse
     return rest.open_artifact(settings, run.run_id, run.report(path).path)
 
 
-def _conditions(dag: str, dag_run: str, model: str, day: date | None) -> list[str]:
+def _conditions(dag: str, dag_run: str, model: str, day: tuple[date, ZoneInfo] | None) -> list[str]:
     conditions = ["tags.`breezeway.reports` LIKE '[%'"]
     if dag and dag_run:
         conditions.append(f"tags.`breezeway.airflow_run` = '{dag}/{dag_run}'")
@@ -182,8 +184,7 @@ def _conditions(dag: str, dag_run: str, model: str, day: date | None) -> list[st
     if model:
         conditions.append(f"tags.`breezeway.model` LIKE '{model}%'")
     if day:
-        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        first, last = (int(time.timestamp() * 1000) for time in (start, start + timedelta(1)))
+        first, last = (int(time.timestamp() * 1000) for time in (day_start(*day), day_end(*day)))
         conditions.append(f"attributes.start_time >= {first}")
         conditions.append(f"attributes.start_time < {last}")
     return conditions

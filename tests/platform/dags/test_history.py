@@ -23,6 +23,7 @@ from breezeway.laptop.platform import Platform
 from breezeway.laptop.processes import marked
 from breezeway.preprocessing import days
 from breezeway.readings.store import RawStore
+from tests.fixtures.readings import midnight
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -50,11 +51,11 @@ def fill(store: RawStore) -> None:
                     "mode": "normal",
                     "vibration": generator.normal(0, 1, 8).round(4).tolist(),
                 }
-                time = days.midnight(day) + timedelta(minutes=36 * n)
+                time = midnight(day) + timedelta(minutes=36 * n)
                 rows.append({"device": machine, "time": time, "payload": json.dumps(payload)})
     faults = [
         {"device": MACHINES[0], "start": t, "end": t + timedelta(hours=3)}
-        for t in (days.midnight(d) + timedelta(hours=22) for d in history.day_range(FIRST, LAST))
+        for t in (midnight(d) + timedelta(hours=22) for d in history.day_range(FIRST, LAST))
     ]
     store.create()
     store.append(pa.Table.from_pylist(rows), labels=pa.Table.from_pylist(faults))

@@ -60,6 +60,13 @@ def test_shipped_contracts_are_valid(file):
             "holdout = 1",
             "split.holdout: '1': expected a share between 0 and 1, or d",
         ),
+        ("[payload]", "time_zone = 1\n[payload]", "time_zone: Input should be a valid string"),
+        (
+            "[payload]",
+            'time_zone = "Europe/Berln"\n[payload]',
+            "sensors.toml: time_zone: 'Europe/Berln': expected a zone of the IANA database, "
+            "such as 'Europe/Berlin'",
+        ),
         ("holdout = 0.2", 'holdout = "0d"', "split.holdout: '0d': expected a share"),
         ("refit = false", 'window = "0.5"', "train.window: '0.5': expected"),
         ("refit = false", 'schedule = "daily"', "train.schedule: "),

@@ -49,6 +49,26 @@ def test_the_newest_days_are_kept_back_the_unfinished_last_one_too():
     assert scope.until_text == "2026-01-04T00:00:00+00:00"
 
 
+@pytest.mark.parametrize(
+    ("last", "until"),
+    [
+        (
+            "2026-03-30T21:59",
+            "2026-03-28T23:00",
+        ),  # the last minute of the day after one of 23 hours
+        ("2026-03-30T22:00", "2026-03-29T22:00"),
+        ("2026-10-26T22:59", "2026-10-24T22:00"),  # of 25 hours
+        ("2026-10-26T23:00", "2026-10-25T23:00"),
+    ],
+)
+def test_the_newest_days_are_those_of_the_contracts_zone(last, until):
+    time = np.datetime64(last, "us") - np.arange(8000).astype("timedelta64[m]")
+    rows = scorecard.rows_of({"device": ["mill-1"] * 8000, "time": time, "label": [0, 1] * 4000})
+    contract = plant_contract(by="time", name='time_zone = "Europe/Berlin"\nname = "mill"')
+    contract = Contract.from_text(contract.text.replace("folds = 3", 'holdout = "2d"'), "x")
+    assert training_scope(rows, contract).until_text == f"{until}:00+00:00"
+
+
 def test_a_dataset_of_fewer_days_cannot_be_split():
     contract = plant_contract(by="time", folds='holdout = "5d"')
     with pytest.raises(DataError, match="5 days cannot be kept back from a dataset of 5 days"):

@@ -3,6 +3,7 @@
 import argparse
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -82,9 +83,9 @@ def test_a_store_that_the_user_names_gets_no_simulated_readings(tmp_path: Path) 
         demo._fill(chosen(), settings)
     store_of(theirs, "mill-1", "{}")
     demo._fill(chosen(), settings)
-    assert RawStore(theirs.raw_address).count_by_day(date(2026, 1, 1), date(2027, 1, 1)) == {
-        date(2026, 1, 1): 1
-    }
+    assert RawStore(theirs.raw_address).count_by_day(
+        date(2026, 1, 1), date(2027, 1, 1), ZoneInfo("UTC")
+    ) == {date(2026, 1, 1): 1}
 
 
 def test_a_contract_of_the_same_name_as_a_shipped_one_is_not_simulated(tmp_path: Path) -> None:

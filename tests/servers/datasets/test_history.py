@@ -1,6 +1,7 @@
 import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 
 from breezeway import cli
 from breezeway.contract.contract import Contract, load_contract
+from breezeway.core.days import day_start
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history, versions
@@ -20,6 +22,7 @@ from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from tests.fixtures.plant import CONTRACT
+from tests.fixtures.readings import midnight
 
 FIRST = date(2026, 3, 1)
 DAYS = 5
@@ -38,12 +41,12 @@ def readings() -> list[dict]:
     generator = np.random.default_rng(5)
     rows = []
     for number, day in enumerate(EVERY):
-        midnight = days.midnight(day)
+        begin = midnight(day)
         times = {
-            "mill-0": [midnight + timedelta(minutes=30 * n) for n in range(48)],
-            "mill-1": [midnight + timedelta(hours=8 * n) for n in range(3)],
-            "mill-2": [midnight + timedelta(minutes=n) for n in range(20) if number in (0, 4)],
-            "pump": [midnight],
+            "mill-0": [begin + timedelta(minutes=30 * n) for n in range(48)],
+            "mill-1": [begin + timedelta(hours=8 * n) for n in range(3)],
+            "mill-2": [begin + timedelta(minutes=n) for n in range(20) if number in (0, 4)],
+            "pump": [begin],
         }
         rows += [
             {"device": device, "time": time, "payload": payload(generator)}
@@ -51,9 +54,9 @@ def readings() -> list[dict]:
             for time in each
         ]
         for minute in range(1, 15):
-            late = midnight + timedelta(days=1, minutes=-minute)
+            late = begin + timedelta(days=1, minutes=-minute)
             rows.append({"device": "mill-0", "time": late, "payload": "broken"})
-        twice = midnight + timedelta(hours=23, minutes=30)
+        twice = begin + timedelta(hours=23, minutes=30)
         rows += [
             {"device": "mill-0", "time": twice, "payload": payload(generator)} for _ in range(2)
         ]
@@ -62,8 +65,8 @@ def readings() -> list[dict]:
 
 FAULT = {
     "device": "mill-0",
-    "start": days.midnight(FIRST) + timedelta(hours=22),
-    "end": days.midnight(FIRST) + timedelta(hours=27),
+    "start": midnight(FIRST) + timedelta(hours=22),
+    "end": midnight(FIRST) + timedelta(hours=27),
 }
 
 
@@ -124,7 +127,7 @@ def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
     contract, store = contract_of(home), RawStore(home.raw_address)
     whole = tmp_path / "whole"
     whole.mkdir()
-    query = days.range_query(store, contract, FIRST, LAST)
+    query = days.range_query(store, contract, FIRST, LAST, contract.zone)
     spec = DatasetSpec(contract, query, LabelStore(home.raw_address).labels())
     once = make_dataset(store.stream(query, with_ids=True), spec, whole, home)
     folders = [make(home, day) for day in EVERY]
@@ -140,7 +143,7 @@ def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
 
 
 def test_the_reading_that_arrived_later_is_kept_by_its_day_and_by_the_next_ones_windows(home):
-    at = days.midnight(FIRST + timedelta(days=1)) - timedelta(minutes=20)
+    at = midnight(FIRST + timedelta(days=1)) - timedelta(minutes=20)
     for torque in (77, 5):  # by its text the first would be 5, then 77
         text = f'{{"env": {{"temperature": 61}}, "torque": {torque}}}'
         row = {"device": "mill-9", "time": at, "payload": text}
@@ -156,20 +159,20 @@ def test_the_reading_that_arrived_later_is_kept_by_its_day_and_by_the_next_ones_
     of_mill = bad.filter(pc.equal(bad["device"], "mill-9"))["payload"].to_pylist()
     assert [json.loads(text)["torque"] for text in of_mill] == [77, 5]
     store = RawStore(home.raw_address)
-    before = days.lead_in(store, contract_of(home), {"mill-9"}, FIRST + timedelta(days=1))
+    before = days.lead_in(store, contract_of(home), {"mill-9"}, midnight(FIRST + timedelta(days=1)))
     kept = [json.loads(text)["torque"] for text in before["payload"].to_pylist()]
     assert kept == [5, 77][-(contract_of(home).window - 1) :]
 
 
 def test_a_window_reaches_over_days_of_silence(home):
-    before = days.lead_in(RawStore(home.raw_address), contract_of(home), {"mill-2"}, LAST)
+    before = days.lead_in(RawStore(home.raw_address), contract_of(home), {"mill-2"}, midnight(LAST))
     assert len(before) == contract_of(home).window - 1
     assert before["time"].to_pylist()[-1].date() == FIRST
 
 
 def test_the_same_day_again_publishes_nothing_and_a_late_reading_a_revision(home):
     assert publish(home, FIRST) == publish(home, FIRST) == ["mill-day-20260301-1"]
-    late(home, days.midnight(FIRST) + timedelta(hours=2, seconds=1))
+    late(home, midnight(FIRST) + timedelta(hours=2, seconds=1))
     assert publish(home, FIRST) == ["mill-day-20260301-2"]
     assert history.published_days(home, "mill") == {FIRST: "mill-day-20260301-2"}
 
@@ -178,7 +181,7 @@ def test_late_readings_and_labels_make_days_stale(home):
     publish(home, *EVERY[:3])
     assert stale(home) == {}
     # The windows of the next day begin with it: that day is stale as well, and no other.
-    late(home, days.midnight(EVERY[1]) + timedelta(hours=23, minutes=40))
+    late(home, midnight(EVERY[1]) + timedelta(hours=23, minutes=40))
     assert stale(home) == {
         EVERY[1]: "its readings changed",
         EVERY[2]: "the readings before it changed",
@@ -191,7 +194,7 @@ def test_late_readings_and_labels_make_days_stale(home):
     }
     publish(home, *EVERY[1:3])
     assert stale(home) == {}
-    start = days.midnight(EVERY[2]) - timedelta(hours=1)
+    start = midnight(EVERY[2]) - timedelta(hours=1)
     fault = {"device": "mill-1", "start": start, "end": start + timedelta(hours=2)}
     LabelStore(home.raw_address).append(pa.Table.from_pylist([fault]))
     assert stale(home) == dict.fromkeys(EVERY[1:3], "its labels changed")
@@ -214,7 +217,7 @@ def test_a_day_that_was_refused_is_not_made_again_every_night(home):
     """Only when its readings or the contract have changed."""
     contract = contract_of(home)
     day = date(2026, 2, 10)
-    row = {"device": "mill-0", "time": days.midnight(day), "payload": "broken"}
+    row = {"device": "mill-0", "time": midnight(day), "payload": "broken"}
     RawStore(home.raw_address).append(pa.Table.from_pylist([row]))
 
     def missed() -> list[str]:
@@ -229,12 +232,12 @@ def test_a_day_that_was_refused_is_not_made_again_every_night(home):
     assert missed() == [str(day)]
     home.sensors.write_text(text)
     assert missed() == []
-    late(home, days.midnight(day) + timedelta(hours=1))
+    late(home, midnight(day) + timedelta(hours=1))
     assert missed() == [str(day)]
 
 
 def test_text_that_is_no_time_is_quarantined_on_its_day_and_makes_no_day_stale(home):
-    late(home, days.midnight(date(2026, 2, 28)) + timedelta(hours=1))
+    late(home, midnight(date(2026, 2, 28)) + timedelta(hours=1))
     with RawStore(home.raw_address)._transaction() as connection:
         for text in ("2026-03-01 soon", "2026-02-9 07:00", "soon"):
             connection.exec_driver_sql(
@@ -268,10 +271,93 @@ def test_a_contract_that_makes_other_features_makes_every_day_stale(home):
     assert stale(home) == {FIRST: "the sensor contract changed"}
 
 
+BERLIN = ZoneInfo("Europe/Berlin")
+CLOCKS_SET = [(date(2026, 3, 28), [48, 46, 48]), (date(2026, 10, 24), [48, 50, 48])]
+
+
+def of_berlin(settings: Settings) -> None:
+    text = settings.sensors.read_text()
+    settings.sensors.write_text(f'time_zone = "Europe/Berlin"\n{text}')
+
+
+@pytest.fixture(params=CLOCKS_SET, ids=["forward", "back"])
+def plant_of_berlin(home, request) -> list[date]:
+    """Three days of Berlin, the second of 23 or 25 hours, with a reading each half hour."""
+    of_berlin(home)
+    first, rows = request.param
+    generator = np.random.default_rng(1)
+    begin = day_start(first, BERLIN)
+    readings = [
+        {
+            "device": "mill-7",
+            "time": begin + timedelta(minutes=30 * n),
+            "payload": payload(generator),
+        }
+        for n in range(-4, sum(rows) + 4)
+    ]
+    RawStore(home.raw_address).append(pa.Table.from_pylist(readings))
+    return history.day_range(first, first + timedelta(days=2))
+
+
+def test_days_of_a_zone_are_one_run_over_all_bit_by_bit(home, plant_of_berlin, tmp_path):
+    contract, store = contract_of(home), RawStore(home.raw_address)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    query = days.range_query(store, contract, plant_of_berlin[0], plant_of_berlin[-1], BERLIN)
+    start = day_start(plant_of_berlin[0], BERLIN)
+    before = days.lead_in(store, contract, {"mill-7"}, start)
+    spec = DatasetSpec(contract, query, LabelStore(home.raw_address).labels(), since=start)
+    make_dataset([before, *store.stream(query, with_ids=True)], spec, whole, home)
+    folders = [make(home, day) for day in plant_of_berlin]
+    rows = dict(CLOCKS_SET)[plant_of_berlin[0]]
+    assert [len(table([folder])) for folder in folders] == rows
+    joined, expected = table(folders), table([whole])
+    for name in expected.column_names:
+        assert bits(joined[name]) == bits(expected[name]), name
+    publish(home, *plant_of_berlin)
+    composed = history.compose(home, plant_of_berlin[0], plant_of_berlin[-1])
+    assert (composed.manifest["query"], composed.manifest["rows"]) == (query, sum(rows))
+
+
+def test_a_late_reading_makes_its_day_of_the_zone_stale(home, plant_of_berlin):
+    publish(home, *plant_of_berlin)
+    late(home, day_start(plant_of_berlin[1], BERLIN) + timedelta(minutes=1), "mill-7")
+    contract = contract_of(home)
+    published = history.fingerprints(home, contract.name, plant_of_berlin)
+    found = days.stale_days(home, contract, published)
+    assert found == {plant_of_berlin[1]: "its readings changed"}
+
+
+def test_another_zone_makes_every_day_stale_and_mixes_no_days_of_two(home):
+    publish(home, *EVERY[:2])
+    of_berlin(home)
+    found = stale(home)
+    assert list(found) == EVERY[:2]
+    assert all(reason.endswith("the sensor contract changed") for reason in found.values())
+    with pytest.raises(DataError, match="another time zone than Europe/Berlin"):
+        history.compose(home, *EVERY[:2])
+    publish(home, *EVERY[:2])
+    assert history.published_days(home, "mill") == {
+        day: f"mill-day-{day:%Y%m%d}-2" for day in EVERY[:2]
+    }
+    assert stale(home) == {}
+    assert history.compose(home, *EVERY[:2]).manifest["days"].keys() == {str(d) for d in EVERY[:2]}
+
+
+def test_a_day_that_is_empty_in_the_new_zone_is_no_part_of_a_range(home):
+    early = LAST + timedelta(days=1)
+    late(home, midnight(early) + timedelta(hours=1))  # in Chicago the evening before
+    publish(home, LAST, early)
+    text = home.sensors.read_text()
+    home.sensors.write_text(f'time_zone = "America/Chicago"\n{text}')
+    publish(home, LAST)
+    assert list(history.compose(home, LAST, early).manifest["days"]) == [str(LAST)]
+
+
 def test_a_range_has_the_same_content_in_whatever_order_its_days_were_made(home, tmp_path):
     made = EVERY[:3]
     publish(home, FIRST)
-    late(home, days.midnight(FIRST) + timedelta(hours=2, seconds=1))
+    late(home, midnight(FIRST) + timedelta(hours=2, seconds=1))
     publish(home, *reversed(made))
     whole = history.compose(home, FIRST, made[-1])
     assert whole.tag == "mill-days-20260301-20260303-1"

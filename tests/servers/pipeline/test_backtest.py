@@ -21,6 +21,7 @@ from breezeway.readings.store import RawStore
 from breezeway.steps import backtest as step
 from breezeway.tracking import mlflow_client
 from tests.fixtures.plant import CONTRACT
+from tests.fixtures.readings import midnight
 
 FIRST = date(2026, 3, 1)
 DAYS = 9
@@ -37,12 +38,12 @@ def plant() -> tuple[pa.Table, list[dict]]:
     rows, faults = [], []
     for number, day in enumerate(EVERY):
         for machine in MACHINES:
-            start = days.midnight(day) + timedelta(minutes=MINUTES * int(generator.integers(8, 70)))
+            start = midnight(day) + timedelta(minutes=MINUTES * int(generator.integers(8, 70)))
             end = start + timedelta(hours=3)
-            late = days.midnight(day) + timedelta(days=4) if number % 3 == 0 else None
+            late = midnight(day) + timedelta(days=4) if number % 3 == 0 else None
             faults.append({"device": machine, "start": start, "end": end, "labelled_at": late})
             for n in range(24 * 60 // MINUTES):
-                time = days.midnight(day) + timedelta(minutes=MINUTES * n)
+                time = midnight(day) + timedelta(minutes=MINUTES * n)
                 ill = start <= time < end
                 warmth = round(generator.normal(67 if ill else 60, 4), 3)
                 torque = round(generator.normal(40, 7 if ill else 3), 3)
@@ -85,7 +86,7 @@ def test_only_what_was_known_by_then_is_read(home, contract):
     expected = [
         (fault["device"], fault["start"])
         for fault in faults
-        if (fault["labelled_at"] or fault["end"]) < days.midnight(DATES[0])
+        if (fault["labelled_at"] or fault["end"]) < midnight(DATES[0])
     ]
     found = zip(*(known.labels[name].to_pylist() for name in ("device", "start")), strict=True)
     assert sorted(found) == sorted(expected)
@@ -142,7 +143,7 @@ class Leaky:
 
 
 def test_a_label_without_a_moment_is_known_from_the_end_of_its_fault():
-    start, end, noted = (days.midnight(EVERY[n]) for n in (1, 2, 4))
+    start, end, noted = (midnight(EVERY[n]) for n in (1, 2, 4))
     labels = pa.Table.from_pylist(
         [
             {"device": "a", "start": start, "end": end, "labelled_at": noted},

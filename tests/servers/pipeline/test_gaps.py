@@ -13,10 +13,10 @@ from sqlalchemy import text
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.pipeline.gaps import find_absent
-from breezeway.preprocessing.days import midnight
 from breezeway.readings.store import RawStore
 from breezeway.tracking import nights, rest
 from breezeway.tracking.nights import Absent
+from tests.fixtures.readings import midnight
 
 NIGHT = date(2026, 6, 20)
 

@@ -73,6 +73,18 @@ def judge(settings: Settings, model: str, day: int = DAY.day) -> Judge:
     return found
 
 
+def test_a_day_ends_at_midnight_of_the_contracts_zone(settings, model, deploy, tmp_path) -> None:
+    sensors = tmp_path / "sensors.toml"
+    text = settings.sensors.read_text("utf-8")
+    sensors.write_text(f'time_zone = "Europe/Berlin"\n{text}', encoding="utf-8")
+    of_berlin = settings.model_copy(update={"sensors": sensors})
+    deploy("1", at(8))
+    deploy("2", at(9, hour=21))  # 23:00 of Berlin
+    deploy("3", at(10, hour=22))  # midnight: the tenth is over
+    assert [judge(of_berlin, model, day).version for day in (8, 9, 10, 11)] == ["1", "2", "2", "3"]
+    assert [judge(settings, model, day).version for day in (8, 9, 10, 11)] == ["1", "2", "3", "3"]
+
+
 def test_a_day_is_judged_by_what_served_when_it_ended(settings, model, deploy) -> None:
     deploy("1", at(8))
     deploy("2", at(10))

@@ -94,7 +94,9 @@ class Plant:
     def false_episodes(self, version: str, first: date, last: date, folder: Path) -> float:
         """A day's false alarm episodes of a model in service, on average of some days."""
         model = self.load(version)
-        days = read_days(model, first, last, self.settings, folder / f"{version}-{first}")
+        days = read_days(
+            model, first, last, model.contract.zone, self.settings, folder / f"{version}-{first}"
+        )
         rows = [
             b
             for k in range((last - first).days + 1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +54,7 @@ def days(table: pa.Table, folder: Path) -> Days:
     manifest = Manifest(
         contract="mill", query="", raw=raw, rows=len(table), quarantined=0, reasons={}, features=[]
     )
-    return Days(write_rows(table, folder), manifest, [])
+    return Days(write_rows(table, folder), manifest, [], ZoneInfo("UTC"))
 
 
 def night_rows(contract: Contract, champion: ScoringModel, folder: Path) -> NightRows:
@@ -62,6 +63,7 @@ def night_rows(contract: Contract, champion: ScoringModel, folder: Path) -> Nigh
         model=champion,
         training_data=write_rows(rows_of(contract, FIRST, LAST), folder / "dataset") / "features",
         day=LAST,
+        zone=ZoneInfo("UTC"),
         nights=2,
         before=days(rows_of(contract, LAST - timedelta(2), LAST - timedelta(1), 1), folder / "b"),
         tonight=days(rows_of(contract, LAST, LAST, 2), folder / "tonight"),

@@ -18,6 +18,7 @@ from breezeway.pipeline import preprocessing
 from breezeway.preprocessing import days
 from breezeway.readings import plant
 from breezeway.readings.store import RawStore
+from tests.fixtures.readings import midnight
 
 FIRST = date(2026, 3, 1)
 LAST = FIRST + timedelta(days=3)
@@ -50,7 +51,7 @@ def table(settings: Settings, folder: str) -> Table:
 
 def test_the_days_give_the_model_of_one_run_over_all_to_the_byte(home):
     contract = load_contract(home.sensors)
-    query = days.range_query(RawStore(home.raw_address), contract, FIRST, LAST)
+    query = days.range_query(RawStore(home.raw_address), contract, FIRST, LAST, contract.zone)
     whole = preprocessing.make_version(home, contract, query, "whole")
     composed = make(home, "composed")
     assert composed["rows"] == whole["rows"] == (4 * 3 - 1) * 144
@@ -95,7 +96,7 @@ def test_only_what_is_new_is_read(home, monkeypatch):
 )
 def test_a_stale_day_is_made_again_and_one_whose_windows_reach_into_it(home, minute, stale):
     make(home, "first")
-    at = days.midnight(FIRST + timedelta(days=1)) + timedelta(minutes=minute, seconds=30)
+    at = midnight(FIRST + timedelta(days=1)) + timedelta(minutes=minute, seconds=30)
     late = plant.simulate("machine-02", FIRST).readings.slice(0, 1)
     late = late.set_column(1, "time", pa.array([at]).cast(late.schema.field("time").type))
     RawStore(home.raw_address).append(late)
@@ -109,3 +110,15 @@ def test_a_stale_day_is_made_again_and_one_whose_windows_reach_into_it(home, min
 def test_a_range_without_readings_is_refused(home):
     with pytest.raises(UsageError, match="2026-02-01"):
         make(home, "none", date(2026, 2, 1), date(2026, 2, 2))
+
+
+def test_after_another_zone_was_named_each_day_is_made_again(home, tmp_path):
+    make(home, "first")
+    sensors = tmp_path / "sensors.toml"
+    zone = 'time_zone = "Asia/Kathmandu"\n'
+    sensors.write_text(zone + home.sensors.read_text("utf-8"), encoding="utf-8")
+    moved = home.model_copy(update={"sensors": sensors})
+    last = LAST + timedelta(days=1)  # there it has begun when LAST ends in UTC
+    made = make(moved, "moved", FIRST, last)
+    assert (made["made_count"], made["days"], made["rows"]) == (5, 5, (4 * 3 - 1) * 144)
+    assert make(moved, "again", FIRST, last)["made"] == []

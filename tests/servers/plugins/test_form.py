@@ -221,16 +221,15 @@ def ago(days: int) -> str:
 )
 def test_a_backtest_takes_its_date_from_form_partition_or_run(params, partition, date) -> None:
     moment = datetime.now(UTC) - timedelta(days=2)
-    checked = form.check_backtest(params, partition, moment)
+    checked = form.check_backtest(params, partition, moment, Settings())
     assert (checked["date"], checked["days"]) == (date, params["days"])
-    assert (datetime.fromisoformat(checked["until"]) - datetime.fromisoformat(date)).days == params[
-        "days"
-    ]
+    end = datetime.fromisoformat(f"{date}T00:00+00:00") + timedelta(days=params["days"])
+    assert datetime.fromisoformat(checked["made"]) == end + form.HISTORY
 
 
 def test_a_backtest_whose_days_are_not_over_names_the_date_that_can_be() -> None:
     with pytest.raises(UsageError) as refused:
-        form.check_backtest({"date": ago(6), "days": 7}, None, datetime.now(UTC))
+        form.check_backtest({"date": ago(6), "days": 7}, None, datetime.now(UTC), Settings())
     assert str(refused.value) == (
         f"Correct the field 'date': The 7 days from {ago(6)} on are not over yet. The last date "
         f"whose days are over is {ago(7)}; {ago(6)} can be backtested from {ago(-1)} (UTC) on."
@@ -240,4 +239,4 @@ def test_a_backtest_whose_days_are_not_over_names_the_date_that_can_be() -> None
 @pytest.mark.parametrize("partition", ["2026-13-45", "2026-1-5", "soon", "0001-01-01"])
 def test_a_partition_that_is_no_day_is_named(partition) -> None:
     with pytest.raises(UsageError, match=f"'date': '{partition}' is not a day"):
-        form.check_backtest({"date": None, "days": 7}, partition, datetime.now(UTC))
+        form.check_backtest({"date": None, "days": 7}, partition, datetime.now(UTC), Settings())

@@ -1,6 +1,8 @@
 """When nights are checked: which days, in which order, what is made up, what a backfill holds."""
 
 from collections.abc import Iterator
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import pendulum
 import pytest
@@ -8,12 +10,13 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 
+from breezeway.core.days import day_end, day_of, day_start
 from breezeway_airflow import timetables
 from breezeway_airflow.nights import MADE_UP_DAYS
-from breezeway_airflow.timetables import Nights
+from breezeway_airflow.timetables import DayPartitions, Nights
 
 NOW = pendulum.datetime(2026, 6, 20, 11)
-NIGHTS = Nights(hours=2)
+NIGHTS = Nights(hours=2, zone="UTC")
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +93,103 @@ def test_a_run_by_hand_is_for_the_last_night_that_is_due() -> None:
     for hour, expected in ((1, 18), (2, 19), (23, 19)):
         run_after = pendulum.datetime(2026, 6, 20, hour)
         assert NIGHTS.infer_manual_data_interval(run_after=run_after) == day(expected)
+
+
+def nights_of(zone: str, first: pendulum.DateTime, last: pendulum.DateTime) -> list[DagRunInfo]:
+    """The runs of a backfill."""
+    schedule = Nights(hours=2, zone=zone)
+    with DAG("nights", schedule=schedule, start_date=pendulum.datetime(2026, 1, 1)) as dag:
+        pass
+    stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    return list(stored.iter_dagrun_infos_between(first, last))
+
+
+@pytest.mark.parametrize(
+    ("zone", "change", "hours"),
+    [
+        ("Europe/Berlin", (2026, 3, 29), [24, 23, 24]),
+        ("Europe/Berlin", (2026, 10, 25), [24, 25, 24]),
+        ("America/Chicago", (2026, 3, 8), [24, 23, 24]),
+        ("America/Santiago", (2026, 9, 6), [24, 23, 24]),  # clocks skip its midnight
+        ("Africa/Cairo", (2026, 4, 24), [24, 23, 24]),
+        ("America/Havana", (2026, 11, 1), [24, 25, 24]),  # clocks show its midnight twice
+        ("Pacific/Auckland", (2026, 4, 5), [24, 25, 24]),
+    ],
+)
+def test_a_backfill_holds_the_days_of_the_zone_from_end_to_end(zone, change, hours) -> None:
+    middle = pendulum.datetime(*change)
+    first, last = middle.subtract(days=1), middle.add(days=1)
+    infos = nights_of(zone, first, last)
+    intervals = [info.data_interval for info in infos]
+    days = [day_of(each.start, ZoneInfo(zone)) for each in intervals]
+    assert days == [first.date(), middle.date(), last.date()]
+    for day, each, length in zip(days, intervals, hours, strict=True):
+        assert each.start == day_start(day, ZoneInfo(zone))
+        assert each.end - each.start == timedelta(hours=length)
+    assert [info.run_after for info in infos] == [each.end.add(hours=2) for each in intervals]
+
+
+def test_missed_nights_of_a_zone_are_made_up_over_the_change_of_clocks(monkeypatch) -> None:
+    schedule = Nights(hours=2, zone="Europe/Berlin")
+    moment = pendulum.datetime(2026, 10, 27, 1, tz="Europe/Berlin").in_timezone("UTC")
+    monkeypatch.setattr(timetables, "now", lambda zone: moment)
+    start = pendulum.datetime(2026, 10, 23, tz="Europe/Berlin")
+    last, starts = DataInterval(start, start.add(days=1)), []
+    restriction = TimeRestriction(pendulum.datetime(2026, 1, 1), None, catchup=False)
+    for _ in range(3):
+        info = schedule.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+        assert info is not None
+        last = info.data_interval
+        starts.append(f"{info.run_after.in_timezone('Europe/Berlin'):%d %H:%M}")
+    assert starts == ["25 02:00", "26 02:00", "27 02:00"]
+    made_up = schedule.next_dagrun_info(
+        last_automated_data_interval=DataInterval(*2 * [pendulum.datetime(2026, 2, 1)]),
+        restriction=restriction,
+    )
+    assert made_up is not None
+    assert f"{made_up.data_interval.start.in_timezone('Europe/Berlin')}".startswith("2026-09-29 00")
+
+
+def test_a_run_by_hand_in_a_zone_is_for_the_last_night_that_is_due() -> None:
+    schedule = Nights(hours=2, zone="Europe/Berlin")
+    for hour, expected in (("00:30", 24), ("01:59", 24), ("03:00", 25)):
+        run_after = pendulum.parse(f"2026-10-26T{hour}", tz="Europe/Berlin").in_timezone("UTC")
+        found = schedule.infer_manual_data_interval(run_after=run_after)
+        assert found.start.in_timezone("Europe/Berlin").day == expected
+    midnight = pendulum.datetime(2026, 10, 25, tz="Europe/Berlin").in_timezone("UTC")
+    found = schedule.infer_manual_data_interval(run_after=midnight)
+    assert (found.start, found.end) == (midnight, midnight.add(hours=25))
+
+
+@pytest.mark.parametrize(
+    ("zone", "around"),
+    [
+        ("UTC", (2026, 3, 29)),
+        ("Europe/Berlin", (2026, 3, 29)),
+        ("America/Santiago", (2026, 9, 6)),
+        ("America/Havana", (2026, 11, 1)),
+        ("Asia/Tokyo", (2026, 1, 1)),
+    ],
+)
+def test_each_day_of_a_zone_has_its_partition_by_schedule_and_by_backfill(zone, around) -> None:
+    with DAG(
+        "parts", schedule=DayPartitions(zone), start_date=pendulum.datetime(2025, 1, 1)
+    ) as dag:
+        pass
+    stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    middle = pendulum.datetime(*around)
+    first, last = middle.subtract(days=2), middle.add(days=2)
+    expected = [str(first.add(days=n).date()) for n in range(5)]
+    assert stored.timetable.partitioned
+    filled = list(stored.iter_dagrun_infos_between(first, last))
+    assert [info.partition_key for info in filled] == expected
+    start = pendulum.instance(day_start(first.date(), ZoneInfo(zone)))
+    restriction = TimeRestriction(start.add(seconds=1), None, catchup=True)
+    info, scheduled = None, []
+    for _ in expected:
+        info = stored.timetable.next_dagrun_info_v2(last_dagrun_info=info, restriction=restriction)
+        scheduled.append(info)
+    assert [info.partition_key for info in scheduled] == expected
+    assert [info.partition_date for info in scheduled] == [info.partition_date for info in filled]
+    ends = [day_end(date.fromisoformat(key), ZoneInfo(zone)) for key in expected]
+    assert [info.run_after for info in scheduled] == ends

@@ -49,6 +49,7 @@ NAMED = {
     "pandas": "imported by MLflow's `pyfunc`, which BentoML imports",
     "statsd": "Airflow's client, if its metrics are on",
     "pyyaml": "of all that reads datasets; Ray and BentoML bring it to the others",
+    "tzdata": "the zones that a contract may name: files, and no code",
     "uvloop": "uvicorn takes it where it is",
     "uv": "BentoML looks for it when it builds a Bento",
 }

@@ -4,11 +4,13 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
 
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES
+from breezeway.core.days import day_start
 from breezeway.core.errors import (
     BreezewayError,
     DataError,
@@ -22,8 +24,10 @@ from breezeway.readings import store as store_module
 from breezeway.readings.arrow import LABELS, READINGS
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
+from breezeway.readings.stretches import of_days
 from tests.fixtures.mariadb import PASSWORD
 
+UTC_DAYS = ZoneInfo("UTC")
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
@@ -179,9 +183,9 @@ def test_a_zero_date_of_a_server_is_unreadable(mariadb):
         )
     table = everything(store, "SELECT device, time, payload FROM readings ORDER BY id")
     assert table["unreadable_time"].to_pylist() == ["0000-00-00 00:00:00.000000", None]
-    found = store.last_readings("a", date(2026, 1, 2), 5)
+    found = store.last_readings("a", datetime(2026, 1, 2, tzinfo=UTC), 5)
     assert [reading.time for reading in found] == [datetime(2026, 1, 1, tzinfo=UTC), None]
-    assert store.count_by_day(date(1, 1, 1), date(9999, 12, 30)) == {date(2026, 1, 1): 1}
+    assert store.count_by_day(date(1, 1, 1), date(9999, 12, 30), UTC_DAYS) == {date(2026, 1, 1): 1}
 
 
 def test_an_unreadable_time_stops_no_question_of_days(tmp_path):
@@ -193,8 +197,10 @@ def test_an_unreadable_time_stops_no_question_of_days(tmp_path):
             "INSERT INTO readings (device, time) VALUES ('a', ?)", [(time,) for time in times]
         )
     first = date(2026, 1, 1)
-    assert store.count_by_day(first, first) == {first: 2}
-    found = [r.time for r in store.last_readings("a", date(2026, 1, 2), 9) if r.time]
+    assert store.count_by_day(first, first, UTC_DAYS) == {first: 2}
+    found = [
+        r.time for r in store.last_readings("a", datetime(2026, 1, 2, tzinfo=UTC), 9) if r.time
+    ]
     assert found == [datetime(2026, 1, 1, 12, tzinfo=UTC)]
     assert store.devices_ahead(START - timedelta(days=1)) == {}
 
@@ -323,25 +329,64 @@ def test_days_are_counted_in_utc(store):
     second = timedelta(seconds=1)
     store.append(readings(4, time=[midnight - second, midnight, midnight + second, START]))
     first, second_day = date(2026, 1, 1), date(2026, 1, 2)
-    assert store.count_by_day(first, second_day) == {first: 2, second_day: 2}
-    assert store.count_by_day(first, first) == {first: 2}
-    assert store.count_by_day(date(2027, 1, 1), date(2027, 1, 9)) == {}
+    assert store.count_by_day(first, second_day, UTC_DAYS) == {first: 2, second_day: 2}
+    assert store.count_by_day(first, first, UTC_DAYS) == {first: 2}
+    assert store.count_by_day(date(2027, 1, 1), date(2027, 1, 9), UTC_DAYS) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "hours"),
+    [
+        ("Europe/Berlin", date(2026, 3, 28), [24, 23, 24]),
+        ("Europe/Berlin", date(2026, 10, 24), [24, 25, 24]),
+        ("Europe/London", date(2026, 3, 28), [24, 23, 24]),  # begins twice on one date in UTC
+        ("America/Santiago", date(2026, 9, 5), [24, 23, 24]),
+        ("Australia/Lord_Howe", date(2026, 4, 4), [24, 24.5, 24]),
+        ("Asia/Kathmandu", date(2026, 3, 28), [24, 24, 24]),
+        ("America/Chicago", date(2026, 11, 1), [25, 24, 24]),
+    ],
+)
+@pytest.mark.parametrize("separator", ["", "T"])
+def test_the_days_of_a_zone_have_their_readings(store, name, first, hours, separator):
+    zone = ZoneInfo(name)
+    begin, quarter = day_start(first, zone), timedelta(minutes=15)
+    times = [begin + n * quarter for n in range(-8, round(4 * sum(hours)) + 8)]
+    edges = [begin - timedelta(microseconds=1), begin + timedelta(microseconds=1)]
+    rows, times = len(times) + len(edges), times + edges
+    store.append(readings(rows, device=["a"] * rows, label=[None] * rows, time=times))
+    if separator:
+        with store._transaction() as connection:
+            if connection.dialect.name == "mysql":
+                connection.exec_driver_sql("ALTER TABLE readings MODIFY time VARCHAR(40)")
+            connection.exec_driver_sql("UPDATE readings SET time = REPLACE(time, ' ', 'T')")
+    days = [first + timedelta(days=n) for n in range(3)]
+    counts = store.count_by_day(days[0], days[-1], zone)
+    assert counts == {
+        day: round(4 * length) + (day == first) for day, length in zip(days, hours, strict=True)
+    }
+    last = [reading.time for reading in store.last_readings("a", begin, 2)]
+    assert last == [edges[0], begin - quarter]
+    found = everything(store, f"SELECT * FROM readings WHERE {of_days(days[1], days[1], zone)}")
+    assert len(found) == counts[days[1]]
+    assert min(found["time"].to_pylist()) == day_start(days[1], zone)
+    assert store.devices_of(days[2], zone) == ["a"]
+    assert store.devices_of(days[2] + timedelta(days=2), zone) == []
 
 
 def test_the_devices_of_a_day_are_told_apart_by_case_too(store):
     store.append(readings(4, device=["b", "a", "A", "a"]))
-    assert store.devices_of(START.date()) == ["A", "a", "b"]
-    assert store.devices_of(date(2026, 1, 2)) == []
+    assert store.devices_of(START.date(), UTC_DAYS) == ["A", "a", "b"]
+    assert store.devices_of(date(2026, 1, 2), UTC_DAYS) == []
 
 
 def test_the_last_readings_before_a_day(store):
     times = [START + timedelta(hours=6 * n) for n in range(4)]
     store.append(readings(4, device=["a", "a", "A", "a"], time=times, label=[None, 1, 1, 0]))
-    found = store.last_readings("a", date(2026, 1, 2), 5)
+    found = store.last_readings("a", datetime(2026, 1, 2, tzinfo=UTC), 5)
     assert [reading.time for reading in found] == [times[1], times[0]]
     assert [reading.payload for reading in found] == readings()["payload"].to_pylist()[1::-1]
-    assert store.last_readings("a", date(2026, 1, 3), 1, "label")[0][2] == 0
-    assert store.last_readings("it's \\", date(2026, 1, 3), 1) == []
+    assert store.last_readings("a", datetime(2026, 1, 3, tzinfo=UTC), 1, "label")[0][2] == 0
+    assert store.last_readings("it's \\", datetime(2026, 1, 3, tzinfo=UTC), 1) == []
 
 
 def table_of_times(store, kind, *times):
@@ -360,7 +405,7 @@ def table_of_times(store, kind, *times):
 def test_days_are_not_looked_for_among_numbers(store, kind):
     table_of_times(store, kind, int(START.timestamp()))
     with pytest.raises(DataError, match=r"'time' has the type .*; expected a time"):
-        store.count_by_day(START.date(), START.date())
+        store.count_by_day(START.date(), START.date(), UTC_DAYS)
     with pytest.raises(DataError, match=r"'time' has the type .*; expected a time"):
         everything(store, "SELECT device, time, payload FROM readings")
 
@@ -372,11 +417,11 @@ def test_one_number_among_the_times_is_unreadable(tmp_path, odd, shown):
     store = RawStore(f"sqlite:///{tmp_path / 'raw.db'}")
     store.create()
     table_of_times(store, "", "2026-01-01 12:00:00", odd)
-    assert store.count_by_day(START.date(), START.date()) == {START.date(): 1}
+    assert store.count_by_day(START.date(), START.date(), UTC_DAYS) == {START.date(): 1}
     table = everything(store, "SELECT device, time, payload FROM readings")
     assert table["unreadable_time"].to_pylist() == [None, shown]
     with pytest.raises(DataError, match="column 'time' has the type"):
-        store.count_by_day(date(2026, 3, 1), date(2026, 3, 1))
+        store.count_by_day(date(2026, 3, 1), date(2026, 3, 1), UTC_DAYS)
 
 
 @pytest.mark.parametrize(
@@ -392,18 +437,18 @@ def test_one_number_among_the_times_is_unreadable(tmp_path, odd, shown):
 def test_days_are_not_looked_for_among_offsets(store, text):
     table_of_times(store, "VARCHAR(40)", "2026-01-01T12:00:00Z", text)
     with pytest.raises(DataError, match=r"holds '.*', with an offset from UTC.*expected UTC, such"):
-        store.count_by_day(START.date(), START.date())
+        store.count_by_day(START.date(), START.date(), UTC_DAYS)
     with pytest.raises(DataError, match="with an offset from UTC"):
-        store.last_readings("a", date(2026, 1, 9), 5)
+        store.last_readings("a", datetime(2026, 1, 9, tzinfo=UTC), 5)
     assert everything(store, "SELECT device, time, payload FROM readings").num_rows == 2
-    assert store.count_by_day(date(2026, 3, 1), date(2026, 3, 9)) == {}
+    assert store.count_by_day(date(2026, 3, 1), date(2026, 3, 9), UTC_DAYS) == {}
 
 
 def test_text_in_utc_is_found_by_day_however_it_is_written(store):
     times = ["2026-01-01 12:00:00", "2026-01-01T12:00:00Z", "2026-01-01T12:00:00.123456+00:00"]
     times += ["2026-01-01T12:00:00+0000", "2026-01-01", "2026-01-01 soon-ish"]
     table_of_times(store, "VARCHAR(40)", *times)
-    assert store.count_by_day(START.date(), START.date()) == {START.date(): len(times)}
+    assert store.count_by_day(START.date(), START.date(), UTC_DAYS) == {START.date(): len(times)}
 
 
 # -- only reading
@@ -655,7 +700,7 @@ def test_a_row_that_is_too_long_is_an_error_in_words(request, tmp_path):
 def test_the_last_readings_hold_no_payload_that_no_contract_allows(store):
     payloads = ["x" * MAX_PAYLOAD_BYTES, "x" * (MAX_PAYLOAD_BYTES + 1)]
     store.append(readings(2, device=["a", "a"], payload=payloads))
-    found = store.last_readings("a", date(2026, 1, 2), 5)
+    found = store.last_readings("a", datetime(2026, 1, 2, tzinfo=UTC), 5)
     assert [reading.payload for reading in found] == [None, payloads[0]]
 
 
@@ -676,7 +721,7 @@ def test_ids_come_if_they_are_asked_for_and_are_whole_numbers(store):
     assert store.has_ids()
     found = everything(store, with_ids=True)["id"].to_pylist()
     assert found == sorted(set(found)) and len(found) == 7
-    last = store.last_readings("a", date(2027, 1, 1), 2)
+    last = store.last_readings("a", datetime(2027, 1, 1, tzinfo=UTC), 2)
     assert all(reading.id in found for reading in last)
 
 

@@ -19,11 +19,11 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.deployment.store import Deployment, DeploymentStore
 from breezeway.pipeline.in_service import deployment_name
-from breezeway.preprocessing.days import midnight
 from breezeway.readings import plant
 from breezeway.readings.store import RawStore
 from breezeway.steps import drift, preprocess, train
 from breezeway.tracking import champions, mlflow_client, registry, rest
+from tests.fixtures.readings import midnight
 
 pytestmark = pytest.mark.timeout(600)
 
