@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
@@ -20,6 +19,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.files import write_json
 from breezeway.core.locks import exclusive
+from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions, work
 from breezeway.datasets.dvc_objects import file_hashes, folder_hash
@@ -237,11 +237,12 @@ def compose(settings: Settings, first: date, last: date) -> versions.DatasetVers
     """
     contract = load_contract(settings.sensors)
     days = open_days(settings, contract, first, last)
-    settings.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="compose-", dir=settings.work) as folder:
-        lay_out(contract, days, Path(folder))
+    with scratch(settings, "compose") as aside:
+        folder = aside / "dataset"
+        folder.mkdir()
+        lay_out(contract, days, folder)
         stem = f"{contract.name}-days-{first:%Y%m%d}-{last:%Y%m%d}"
-        return _publish_revision(settings, Path(folder), stem, f"{len(days)} days")
+        return _publish_revision(settings, folder, stem, f"{len(days)} days")
 
 
 def lay_out(

@@ -12,12 +12,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
 from breezeway.core.files import FULL, no_space
-from breezeway.core.locks import exclusive
 from breezeway.core.names import paths_mistake
+from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings, quiet_environment, redacted
 from breezeway.datasets import dvc_objects
 from breezeway.datasets.configuration import (
@@ -61,34 +59,12 @@ def open_workspace(settings: Settings) -> Iterator["Workspace"]:
         ServiceUnavailable: a disk is full.
     """
     try:
-        settings.work.mkdir(parents=True, exist_ok=True)
-        with exclusive(settings, "workspaces"):
-            _sweep(settings.work)
-            # The dot distinguishes it from the work folders of tags.
-            folder = Path(tempfile.mkdtemp(prefix=".workspace-", dir=settings.work))
-            owner = FileLock(folder / "owner.lock")
-            owner.acquire(blocking=False)
-        try:
+        with scratch(settings, "workspace") as folder:
             yield Workspace(settings, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            owner.release()
     except OSError as error:
         if full := no_space(error):
             raise full from error
         raise
-
-
-def _sweep(work: Path) -> None:
-    for folder in work.glob(".workspace-*"):
-        owner = FileLock(folder / "owner.lock")
-        try:
-            owner.acquire(blocking=False)
-        except (Timeout, FileNotFoundError):  # in use, or its owner has just removed it
-            continue
-        # An orphaned git or DVC may still write there; then the next workspace removes the rest.
-        shutil.rmtree(folder, ignore_errors=True)
-        owner.release()
 
 
 class Workspace:

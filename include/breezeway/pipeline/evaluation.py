@@ -4,8 +4,6 @@
 """
 
 import logging
-import shutil
-import tempfile
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ import pyarrow.dataset as ds
 
 from breezeway.core.errors import DataError
 from breezeway.core.files import write_json
+from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
@@ -66,12 +65,8 @@ def judge(query: str, name: str, version: str, settings: Settings) -> dict[str, 
     started = time.time()
     model = load(settings, name, version, judged=True)
     champion = _champion(settings, model)
-    settings.work.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="test-", dir=settings.work))
-    try:
+    with scratch(settings, "test") as work:
         return _judge(query, model, champion, settings, work, started)
-    finally:
-        shutil.rmtree(work)
 
 
 def _champion(settings: Settings, model: ScoringModel) -> ScoringModel | None:

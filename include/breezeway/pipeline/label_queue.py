@@ -6,7 +6,6 @@ Each reason to look has an order of its own, and these take turns. The help of t
 
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ import pyarrow.dataset as ds
 
 from breezeway.contract.contract import load_contract
 from breezeway.core.errors import DataError, UsageError
+from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import ScoringModel
 from breezeway.preprocessing.dataset import make_dataset
@@ -222,17 +222,13 @@ def _last_week(store: RawStore) -> str:
 
 def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings) -> pa.Table:
     """Readings that keep the contract, with features and score, by device and time."""
-    settings.work.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="label-queue-", dir=settings.work))
-    try:
+    with scratch(settings, "label-queue") as work:
         folder = work / "dataset"
         folder.mkdir()
         make_dataset(
             store.stream(query, with_ids=True), DatasetSpec(model.contract, query), folder, settings
         )
         table = ds.dataset(folder / "features").to_table()
-    finally:
-        shutil.rmtree(work)
     table = table.sort_by([("device", "ascending"), ("time", "ascending")])
     return table.append_column("score", pa.array(model.score_columns(table)))
 

@@ -5,8 +5,6 @@
 
 import json
 import logging
-import shutil
-import tempfile
 import time
 from dataclasses import replace
 from datetime import date, timedelta
@@ -15,6 +13,7 @@ from typing import Any
 
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.schema import Drift
+from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector.scoring import ScoringModel
@@ -61,12 +60,8 @@ def check(name: str, judge: Judge, day: date, settings: Settings) -> dict[str, A
     """
     started = time.time()
     model = load(settings, name, judge.version)
-    settings.work.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="drift-", dir=settings.work))
-    try:
+    with scratch(settings, "drift") as work:
         return _check(model, judge, day, settings, work, started)
-    finally:
-        shutil.rmtree(work)
 
 
 def _check(

@@ -1,4 +1,4 @@
-"""A task that Airflow refuses to clear keeps nothing from starting.
+"""A task or a run that Airflow refuses to take up keeps nothing from starting.
 
 `tests/platform/laptop/test_platform.py` has the real thing. A refusal cannot be had from it at
 will, so here Airflow's answers are given.
@@ -16,12 +16,13 @@ TASKS = [
 
 
 def airflow(refusing: str) -> httpx.Client:
-    """Answers with two running tasks, and refuses whatever a path with this text asks."""
+    """Two running tasks of two runs; whatever a path with this text asks is refused."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         if refusing in request.url.path:
             return httpx.Response(404)
-        return httpx.Response(200, json={"task_instances": TASKS})
+        runs = [{key: task[key] for key in ("dag_id", "dag_run_id")} for task in TASKS]
+        return httpx.Response(200, json={"task_instances": TASKS, "dag_runs": runs})
 
     return httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(answer))
 
@@ -29,6 +30,7 @@ def airflow(refusing: str) -> httpx.Client:
 def test_what_is_refused_is_said_and_the_next_is_taken_up() -> None:
     with airflow(refusing="/dags/gone/") as client:
         assert interrupted.take_up(client) == [
+            "gone/manual was interrupted, and Airflow refuses to let it begin again (404).",
             "gone/manual/train was interrupted, and Airflow refuses to start it again (404).",
             "training/manual/train was interrupted and starts again.",
         ]

@@ -116,7 +116,7 @@ def test_a_quiet_night(settings, tmp_path):
     assert result["judged_by"] in page
     assert (result["absent_nights"], result["absent_days"], result["late_days"]) == (0, 0, 0)
     assert "Evidently's, of 1440 of the day's 1440 rows" in html.unescape(page)
-    assert not list(settings.work.glob("drift-*"))
+    assert not list(settings.work.glob(".drift-*"))
 
 
 def test_drift_is_suspected_first_and_counts_when_it_is_confirmed(settings, tmp_path):

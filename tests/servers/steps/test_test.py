@@ -83,7 +83,7 @@ def test_reports_and_evidence_are_kept(settings, first):
         "scorecard.json",
     }
     assert champions.read_evidence(settings, "judged", "1").rows == first["judged"]
-    assert not list(settings.work.glob("test-*"))
+    assert not list(settings.work.glob(".test-*"))
 
 
 def test_the_champion_is_judged_on_the_same_rows(settings, first):
@@ -120,7 +120,7 @@ def test_readings_that_it_knows_are_refused(settings, first):
     known = f"{QUERY} WHERE time < '2026-04-27'"
     with pytest.raises(DataError, match="ask for newer ones"):
         test.run(command(query=known, model_name="judged", model_version="1"), settings)
-    assert not list(settings.work.glob("test-*"))
+    assert not list(settings.work.glob(".test-*"))
 
 
 def test_without_labels_there_is_drift_but_nothing_to_promote_on(settings, first):
