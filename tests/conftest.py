@@ -4,7 +4,6 @@ A fixture imports what it needs when a test first asks for it, so that a test th
 nothing starts at once.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from tests.fixtures.mariadb import MariaDB
     from tests.fixtures.prometheus import Prometheus, StatsdBridge
     from tests.fixtures.serving import ModelServer
-    from tests.fixtures.webhook import Receiver
 
 # Airflow reads its configuration when it is first imported: before any test module is collected.
 airflow.make_home()
@@ -84,26 +82,13 @@ RUNNING = pytest.StashKey[ExitStack]()
 
 
 @pytest.fixture(scope="session")
-def notices() -> Iterator["Receiver"]:
-    """What the platform tells people, in `posted`."""
-    from tests.fixtures.webhook import receiving
-
-    with receiving() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="session")
 def platform(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    notices: "Receiver",
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Platform"]:
     """The whole platform, started once by the real launcher.
 
     Addresses by `url(part)`, a logged-in REST client by `airflow()`, and its `settings`.
     """
-    from pydantic import SecretStr
-
     from breezeway.core.settings import Settings
     from breezeway.laptop.platform import Platform
     from breezeway.laptop.processes import marked
@@ -116,7 +101,6 @@ def platform(
         dataset_repository=str(home / "datasets.git"),
         dataset_remote=str(home / "dvc-remote"),
         sensors=Settings.shipped_sensors / "plant.toml",
-        notifiers=SecretStr(json.dumps([{"url": notices.url}])),
     )
     with ExitStack() as running:
         started = running.enter_context(Platform(settings))

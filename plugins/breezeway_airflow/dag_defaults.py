@@ -4,9 +4,6 @@ import tomllib
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk.definitions.callback import SyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
-
 from breezeway.core.settings import Settings
 from breezeway_airflow import notify
 from breezeway_airflow.fields import refuse_unknown
@@ -27,11 +24,11 @@ def dag_defaults(
         run_limit: how long a run may take, with all its waiting.
         task_limit: how long a task may take, if it does not say otherwise.
         required_fields: whether the form has fields without a default. Airflow cannot call anybody
-            at the end of such a run, because it looks for their values without those of the run.
+            at the end of such a run, because it looks for their values without those of the run;
+            so of one that takes too long nobody is told.
     """
     # At every parse of a DAG, so nothing is validated.
     contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
-    owner = contract.get("owner", "breezeway")
     return {
         "default_args": {
             **RETRIES,
@@ -39,21 +36,9 @@ def dag_defaults(
             "pre_execute": refuse_unknown,
             "on_failure_callback": notify.failed,
             "execution_timeout": task_limit,
-            "owner": owner,
+            "owner": contract.get("owner", "breezeway"),
         },
         "dagrun_timeout": run_limit,
-        "deadline": _deadline(run_limit, owner, required_fields) if settings.notifiers else None,
         "on_failure_callback": None if required_fields else notify.timed_out,
         "tags": ["breezeway", *contract.get("tags", [])],
     }
-
-
-def _deadline(run_limit: timedelta, owner: str, required_fields: bool) -> DeadlineAlert:
-    """Tells of a run that has not begun, which has no time limit. Only if there is anybody to tell:
-    with a deadline `airflow dags test` of Airflow 3.3.2 fails at the end of the run."""
-    about = {"limit": str(run_limit), "owner": owner, "ended": not required_fields}
-    return DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=run_limit,
-        callback=SyncCallback(notify.overdue, about),
-    )

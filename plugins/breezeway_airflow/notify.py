@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -46,15 +46,6 @@ class NotifierSettings(BaseModel):
 
 
 _SETTING = TypeAdapter(list[NotifierSettings])
-
-
-class RunPlace(NamedTuple):
-    """Which run of which DAG, and which of its tasks, if one."""
-
-    dag: str
-    run: str
-    task: str = ""
-    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,31 +127,6 @@ def timed_out(context: Context) -> None:
         tell(context, "late", title, f"Its limit is {dag.dagrun_timeout}.")
 
 
-def overdue(context: Mapping[str, Any], limit: str, owner: str, ended: bool) -> None:
-    """A run is not at its end although it was queued so long ago; Airflow calls this once.
-
-    Args:
-        context: has the run as Airflow's API shows it, `dag_run`, and nothing of its DAG.
-        limit: how long ago.
-        owner: of the DAG.
-        ended: whether `timed_out` is called when the run itself has taken too long.
-    """
-    run = context["dag_run"]
-    # Runs of a backfill wait for each other as long as they have to.
-    if run["run_type"] == "backfill" or (run["state"] == "running" and ended):
-        return
-    where = RunPlace(run["dag_id"], run["dag_run_id"], owner=owner)
-    if run["state"] == "queued":
-        title = f"{where.dag}: the run has not begun"
-        why = (
-            f"It was queued {limit} ago. Look whether the DAG is paused, or which run before it "
-            "does not end."
-        )
-    else:
-        title, why = f"{where.dag}: the run takes too long", f"It was queued {limit} ago."
-    _send(context, _notice(where, "late", title, why))
-
-
 def tell_of_night(context: Context, result: Mapping[str, Any]) -> None:
     """Tell people of sensor faults and of gaps, each night for as long as they are there.
 
@@ -179,27 +145,21 @@ def tell_of_night(context: Context, result: Mapping[str, Any]) -> None:
 
 
 def tell(context: Context, event: str, title: str, why: str) -> None:
-    """Send a notice about a run, or about its task, by each notifier of the setting."""
-    if Settings.from_environment().notifiers is None:
-        return
-    dag, task = context["dag"], context.get("ti")
-    owner = str(dag.default_args.get("owner", ""))
-    where = RunPlace(dag.dag_id, context["run_id"], task.task_id if task else "", owner)
-    _send(context, _notice(where, event, title, why))
-
-
-def _send(context: Mapping[str, Any], notice: Notice) -> None:
+    """Send a notice by each notifier of the setting."""
     setting = Settings.from_environment().notifiers
+    if setting is None:
+        return
+    notice = _notice(context, event, title, why)
     try:
-        notifiers = configured(setting.get_secret_value()) if setting else []
+        notifiers = configured(setting.get_secret_value())
     except UsageError:
-        log.exception("Nobody was told: %s", notice.title)
+        log.exception("Nobody was told: %s", title)
         return
     for notifier in notifiers:
         try:
             notifier({**context, "notice": notice})
         except Exception:
-            log.exception("%s could not tell: %s", type(notifier).__name__, notice.title)
+            log.exception("%s could not tell: %s", type(notifier).__name__, title)
 
 
 def configured(setting: str) -> list[BaseNotifier]:
@@ -241,14 +201,19 @@ def _kind(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def _notice(where: RunPlace, event: str, title: str, why: str) -> Notice:
+def _notice(context: Context, event: str, title: str, why: str) -> Notice:
+    dag = context["dag"]
+    task = context["ti"].task_id if context.get("ti") else ""
     base = conf.get("api", "base_url", fallback="").rstrip("/")
-    page = f"{base}/dags/{where.dag}/runs/{quote(where.run, safe='')}"
+    page = f"{base}/dags/{dag.dag_id}/runs/{quote(context['run_id'], safe='')}"
     return Notice(
         event=event,
         title=title,
         why=why[:LONGEST_REASON],
-        link=f"{page}/tasks/{where.task}" if where.task else page,
-        **where._asdict(),
+        link=f"{page}/tasks/{task}" if task else page,
+        dag=dag.dag_id,
+        run=context["run_id"],
+        task=task,
+        owner=str(dag.default_args.get("owner", "")),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from breezeway.laptop.postgres import USER
 from breezeway.laptop.processes import marked, sweep
 from breezeway.laptop.programs import LOOPBACK
 from tests.fixtures.processes import command_line, eventually
-from tests.fixtures.webhook import Receiver
 
 
 def mode(path: Path) -> int:
@@ -168,42 +166,6 @@ def test_a_part_that_is_killed_comes_back(platform: Platform) -> None:
     eventually(lambda: bool(said.extend(platform.watch()) or said))
     assert said[0].startswith("serving ended and was started again; its log: ")
     eventually(lambda: platform._get("serving", "/livez"), 60)
-
-
-def test_a_run_that_waits_because_its_dag_is_paused_is_told(
-    platform: Platform, notices: Receiver
-) -> None:
-    dag = "/api/v2/dags/rollback"
-    form = {"model_name": "plant", "reason": "A run that waits."}
-    with platform.airflow() as client:
-        eventually(lambda: client.get(dag).is_success, 120)
-        client.patch(dag, json={"is_paused": True}).raise_for_status()
-        asked = client.post(f"{dag}/dagRuns", json={"logical_date": None, "conf": form})
-        run = asked.raise_for_status().json()["dag_run_id"]
-        move_deadlines(platform)
-        eventually(lambda: run in [told["run"] for told in notices.posted], 120)
-        client.delete(f"{dag}/dagRuns/{run}").raise_for_status()
-        client.patch(dag, json={"is_paused": False}).raise_for_status()
-    (told,) = [told for told in notices.posted if told["run"] == run]
-    assert (told["event"], told["title"]) == ("late", "rollback: the run has not begun")
-    assert "queued 3:00:00 ago" in told["why"]
-
-
-def move_deadlines(platform: Platform) -> None:
-    """Let the deadlines of all runs have passed."""
-    keys = json.loads((platform.home / "run" / "keys.json").read_text())
-    port = platform._addresses.ports["postgres"]
-    with (
-        closing(
-            psycopg2.connect(
-                host=LOOPBACK, port=port, user=USER, password=keys["database"], dbname="airflow"
-            )
-        ) as connection,
-        connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute("UPDATE deadline SET deadline_time = now() - interval '1 second'")
-        assert cursor.rowcount
 
 
 ENDLESS = (

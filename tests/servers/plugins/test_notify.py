@@ -73,40 +73,6 @@ def test_a_run_that_took_too_long_is_told_and_another_failure_of_a_run_is_not(
     assert "3:00:00" in receiver.posted[0]["why"]
 
 
-def of_run(**about: Any) -> dict[str, Any]:
-    """What Airflow gives with a missed deadline."""
-    run = {"dag_id": "rollback", "dag_run_id": "manual__1", "run_type": "manual"}
-    return {"dag_run": run | about, "deadline": {"id": "1"}}
-
-
-@pytest.mark.parametrize(
-    ("state", "ended", "title"),
-    [
-        ("queued", True, "rollback: the run has not begun"),
-        ("queued", False, "rollback: the run has not begun"),
-        ("running", False, "rollback: the run takes too long"),
-    ],
-)
-def test_a_run_that_waits_or_that_airflow_cannot_tell_of_is_told(
-    monkeypatch, receiver, state, ended, title
-) -> None:
-    use(monkeypatch, {"url": receiver.url})
-    notify.overdue(of_run(state=state), "3:00:00", "mill", ended)
-    (told,) = receiver.posted
-    assert (told["event"], told["title"], told["owner"]) == ("late", title, "mill")
-    assert "queued 3:00:00 ago" in told["why"]
-    assert told["link"].endswith("/dags/rollback/runs/manual__1")
-
-
-@pytest.mark.parametrize(
-    "about", [{"state": "running"}, {"state": "queued", "run_type": "backfill"}]
-)
-def test_a_run_is_not_told_of_twice_and_a_backfill_may_wait(monkeypatch, receiver, about) -> None:
-    use(monkeypatch, {"url": receiver.url})
-    notify.overdue(of_run(**about), "3:00:00", "mill", ended=True)
-    assert receiver.posted == []
-
-
 def test_without_a_notifier_nobody_is_told(monkeypatch, context) -> None:
     monkeypatch.delenv("BREEZEWAY_NOTIFIERS", raising=False)
     notify.failed(context)
