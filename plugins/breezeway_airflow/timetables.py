@@ -36,7 +36,9 @@ class DayStarts:
         return self._start(day_of(current - timedelta(microseconds=1), self._zone))
 
     def localize_partition_datetime(self, dt: datetime) -> DateTime:
-        return instance(dt.replace(tzinfo=self._zone, fold=0).astimezone(UTC))
+        # Pendulum's own `astimezone` keeps a zone of `datetime`, with which its sums lose the zone.
+        clock = datetime.combine(dt.date(), dt.time(), self._zone).replace(fold=0)
+        return instance(clock.astimezone(UTC))
 
 
 class DayPartitions(DayStarts, CronPartitionTimetable):
