@@ -41,10 +41,10 @@ def parse_ours(path: str, form: str, rows: int) -> Callable[[], list[int]]:
     def work() -> list[int]:
         made = refused = 0
         for first in range(0, rows, readings.DISTINCT):
-            _, values, violations = parser.parse(payloads[: rows - first])
-            features = history.features(["machine"], np.zeros(1, np.int64), values)
+            parsed = parser.parse(payloads[: rows - first])
+            features = history.features(["machine"], np.zeros(1, np.int64), parsed.values)
             made += len(features)
-            refused += len(violations)
+            refused += len(parsed.violations)
         return [made, refused]
 
     return work
@@ -147,7 +147,7 @@ ROLLING = {
     "vibration_kurtosis": ["mean", "max"],
 }
 """As the contract of the plant has it."""
-_FIELDS = "\n".join(f'[fields.{name}]\ntype = "float"\nnulls = "allow"' for name in ROLLING)
+_FIELDS = "\n".join(f'[fields.{name}]\ntype = "float"\ninvalid = "missing"' for name in ROLLING)
 _READING = "\n".join(f'{name} = "{name}"' for name in ROLLING)
 _ROLLING = "\n".join(f"{name} = {json.dumps(wanted)}" for name, wanted in ROLLING.items())
 ROLLING_CONTRACT = f"""

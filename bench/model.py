@@ -27,7 +27,6 @@ format = "json"
 [fields.{name}]
 type = "float"
 range = [-100, 100]
-nulls = "reject"
 '''
         for name in FIELDS
     )

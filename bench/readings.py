@@ -24,22 +24,20 @@ _FIELDS = """
 [fields.temperature]
 type = "float"
 range = [-40, 150]
-nulls = "allow"
+invalid = "missing"
 
 [fields.pressure]
 type = "float"
 range = [0, 1e6]
-nulls = "allow"
+invalid = "missing"
 
 [fields.cycles]
 type = "int"
 range = [0, 2000000000]
-nulls = "reject"
 
 [fields.mode]
 type = "category"
 categories = ["run", "idle", "brake"]
-nulls = "reject"
 """
 _REST = """
 temperature = "temperature"
@@ -67,17 +65,13 @@ def contract(form: str) -> Contract:
     """The contract of payloads in that form, `json` or `delimited`: nine features of a reading."""
     head = f'name = "bench"\ninterval_seconds = 1\n\n[payload]\nformat = "{form}"\n'
     if form == "json":
-        fields = (
-            '[fields.vibration]\ntype = "vector"\nrange = [-100, 100]\nlength = [8, 24]\n'
-            'nulls = "reject"\n'
-        )
+        fields = '[fields.vibration]\ntype = "vector"\nrange = [-100, 100]\nlength = [8, 24]\n'
         features = [
             f'{name} = "{name}(vibration)"' for name in ("mean", "std", "max", "rms", "kurtosis")
         ]
     else:
         fields = "".join(
-            f'\n[fields.{name}]\ntype = "float"\nrange = [-100, 100]\nnulls = "reject"\n'
-            for name in VECTOR
+            f'\n[fields.{name}]\ntype = "float"\nrange = [-100, 100]\n' for name in VECTOR
         )
         squares = " + ".join(f"{name} * {name}" for name in VECTOR)
         features = [

@@ -30,7 +30,7 @@ SEED = 11
 OURS, ALONE = "breezeway", "its boosting rounds alone"
 PEERS = RAY_TUNE, OPTUNA, HALVING = "Ray Tune", "Optuna", "HalvingRandomSearchCV"
 
-_FIELD = '[fields.{0}]\ntype = "float"\nnulls = "allow"\n'
+_FIELD = '[fields.{0}]\ntype = "float"\ninvalid = "missing"\n'
 CONTRACT = f"""
 name = "bench"
 interval_seconds = 1

@@ -14,7 +14,7 @@ import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.expressions import Expression
-from breezeway.contract.parser import ReadingParser, Violation
+from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
     Alarm,
     Canary,
@@ -29,6 +29,7 @@ from breezeway.contract.schema import (
     Split,
     Train,
 )
+from breezeway.contract.values import ValueReader, Violation
 from breezeway.core.days import find_zone
 from breezeway.core.errors import DataError
 from breezeway.core.names import CONTRACT_NAME, DEVICE, FEATURE
@@ -152,10 +153,13 @@ class Contract(Section):
         if self.payload.format == "delimited":
             if field.type == "vector" or field.path is not None:
                 raise ValueError(f"fields.{name}: a delimited payload has no vectors or paths")
-            if any(self.payload.separator in category for category in field.categories):
+            separated = any(self.payload.separator in category for category in field.categories)
+            if separated and not self.payload.quote:
                 raise ValueError(f"fields.{name}.categories: the separator stands in one")
         elif not field.keys(name) or not all(field.keys(name)):
             raise ValueError(f"fields.{name}.path: expected keys joined by dots, or a list")
+        if taken := ValueReader(name, field, self.payload).words_for_null:
+            raise ValueError(f"fields.{name}: {taken[0]!r} is one of null_values too")
         for other in self.fields:
             if other != name:
                 self._check_pair(name, other)

@@ -1,18 +1,15 @@
 """Parses the payload of one reading: the definition that every faster parser must equal."""
 
+import csv
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import orjson
 
 from breezeway.contract.schema import Payload, SensorField
-from breezeway.core.errors import DataError
-
-NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-"""A number in a delimited payload: ASCII, no blanks, no NaN and no infinity."""
+from breezeway.contract.values import MISSING_VECTOR, ValueReader, Violation
 
 BYTE_ORDER_MARK = "\ufeff"
 """Some devices send it before the text."""
@@ -20,25 +17,9 @@ MAX_PAYLOAD_BYTES = 1 << 20
 """Bytes (UTF-8) of a payload: 50,000 numbers, say. It bounds all that a payload holds: vectors,
 texts, depth."""
 
-
-class Violation(DataError):
-    """A reading that breaks the contract.
-
-    Args:
-        field: the contract's field, or `payload`, `device`, `time`, `label`.
-        reason: one of a few stable words; quarantined rows are counted by it.
-        message: one sentence for a person.
-    """
-
-    def __init__(self, field: str, reason: str, message: str):
-        super().__init__(message)
-        self.field = field
-        self.reason = reason
-
-    def to_keep(self) -> Self:
-        """This violation without its traceback, which keeps all variables of its frames alive."""
-        self.__context__ = None
-        return self.with_traceback(None)
+_NAN = re.compile(r'"(?:[^"\\]|\\.)*"?|[-+]?\b(?:nan|NaN|NAN)\b', re.DOTALL)
+"""A string, even without its end, or a bare NaN. At a quote it always matches, so that the time for
+a text grows with its length alone."""
 
 
 class ReadingParser:
@@ -51,24 +32,27 @@ class ReadingParser:
 
     def __init__(self, payload: Payload, fields: Mapping[str, SensorField]):
         self._payload = payload
-        checks = {"category": _check_category, "vector": _check_vector}
-        self._fields: list[tuple[str, SensorField, Callable[..., Any]]] = [
-            (name, field, checks.get(field.type, _check_number)) for name, field in fields.items()
+        self._fields = [
+            (name, field, ValueReader(name, field, payload)) for name, field in fields.items()
         ]
         self._paths = [(name, field, field.keys(name)) for name, field in fields.items()]
-        self._missing = dict.fromkeys(fields, math.nan)
+        self._missing = {
+            name: MISSING_VECTOR if field.type == "vector" else math.nan
+            for name, field in fields.items()
+        }
 
-    def parse(self, payload: str | None, flagged: list[Violation] | None = None) -> dict[str, Any]:
+    def parse(self, payload: str | None, missing: list[Violation] | None = None) -> dict[str, Any]:
         """The values of one reading: the definition that every faster parser must equal.
 
         Args:
             payload: as it was sent.
-            flagged: if given, a field whose `serving` is "flag" does not refuse the reading; its
-                violation is appended here and its value is NaN.
+            missing: if given, extended by what is wrong with each value that counts as missing
+                because the contract says `invalid = "missing"`. A null is not wrong there.
 
         Returns:
             For each field a float, the position of a category in `categories` as a float, a
-            float64 array of shape (elements,), or NaN for an allowed null.
+            float64 array of shape (elements,), or NaN for a missing value; of a missing vector
+            the array is one NaN.
 
         Raises:
             Violation: the first field, in the contract's order, that breaks the contract.
@@ -78,27 +62,32 @@ class ReadingParser:
         if 4 * len(payload) > MAX_PAYLOAD_BYTES:  # a character has up to four bytes
             _check_length(payload)
         payload = payload.removeprefix(BYTE_ORDER_MARK)
+        if missing is None:
+            missing = []
         if self._payload.format == "json":
-            raw = self._json_values(payload, flagged)
+            raw = self._json_values(payload, missing)
         else:
             raw = self._delimited_values(payload)
         values: dict[str, Any] = self._missing.copy()
-        for name, field, check in self._fields:
+        for name, field, reader in self._fields:
             if name in raw:
                 try:
-                    value = raw[name]
-                    values[name] = (
-                        check(name, field, value) if value is not None else _null(name, field)
-                    )
+                    value = reader.read(raw[name], missing)
                 except Violation as violation:
-                    _flag(field, violation, flagged)
+                    _accept(field, violation, missing)
+                else:
+                    if value is not None:
+                        values[name] = value
         return values
 
-    def _json_values(self, payload: str, flagged: list[Violation] | None) -> dict[str, Any]:
+    def _json_values(self, payload: str, missing: list[Violation]) -> dict[str, Any]:
         try:
             document = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
-            raise Violation("payload", "not_json", f"payload: not JSON: {error}") from None
+            try:  # some devices write NaN for a value that they do not have
+                document = orjson.loads(_NAN.sub(_null_for_nan, payload))
+            except orjson.JSONDecodeError:
+                raise Violation("payload", "not_json", f"payload: not JSON: {error}") from None
         if not isinstance(document, dict):
             raise Violation("payload", "not_json", "payload: not a JSON object")
         values = {}
@@ -107,8 +96,8 @@ class ReadingParser:
             for key in path:
                 if not isinstance(value, dict) or key not in value:
                     where = ".".join(path)
-                    missing = Violation(name, "missing", f"{name}: no {where!r} in the payload")
-                    _flag(field, missing, flagged)
+                    absent = Violation(name, "missing", f"{name}: no {where!r} in the payload")
+                    _accept(field, absent, missing)
                     break
                 value = value[key]
             else:
@@ -116,23 +105,35 @@ class ReadingParser:
         return values
 
     def _delimited_values(self, payload: str) -> dict[str, Any]:
-        parts = payload.split(self._payload.separator)
-        if len(parts) != len(self._fields):
+        text, expected = payload.strip("\r\n"), len(self._fields)
+        separator = self._payload.separator
+        if self._payload.quote:
+            parts = _unquoted(text, separator, self._payload.quote)
+        else:
+            parts = text.split(separator)
+        if len(parts) == expected + 1 and not parts[-1].strip():
+            del parts[-1]  # each value with a separator behind it
+        if len(parts) != expected:
             raise Violation(
                 "payload",
                 "wrong_count",
-                f"payload: {len(parts)} values, expected {len(self._fields)} "
-                f"separated by {self._payload.separator!r}",
+                f"payload: {len(parts)} values, expected {expected} separated by {separator!r}",
             )
-        values: dict[str, Any] = {}
-        for (name, field, _), part in zip(self._fields, parts, strict=True):
-            if part == "":
-                values[name] = None
-            elif field.type == "category":
-                values[name] = part
-            else:
-                values[name] = float(part) if NUMBER.fullmatch(part) else part
-        return values
+        names = (name for name, _, _ in self._fields)
+        return {n: part.strip() or None for n, part in zip(names, parts, strict=True)}
+
+
+def _null_for_nan(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') else "null"
+
+
+def _unquoted(text: str, separator: str, quote: str) -> list[str]:
+    """The values of a text in which a value may stand in quotes."""
+    try:
+        rows = list(csv.reader([text], delimiter=separator, quotechar=quote, strict=True))
+    except csv.Error as error:
+        raise Violation("payload", "wrong_quotes", f"payload: {error}") from None
+    return rows[0] if rows else [""]
 
 
 def _check_length(payload: str) -> None:
@@ -145,70 +146,13 @@ def _check_length(payload: str) -> None:
         )
 
 
-def _check_category(name: str, field: SensorField, value: Any) -> float:
-    if not isinstance(value, str):
-        raise Violation(name, "wrong_type", f"{name}: {_shown(value)}, expected a string")
-    if value not in field.categories:
-        known = ", ".join(field.categories)
-        raise Violation(
-            name, "unknown_category", f"{name}: {_shown(value)}, expected one of {known}"
-        )
-    return float(field.categories.index(value))
+def _accept(field: SensorField, violation: Violation, missing: list[Violation]) -> None:
+    """Let the value count as missing, if the contract says so.
 
-
-def _check_number(name: str, field: SensorField, value: Any) -> float:
-    if type(value) is not float and type(value) is not int:  # a bool is an int to isinstance
-        raise Violation(name, "wrong_type", f"{name}: {_shown(value)}, expected a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise Violation(name, "wrong_type", f"{name}: {_shown(value)} is not finite")
-    if field.type == "int" and not number.is_integer():
-        raise Violation(name, "wrong_type", f"{name}: {_shown(value)}, expected an integer")
-    limits = field.range
-    if limits and not limits[0] <= number <= limits[1]:
-        raise Violation(
-            name,
-            "out_of_range",
-            f"{name}: {number!r} {field.unit}".rstrip()
-            + f" is outside {limits[0]!r} to {limits[1]!r}",
-        )
-    return number
-
-
-def _check_vector(name: str, field: SensorField, value: Any) -> np.ndarray:
-    if not isinstance(value, list):
-        raise Violation(name, "wrong_type", f"{name}: {_shown(value)}, expected a list")
-    if not field.length[0] <= len(value) <= field.length[1]:
-        raise Violation(
-            name,
-            "length",
-            f"{name}: {len(value)} elements, expected {field.length[0]} to {field.length[1]}",
-        )
-    lowest, highest = field.range or (-math.inf, math.inf)
-    if set(map(type, value)) <= {int, float}:  # no bool, no null, no string
-        elements = list(map(float, value))
-        if min(elements) >= lowest and max(elements) <= highest:
-            return np.array(elements)
-    for position, element in enumerate(value):
-        try:
-            _check_number(f"{name}[{position}]", field, element)
-        except Violation as violation:
-            raise Violation(name, violation.reason, str(violation)) from None
-    raise AssertionError("a vector out of bounds has an element out of bounds")
-
-
-def _null(name: str, field: SensorField) -> float:
-    if field.nulls == "reject":
-        raise Violation(name, "null", f"{name}: null, expected a {field.type}")
-    return math.nan
-
-
-def _flag(field: SensorField, violation: Violation, flagged: list[Violation] | None) -> None:
-    if flagged is None or field.serving == "reject":
+    Raises:
+        Violation: it does not.
+    """
+    if field.invalid == "reject":
         raise violation
-    flagged.append(violation)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    if violation.reason != "null":
+        missing.append(violation)

@@ -61,9 +61,39 @@ def _whole_days(value: Any) -> timedelta:
 WholeDays = Annotated[timedelta, BeforeValidator(_whole_days)]
 
 
+def _as_text(category: Any) -> Any:
+    return str(category) if type(category) is int else category
+
+
+Category = Annotated[str, BeforeValidator(_as_text)]
+"""A whole number stands for its text."""
+Word = Annotated[str, Field(max_length=255)]
+NullValue = float | Word
+"""A number is compared as a number, `-9999` with `-9999.0`; a text without blanks around it."""
+
+
 class Payload(Section):
+    """The form of all payloads.
+
+    `null_values` are those that stand for a null in every field. `decimal` is the decimal mark of
+    numbers in text.
+    """
+
     format: Literal["json", "delimited"]
-    separator: Annotated[str, Field(pattern=r"^[^0-9eE+\-.\"\\]$")] = ";"
+    separator: Annotated[str, Field(pattern=r"^[^0-9eE+\-.\"\\]{1,8}$")] = ";"
+    quote: Annotated[str, Field(pattern=r"^[^0-9A-Za-z+\-.\s]$")] | None = None
+    decimal: Literal[".", ","] = "."
+    null_values: tuple[NullValue, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_be_divided(self) -> Self:
+        if self.quote and self.format == "json":
+            raise ValueError('quote is for format = "delimited"')
+        if self.quote and (len(self.separator) > 1 or self.quote == self.separator):
+            raise ValueError("quote: needs a separator of one other character")
+        if self.format == "delimited" and self.decimal in self.separator:
+            raise ValueError(f"decimal: {self.decimal!r} stands in the separator")
+        return self
 
 
 class BatchExpectation(Section):
@@ -77,35 +107,69 @@ class SensorField(Section):
     `path` leads to it in a JSON payload: nested keys joined by dots, or a list of keys if a key
     contains a dot. In a delimited payload the fields are in the order of the file.
 
-    `serving` says what the model server does with a reading that breaks this field's rules:
-    refuse it, or take the value as missing and say so in the answer. History always refuses.
+    `invalid` says what happens to a value that is missing, null, unreadable or out of range: the
+    reading is rejected, or the value counts as missing. The same holds in history and in a request.
+    Of a vector the elements count as missing.
+
+    A number is read as it was sent, compared with `null_values`, taken as two's complement of so
+    many bits, multiplied by `scale`, and `offset` is added. `range` is of the result.
     """
 
-    type: Literal["float", "int", "category", "vector"]
+    type: Literal["float", "int", "bool", "category", "vector"]
     unit: str = ""
+    """Text that may follow the number in a payload, too."""
     path: str | list[str] | None = None
     range: Range | None = None
-    nulls: Literal["reject", "allow"] = "reject"
-    serving: Literal["reject", "flag"] = "reject"
-    categories: list[str] = []
+    invalid: Literal["reject", "missing"] = "reject"
+    null_values: tuple[NullValue, ...] = ()
+    """Besides those of `payload`."""
+    true_values: tuple[Word, ...] = ()
+    """Besides true, on and 1, in upper or lower case."""
+    false_values: tuple[Word, ...] = ()
+    """Besides false, off and 0."""
+    twos_complement: Literal[8, 16, 24, 32, 48] | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    categories: tuple[Category, ...] = ()
     length: Lengths = (1, 4096)
     batch: BatchExpectation = BatchExpectation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_models(cls, table: Any) -> Any:
+        """A contract that was saved with a model may have the two keys that `invalid` replaced."""
+        if not isinstance(table, dict):
+            return table
+        table, invalid = dict(table), []
+        for key, tolerant in (("nulls", "allow"), ("serving", "flag")):
+            if key in table and table[key] in ("reject", tolerant):
+                invalid.append("missing" if table.pop(key) == tolerant else "reject")
+        if invalid:
+            table.setdefault("invalid", min(invalid))
+        return table
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
         if (self.type == "category") != bool(self.categories):
             raise ValueError("categories: expected for a category, and only there")
-        if len(set(self.categories)) != len(self.categories):
+        if len({category.strip() for category in self.categories}) != len(self.categories):
             raise ValueError("categories: the same one twice")
-        if self.type == "category" and (self.range or self.batch.mean):
+        if self.type in ("category", "bool") and (self.range or self.batch.mean):
             raise ValueError("range and batch.mean are for numbers")
         if self.type != "vector" and "length" in self.model_fields_set:
             raise ValueError("length is for a vector")
-        if self.type == "vector" and self.nulls == "allow":
-            raise ValueError('nulls: a vector needs "reject"')
-        if self.type == "vector" and self.serving == "flag":
-            raise ValueError('serving: a vector needs "reject"')
+        if self.type != "bool" and (self.true_values or self.false_values):
+            raise ValueError("true_values and false_values are for a bool")
+        if self.type in ("category", "bool") and self.is_converted:
+            raise ValueError("twos_complement, scale and offset are for numbers")
+        if not self.scale:
+            raise ValueError("scale: 0 would make all values the same")
         return self
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the number is another one than that which was sent."""
+        return bool(self.twos_complement or self.scale != 1 or self.offset)
 
     def keys(self, name: str) -> tuple[str, ...]:
         """The keys that lead to the value in a JSON payload, for a field of that name."""

@@ -290,8 +290,10 @@ def _whole_manifest(
 ) -> RangeManifest:
     manifests = [_manifest_of(version) for version in days.values()]
     reasons: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
     for manifest in manifests:
         reasons.update(manifest.reasons)
+        missing.update(manifest.missing)
     raw = [manifest.raw for manifest in manifests]
     columns, where, _ = manifests[0].query.partition(_WHERE)
     return RangeManifest(
@@ -307,6 +309,7 @@ def _whole_manifest(
         copies=sum(manifest.copies for manifest in manifests),
         quarantined=sum(manifest.quarantined for manifest in manifests),
         reasons=dict(sorted(reasons.items())),
+        missing=dict(sorted(missing.items())),
         features=contract.feature_names,
         days={day.isoformat(): version.hash for day, version in days.items()},
     )

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from breezeway.contract.contract import Contract, load_contract
-from breezeway.contract.parser import Violation
+from breezeway.contract.values import Violation
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.laptop.dag_run import DAG, failure, task_instances, trigger, xcom

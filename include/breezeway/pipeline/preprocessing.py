@@ -155,6 +155,7 @@ def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
         "copies": manifest.copies if manifest else 0,
         "quarantined": manifest.quarantined if manifest else 0,
         "reasons": manifest.reasons if manifest else {},
+        "missing": sum(manifest.missing.values()) if manifest else 0,
     }
 
 

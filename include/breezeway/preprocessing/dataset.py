@@ -145,6 +145,7 @@ def _on_ray(
 
 def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
     reasons: Counter[str] = sum((result.reasons for result in results), Counter())
+    missing: Counter[str] = sum((result.missing for result in results), Counter())
     return Manifest(
         contract=spec.contract.name,
         query=spec.query,
@@ -158,6 +159,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
         copies=sum(result.copies for result in results),
         quarantined=reasons.total(),
         reasons=dict(sorted(reasons.items())),
+        missing=dict(sorted(missing.items())),
         features=spec.contract.feature_names,
     )
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.parser import Violation
+from breezeway.contract.values import Violation
 from breezeway.core.days import day_end, day_start
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset

@@ -41,6 +41,8 @@ class Manifest(_Document):
         copies: number of readings that repeat another to the letter; they are left out.
         quarantined: number of readings that broke the contract.
         reasons: the same number by reason.
+        missing: values of good readings that broke a rule of their field and count as missing, by
+            field and reason, such as `temperature.out_of_range`. Nulls are not among them.
         features: names of the feature columns, in order.
     """
 
@@ -51,6 +53,7 @@ class Manifest(_Document):
     copies: int = 0
     quarantined: int
     reasons: dict[str, int]
+    missing: dict[str, int] = {}
     features: list[str]
 
     @classmethod

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.features import History
-from breezeway.contract.parser import Violation
+from breezeway.contract.values import Violation
 from breezeway.core.errors import InternalError
 from breezeway.core.files import writing
 from breezeway.preprocessing.content_hash import ContentHash
@@ -73,6 +73,7 @@ class PartResult:
         rows: good readings.
         copies: readings that repeat another to the letter.
         reasons: how many were bad, by reason.
+        missing: as in the manifest.
         first_time, last_time: of the good readings, ISO 8601, UTC.
         digest: the content hash of `rows_in`.
         field_totals: of the good readings, by field.
@@ -85,6 +86,7 @@ class PartResult:
     rows: int = 0
     copies: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
     first_time: str | None = None
     last_time: str | None = None
     digest: str = ""
@@ -211,7 +213,7 @@ class _PartMaker:
 
     def _check(self, block: pa.Table, lead_in: np.ndarray) -> tuple[_Good, dict[int, Violation]]:
         """The good readings of a block, and what is wrong with the others."""
-        is_good, values, violations = self._parser.parse(block["payload"].combine_chunks())
+        is_good, values, violations, missing = self._parser.parse(block["payload"].combine_chunks())
         names, codes = devices = Devices.of(block)
         keep = np.ones(int(is_good.sum()), bool)
         positions = np.flatnonzero(is_good)
@@ -231,6 +233,11 @@ class _PartMaker:
             )
         keep[keep] = first
         rows, times = rows[first], times[first]
+        if missing:
+            counted = set(rows[~lead_in[rows]].tolist())
+            self._result.missing.update(
+                f"{found.field}.{found.reason}" for row, found in missing if row in counted
+            )
         of_rows = Devices(names, codes[rows])
         return _Good(rows, times, _select(values, keep), of_rows, lead_in[rows]), violations
 

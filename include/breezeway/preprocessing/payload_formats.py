@@ -16,11 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.parser import NUMBER
 from breezeway.contract.schema import SensorField
+from breezeway.contract.values import NUMBER
 
+WORDS = ("category", "bool")
+"""Types of fields whose values are words."""
 NULL, UNKNOWN = -1, -2
-"""Stand for the position of a category if there is none."""
+"""Stand for the position of a word if there is none."""
+
+UNIT_SEPARATOR = "\x1f"
 
 Extracted = Mapping[str, Any]
 """Values by field: numbers (null: NaN), positions of categories, or a list array of vectors."""
@@ -29,7 +33,7 @@ Extracted = Mapping[str, Any]
 class PayloadFormat(ABC):
     """One format of payloads, for one contract."""
 
-    weightless: ClassVar[bytes]
+    weightless: bytes
     """The bytes of numbers, and the bytes between values without a meaning."""
     null: ClassVar[bytes]
     """The text of a null."""
@@ -43,7 +47,7 @@ class PayloadFormat(ABC):
 
     @abstractmethod
     def category_texts(self, field: SensorField) -> list[str]:
-        """The text of each category."""
+        """The text of each category; of a bool, those of false and true."""
 
     @abstractmethod
     def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
@@ -60,7 +64,7 @@ class PayloadFormat(ABC):
     def _values(self, field: SensorField, array: pa.Array) -> Any:
         if field.type == "vector":
             return array
-        if field.type == "category":
+        if field.type in WORDS:
             texts = array.cast(pa.string())
             known = pa.array(self.category_texts(field), pa.string())
             position = pc.index_in(texts, value_set=known).fill_null(UNKNOWN)
@@ -87,6 +91,8 @@ class Json(PayloadFormat):
         return orjson.dumps(self._document({"vector": []}, 0))
 
     def category_texts(self, field: SensorField) -> list[str]:
+        if field.type == "bool":
+            return ["false", "true"]
         return [orjson.dumps(category).decode() for category in field.categories]
 
     def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
@@ -125,7 +131,8 @@ class Json(PayloadFormat):
 
     def _select(self, text: str) -> str:
         """The query for all fields of `text`, an expression over the column `payload`."""
-        types = self._document({"category": "JSON", "vector": ["DOUBLE"]}, "DOUBLE")
+        kinds = {"category": "JSON", "bool": "JSON", "vector": ["DOUBLE"]}
+        types = self._document(kinds, "DOUBLE")
         columns = [
             f'{self._column(field, field.keys(name))} AS "{name}"'
             for name, field in self._contract.fields.items()
@@ -139,11 +146,11 @@ class Json(PayloadFormat):
     @staticmethod
     def _column(field: SensorField, path: tuple[str, ...]) -> str:
         value = "document" + "".join(f"[{_quoted(key)}]" for key in path)
-        if field.nulls == "reject":
+        if field.invalid == "reject" or field.type == "vector":
             return value
         # from_json gives NULL for a null and for a missing key alike.
         null = f"json_type(text, {_quoted(_json_pointer(path))}) = 'NULL'"
-        known, missing = ("'null'", "NULL") if field.type == "category" else ("NULL", "'inf'")
+        known, missing = ("'null'", "NULL") if field.type in WORDS else ("NULL", "'inf'")
         return (
             f"CASE WHEN {value} IS NOT NULL THEN {value} "
             f"WHEN {null} THEN {known} ELSE {missing} END"
@@ -153,14 +160,17 @@ class Json(PayloadFormat):
 class Delimited(PayloadFormat):
     """Values between separators, in the order of the contract's fields, read by Arrow as CSV."""
 
-    weightless = b"0123456789+-.eE"
     null = b""
+
+    def __init__(self, contract: Contract):
+        super().__init__(contract)
+        self.weightless = b"0123456789+-eE" + contract.payload.decimal.encode()
 
     def template(self) -> bytes:
         return self._contract.payload.separator.encode() * (len(self._contract.fields) - 1)
 
     def category_texts(self, field: SensorField) -> list[str]:
-        return field.categories
+        return ["false", "true"] if field.type == "bool" else list(field.categories)
 
     def may_be_good(self, payloads: pa.StringArray) -> np.ndarray:
         """Which payloads have the right number of values, and no line break."""
@@ -178,11 +188,12 @@ class Delimited(PayloadFormat):
         extracted = {}
         for name, field in self._contract.fields.items():
             column = found[name]
-            if pa.types.is_string(column.type) and field.type != "category":
+            if pa.types.is_string(column.type) and field.type not in WORDS:
+                column = pc.replace_substring(column, self._contract.payload.decimal, ".")
                 number = pc.match_substring_regex(column, f"^(?:{NUMBER.pattern})$")
                 column = pc.if_else(number, column, "inf").cast(pa.float64())
             values = self._values(field, _in_one(column))
-            extracted[name] = np.full(len(likely), UNKNOWN if field.type == "category" else np.inf)
+            extracted[name] = np.full(len(likely), UNKNOWN if field.type in WORDS else np.inf)
             extracted[name] = extracted[name].astype(values.dtype)
             extracted[name][likely] = values
         return extracted
@@ -193,7 +204,13 @@ class Delimited(PayloadFormat):
     def _read(self, lines: pa.StringArray, number: pa.DataType) -> pa.Table:
         """Read the lines as a CSV file, with numbers of that type."""
         fields = self._contract.fields
-        kinds = {n: pa.string() if f.type == "category" else number for n, f in fields.items()}
+        kinds = {n: pa.string() if f.type in WORDS else number for n, f in fields.items()}
+        separator = self._contract.payload.separator
+        if len(separator) > 1:  # Arrow takes one character; a text with this one is never sure
+            lines, separator = (
+                pc.replace_substring(lines, separator, UNIT_SEPARATOR),
+                UNIT_SEPARATOR,
+            )
         whole = pa.ListArray.from_arrays([0, len(lines)], lines)
         text = pc.binary_join(whole, "\n")[0].as_buffer()
         if not text.size:  # not a CSV file: there is one field and it is null, or there is no row
@@ -202,11 +219,16 @@ class Delimited(PayloadFormat):
             pa.BufferReader(text),
             pa_csv.ReadOptions(use_threads=False, block_size=text.size, column_names=list(fields)),
             pa_csv.ParseOptions(
-                delimiter=self._contract.payload.separator,
+                delimiter=separator,
                 quote_char=False,
                 ignore_empty_lines=False,
             ),
-            pa_csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=True),
+            pa_csv.ConvertOptions(
+                column_types=kinds,
+                null_values=[""],
+                strings_can_be_null=True,
+                decimal_point=self._contract.payload.decimal,
+            ),
         )
 
 

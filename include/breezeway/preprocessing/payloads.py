@@ -17,7 +17,7 @@ extraction.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,16 +25,34 @@ import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
-from breezeway.contract.parser import MAX_PAYLOAD_BYTES, Violation
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES
 from breezeway.contract.schema import SensorField
+from breezeway.contract.values import ValueReader, Violation
 from breezeway.preprocessing.fingerprints import Fingerprints
-from breezeway.preprocessing.payload_formats import NULL, Extracted, payload_format
+from breezeway.preprocessing.payload_formats import NULL, WORDS, Extracted, payload_format
 
 MOST_SUMS = 1 << 14
 """The most fingerprints of good payloads that are listed."""
 
 Values = dict[str, np.ndarray | Vectors]
 """By field, float64 of shape (rows,) or `Vectors`."""
+
+
+class Parsed(NamedTuple):
+    """A parsed column of payloads.
+
+    Attributes:
+        good: bool (rows,): which readings keep the contract.
+        values: of the good readings, by field.
+        violations: for each other row what is wrong.
+        missing: of good readings, a row and what is wrong with a value of it that counts as
+            missing; nulls are not among them.
+    """
+
+    good: np.ndarray
+    values: Values
+    violations: dict[int, Violation]
+    missing: list[tuple[int, Violation]]
 
 
 class PayloadParser:
@@ -56,43 +74,48 @@ class PayloadParser:
             name: [self._fingerprints.of_text(t.encode()) for t in self._format.category_texts(f)]
             for name, f in contract.fields.items()
         }
+        self._readers = {
+            name: ValueReader(name, field, contract.payload)
+            for name, field in contract.fields.items()
+        }
         self._sums = self._possible_sums()
 
-    def parse(self, payloads: pa.StringArray) -> tuple[np.ndarray, Values, dict[int, Violation]]:
+    def parse(self, payloads: pa.StringArray) -> Parsed:
         """Parse and check.
 
         Args:
             payloads: of shape (rows,); null where a reading has none.
-
-        Returns:
-            Which rows are good (bool of shape (rows,)); the values of the good rows by field
-            (float64 of shape (good rows,), or `Vectors`); for each other row what is wrong.
         """
         fingerprints = self._fingerprints.of_column(payloads)
         sizes = pc.binary_length(payloads).fill_null(0).to_numpy(zero_copy_only=False)
         likely = payloads.is_valid().to_numpy(zero_copy_only=False)
         likely &= sizes <= MAX_PAYLOAD_BYTES
         likely &= self._possible(payloads, fingerprints)
-        extracted = self._format.extract(payloads, likely)
+        extracted = dict(self._format.extract(payloads, likely))
         sure = likely & (self._expected(extracted) == fingerprints)
         for name, field in self._contract.fields.items():
+            extracted[name] = _converted(self._readers[name], field, extracted[name])
             sure &= _passes(field, extracted[name])
         slow: dict[int, dict[str, Any]] = {}
         violations: dict[int, Violation] = {}
+        missing: list[tuple[int, Violation]] = []
         unsure = np.flatnonzero(~sure)
         texts = payloads.take(pa.array(unsure)).to_pylist()
         for row, text in zip(unsure.tolist(), texts, strict=True):
+            wrong: list[Violation] = []
             try:
-                slow[row] = self._contract.parser.parse(text)
+                slow[row] = self._contract.parser.parse(text, wrong)
             except Violation as violation:
                 violations[row] = violation.to_keep()
+            else:
+                missing += [(row, violation.to_keep()) for violation in wrong]
         good = sure.copy()
         good[list(slow)] = True
         values = {
             name: _merge(name, field, extracted[name], sure, good, slow)
             for name, field in self._contract.fields.items()
         }
-        return good, values, violations
+        return Parsed(good, values, violations, missing)
 
     def _possible_sums(self) -> np.ndarray | None:
         """The fingerprints of good payloads, in order; None if they are too many."""
@@ -106,11 +129,11 @@ class PayloadParser:
 
     def _ways(self, name: str, field: SensorField) -> list[np.uint64]:
         """The possible weights of good values of a field."""
-        null = [self._null] if field.nulls == "allow" else []
+        null = [self._null] if field.invalid == "missing" else []
         if field.type == "vector":
             commas = np.arange(field.length[0] - 1, field.length[1], dtype=np.uint64)
             return [*(commas * self._comma), *null]
-        if field.type == "category":
+        if field.type in WORDS:
             return [*self._categories[name], *null]
         return [np.uint64(0), *null]
 
@@ -131,7 +154,7 @@ class PayloadParser:
                 lengths = pc.list_value_length(values).fill_null(1).to_numpy()
                 commas = np.maximum(lengths - 1, 0).astype(np.uint64)
                 expected = expected + commas * self._comma
-            elif field.type == "category":
+            elif field.type in WORDS:
                 # the positions UNKNOWN and NULL are the last two
                 weights = np.array([*self._categories[name], np.uint64(0), self._null])
                 expected = expected + weights[values]
@@ -140,17 +163,29 @@ class PayloadParser:
         return np.asarray(expected)
 
 
+def _converted(reader: ValueReader, field: SensorField, values: Any) -> Any:
+    """The values as the contract means them."""
+    if field.type in WORDS or not reader.converts:
+        return values
+    if field.type != "vector":
+        return reader.converted(values)
+    lengths = pc.list_value_length(values).fill_null(0).to_numpy()
+    elements = values.flatten().fill_null(np.nan).to_numpy()
+    offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(reader.converted(elements)))
+
+
 def _passes(field: SensorField, values: Any) -> np.ndarray:
     """Which values obey the rules of their field, bool."""
     lowest, highest = field.range or (-np.inf, np.inf)
-    if field.type == "category":
-        return np.asarray(values >= (NULL if field.nulls == "allow" else 0))
+    if field.type in WORDS:
+        return np.asarray(values >= (NULL if field.invalid == "missing" else 0))
     if field.type == "vector":
         return _vectors_pass(values, lowest, highest, field.length)
     passes = np.isfinite(values) & (values >= lowest) & (values <= highest)
     if field.type == "int":
         passes &= np.floor(values) == values
-    return np.where(np.isnan(values), field.nulls == "allow", passes)
+    return np.where(np.isnan(values), field.invalid == "missing", passes)
 
 
 def _vectors_pass(
@@ -178,7 +213,7 @@ def _merge(
     """The values of the good rows, in order: extracted where that is sure, else parsed."""
     if field.type == "vector":
         return _merge_vectors(extracted, sure, good, {row: slow[row][name] for row in slow})
-    if field.type == "category":
+    if field.type in WORDS:
         values = np.where(extracted >= 0, extracted.astype(np.float64), np.nan)
     else:
         values = extracted.copy()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.parser import Violation
+from breezeway.contract.values import Violation
 from breezeway.readings.arrow import UNREADABLE
 from breezeway.readings.columns import EXPECTED
 

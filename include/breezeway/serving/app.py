@@ -21,15 +21,10 @@ from breezeway.core.settings import Settings
 from breezeway.serving.active import ActiveModels, families
 from breezeway.serving.guard import Guard
 from breezeway.serving.metrics import exposition
-from breezeway.serving.predict import (
-    Known,
-    Refusal,
-    Signer,
-    read_batch,
-    read_feedback,
-    read_request,
-)
+from breezeway.serving.predict import Signer, read_batch, read_feedback, read_request
+from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Serving
+from breezeway.serving.window import Known
 
 log = logging.getLogger("breezeway.serving")
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from breezeway.core.settings import Settings
-from breezeway.serving.predict import Refusal
+from breezeway.serving.refusal import Refusal
 
 REMEMBERED_HOSTS = 1000
 

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from breezeway.core.errors import DataError
 from breezeway.deployment.store import SCORE_TOLERANCE, Served
-from breezeway.serving.predict import LiveModel, Refusal
+from breezeway.serving.predict import LiveModel
+from breezeway.serving.refusal import Refusal
 
 PROOF_SECONDS = 60.0
 """Import, loading and the examples take about two seconds of a core."""

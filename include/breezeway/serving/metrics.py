@@ -131,7 +131,8 @@ class Metrics:
         self.tallies: dict[tuple[str, str, str], Tally] = {}
         """By model, version and role."""
         self.violations: Counter[tuple[str, str, str, str]] = Counter()
-        """By model, field, rule and what was done: rejected or flagged."""
+        """By model, field, rule and what was done: the request `rejected`, the reading `left_out`,
+        or the value `missing`."""
         self.ignored_feedback: Counter[tuple[str, str]] = Counter()
         """By model and reason: unsigned, not_live or known."""
         self.in_progress = 0

@@ -4,19 +4,18 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from breezeway.contract.contract import Contract
 from breezeway.contract.features import window_features
-from breezeway.contract.parser import Violation
+from breezeway.contract.values import Violation
 from breezeway.core.names import DEVICE
-from breezeway.core.times import from_iso
 from breezeway.deployment.store import Served
+from breezeway.serving.refusal import Refusal
+from breezeway.serving.window import Flags, Known, Readings, window_of
 
 if TYPE_CHECKING:
     from breezeway.detector.scoring import ScoringModel
@@ -32,27 +31,9 @@ PREDICTION_NUMBER = re.compile("[0-9a-f]{32}")
 SIGNATURE_LENGTH = 16
 
 
-Known = dict[str, dict[str, Any]]
-"""Payload → its parsed values, for one contract."""
-
-
-class Refusal(Exception):
-    """A request that gets no prediction.
-
-    Args:
-        status: the HTTP status: a 4xx, or 503 where the model is not there yet.
-        error: one sentence for the client.
-        details: for programs: `field`, `reading` (its index), `reason`.
-    """
-
-    def __init__(self, status: int, error: str, **details: str | int):
-        super().__init__(error)
-        self.status = status
-        self.body = {"error": error, **details}
-
-    def as_item(self) -> dict[str, Any]:
-        """The item of a batch's answer that replaces the prediction."""
-        return {**self.body, "status": self.status}
+MOST_FLAGS = 100
+"""In one answer; `more_flags` then says how many more there are."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class LiveModel:
@@ -81,38 +62,31 @@ class LiveModel:
         }
 
     def features(
-        self,
-        device: str,
-        readings: Sequence[Mapping[str, str]],
-        flags: list[dict[str, Any]],
-        known: Known | None = None,
+        self, device: str, readings: Readings, flags: Flags, known: Known | None = None
     ) -> np.ndarray:
         """The features of the last of a device's readings, float64 (features,).
 
         Args:
             device: its name.
-            readings: dicts with `time` and `payload`, oldest first; at least one. The last
-                `contract.window` of them count.
-            flags: extended by each value that broke the contract and counts as missing.
-            known: see `parse_readings`.
+            readings: see `window_of`.
+            flags: see `window_of`.
+            known: see `window_of`.
 
         Raises:
-            Refusal: the device, a time or a payload breaks the contract.
+            Refusal: the device or the last reading breaks the contract.
         """
         contract = self.model.contract
         try:
             contract.check_device(device)
         except Violation as violation:
-            raise _refusal(violation) from None
-        first = max(0, len(readings) - contract.window)
-        parsed = parse_readings(contract, readings[first:], first, flags, known)
-        return window_features(contract, parsed)
+            raise Refusal.of(violation) from None
+        return window_features(contract, window_of(contract, readings, flags, known))
 
-    def score(self, device: str, readings: Sequence[Mapping[str, str]]) -> float:
+    def score(self, device: str, readings: Readings) -> float:
         """Score the last of a device's readings; see `features`."""
         return self.score_row(self.features(device, readings, []))
 
-    def answer(self, score: float, flags: list[dict[str, Any]]) -> dict[str, Any]:
+    def answer(self, score: float, flags: Flags) -> dict[str, Any]:
         """The answer to a client that goes with a score."""
         alarm = score >= self.model.threshold
         answer = {
@@ -122,7 +96,9 @@ class LiveModel:
             "prediction_id": prediction_id(self.deployment, alarm),
         }
         if flags:
-            answer["flags"] = flags
+            answer["flags"] = flags[:MOST_FLAGS]
+        if len(flags) > MOST_FLAGS:
+            answer["more_flags"] = len(flags) - MOST_FLAGS
         return answer
 
 
@@ -219,7 +195,7 @@ def read_request(body: bytes) -> tuple[str, list[dict[str, str]]]:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        document = orjson.loads(body)
+        document = orjson.loads(body.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
         raise Refusal(400, f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
@@ -262,72 +238,3 @@ def _check_shape(index: int, reading: Any) -> None:
             raise Refusal(
                 400, f"readings[{index}].{key}: expected a string.", field=key, reading=index
             )
-
-
-def parse_readings(
-    contract: Contract,
-    readings: Sequence[Mapping[str, str]],
-    first: int,
-    flags: list[dict[str, Any]],
-    known: Known | None = None,
-) -> list[dict[str, Any]]:
-    """Parse each payload, and check that time increases.
-
-    Args:
-        contract: of the model that is asked.
-        readings: with `time` and `payload`.
-        first: the index of the first of them in the request, for messages.
-        flags: extended by each value that broke the contract and counts as missing.
-        known: payloads that were parsed before; extended. In a batch of one device's windows
-            each payload occurs as often as the window is long.
-
-    Raises:
-        Refusal: 422, naming the field and the reading.
-    """
-    parsed, before = [], None
-    flagged: list[Violation] = []
-    for index, reading in enumerate(readings, start=first):
-        time = _time(reading["time"], index)
-        if before is not None and time <= before:
-            _refuse_time(index, "not_increasing", "is not later than that of the one before it")
-        before = time
-        payload = reading["payload"]
-        if known and payload in known:
-            parsed.append(known[payload])
-            continue
-        try:
-            values = contract.parser.parse(payload, flagged)
-        except Violation as violation:
-            raise _refusal(violation, index) from None
-        parsed.append(values)
-        if known is not None and not flagged:
-            known[payload] = values
-        if flagged:
-            flags += [
-                {"reading": index, "field": v.field, "reason": v.reason, "error": f"{v}."}
-                for v in flagged
-            ]
-            flagged.clear()
-    return parsed
-
-
-def _time(text: str, index: int) -> datetime:
-    try:
-        return from_iso(text)
-    except ValueError:
-        _refuse_time(index, "wrong_type", "is not an ISO 8601 time such as 2026-01-31T12:00:00Z")
-
-
-def _refuse_time(index: int, reason: str, what: str) -> NoReturn:
-    raise Refusal(
-        422, f"readings[{index}].time: {what}.", field="time", reading=index, reason=reason
-    )
-
-
-def _refusal(violation: Violation, index: int | None = None) -> Refusal:
-    details: dict[str, str | int] = {"field": violation.field, "reason": violation.reason}
-    where = ""
-    if index is not None:
-        details["reading"] = index
-        where = f"readings[{index}]: "
-    return Refusal(422, f"{where}{violation}.", **details)

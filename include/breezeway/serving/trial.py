@@ -13,11 +13,11 @@ import numpy as np
 from breezeway.deployment.status import ChallengerStatus, TrialStatus
 from breezeway.deployment.store import Challenger
 from breezeway.serving.metrics import Metrics, Tally
-from breezeway.serving.predict import Known, LiveModel, Refusal, check_request
+from breezeway.serving.predict import LiveModel, check_request
+from breezeway.serving.refusal import Refusal
+from breezeway.serving.window import Flags, Known, Readings
 
 log = logging.getLogger("breezeway.serving")
-
-Readings = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Contender:
             Refusal: it breaks the model's contract.
         """
         started = time.perf_counter()
-        flags: list[dict[str, Any]] = []
+        flags: Flags = []
         row = self._features(device, readings, flags)
         try:
             score = self.live.score_row(row)
@@ -56,7 +56,7 @@ class Contender:
         """The answers to several requests, scored in one call; see `Serving.predict_some`."""
         started = time.perf_counter()
         of_model = known.setdefault(self.live.deployment.deployment, {})
-        flags: list[list[dict[str, Any]]] = [[] for _ in requests]
+        flags: list[Flags] = [[] for _ in requests]
         rows: list[np.ndarray | Refusal] = []
         for request, of_request in zip(requests, flags, strict=True):
             try:
@@ -79,7 +79,7 @@ class Contender:
         self,
         device: str,
         readings: Readings,
-        flags: list[dict[str, Any]],
+        flags: Flags,
         known: Known | None = None,
     ) -> np.ndarray:
         try:
@@ -93,11 +93,12 @@ class Contender:
             self._count("error")
             raise
         for flag in flags:
-            self._count_violation(flag, "flagged")
+            if "action" in flag:
+                self._count_violation(flag, flag["action"])
         return row
 
     def _answer(
-        self, row: np.ndarray, score: float, flags: list[dict[str, Any]], seconds: float
+        self, row: np.ndarray, score: float, flags: Flags, seconds: float
     ) -> dict[str, Any]:
         answer = self.live.answer(score, flags)
         for tally in self.tallies:

@@ -23,7 +23,7 @@ interval_seconds = 1
 format = "json"
 [fields.x]
 type = "float"
-nulls = "allow"
+invalid = "missing"
 [fields.y]
 type = "float"
 [fields.v]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.parser import MAX_PAYLOAD_BYTES, ReadingParser, Violation
+from breezeway.contract.parser import MAX_PAYLOAD_BYTES, ReadingParser
+from breezeway.contract.values import Violation
 from breezeway.preprocessing import fingerprints
 from breezeway.preprocessing.payloads import PayloadParser
 
@@ -40,7 +41,7 @@ format = "json"
 [fields.a]
 path = "e.a"
 type = "float"
-nulls = "allow"
+invalid = "missing"
 [fields.n]
 path = ["e", "n.1"]
 type = "int"
@@ -48,7 +49,7 @@ range = [-1000, 1e6]
 [fields.c]
 type = "category"
 categories = ["x", "true", "1", "é\\"", "null"]
-nulls = "allow"
+invalid = "missing"
 [fields.v1]
 type = "vector"
 range = [-1e6, 1e6]
@@ -68,7 +69,7 @@ format = "delimited"
 separator = "|"
 [fields.a]
 type = "float"
-nulls = "allow"
+invalid = "missing"
 [fields.c]
 type = "category"
 categories = ["x", "1", "e", "é"]
@@ -84,7 +85,7 @@ PARSERS = {contract.payload.format: PayloadParser(contract) for contract in (JSO
 
 def assert_same(contract: Contract, payloads: list[str | None]) -> None:
     array = pa.array(["", *payloads, None], pa.string()).slice(1, len(payloads))
-    good, values, violations = PARSERS[contract.payload.format].parse(array)
+    good, values, violations, _ = PARSERS[contract.payload.format].parse(array)
     row_of = dict(zip(np.flatnonzero(good).tolist(), range(len(payloads)), strict=False))
     for row, payload in enumerate(payloads):
         try:
@@ -220,19 +221,19 @@ def test_the_fast_way_is_taken_for_good_rows(pairs, monkeypatch):
     ]
     # Rows begin at odd and at even octets.
     some = [row + " " * space for row in rows[:2] + rows[3:] for space in (0, 1, 3)]
-    good, _, violations = PARSERS["json"].parse(pa.array(["", *some]).slice(1))
+    good, _, violations, _ = PARSERS["json"].parse(pa.array(["", *some]).slice(1))
     assert good.all() and not violations
-    good, _, _ = PARSERS["delimited"].parse(pa.array(["1.5|x|3", "|é|-7", "12|1|4", "|e|0"]))
+    good, *_ = PARSERS["delimited"].parse(pa.array(["1.5|x|3", "|é|-7", "12|1|4", "|e|0"]))
     assert good.all()
 
 
 def test_what_is_wrong_with_a_row_does_not_keep_its_block():
     wrong = [None, "{", "[]", "{}", BASE.replace("7", "7.5"), BASE.replace("[3]", "[true]")]
-    wrong += [BASE.replace('"x"', "1"), BASE.replace("7", "null")]
+    wrong += [BASE.replace("[1,2]", "1.5"), BASE.replace("7", "null")]
     gc.collect()
     gc.disable()
     try:
-        _, values, violations = PARSERS["json"].parse(pa.array([BASE, *wrong]))
+        _, values, violations, _ = PARSERS["json"].parse(pa.array([BASE, *wrong]))
         column = weakref.ref(values["a"])
         del values
         assert len(violations) == len(wrong) and column() is None
@@ -257,8 +258,8 @@ def with_many_categories(contract: Contract) -> Contract:
 
 def test_json_with_many_categories():
     base = BASE.replace('"x"', '"c0"').replace("}", '},"other":"c7"', 1)
-    rows = [base, base.replace("c7", "c199"), base.replace("c0", "c200"), "{", BASE]
-    good, values, violations = PayloadParser(with_many_categories(JSON)).parse(pa.array(rows))
+    rows = [base, base.replace("c7", "c199"), base.replace("c7", "c200"), "{", BASE]
+    good, values, violations, _ = PayloadParser(with_many_categories(JSON)).parse(pa.array(rows))
     assert good.tolist() == [True, True, False, False, False]
     assert values["other"].tolist() == [7.0, 199.0]
     found = [violations[row].reason for row in (2, 3, 4)]
@@ -266,8 +267,10 @@ def test_json_with_many_categories():
 
 
 def test_delimited_with_many_categories():
-    rows = ["1|c0|2|c9", "|c1|2|c8", "1|c0|2", "1|c0|2|c200", "1-|c0|2|c9", "1|c0|2\n|c9", None]
-    good, values, violations = PayloadParser(with_many_categories(DELIMITED)).parse(pa.array(rows))
+    rows = ["1|c0|2|c9", "|c1|2|c8", "1|c0|2", "1|c0|2|c200", "1|c0|2-|c9", "1|c0|2\n3|c9", None]
+    good, values, violations, _ = PayloadParser(with_many_categories(DELIMITED)).parse(
+        pa.array(rows)
+    )
     assert good.tolist() == [True, True] + [False] * 5
     assert values["other"].tolist() == [9.0, 8.0]
     found = [violations[row].reason for row in range(2, 7)]
@@ -278,7 +281,7 @@ def test_delimited_with_many_categories():
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_few_rows(rows):
-    good, values, violations = PARSERS["json"].parse(pa.array([BASE] * rows, pa.string()))
+    good, values, violations, _ = PARSERS["json"].parse(pa.array([BASE] * rows, pa.string()))
     assert len(good) == rows and not violations
     assert len(values["a"]) == rows
 
@@ -297,7 +300,7 @@ def test_a_payload_that_is_too_long_is_none(contract):
     ]
     assert_same(contract, padded)
     assert_same(contract, ["é" * (MAX_PAYLOAD_BYTES // 2 + 1), "[" * 2_000_000])
-    _, _, violations = PARSERS[contract.payload.format].parse(pa.array(padded))
+    _, _, violations, _ = PARSERS[contract.payload.format].parse(pa.array(padded))
     assert [violation.reason for violation in violations.values()] == ["too_long"]
 
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from breezeway.contract.contract import load_contract
-from breezeway.contract.parser import Violation
+from breezeway.contract.values import Violation
 from breezeway.core.settings import Settings
 from breezeway.readings.arrow import READINGS
 from breezeway.readings.plant import simulate

@@ -8,7 +8,7 @@ import pytest
 from breezeway.core.settings import Settings
 from breezeway.serving import app
 from breezeway.serving.metrics import Metrics
-from breezeway.serving.predict import Refusal
+from breezeway.serving.refusal import Refusal
 
 
 def read(

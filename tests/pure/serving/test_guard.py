@@ -4,7 +4,7 @@ import pytest
 
 from breezeway.core.settings import Settings
 from breezeway.serving.guard import Guard
-from breezeway.serving.predict import Refusal
+from breezeway.serving.refusal import Refusal
 
 
 def allows(settings: Settings, **headers: bytes) -> bool:

@@ -35,7 +35,7 @@ from tests.fixtures.serving import (
 RULES = MONITORING / "prometheus" / "rules.yaml"
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
 UNITS = {"short", "s", "percentunit", "reqps", "bytes", "Bps"}
-FLAGGING = CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\nserving = "flag"')
+FLAGGING = CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\ninvalid = "missing"')
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 

@@ -11,7 +11,7 @@ from breezeway.deployment.store import Challenger, DeploymentStore, Pointer
 from breezeway.serving.active import ActiveModels
 from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
-from breezeway.serving.predict import Refusal
+from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Contender, Serving
 from tests.fixtures.serving import (
     CONTRACT,
@@ -338,7 +338,7 @@ def test_what_is_no_truth_is_refused(model_server, tmp_path, change, field):
 
 
 def test_a_flagged_field_counts_as_missing_and_is_told(model_server, tmp_path):
-    flagging = CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\nserving = "flag"')
+    flagging = CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\ninvalid = "missing"')
     folder = make_model(tmp_path / "a", contract_text=flagging)
     model_server.store.point(add_deployment(model_server.store, "flagging", 1, folder))
     model_server.wait("flagging", lambda s: s.get("model_version"))
@@ -355,8 +355,11 @@ def test_a_flagged_field_counts_as_missing_and_is_told(model_server, tmp_path):
         (4, "temperature", "wrong_type"),
         (5, "temperature", "missing"),
     ]
-    readings[3]["payload"] = "{}"  # the vector has no such leniency
+    readings[3]["payload"] = "{}"  # the mode has no such leniency
+    flags = model_server.predict("flagging", device="pump-1", readings=readings).json()["flags"]
+    assert {"reading": 3, "field": "mode", "action": "left_out"}.items() <= flags[1].items()
+    readings[6]["payload"] = "{}"  # nor has the reading that is scored
     assert model_server.predict("flagging", device="pump-1", readings=readings).status_code == 422
     text = model_server.http.get("/metrics").text
-    labels = 'action="flagged",field="temperature",model="flagging",rule="out_of_range"'
+    labels = 'action="missing",field="temperature",model="flagging",rule="out_of_range"'
     assert f"breezeway_contract_violations_total{{{labels}}} 1.0" in text
