@@ -362,4 +362,4 @@ def test_a_flagged_field_counts_as_missing_and_is_told(model_server, tmp_path):
     assert model_server.predict("flagging", device="pump-1", readings=readings).status_code == 422
     text = model_server.http.get("/metrics").text
     labels = 'action="missing",field="temperature",model="flagging",rule="out_of_range"'
-    assert f"breezeway_contract_violations_total{{{labels}}} 1.0" in text
+    assert f"breezeway_contract_violations_total{{{labels}}} 2.0" in text

@@ -1,0 +1,181 @@
+"""The same readings mean the same in history, in a request and in a batch."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import hypothesis.strategies as st
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+
+from breezeway.contract.values import Violation
+from breezeway.core.settings import Settings
+from breezeway.deployment.store import Pointer
+from breezeway.preprocessing.dataset import make_features
+from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.arrow import ID, READINGS, UNREADABLE
+from breezeway.serving.loading import load
+from breezeway.serving.metrics import Metrics, Tally
+from breezeway.serving.refusal import Refusal
+from breezeway.serving.trial import Contender, Serving
+from tests.fixtures.serving import CONTRACT, make_model
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+TOLERANT = (
+    CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\ninvalid = "missing"')
+    .replace('unit = "g"', 'unit = "g"\ninvalid = "missing"\nnull_values = [-9999]')
+    .replace('["mean", "slope"]', '["mean", "slope", "std", "diff", "last"]')
+)
+NO_TIME = "yesterday"
+
+Arrived = list[tuple[int | None, str]]
+"""Minutes after `START` (None: a text that is no time) and payload, as they arrived."""
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory) -> Serving:
+    folder = make_model(tmp_path_factory.mktemp("model") / "m", contract_text=TOLERANT)
+    pointer = Pointer(
+        model_name="pump",
+        model_version="1",
+        deployment="1-abc",
+        bento="pump:1-abc",
+        data_tag="v1",
+        sha256="",
+        deployed_at=START,
+    )
+    return Serving(Contender(load(folder, pointer), (Tally(),), Metrics()))
+
+
+def payload(temperature: str, mode: str, vibration: str) -> str:
+    return f'{{"env":{{"temperature":{temperature}}},"mode":{mode},"vibration":{vibration}}}'
+
+
+GOOD = payload("60.25", '"busy"', "[1,-2,0.5]")
+temperatures = st.one_of(
+    st.floats(-20, 150).map(repr),
+    st.sampled_from(['"61.5"', '" 62 °C"', "151", '"hot"', "null", "NaN", "-127", "true", "1e999"]),
+)
+modes = st.sampled_from(['"idle"', '"busy"', '"busy"', '" busy"', '"mad"', "null", "7"])
+vibrations = st.one_of(
+    st.lists(st.floats(-5, 5), min_size=2, max_size=8).map(json.dumps),
+    st.sampled_from(["[1]", "[1,null]", "[null,-9999]", '["1.5",2]', "null", "[1,true,3]"]),
+)
+payloads = st.one_of(
+    st.builds(payload, temperatures, modes, vibrations),
+    st.sampled_from([GOOD, GOOD, "", "{", "{}", GOOD.replace('"mode"', '"Mode"'), "\ufeff" + GOOD]),
+)
+arrivals = st.lists(
+    st.tuples(st.one_of(st.integers(0, 9), st.integers(0, 9), st.none()), payloads),
+    min_size=1,
+    max_size=14,
+)
+
+
+def of_history(serving: Serving, arrived: Arrived) -> dict[datetime, list[float]]:
+    """The features of each good reading, by time."""
+    contract = serving.champion.live.model.contract
+    times = [None if m is None else START + timedelta(minutes=m) for m, _ in arrived]
+    table = pa.table(
+        [
+            pa.array(["pump-1"] * len(arrived)),
+            pa.array(times, READINGS.field("time").type),
+            pa.array([text for _, text in arrived]),
+            pa.nulls(len(arrived), pa.int64()),
+            pa.array([NO_TIME if time is None else None for time in times], UNREADABLE.type),
+            pa.array(range(len(arrived)), ID.type),
+        ],
+        schema=READINGS.append(UNREADABLE).append(ID),
+    )
+    with TemporaryDirectory() as folder:
+        dataset = Path(folder) / "dataset"
+        dataset.mkdir()
+        make_features([table], DatasetSpec(contract, "test"), dataset, Settings())
+        made = pq.read_table(dataset / "features")
+    rows = zip(*(made[name].to_pylist() for name in contract.feature_names), strict=True)
+    return {
+        time.replace(tzinfo=UTC): list(row)
+        for time, row in zip(made["time"].to_pylist(), rows, strict=True)
+    }
+
+
+def as_request(arrived: Arrived) -> list[dict[str, str]]:
+    return [
+        {
+            "time": NO_TIME if m is None else (START + timedelta(minutes=m)).isoformat(),
+            "payload": text,
+        }
+        for m, text in arrived
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrivals)
+@example([(0, GOOD), (1, payload("-127", '"busy"', "[1,2]")), (2, GOOD)])
+@example([(0, GOOD), (1, payload("1", '"mad"', "[1,2]")), (2, GOOD)])
+@example([(n, GOOD) for n in (3, 1, 2, 7, 0, 4)])
+@example([(1, GOOD), (2, GOOD), (2, payload("1", '"mad"', "[1,2]")), (3, GOOD)])
+@example([(1, GOOD), (2, GOOD), (2, payload("1", '"idle"', "[1,2]")), (3, GOOD)])
+@example([(None, GOOD), (1, GOOD), (None, GOOD), (2, GOOD)])
+def test_history_a_request_and_a_batch_agree_to_the_bit(serving, arrived):
+    live = serving.champion.live
+    readings = as_request(arrived)
+    try:
+        live.model.contract.parser.parse(arrived[-1][1])
+        is_good = arrived[-1][0] is not None
+    except Violation:
+        is_good = False
+    if not is_good:
+        with pytest.raises(Refusal) as refused:
+            serving.predict("pump-1", readings)
+        assert refused.value.body["reading"] == len(readings) - 1
+        [item] = serving.predict_some([{"device": "pump-1", "readings": readings}], {})
+        assert isinstance(item, Refusal) and item.body == refused.value.body
+        return
+    expected = of_history(serving, arrived)[START + timedelta(minutes=arrived[-1][0])]
+    found = live.features("pump-1", readings, [])
+    assert found.tobytes() == np.array(expected).tobytes()
+    [score] = live.model.score(found[None])
+    one = serving.predict("pump-1", readings)
+    # The batch's second item finds the first one's payloads parsed already.
+    request = {"device": "pump-1", "readings": readings}
+    several = serving.predict_some([request, request], {})
+    assert [answer["score"] for answer in (one, *several)] == [score] * 3
+    assert all(item.get("flags") == one.get("flags") for item in several)
+
+
+def test_what_is_left_out_and_missing_is_told(serving):
+    bad, hot = payload("1", '"mad"', "[1,2]"), payload('"hot"', '"busy"', "[1,2]")
+    arrived = [(4, GOOD), (0, GOOD), (1, bad), (None, GOOD), (2, hot), (2, bad), (3, GOOD)]
+    answer = serving.predict("pump-1", as_request(arrived))
+    told = [(f.get("reading"), f["field"], f["reason"], f.get("action")) for f in answer["flags"]]
+    assert told == [
+        (0, "time", "later", "left_out"),
+        (2, "mode", "unknown_category", "left_out"),
+        (3, "time", "wrong_type", "left_out"),
+        (4, "temperature", "wrong_type", "missing"),
+        (5, "mode", "unknown_category", "left_out"),
+        (None, "readings", "short_window", None),
+    ]
+    assert "3 good ones, the window has 5" in answer["flags"][-1]["error"]
+
+
+def test_older_readings_take_the_place_of_those_left_out(serving):
+    bad = payload("1", '"mad"', "[1,2]")
+    whole = [(n, payload(str(50 + n), '"busy"', "[1,2]")) for n in range(12)]
+    spoilt = [(n, bad if n in (7, 9) else text) for n, text in whole]
+    fewer = [item for item in whole if item[0] not in (7, 9)]
+    of_spoilt, of_fewer = (serving.predict("pump-1", as_request(a)) for a in (spoilt, fewer))
+    assert of_spoilt["score"] == of_fewer["score"]
+    assert [flag["reading"] for flag in of_spoilt["flags"]] == [7, 9]
+    assert "flags" not in of_fewer
+
+
+def test_the_flags_of_an_answer_are_bounded(serving):
+    arrived = [(None, GOOD)] * 300 + [(n, GOOD) for n in range(5)]
+    answer = serving.predict("pump-1", as_request(arrived))
+    assert (len(answer["flags"]), answer["more_flags"]) == (100, 200)
