@@ -180,6 +180,8 @@ class Delimited(PayloadFormat):
         return np.asarray(whole.fill_null(False).to_numpy(zero_copy_only=False))
 
     def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
+        if len(self._contract.payload.separator) > 1:  # its characters may stand elsewhere
+            likely = likely & self.may_be_good(payloads)
         lines = payloads.filter(pa.array(likely))
         try:
             found = self._read(lines, pa.float64())

@@ -5,33 +5,17 @@ import json
 import weakref
 
 import hypothesis.strategies as st
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES, ReadingParser
-from breezeway.contract.values import Violation
 from breezeway.preprocessing import fingerprints
 from breezeway.preprocessing.payloads import PayloadParser
+from tests.fixtures.payloads import HEAD, assert_same
 
 ARABIC_ONE = "\N{ARABIC-INDIC DIGIT ONE}"
-
-HEAD = """
-name = "any"
-interval_seconds = 1
-[label]
-column = "label"
-[alarm]
-false_episodes_per_day = 1
-[split]
-by = "time"
-[features]
-window = 1
-[features.reading]
-a = "a"
-"""
 
 JSON = Contract.from_text(
     HEAD
@@ -81,30 +65,6 @@ range = [-1000, 1000]
 )
 
 PARSERS = {contract.payload.format: PayloadParser(contract) for contract in (JSON, DELIMITED)}
-
-
-def assert_same(contract: Contract, payloads: list[str | None]) -> None:
-    array = pa.array(["", *payloads, None], pa.string()).slice(1, len(payloads))
-    good, values, violations, _ = PARSERS[contract.payload.format].parse(array)
-    row_of = dict(zip(np.flatnonzero(good).tolist(), range(len(payloads)), strict=False))
-    for row, payload in enumerate(payloads):
-        try:
-            expected = contract.parser.parse(payload)
-        except Violation as violation:
-            assert not good[row], payload
-            found = violations[row]
-            assert (found.field, found.reason) == (violation.field, violation.reason)
-            continue
-        assert good[row], (payload, violations.get(row))
-        for name, field in contract.fields.items():
-            got = values[name]
-            if field.type == "vector":
-                start = got.starts[row_of[row]]
-                bits = got.values[start : start + got.lengths[row_of[row]]]
-            else:
-                bits = got[row_of[row]]
-            assert np.float64(bits).tobytes() == np.float64(expected[name]).tobytes(), payload
-    assert len(violations) + int(good.sum()) == len(payloads)
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
