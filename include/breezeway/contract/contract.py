@@ -156,22 +156,30 @@ class Contract(Section):
             separated = any(self.payload.separator in category for category in field.categories)
             if separated and not self.payload.quote:
                 raise ValueError(f"fields.{name}.categories: the separator stands in one")
-        elif not field.keys(name) or not all(field.keys(name)):
-            raise ValueError(f"fields.{name}.path: expected keys joined by dots, or a list")
+        else:
+            self._check_path(name, field)
         if taken := ValueReader(name, field, self.payload).words_for_null:
             raise ValueError(f"fields.{name}: {taken[0]!r} is one of null_values too")
         for other in self.fields:
             if other != name:
                 self._check_pair(name, other)
 
+    def _check_path(self, name: str, field: SensorField) -> None:
+        try:
+            path = field.segments(name)
+        except ValueError as error:
+            raise ValueError(f"fields.{name}.path: {error}") from None
+        if not path or "" in path:
+            raise ValueError(f"fields.{name}.path: expected keys joined by dots, or a list")
+
     def _check_pair(self, name: str, other: str) -> None:
         if name.lower() == other.lower():
             raise ValueError(f"fields.{other}: differs from {name} by upper and lower case alone")
         if self.payload.format == "delimited":
             return
-        keys, others = self.fields[name].keys(name), self.fields[other].keys(other)
-        for a, b in zip(keys, others, strict=False):
-            if a != b and a.lower() == b.lower():
+        path, another = self.fields[name].segments(name), self.fields[other].segments(other)
+        for a, b in zip(path, another, strict=False):
+            if a != b and str(a).lower() == str(b).lower():
                 raise ValueError(f"fields.{other}.path: {b} and {a} differ by case alone")
             if a != b:
                 return

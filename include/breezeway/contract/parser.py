@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from breezeway.contract.paths import NoValue, find
 from breezeway.contract.schema import Payload, SensorField
 from breezeway.contract.values import MISSING_VECTOR, ValueReader, Violation
 
@@ -35,7 +36,9 @@ class ReadingParser:
         self._fields = [
             (name, field, ValueReader(name, field, payload)) for name, field in fields.items()
         ]
-        self._paths = [(name, field, field.keys(name)) for name, field in fields.items()]
+        self._paths = [(name, field, field.segments(name)) for name, field in fields.items()]
+        keyed = any(isinstance(path[0], str) for _, _, path in self._paths if path)
+        self._root = dict if keyed else list
         self._missing = {
             name: MISSING_VECTOR if field.type == "vector" else math.nan
             for name, field in fields.items()
@@ -88,20 +91,15 @@ class ReadingParser:
                 document = orjson.loads(_NAN.sub(_null_for_nan, payload))
             except orjson.JSONDecodeError:
                 raise Violation("payload", "not_json", f"payload: not JSON: {error}") from None
-        if not isinstance(document, dict):
-            raise Violation("payload", "not_json", "payload: not a JSON object")
+        if not isinstance(document, self._root):
+            what = "object" if self._root is dict else "list"
+            raise Violation("payload", "not_json", f"payload: not a JSON {what}")
         values = {}
         for name, field, path in self._paths:
-            value: Any = document
-            for key in path:
-                if not isinstance(value, dict) or key not in value:
-                    where = ".".join(path)
-                    absent = Violation(name, "missing", f"{name}: no {where!r} in the payload")
-                    _accept(field, absent, missing)
-                    break
-                value = value[key]
-            else:
-                values[name] = value
+            try:
+                values[name] = find(document, path)
+            except NoValue as error:
+                _accept(field, Violation(name, error.reason, f"{name}: {error}"), missing)
         return values
 
     def _delimited_values(self, payload: str) -> dict[str, Any]:

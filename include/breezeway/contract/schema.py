@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from breezeway.contract.paths import Segment, parse_path
+
 Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
 """Over the values of a window that are not missing. `std` is the population's, `slope` the
 least-squares slope per reading, `kurtosis` Fisher's excess (0 for a normal distribution, NaN if
@@ -104,8 +106,8 @@ class BatchExpectation(Section):
 class SensorField(Section):
     """One value of a payload.
 
-    `path` leads to it in a JSON payload: nested keys joined by dots, or a list of keys if a key
-    contains a dot. In a delimited payload the fields are in the order of the file.
+    `path` leads to it in a JSON payload: see `contract.paths`, or a list of keys and places if a
+    key contains a dot. In a delimited payload the fields are in the order of the file.
 
     `invalid` says what happens to a value that is missing, null, unreadable or out of range: the
     reading is rejected, or the value counts as missing. The same holds in history and in a request.
@@ -118,7 +120,7 @@ class SensorField(Section):
     type: Literal["float", "int", "bool", "category", "vector"]
     unit: str = ""
     """Text that may follow the number in a payload, too."""
-    path: str | list[str] | None = None
+    path: str | list[str | int] | None = None
     range: Range | None = None
     invalid: Literal["reject", "missing"] = "reject"
     null_values: tuple[NullValue, ...] = ()
@@ -171,11 +173,15 @@ class SensorField(Section):
         """Whether the number is another one than that which was sent."""
         return bool(self.twos_complement or self.scale != 1 or self.offset)
 
-    def keys(self, name: str) -> tuple[str, ...]:
-        """The keys that lead to the value in a JSON payload, for a field of that name."""
+    def segments(self, name: str) -> tuple[Segment, ...]:
+        """The path to the value in a JSON payload, for a field of that name.
+
+        Raises:
+            ValueError: `path` is none.
+        """
         if self.path is None:
             return (name,)
-        return tuple(self.path.split(".") if isinstance(self.path, str) else self.path)
+        return parse_path(self.path) if isinstance(self.path, str) else tuple(self.path)
 
 
 class Features(Section):

@@ -37,6 +37,8 @@ class PayloadFormat(ABC):
     """The bytes of numbers, and the bytes between values without a meaning."""
     null: ClassVar[bytes]
     """The text of a null."""
+    is_columnar = True
+    """Whether whole columns can be extracted; otherwise `ReadingParser` reads all payloads."""
 
     def __init__(self, contract: Contract):
         self._contract = contract
@@ -86,9 +88,15 @@ class Json(PayloadFormat):
     def __init__(self, contract: Contract, threads: int):
         super().__init__(contract)
         self._connection = duckdb.connect(config={"threads": threads})
+        paths = {name: field.segments(name) for name, field in contract.fields.items()}
+        self._keys = {
+            name: tuple(segment for segment in path if isinstance(segment, str))
+            for name, path in paths.items()
+        }
+        self.is_columnar = self._keys == paths  # none leads into a list
 
     def template(self) -> bytes:
-        return orjson.dumps(self._document({"vector": []}, 0))
+        return orjson.dumps(self._document({"vector": []}, 0)) if self.is_columnar else b""
 
     def category_texts(self, field: SensorField) -> list[str]:
         if field.type == "bool":
@@ -122,7 +130,7 @@ class Json(PayloadFormat):
         """The structure of a document, with the type of each field."""
         document: dict[str, Any] = {}
         for name, field in self._contract.fields.items():
-            path = field.keys(name)
+            path = self._keys[name]
             inner = document
             for key in path[:-1]:
                 inner = inner.setdefault(key, {})
@@ -134,7 +142,7 @@ class Json(PayloadFormat):
         kinds = {"category": "JSON", "bool": "JSON", "vector": ["DOUBLE"]}
         types = self._document(kinds, "DOUBLE")
         columns = [
-            f'{self._column(field, field.keys(name))} AS "{name}"'
+            f'{self._column(field, self._keys[name])} AS "{name}"'
             for name, field in self._contract.fields.items()
         ]
         return (

@@ -90,7 +90,7 @@ class PayloadParser:
         sizes = pc.binary_length(payloads).fill_null(0).to_numpy(zero_copy_only=False)
         likely = payloads.is_valid().to_numpy(zero_copy_only=False)
         likely &= sizes <= MAX_PAYLOAD_BYTES
-        likely &= self._possible(payloads, fingerprints)
+        likely &= self._format.is_columnar and self._possible(payloads, fingerprints)
         extracted = dict(self._format.extract(payloads, likely))
         sure = likely & (self._expected(extracted) == fingerprints)
         for name, field in self._contract.fields.items():
