@@ -4,8 +4,9 @@ One object, read from one TOML file, checks rows in preprocessing and requests a
 """
 
 import tomllib
+from collections.abc import Callable
 from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.expressions import Expression
+from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
     Alarm,
@@ -107,7 +109,7 @@ class Contract(Section):
             source: the file's name, for messages.
 
         Raises:
-            DataError: file, key and reason of the first mistake.
+            DataError: file, key, line and reason of each mistake.
         """
         if len(text) > TEXT_CHARACTERS:
             raise DataError(f"{source}: {len(text)} characters; {TEXT_CHARACTERS} are allowed")
@@ -120,23 +122,36 @@ class Contract(Section):
         try:
             contract = cls.model_validate({**table, "text": text})
         except ValidationError as error:
-            # An unknown key first: it may be the reason why another one is missing.
-            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-            reason = first["msg"].removeprefix("Value error, ")
-            where = [source, ".".join(str(part) for part in first["loc"]), reason]
-            raise DataError(": ".join(part for part in where if part)) from None
+            raise DataError(f"{source}: {mistakes_of(error, cls, text)}") from None
         return contract
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
+        checks: list[Callable[[], object]] = [
+            self._check_pattern,
+            *(partial(self._check_field, *item) for item in self.fields.items()),
+            *(partial(self._check_reading_feature, name) for name in self.features.reading),
+            self._check_features,
+            self._check_training,
+        ]
+        mistakes = []
+        for check in checks:
+            try:
+                check()
+            except ValueError as error:
+                mistakes.append(str(error))
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def _check_pattern(self) -> None:
         try:
             _compiled(self.device_pattern)
         except re2.error as error:
             reason = error.args[0].decode(errors="replace")
             raise ValueError(f"device_pattern: no regular expression of RE2: {reason}") from None
-        for name, field in self.fields.items():
-            self._check_field(name, field)
-        self._check_features()
+
+    def _check_training(self) -> None:
         if self.train.every_labels and not self.label.table:
             raise ValueError("train.every_labels: only labels in a table are counted")
         window, holdout = self.train.window, self.split.holdout
@@ -145,7 +160,6 @@ class Contract(Section):
                 f"split.holdout: {holdout.days} days cannot be kept back from the {window.days} of "
                 "train.window"
             )
-        return self
 
     def _check_field(self, name: str, field: SensorField) -> None:
         if not name.isidentifier():
@@ -156,21 +170,11 @@ class Contract(Section):
             separated = any(self.payload.separator in category for category in field.categories)
             if separated and not self.payload.quote:
                 raise ValueError(f"fields.{name}.categories: the separator stands in one")
-        else:
-            self._check_path(name, field)
         if taken := ValueReader(name, field, self.payload).words_for_null:
             raise ValueError(f"fields.{name}: {taken[0]!r} is one of null_values too")
         for other in self.fields:
             if other != name:
                 self._check_pair(name, other)
-
-    def _check_path(self, name: str, field: SensorField) -> None:
-        try:
-            path = field.segments(name)
-        except ValueError as error:
-            raise ValueError(f"fields.{name}.path: {error}") from None
-        if not path or "" in path:
-            raise ValueError(f"fields.{name}.path: expected keys joined by dots, or a list")
 
     def _check_pair(self, name: str, other: str) -> None:
         if name.lower() == other.lower():
@@ -185,13 +189,14 @@ class Contract(Section):
                 return
         raise ValueError(f"fields.{other}.path: lies at, above or below that of {name}")
 
+    def _check_reading_feature(self, name: str) -> None:
+        if mistake := FEATURE.mistake(name):
+            raise ValueError(f"features.reading: {mistake}")
+        self._expression(name)
+
     def _check_features(self) -> None:
         if not self.features.reading and not self.features.rolling:
             raise ValueError("features.reading: at least one feature is expected")
-        for name in self.features.reading:
-            if mistake := FEATURE.mistake(name):
-                raise ValueError(f"features.reading: {mistake}")
-            self._expression(name)
         for name in self.features.rolling:
             if name not in self.features.reading:
                 raise ValueError(f"features.rolling.{name}: no such name in features.reading")

@@ -38,7 +38,7 @@ class ReadingParser:
         ]
         self._paths = [(name, field, field.segments(name)) for name, field in fields.items()]
         keyed = any(isinstance(path[0], str) for _, _, path in self._paths if path)
-        self._root = dict if keyed else list
+        self._root: Any = dict if keyed else list
         self._missing = {
             name: MISSING_VECTOR if field.type == "vector" else math.nan
             for name, field in fields.items()
@@ -71,9 +71,17 @@ class ReadingParser:
             raw = self._json_values(payload, missing)
         else:
             raw = self._delimited_values(payload)
+        return self._read(raw, missing)
+
+    def _read(self, raw: Mapping[str, Any], missing: list[Violation]) -> dict[str, Any]:
+        """The values of the fields that a payload has, and those that are missing."""
         values: dict[str, Any] = self._missing.copy()
         for name, field, reader in self._fields:
             if name in raw:
+                number = raw[name]
+                if type(number) is float and reader.lowest <= number <= reader.highest:
+                    values[name] = number  # most are such
+                    continue
                 try:
                     value = reader.read(raw[name], missing)
                 except Violation as violation:
@@ -85,7 +93,7 @@ class ReadingParser:
 
     def _json_values(self, payload: str, missing: list[Violation]) -> dict[str, Any]:
         try:
-            document = orjson.loads(payload)
+            document: Any = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             try:  # some devices write NaN for a value that they do not have
                 document = orjson.loads(_NAN.sub(_null_for_nan, payload))
@@ -96,6 +104,10 @@ class ReadingParser:
             raise Violation("payload", "not_json", f"payload: not a JSON {what}")
         values = {}
         for name, field, path in self._paths:
+            key = path[0]
+            if len(path) == 1 and type(key) is str and key in document:
+                values[name] = document[key]
+                continue
             try:
                 values[name] = find(document, path)
             except NoValue as error:

@@ -98,6 +98,14 @@ class Payload(Section):
         return self
 
 
+def _leads_to_a_value(path: str | list[str | int] | None) -> str | list[str | int] | None:
+    if isinstance(path, str):
+        parse_path(path)
+    elif path is not None and (not path or "" in path):
+        raise ValueError("expected keys joined by dots, or a list of keys")
+    return path
+
+
 class BatchExpectation(Section):
     null_share: Annotated[float, Field(ge=0, le=1)] | None = None
     mean: Range | None = None
@@ -120,7 +128,7 @@ class SensorField(Section):
     type: Literal["float", "int", "bool", "category", "vector"]
     unit: str = ""
     """Text that may follow the number in a payload, too."""
-    path: str | list[str | int] | None = None
+    path: Annotated[str | list[str | int] | None, AfterValidator(_leads_to_a_value)] = None
     range: Range | None = None
     invalid: Literal["reject", "missing"] = "reject"
     null_values: tuple[NullValue, ...] = ()
@@ -174,11 +182,7 @@ class SensorField(Section):
         return bool(self.twos_complement or self.scale != 1 or self.offset)
 
     def segments(self, name: str) -> tuple[Segment, ...]:
-        """The path to the value in a JSON payload, for a field of that name.
-
-        Raises:
-            ValueError: `path` is none.
-        """
+        """The path to the value in a JSON payload, for a field of that name."""
         if self.path is None:
             return (name,)
         return parse_path(self.path) if isinstance(self.path, str) else tuple(self.path)

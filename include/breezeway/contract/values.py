@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -45,6 +46,9 @@ class ValueReader:
         name: of the field.
         field: its rules.
         payload: the rules of all fields.
+
+    Attributes:
+        lowest, highest: a float of JSON between these is a good value as it is.
     """
 
     def __init__(self, name: str, field: SensorField, payload: Payload):
@@ -60,6 +64,10 @@ class ValueReader:
         }
         self._words = {word: value for value, several in words.items() for word in several}
         self._lowest, self._highest = field.range or (-math.inf, math.inf)
+        self.lowest, self.highest = math.inf, -math.inf
+        if field.type == "float" and not self.converts:
+            self.lowest = max(self._lowest, -sys.float_info.max)
+            self.highest = min(self._highest, sys.float_info.max)
         readers = {"category": self._category, "bool": self._bool, "vector": self._vector}
         self._read = readers.get(field.type)
 

@@ -43,7 +43,7 @@ def test_shipped_contracts_are_valid(file):
     ("old", "new", "message"),
     [
         ('type = "float"', 'type = "flot"', "sensors.toml: fields.temperature.type: "),
-        ("window = 30", "windw = 30", "sensors.toml: features.windw: Extra inputs"),
+        ("window = 30", "windw = 30", "features.windw: no such key; did you mean 'window'? Known"),
         ("range = [0, 20]", "range = [20, 0]", "fields.pressure.range: expected [lowest, highest]"),
         ('"rms(vibration)"', '"rms(torque)"', "features.reading.vibration_rms: rms(torque) needs"),
         ('"torque * rot', '"torqe * rot', "features.reading.power: torqe is no field"),
@@ -89,6 +89,40 @@ def test_a_mistake_is_refused_with_file_key_and_reason(old, new, message):
         Contract.from_text(PLANT.replace(old, new, 1), "sensors.toml")
     assert str(error.value).startswith("sensors.toml: ")
     assert message in str(error.value)
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_line():
+    text = PLANT.replace("range = [0, 20]", "rnage = [0, 20]").replace("folds = 3", "folds = 1")
+    with pytest.raises(DataError) as error:
+        Contract.from_text(text, "mine.toml")
+    lines = text.splitlines()
+    number = next(n for n, line in enumerate(lines, 1) if line.startswith("rnage"))
+    said = str(error.value).splitlines()
+    assert said[0] == "mine.toml: 2 mistakes:"
+    assert said[1].startswith("fields.pressure.rnage: no such key; did you mean 'range'? Known")
+    assert said[1].endswith(f"(line {number})")
+    assert "split.folds" in said[2] and said[2].endswith(")")
+
+
+def test_mistakes_between_the_parts_are_told_at_once_too():
+    text = PLANT.replace('"torque *', '"torqe *').replace("rms(vib", "rsm(vib")
+    with pytest.raises(DataError) as error:
+        Contract.from_text(text.replace("[0-9]{2}", "["), "mine.toml")
+    said = [line.split(":")[0] for line in str(error.value).splitlines()]
+    assert said == [
+        *("mine.toml", "device_pattern", "features.reading.power"),
+        "features.reading.vibration_rms",
+    ]
+
+
+def test_a_contract_of_an_older_model_is_read():
+    text = PLANT.replace('invalid = "reject"', 'nulls = "reject"\nserving = "flag"')
+    fields = Contract.from_text(text.replace('invalid = "missing"', 'nulls = "allow"'), "x").fields
+    assert [fields[name].invalid for name in ("temperature", "pressure", "torque")] == [
+        *("missing", "missing", "reject"),
+    ]
+    with pytest.raises(DataError, match=r"fields.temperature.serving: no such key"):
+        Contract.from_text(text.replace('"flag"', '"often"'), "x")
 
 
 def test_a_missing_file_is_named(tmp_path):
