@@ -78,7 +78,9 @@ class Contract(Section):
     """A sensor contract; `load_contract` and `Contract.from_text` make one."""
 
     name: Annotated[str, AfterValidator(_contract_name)]
+    """Of the sensor: of its model, its datasets and its DAG runs."""
     description: str = ""
+    """For people."""
     owner: DagLabel = "breezeway"
     """Of the DAGs in Airflow; each notice names it."""
     tags: Annotated[tuple[DagLabel, ...], Field(max_length=20)] = ()
@@ -86,7 +88,9 @@ class Contract(Section):
     time_zone: Annotated[str, AfterValidator(_zone_name)] = "UTC"
     """Of days, nights, hours of the week and schedules: a name of the IANA database."""
     interval_seconds: Annotated[float, Field(gt=0)]
+    """Between two readings of a device."""
     device_pattern: Annotated[str, Field(max_length=1000)] = ".+"
+    """The regular expression (RE2) that the whole name of a device fits."""
     payload: Payload
     fields: Annotated[dict[str, SensorField], Field(min_length=1)]
     features: Features

@@ -71,21 +71,22 @@ Category = Annotated[str, BeforeValidator(_as_text)]
 """A whole number stands for its text."""
 Word = Annotated[str, Field(max_length=255)]
 NullValue = float | Word
-"""A number is compared as a number, `-9999` with `-9999.0`; a text without blanks around it."""
 
 
 class Payload(Section):
-    """The form of all payloads.
-
-    `null_values` are those that stand for a null in every field. `decimal` is the decimal mark of
-    numbers in text.
-    """
+    """The form of all payloads."""
 
     format: Literal["json", "delimited"]
+    """`json`, or values between separators in the order of the fields."""
     separator: Annotated[str, Field(pattern=r"^[^0-9eE+\-.\"\\]{1,8}$")] = ";"
+    """Of delimited values; up to eight characters."""
     quote: Annotated[str, Field(pattern=r"^[^0-9A-Za-z+\-.\s]$")] | None = None
+    """What may stand around a delimited value."""
     decimal: Literal[".", ","] = "."
+    """The decimal mark of numbers in text."""
     null_values: tuple[NullValue, ...] = ()
+    """What stands for a null, in every field. A number is compared as a number, a text without the
+    blanks around it."""
 
     @model_validator(mode="after")
     def _can_be_divided(self) -> Self:
@@ -107,30 +108,36 @@ def _leads_to_a_value(path: str | list[str | int] | None) -> str | list[str | in
 
 
 class BatchExpectation(Section):
+    """What is expected of the values of a whole dataset."""
+
     null_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The largest share of missing values in a batch; with more, preprocessing fails."""
     mean: Range | None = None
+    """Lowest and highest mean of a batch."""
 
 
 class SensorField(Section):
     """One value of a payload.
 
-    `path` leads to it in a JSON payload: see `contract.paths`, or a list of keys and places if a
-    key contains a dot. In a delimited payload the fields are in the order of the file.
-
-    `invalid` says what happens to a value that is missing, null, unreadable or out of range: the
-    reading is rejected, or the value counts as missing. The same holds in history and in a request.
-    Of a vector the elements count as missing.
-
-    A number is read as it was sent, compared with `null_values`, taken as two's complement of so
-    many bits, multiplied by `scale`, and `offset` is added. `range` is of the result.
+    In a delimited payload the fields are in the order of the file. What `invalid` says holds in
+    history and in a request alike; of a vector the elements count as missing. A number is read as
+    it was sent, compared with `null_values`, taken as two's complement of so many bits, multiplied
+    by `scale`, and `offset` is added. `range` is of the result.
     """
 
     type: Literal["float", "int", "bool", "category", "vector"]
+    """What the value is. A number, a word or a list of numbers; a bool is 1 or 0."""
     unit: str = ""
-    """Text that may follow the number in a payload, too."""
+    """Of the number, for people; it may also follow a number in text."""
     path: Annotated[str | list[str | int] | None, AfterValidator(_leads_to_a_value)] = None
+    """Where the value stands in a JSON payload, if not at the key of the field's name: keys joined
+    by dots, places in a list, the element with one equal member; or a list of keys and places."""
     range: Range | None = None
+    """Lowest and highest good value, of each element of a vector; `inf` and `-inf` leave a side
+    open."""
     invalid: Literal["reject", "missing"] = "reject"
+    """What happens to a value that is missing, null, unreadable or out of range: the reading is
+    rejected, or the value counts as missing."""
     null_values: tuple[NullValue, ...] = ()
     """Besides those of `payload`."""
     true_values: tuple[Word, ...] = ()
@@ -138,11 +145,17 @@ class SensorField(Section):
     false_values: tuple[Word, ...] = ()
     """Besides false, off and 0."""
     twos_complement: Literal[8, 16, 24, 32, 48] | None = None
+    """The bits of a register whose upper half stands for negative numbers."""
     scale: float = 1.0
+    """The number that was sent is multiplied by it."""
     offset: float = 0.0
+    """It is added to the result."""
     categories: tuple[Category, ...] = ()
+    """The words of a category; a whole number stands for its text."""
     length: Lengths = (1, 4096)
+    """The fewest and the most elements of a vector."""
     batch: BatchExpectation = BatchExpectation()
+    """What is expected of the values of a whole dataset."""
 
     @model_validator(mode="before")
     @classmethod
@@ -189,16 +202,24 @@ class SensorField(Section):
 
 
 class Features(Section):
+    """What a model sees of a window of readings."""
+
     window: Annotated[int, Field(ge=1, le=10_000)]
+    """Readings of a device that a window has, with the present one."""
     reading: dict[str, str]
+    """Features of one reading: a field, or arithmetic of fields."""
     rolling: dict[str, list[Statistic]] = {}
+    """For a name of `reading`, statistics of the window: last, mean, std, min, max, slope, rms,
+    kurtosis, diff."""
 
 
 class Label(Section):
     """The source of the labels: a column of the query, or a table of intervals."""
 
     column: str | None = None
+    """The column of the query that holds 0, 1 or null."""
     table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """The table of faults, as intervals."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -211,8 +232,11 @@ class Alarm(Section):
     """What chooses the threshold: a budget of false alarm episodes, or costs."""
 
     false_episodes_per_day: Annotated[float, Field(gt=0)] | None = None
+    """The budget of false alarm episodes, for each device."""
     missed_event_cost: Annotated[float, Field(gt=0)] | None = None
+    """What a missed fault costs, in any unit."""
     false_episode_cost: Annotated[float, Field(gt=0)] | None = None
+    """What a false alarm episode costs, in the same unit."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -231,8 +255,11 @@ class Split(Section):
     evaluated; the rest is divided into folds."""
 
     by: Literal["time", "device"]
+    """Earlier and later rows, or whole devices."""
     folds: Annotated[int, Field(ge=2, le=20)] = 5
+    """Of what is not held out: to tune, and to choose the threshold."""
     holdout: Stretch = 0.2
+    """What is kept back to evaluate the model: the newest rows or days, or devices."""
 
     @model_validator(mode="after")
     def _days_are_of_time(self) -> Self:
@@ -261,11 +288,17 @@ class Train(Section):
 
 
 class Quarantine(Section):
+    """Rejected readings."""
+
     max_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The largest share of rejected rows; with more, preprocessing fails."""
 
 
 class Gate(Section):
+    """When a challenger may be promoted."""
+
     max_loss: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """The average precision that a challenger may lose."""
     approval: bool = False
     """Whether a person must approve each promotion of the DAG `training`."""
 
@@ -303,7 +336,9 @@ class Drift(Section):
     false_alarms_per_month: Annotated[float, Field(gt=0, le=30)] = 0.5
     """Allowed nights a month with an alarm though nothing has changed."""
     nights: Annotated[int, Field(ge=0, le=30)] = 3
+    """How many nights before are looked at."""
     confirmations: Annotated[int, Field(ge=0, le=30)] = 1
+    """In how many of them a change must have been found."""
     retrain: bool = False
     """Whether drift starts the DAG `training`."""
     learn_days: Annotated[int, Field(ge=1, le=365)] = 3
