@@ -23,7 +23,13 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions, work
 from breezeway.datasets.dvc_objects import file_hashes, folder_hash
-from breezeway.preprocessing.manifest import Manifest, RangeManifest, RawSummary
+from breezeway.preprocessing.manifest import (
+    MOST_REJECTED,
+    Manifest,
+    RangeManifest,
+    RawSummary,
+    by_reason,
+)
 from breezeway.readings.stretches import of_days
 
 LOOK_BACK_DAYS = 28
@@ -294,6 +300,7 @@ def _whole_manifest(
     for manifest in manifests:
         reasons.update(manifest.reasons)
         missing.update(manifest.missing)
+    rejected = [each for manifest in manifests for each in manifest.rejected]
     raw = [manifest.raw for manifest in manifests]
     columns, where, _ = manifests[0].query.partition(_WHERE)
     return RangeManifest(
@@ -309,6 +316,7 @@ def _whole_manifest(
         copies=sum(manifest.copies for manifest in manifests),
         quarantined=sum(manifest.quarantined for manifest in manifests),
         reasons=dict(sorted(reasons.items())),
+        rejected=by_reason(rejected)[:MOST_REJECTED],
         missing=dict(sorted(missing.items())),
         features=contract.feature_names,
         days={day.isoformat(): version.hash for day, version in days.items()},

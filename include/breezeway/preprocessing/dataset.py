@@ -20,7 +20,7 @@ from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.content_hash import combined
 from breezeway.preprocessing.examples import example_devices
-from breezeway.preprocessing.manifest import Manifest, RawSummary
+from breezeway.preprocessing.manifest import MOST_REJECTED, Manifest, RawSummary, by_reason
 from breezeway.preprocessing.part import Part, PartResult, make_part
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import device_counts, stage
@@ -30,6 +30,8 @@ log = logging.getLogger("breezeway")
 PART_ROWS = 1_000_000
 """Devices are added to a part until it has this many rows. Smaller parts can use more processes of
 a cluster, but each process takes time to start; larger parts take more memory, 24 bytes a row."""
+NAMED_REASONS = 5
+"""In an error and in the log; the manifest has more."""
 PROFILE_ROWS = 50_000
 """Rows of the sample for the reference profile; up to twice as many are taken."""
 
@@ -120,6 +122,8 @@ def make_features(
     seen = manifest.raw.rows + sum(result.lead_in for result in results)
     if seen != rows_in:
         raise InternalError(f"{rows_in} rows staged, {seen} seen")
+    for rejected in manifest.rejected[:NAMED_REASONS]:
+        log.warning("rejected: %s", rejected)
     manifest.write(folder)
     (folder / "contract.toml").write_text(spec.contract.text, encoding="utf-8")
     return manifest, results
@@ -159,6 +163,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
         copies=sum(result.copies for result in results),
         quarantined=reasons.total(),
         reasons=dict(sorted(reasons.items())),
+        rejected=by_reason(each for result in results for each in result.rejected)[:MOST_REJECTED],
         missing=dict(sorted(missing.items())),
         features=spec.contract.feature_names,
     )
@@ -170,11 +175,9 @@ def broken_expectations(
     """One sentence for each rule of the contract that the batch as a whole breaks."""
     bad, all_rows = manifest.quarantined, manifest.raw.rows - manifest.copies
     if bad > contract.quarantine.max_share * all_rows or not manifest.rows:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.reasons.items())
-        yield (
-            f"quarantine.max_share: {bad} of {all_rows} rows break the contract ({reasons}); "
-            f"at most {contract.quarantine.max_share:.1%} may"
-        )
+        reasons = "; ".join(map(str, manifest.rejected[:NAMED_REASONS]))
+        above = f", more than {contract.quarantine.max_share:.1%}" if manifest.rows else ""
+        yield f"quarantine.max_share: {bad} of {all_rows} rows were rejected{above}: {reasons}"
     for name, field in contract.fields.items():
         totals = [result.field_totals[name] for result in results]
         count, nulls = sum(part.count for part in totals), sum(part.nulls for part in totals)

@@ -1,6 +1,6 @@
 """The description of a dataset folder, in its file `manifest.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +30,38 @@ class RawSummary(_Document):
     sha256: str
 
 
+class Rejected(_Document):
+    """Readings that were rejected for one reason.
+
+    Attributes:
+        field: of the contract, or `payload`, `device`, `time`, `label`.
+        reason: a stable word.
+        rows: how many.
+        example: what is said of the first of them, with its value.
+    """
+
+    field: str
+    reason: str
+    rows: int
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.rows} {self.reason} ({self.example})"
+
+
+MOST_REJECTED = 20
+
+
+def by_reason(several: Iterable[Rejected]) -> list[Rejected]:
+    """The same with one entry for each field and reason, the one with the most rows first."""
+    found: dict[tuple[str, str], Rejected] = {}
+    for each in several:
+        key = (each.field, each.reason)
+        rows = each.rows + (found[key].rows if key in found else 0)
+        found[key] = found.get(key, each).model_copy(update={"rows": rows})
+    return sorted(found.values(), key=lambda r: (-r.rows, r.field, r.reason))
+
+
 class Manifest(_Document):
     """What a dataset was made from, and the result.
 
@@ -41,6 +73,8 @@ class Manifest(_Document):
         copies: number of readings that repeat another to the letter; they are left out.
         quarantined: number of readings that broke the contract.
         reasons: the same number by reason.
+        rejected: the same by field and reason, with an example; at most
+            `MOST_REJECTED`.
         missing: values of good readings that broke a rule of their field and count as missing, by
             field and reason, such as `temperature.out_of_range`. Nulls are not among them.
         features: names of the feature columns, in order.
@@ -53,6 +87,7 @@ class Manifest(_Document):
     copies: int = 0
     quarantined: int
     reasons: dict[str, int]
+    rejected: list[Rejected] = []
     missing: dict[str, int] = {}
     features: list[str]
 

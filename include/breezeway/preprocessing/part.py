@@ -18,6 +18,7 @@ from breezeway.core.errors import InternalError
 from breezeway.core.files import writing
 from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
+from breezeway.preprocessing.manifest import Rejected, by_reason
 from breezeway.preprocessing.payloads import PayloadParser, Values
 from breezeway.preprocessing.row_checks import Copies, Devices, RowChecks
 from breezeway.preprocessing.spec import DatasetSpec
@@ -73,6 +74,7 @@ class PartResult:
         rows: good readings.
         copies: readings that repeat another to the letter.
         reasons: how many were bad, by reason.
+        rejected: the same by field and reason, with an example.
         missing: as in the manifest.
         first_time, last_time: of the good readings, ISO 8601, UTC.
         digest: the content hash of `rows_in`.
@@ -86,6 +88,7 @@ class PartResult:
     rows: int = 0
     copies: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    rejected: list[Rejected] = field(default_factory=list)
     missing: Counter[str] = field(default_factory=Counter)
     first_time: str | None = None
     last_time: str | None = None
@@ -257,6 +260,13 @@ class _PartMaker:
         rows = sorted(violations)
         found = [violations[row] for row in rows]
         self._result.reasons.update(violation.reason for violation in found)
+        rows_of = Counter((violation.field, violation.reason) for violation in found)
+        first = {(violation.field, violation.reason): violation for violation in reversed(found)}
+        here = [
+            Rejected(field=field, reason=reason, rows=count, example=str(first[field, reason]))
+            for (field, reason), count in rows_of.items()
+        ]
+        self._result.rejected = by_reason([*self._result.rejected, *here])
         table = block.select(NAIVE_READINGS.names).take(pa.array(rows, pa.int64()))
         for name, texts in (
             ("reason", [violation.reason for violation in found]),

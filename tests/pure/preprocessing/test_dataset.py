@@ -1,5 +1,6 @@
 """Devices are dealt to parts, and the batch as a whole is checked."""
 
+import json
 from collections import Counter
 
 import pyarrow as pa
@@ -40,6 +41,29 @@ def test_a_part_ends_with_the_device_that_fills_it(tmp_path, monkeypatch):
 def test_readings_without_a_device_have_a_part(tmp_path):
     stage([readings(a=3).slice(0, 0)], tmp_path)
     assert [(part.first, part.last) for part in plan_parts(tmp_path)] == [(None, None)]
+
+
+def test_the_reasons_with_the_most_rows_are_told_with_an_example(contract, tmp_path, caplog):
+    good = '{"env":{"temperature":60,"pressure":5},"rotational_speed":1,"torque":2,"mode":"idle",'
+    good += '"vibration":[1,2,3,4]}'
+    bad = [good.replace("60", '"57,7"')] * 3 + [good.replace("2,", "null,", 1)] * 2 + ["{"]
+    times = pa.array(range(len(bad) + 1), READINGS.field("time").type)
+    table = pa.table([["machine-01"] * 7, times, [good, *bad], pa.nulls(7, pa.int64())], READINGS)
+    (tmp_path / "dataset").mkdir()
+    with pytest.raises(DataError) as error:
+        make_dataset([table], DatasetSpec(contract, "test"), tmp_path / "dataset", Settings())
+    said = str(error.value)
+    assert said.startswith("quarantine.max_share: 6 of 7 rows were rejected, more than 20.0%: 3 wr")
+    hint = '(a decimal comma? payload.decimal = ",")'
+    assert f"temperature: '57,7', expected a number {hint}" in said
+    assert said.index("57,7") < said.index("torque: null") < said.index("payload: not JSON")
+    assert [r for r in caplog.messages if "57,7" in r]
+    manifest = Manifest.of(json.loads((tmp_path / "dataset/manifest.json").read_text()), "x")
+    assert [(r.field, r.reason, r.rows) for r in manifest.rejected] == [
+        ("temperature", "wrong_type", 3),
+        ("torque", "null", 2),
+        ("payload", "not_json", 1),
+    ]
 
 
 def of_batch(totals: FieldTotals, rows: int, bad: int) -> tuple[Manifest, list[PartResult]]:

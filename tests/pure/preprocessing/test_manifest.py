@@ -15,6 +15,7 @@ DOCUMENT = {
     "copies": 0,
     "quarantined": 1,
     "reasons": {"not_json": 1},
+    "rejected": [{"field": "payload", "reason": "not_json", "rows": 1, "example": "payload: x"}],
     "missing": {"torque.out_of_range": 1},
     "features": ["torque"],
 }

@@ -8,10 +8,10 @@ from typing import Annotated
 import jsonschema
 import pytest
 from pydantic import TypeAdapter
-from tests.fixtures import ROOT
 
 from breezeway.contract.contract import Contract
 from breezeway.core.settings import Settings
+from tests.fixtures import ROOT
 
 PAGE = runpy.run_path(str(ROOT / "docs/write_contract.py"))
 KEYS = {key.place: key for key in PAGE["keys"](Contract)}

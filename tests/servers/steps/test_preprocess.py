@@ -36,7 +36,7 @@ BAD = [
     '{"env":{"temperature":1',
     '{"torque":1}',
     "NaN",
-    '{"env":{"temperature":"60","pressure":5},"rotational_speed":1,"torque":1,'
+    '{"env":{"temperature":"60,0","pressure":5},"rotational_speed":1,"torque":1,'
     '"mode":"normal","vibration":[1,2,3,4]}',
 ]
 
@@ -142,9 +142,9 @@ def test_a_row_too_many_is_noticed(home, tmp_path, monkeypatch):
     parse = part_module.PayloadParser.parse
 
     def lose_one(self, payloads):
-        good, values, violations = parse(self, payloads)
-        violations.pop(next(iter(violations)))
-        return good, values, violations
+        parsed = parse(self, payloads)
+        parsed.violations.pop(next(iter(parsed.violations)))
+        return parsed
 
     monkeypatch.setattr(part_module.PayloadParser, "parse", lose_one)
     folder = tmp_path / "dataset"
@@ -303,7 +303,7 @@ def test_all_null_payloads_fail_and_the_evidence_is_kept(home):
     fill(home, table.set_column(2, "payload", pa.nulls(50, pa.string())))
     code, result = run_step(home)
     assert code == 65
-    assert "50 of 50 rows break the contract (50 null_payload)" in result["error"]
+    assert "50 of 50 rows were rejected: 50 null_payload (payload: null" in result["error"]
     evidence = home / "work/v1/rejected"
     assert str(evidence) in result["error"]
     assert len(ds.dataset(evidence / "quarantine").to_table()) == 50
@@ -352,7 +352,7 @@ def test_a_label_that_is_neither_0_nor_1_is_quarantined(tmp_path):
     table = readings(1, 40).append_column("label", pa.array([0, 1, None, 2] * 10, pa.int64()))
     folder = tmp_path / "dataset"
     folder.mkdir()
-    with pytest.raises(dataset.DataError, match=r"10 of 40 .* \(10 wrong_type\)"):
+    with pytest.raises(dataset.DataError, match=r"10 of 40 .*: 10 wrong_type \(label: 2"):
         dataset.make_dataset([table], DatasetSpec(contract, "q"), folder, Settings(threads=1))
     quarantined = ds.dataset(folder / "quarantine").to_table()
     assert set(quarantined["field"].to_pylist()) == {"label"}
