@@ -49,20 +49,23 @@ class ValueReader:
 
     Attributes:
         lowest, highest: a float of JSON between these is a good value as it is.
+        words: what the words of a category or a bool mean; those of a bool are in lower case.
+        null_texts: what stands for a null.
+        has_comma: whether numbers in text have a decimal comma.
+        unit: may follow a number in text.
     """
 
     def __init__(self, name: str, field: SensorField, payload: Payload):
         self._name, self._field = name, field
-        self._comma = payload.decimal == ","
+        self.has_comma, self.unit = payload.decimal == ",", field.unit
         nulls: list[NullValue] = [*payload.null_values, *field.null_values]
-        self._null_texts = {value.strip() for value in nulls if isinstance(value, str)}
+        self.null_texts = {value.strip() for value in nulls if isinstance(value, str)}
         self._null_numbers = {value for value in nulls if isinstance(value, float)}
-        self._positions = {text.strip(): float(n) for n, text in enumerate(field.categories)}
-        words = {
-            1.0: TRUE_WORDS.union(word.strip().casefold() for word in field.true_values),
-            0.0: FALSE_WORDS.union(word.strip().casefold() for word in field.false_values),
-        }
-        self._words = {word: value for value, several in words.items() for word in several}
+        self.words = {text.strip(): float(n) for n, text in enumerate(field.categories)}
+        if field.type == "bool":
+            self.words = dict.fromkeys(FALSE_WORDS, 0.0) | dict.fromkeys(TRUE_WORDS, 1.0)
+            self.words |= {word.strip().casefold(): 0.0 for word in field.false_values}
+            self.words |= {word.strip().casefold(): 1.0 for word in field.true_values}
         self._lowest, self._highest = field.range or (-math.inf, math.inf)
         self.lowest, self.highest = math.inf, -math.inf
         if field.type == "float" and not self.converts:
@@ -97,9 +100,9 @@ class ValueReader:
     @property
     def words_for_null(self) -> list[str]:
         """The categories or words of a bool that would be taken for a null."""
-        words = self._positions if self._field.type == "category" else self._words
-        nulls = {text if words is self._positions else text.casefold() for text in self._null_texts}
-        return sorted(nulls & words.keys()) if self._field.type in ("category", "bool") else []
+        is_bool = self._field.type == "bool"
+        nulls = {text.casefold() if is_bool else text for text in self.null_texts}
+        return sorted(nulls & self.words.keys())
 
     @property
     def converts(self) -> bool:
@@ -122,10 +125,16 @@ class ValueReader:
         nulls = np.isin(numbers, list(self._null_numbers)) | np.isnan(numbers)
         return np.where(nulls, np.nan, meant)
 
+    def is_good(self, numbers: np.ndarray) -> np.ndarray:
+        """Which numbers, as they are meant, keep the rules; NaN does not."""
+        good: np.ndarray = (numbers >= self._lowest) & (numbers <= self._highest)
+        good &= np.isfinite(numbers)
+        return good & (np.floor(numbers) == numbers) if self._field.type == "int" else good
+
     def _number(self, value: Any) -> float | None:
         if type(value) is str:
             text = value.strip()
-            if text in self._null_texts:
+            if text in self.null_texts:
                 return None
             value = self._of_text(text)
         elif type(value) is not float and type(value) is not int:  # a bool is an int to isinstance
@@ -152,7 +161,7 @@ class ValueReader:
         number = text
         if self._field.unit and number.endswith(self._field.unit):
             number = number.removesuffix(self._field.unit).rstrip()
-        if self._comma:
+        if self.has_comma:
             number = "" if "." in number else number.replace(",", ".", 1)
         if not NUMBER.fullmatch(number):
             self._refuse(text, f"expected a number{self._hint(text)}")
@@ -160,7 +169,7 @@ class ValueReader:
 
     def _hint(self, text: str) -> str:
         """The setting that would help with a text that is no number."""
-        if not self._comma and NUMBER.fullmatch(text.replace(",", ".", 1)):
+        if not self.has_comma and NUMBER.fullmatch(text.replace(",", ".", 1)):
             return ' (a decimal comma? payload.decimal = ",")'
         if found := NUMBER.match(text):
             rest = text[found.end() :].strip()
@@ -183,23 +192,23 @@ class ValueReader:
         text = self._word(value, "expected a string or a whole number")
         if text is None:
             return None
-        if text not in self._positions:
+        if text not in self.words:
             known = ", ".join(self._field.categories)
             raise Violation(
                 self._name,
                 "unknown_category",
                 f"{self._name}: {shown(value)}, expected one of {known}",
             )
-        return self._positions[text]
+        return self.words[text]
 
     def _bool(self, value: Any, _: list[Violation]) -> float | None:
         expected = "expected true or false, on or off, 1 or 0, or one of its words"
         text = self._word(value, expected)
         if text is None:
             return None
-        if text.casefold() not in self._words:
+        if text.casefold() not in self.words:
             self._refuse(value, expected)
-        return self._words[text.casefold()]
+        return self.words[text.casefold()]
 
     def _word(self, value: Any, expected: str) -> str | None:
         """The text of a scalar; None for one that stands for a null."""
@@ -213,7 +222,7 @@ class ValueReader:
             text = str(int(value))
         else:
             self._refuse(value, expected)
-        return None if text in self._null_texts else text
+        return None if text in self.null_texts else text
 
     def _vector(self, value: Any, missing: list[Violation]) -> np.ndarray | None:
         field = self._field

@@ -26,9 +26,11 @@ import pyarrow.compute as pc
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES
+from breezeway.contract.paths import shown
 from breezeway.contract.schema import SensorField
 from breezeway.contract.values import ValueReader, Violation
 from breezeway.preprocessing.fingerprints import Fingerprints
+from breezeway.preprocessing.json_texts import FEWEST_ROWS, JsonTexts
 from breezeway.preprocessing.payload_formats import NULL, WORDS, Extracted, payload_format
 
 MOST_SUMS = 1 << 14
@@ -79,6 +81,10 @@ class PayloadParser:
             for name, field in contract.fields.items()
         }
         self._sums = self._possible_sums()
+        self._texts = None
+        types = {field.type for field in contract.fields.values()}
+        if contract.payload.format == "json" and self._format.is_columnar and "vector" not in types:
+            self._texts = JsonTexts(contract, self._readers, threads)
 
     def parse(self, payloads: pa.StringArray) -> Parsed:
         """Parse and check.
@@ -88,17 +94,17 @@ class PayloadParser:
         """
         fingerprints = self._fingerprints.of_column(payloads)
         sizes = pc.binary_length(payloads).fill_null(0).to_numpy(zero_copy_only=False)
-        likely = payloads.is_valid().to_numpy(zero_copy_only=False)
-        likely &= sizes <= MAX_PAYLOAD_BYTES
-        likely &= self._format.is_columnar and self._possible(payloads, fingerprints)
+        is_text = payloads.is_valid().to_numpy(zero_copy_only=False) & (sizes <= MAX_PAYLOAD_BYTES)
+        likely = is_text & self._possible(payloads, fingerprints) & self._format.is_columnar
         extracted = dict(self._format.extract(payloads, likely))
         sure = likely & (self._expected(extracted) == fingerprints)
         for name, field in self._contract.fields.items():
             extracted[name] = _converted(self._readers[name], field, extracted[name])
             sure &= _passes(field, extracted[name])
+        others = np.flatnonzero(is_text & ~sure)
+        missing = self._read_texts(payloads, others, extracted, sure)
         slow: dict[int, dict[str, Any]] = {}
         violations: dict[int, Violation] = {}
-        missing: list[tuple[int, Violation]] = []
         unsure = np.flatnonzero(~sure)
         texts = payloads.take(pa.array(unsure)).to_pylist()
         for row, text in zip(unsure.tolist(), texts, strict=True):
@@ -116,6 +122,38 @@ class PayloadParser:
             for name, field in self._contract.fields.items()
         }
         return Parsed(good, values, violations, missing)
+
+    def _read_texts(
+        self,
+        payloads: pa.StringArray,
+        rows: np.ndarray,
+        extracted: dict[str, Any],
+        sure: np.ndarray,
+    ) -> list[tuple[int, Violation]]:
+        """Read some rows (their numbers) by the texts of their values; what is sure is added to
+        `extracted` and `sure`.
+
+        Returns:
+            The values without a key.
+        """
+        if self._texts is None:
+            return []
+        rows = rows[self._texts.likely(payloads.take(pa.array(rows)))]
+        if len(rows) < FEWEST_ROWS:
+            return []
+        found = self._texts.read(payloads.take(pa.array(rows)))
+        rows = rows[found.sure]
+        missing = []
+        for name, field in self._contract.fields.items():
+            values, absent = found.values[name][found.sure], found.absent[name][found.sure]
+            extracted[name] = np.array(extracted[name])
+            none = NULL if field.type in WORDS else np.nan
+            extracted[name][rows] = np.where(np.isnan(values), none, values)
+            where = shown(field.segments(name))
+            violation = Violation(name, "missing", f"{name}: no {where!r} in the payload")
+            missing += [(row, violation) for row in rows[absent].tolist()]
+        sure[rows] = True
+        return missing
 
     def _possible_sums(self) -> np.ndarray | None:
         """The fingerprints of good payloads, in order; None if they are too many."""

@@ -3,11 +3,15 @@
 import json
 
 import hypothesis.strategies as st
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
-from tests.fixtures.payloads import HEAD, assert_same
+from breezeway.contract.parser import ReadingParser
+from breezeway.preprocessing.json_texts import FEWEST_ROWS
+from tests.fixtures.payloads import HEAD, assert_same, parser_of
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -47,6 +51,25 @@ WORDY_DELIMITED = Contract.from_text(
     WORDY_JSON.text.replace('"json"', '"delimited"\nseparator = "; "').split("[fields.v]")[0],
     "wordy",
 )
+SCALARS = Contract.from_text(
+    WORDY_JSON.text.split("[fields.v]")[0]
+    + """
+[fields.t]
+type = "float"
+path = "env.t"
+range = [-1e6, 1e6]
+unit = "°C"
+[fields.m]
+type = "bool"
+path = "env.m.on"
+invalid = "missing"
+[fields.k]
+type = "category"
+categories = ["a", "x", "t"]
+null_values = ["env"]
+""",
+    "scalars",
+)
 QUOTED = Contract.from_text(WORDY_DELIMITED.text.replace('"; "', """";"\nquote = '"'"""), "quoted")
 
 numbers = st.one_of(
@@ -79,6 +102,62 @@ def test_words_and_converted_numbers_of_json_equal_the_definition(rows):
         "{" + ",".join(f'"{n}":{v}' for n, v in zip(names, row, strict=True)) + "}" for row in rows
     ]
     assert_same(WORDY_JSON, payloads)
+
+
+extras = st.sampled_from(
+    [
+        *('"u":"a"', '"z":{"t":1}', '"raw":"00512.407"', '"e":null', '"ts":1700000000', '"t":5'),
+        *('"a":1', '"env":{}', '"A":2', '"x":"on"', '"z":"nan"', '"z":[1,]', '"z":"\\u0061"'),
+    ]
+)
+
+
+@st.composite
+def object_payload(draw) -> str:
+    """Keys in any order, some missing, some more."""
+    parts = {name: draw(json_values) for name in ("a", "n", "on", "c", "k")}
+    env = {"t": draw(json_values), "m": f'{{"on":{draw(json_values)}}}'}
+    for table, name in draw(
+        st.lists(st.sampled_from([(parts, "a"), (parts, "on"), (env, "t"), (env, "m")]), max_size=2)
+    ):
+        table.pop(name, None)
+    parts["env"] = "{" + ", ".join(f'"{name}":{text}' for name, text in env.items()) + "}"
+    if draw(st.integers(0, 9)) == 0:
+        del parts["env"]
+    members = [f'"{name}": {text}' for name, text in parts.items()]
+    members += draw(st.lists(extras, max_size=2))
+    text = "{" + ",".join(draw(st.permutations(members))) + "}"
+    return draw(st.sampled_from([text, text, text, f" {text}\n", f"[{text}]", text[:-1], "5", ""]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(object_payload(), min_size=1, max_size=30))
+def test_objects_with_other_keys_equal_the_definition(payloads):
+    # So many rows are read by columns.
+    assert_same(SCALARS, payloads + [payloads[0]] * FEWEST_ROWS)
+
+
+def test_common_forms_are_read_by_columns(monkeypatch):
+    def refuse(self, payload, missing):
+        raise AssertionError(f"the slow way was taken for {payload!r}")
+
+    monkeypatch.setattr(ReadingParser, "parse", refuse)
+    good = (
+        '{"a": "21,5 C", "n": "7", "on": "ON", "c": 3, "k": "x", "env": {"t": 1e3, "m": {"on": 1}}}'
+    )
+    rows = [
+        good,
+        good.replace('"21,5 C"', '"--"').replace('"ON"', "null"),
+        good.replace('"21,5 C"', "85").replace('"7"', "65535"),
+        good.replace('"a": "21,5 C", ', "").replace(', "m": {"on": 1}', ""),
+        good.replace("{", '{"ts": 17, "z": {"q": ["error", "a b"]}, ', 1),
+    ]
+    parsed = parser_of(SCALARS.text).parse(pa.array(rows * FEWEST_ROWS))
+    assert parsed.good.all()
+    assert parsed.values["a"][:3].tolist()[0] == 21.5
+    assert np.isnan(parsed.values["a"][1:4]).all()
+    assert parsed.values["n"][:3].tolist() == [10.0, 10.0, -6.0]
+    assert [(row, v.field) for row, v in parsed.missing if row < 5] == [(3, "a"), (3, "m")]
 
 
 @pytest.mark.parametrize("contract", [WORDY_DELIMITED, QUOTED], ids=["separator", "quote"])
