@@ -49,6 +49,7 @@ EXAMPLES = {
     "fields.NAME.batch.null_share": "0.1",
     "fields.NAME.batch.mean": "[20, 90]",
     "features.window": "30",
+    "features.max_gap_seconds": "600",
     "features.reading": '{ power = "torque * speed * 0.10472", shock = "kurtosis(vibration)" }',
     "features.rolling": '{ power = ["mean", "std", "slope"] }',
     "label.column": '"label"',

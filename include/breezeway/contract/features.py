@@ -3,7 +3,7 @@
 Both use the statistics of windows of `rolling`, so the same readings give the same bits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,27 +26,29 @@ class History:
 
     def __init__(self, contract: Contract):
         self._contract = contract
-        self._device: str | None = None
+        self._run: Hashable = None
         self._tail = {name: np.empty(0) for name in contract.features.rolling}
 
     def features(
-        self, devices: Sequence[str], starts: np.ndarray, values: Mapping[str, Any]
+        self, runs: Sequence[Hashable], starts: np.ndarray, values: Mapping[str, Any]
     ) -> np.ndarray:
         """Features of the next block.
 
         Args:
-            devices: the name of each device in the block, in order.
-            starts: int64 of shape (devices,): the row of each device's first reading.
+            runs: a name for each run of readings in the block, in order: those of a device, up to
+                a gap. No window reaches from one into another. A first run with the name of the
+                last one of the block before goes on.
+            starts: int64 of shape (runs,): the row of each run's first reading.
             values: for each field float64 of shape (rows,), or `Vectors`.
 
         Returns:
             float64 of shape (rows, len(contract.feature_names)).
         """
-        if not len(devices):
+        if not len(runs):
             return np.empty((0, len(self._contract.feature_names)))
         columns = {name: e(values) for name, e in self._contract.expressions.items()}
         rows = len(next(iter(columns.values())))
-        goes_on = devices[0] == self._device
+        goes_on = runs[0] == self._run
         out = np.empty((len(self._contract.feature_names), rows)).T  # each column in one piece
         for position, name in enumerate(columns):
             out[:, position] = columns[name]
@@ -60,7 +62,7 @@ class History:
             if len(starts) == 1:
                 of_last = np.concatenate([tail, of_last])
             self._tail[name] = of_last[max(0, len(of_last) - self._contract.window + 1) :]
-        self._device = devices[-1]
+        self._run = runs[-1]
         return out
 
     def _slide(

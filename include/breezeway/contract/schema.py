@@ -206,6 +206,8 @@ class Features(Section):
 
     window: Annotated[int, Field(ge=1, le=10_000)]
     """Readings of a device that a window has, with the present one."""
+    max_gap_seconds: Annotated[float, Field(gt=0)] | None = None
+    """A reading that comes later after the one before begins a new window."""
     reading: dict[str, str]
     """Features of one reading: a field, or arithmetic of fields."""
     rolling: dict[str, list[Statistic]] = {}

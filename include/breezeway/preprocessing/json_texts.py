@@ -97,7 +97,8 @@ class JsonTexts:
         """Which payloads, bool, may be read at all; only a quick check."""
         likely = _mask(pc.starts_with(payloads, "{"))
         likely &= ~_mask(pc.match_substring_regex(payloads, INEXACT))
-        return likely & _mask(pc.less(pc.binary_length(payloads), SHALLOW_BYTES))
+        likely &= _mask(pc.less(pc.binary_length(payloads), SHALLOW_BYTES))
+        return likely
 
     def read(self, payloads: pa.StringArray) -> Texts:
         """What payloads mean that are `likely`, as far as it is sure."""

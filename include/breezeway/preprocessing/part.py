@@ -139,6 +139,9 @@ class _PartMaker:
         self._checks = RowChecks(contract)
         self._copies = Copies()
         self._history = History(contract)
+        gap = contract.features.max_gap_seconds
+        self._max_gap = int(gap * 1_000_000) if gap else None
+        self._run, self._last_time = 0, 0
         self._examples = Examples(contract.window, part.example_devices)
         self._last_device: str | None = None
         self._result = PartResult(field_totals={name: FieldTotals() for name in contract.fields})
@@ -288,7 +291,7 @@ class _PartMaker:
         codes, taken = good.devices.codes, pa.array(good.rows)
         starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
         names = [good.devices.names[code] for code in codes[starts].tolist()]
-        features = self._history.features(names, starts, good.values)
+        features = self._history.features(*self._runs(good, names, starts), good.values)
         if self._intervals:
             pieces = zip(names, np.split(good.times, starts[1:]), strict=True)
             label = pa.array(np.concatenate([self._intervals.label(d, t) for d, t in pieces]))
@@ -309,6 +312,23 @@ class _PartMaker:
         columns = [block["device"].take(taken).combine_chunks(), pa.array(good.times).cast(TIME)]
         columns += [pa.array(features[:, k]) for k in range(features.shape[1])]
         return pa.Table.from_arrays([*columns, label], schema=self._schema)
+
+    def _runs(
+        self, good: _Good, names: list[str], starts: np.ndarray
+    ) -> tuple[list[tuple[str, int]], np.ndarray]:
+        """The runs of readings without a gap: device and number, and where they start."""
+        if self._max_gap is None:
+            return [(name, 0) for name in names], starts
+        times = good.times
+        far = np.diff(times, prepend=self._last_time) > self._max_gap
+        far[starts[1:]] = True
+        far[0] |= names[0] != self._last_device
+        self._last_time = int(times[-1])
+        of_runs = np.union1d([0], np.flatnonzero(far))
+        numbers = self._run + np.cumsum(far[of_runs])
+        self._run = int(numbers[-1])
+        devices = np.searchsorted(starts, of_runs, side="right") - 1
+        return [(names[d], n) for d, n in zip(devices, numbers.tolist(), strict=True)], of_runs
 
 
 def _microseconds(block: pa.Table) -> pa.Array:

@@ -1,5 +1,6 @@
 """The readings of a request that make up the window: the same that history takes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,7 @@ def window_of(
 
     They are put in the order of their times. Of several of one time the last one that arrived and
     is good counts. A reading that is later than the last one, or that the contract rejects, is left
-    out, and an older one takes its place.
+    out, and an older one takes its place. The window ends at a gap that the contract names.
 
     Args:
         contract: of the model that is asked.
@@ -42,13 +43,14 @@ def window_of(
     """
     last = len(readings) - 1
     found: Flags = []
+    furthest = contract.features.max_gap_seconds or math.inf
     try:
         end = accepted = _time(readings[last]["time"])
         window = [_values(contract, last, readings[last]["payload"], found, known)]
     except Violation as violation:
         raise Refusal.of(violation, last) from None
     for time, index in reversed(_until(end, readings, found)):
-        if len(window) == contract.window:
+        if len(window) == contract.window or (accepted - time).total_seconds() > furthest:
             break
         try:
             if time == accepted:

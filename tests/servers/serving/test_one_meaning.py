@@ -28,6 +28,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 TOLERANT = (
     CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\ninvalid = "missing"')
     .replace('unit = "g"', 'unit = "g"\ninvalid = "missing"\nnull_values = [-9999]')
+    .replace("window = 5", "window = 5\nmax_gap_seconds = 120")
     .replace('["mean", "slope"]', '["mean", "slope", "std", "diff", "last"]')
 )
 NO_TIME = "yesterday"
@@ -70,7 +71,7 @@ payloads = st.one_of(
     st.sampled_from([GOOD, GOOD, "", "{", "{}", GOOD.replace('"mode"', '"Mode"'), "\ufeff" + GOOD]),
 )
 arrivals = st.lists(
-    st.tuples(st.one_of(st.integers(0, 9), st.integers(0, 9), st.none()), payloads),
+    st.tuples(st.one_of(st.integers(0, 15), st.integers(0, 9), st.none()), payloads),
     min_size=1,
     max_size=14,
 )
@@ -120,6 +121,8 @@ def as_request(arrived: Arrived) -> list[dict[str, str]]:
 @example([(n, GOOD) for n in (3, 1, 2, 7, 0, 4)])
 @example([(1, GOOD), (2, GOOD), (2, payload("1", '"mad"', "[1,2]")), (3, GOOD)])
 @example([(1, GOOD), (2, GOOD), (2, payload("1", '"idle"', "[1,2]")), (3, GOOD)])
+@example([(n, GOOD) for n in (0, 1, 3, 6, 7)])
+@example([(0, GOOD), (1, payload("1", '"mad"', "[1,2]")), (3, GOOD)])
 @example([(None, GOOD), (1, GOOD), (None, GOOD), (2, GOOD)])
 def test_history_a_request_and_a_batch_agree_to_the_bit(serving, arrived):
     live = serving.champion.live
