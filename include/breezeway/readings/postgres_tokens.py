@@ -29,6 +29,7 @@ _TOKEN = re.compile(
     | (?P<mark> (?!--|/\*|\.[0-9]) [-+*/<>=~!@\#%^&|?()\[\],;:.] )
     """
 )
+NAME_BYTES = 63
 _NO_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 
 
@@ -44,8 +45,17 @@ class Token(NamedTuple):
     def name(self) -> str:
         """What it names, as PostgreSQL writes it; for other tokens their text."""
         if self.kind == "quoted":
-            return self.text[1:-1].replace('""', '"')
-        return self.text.lower()
+            return _cut(self.text[1:-1].replace('""', '"'))
+        return _cut(_small(self.text))
+
+
+def _small(text: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
+def _cut(name: str) -> str:
+    """PostgreSQL takes no more of a name."""
+    return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
 def split(query: str) -> list[Token]:
@@ -86,11 +96,12 @@ def called_names(tokens: list[Token]) -> list[str]:
     """The names that may be those of functions, in small letters.
 
     A name is one if a parenthesis follows; or if a dot stands before, because `row.name` calls a
-    function that takes a row.
+    function that takes a row. Beyond ASCII, which letters a server makes small depends on its
+    encoding: such a name is there in both ways.
     """
     names = set()
     marks = ["", *(token.text for token in tokens), ""]
     for before, token, after in zip(marks, tokens, marks[2:], strict=False):
         if token.kind in ("name", "quoted") and (before == "." or after == "("):
-            names.add(token.name.lower())
+            names |= {_small(token.name), token.name.lower()}
     return sorted(names)
