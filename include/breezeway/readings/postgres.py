@@ -273,5 +273,5 @@ def _text_of(error: Any) -> str:
     if isinstance(error, psycopg.Error):
         primary = error.diag.message_primary
     else:
-        primary = dict(error.details).get("PG_DIAG_MESSAGE_PRIMARY", b"").decode()
+        primary = dict(error.details).get(b"PG_DIAG_MESSAGE_PRIMARY", b"").decode()
     return primary or " ".join(str(error).split())

@@ -7,10 +7,11 @@ thread reads no more than one batch ahead.
 This is the only module that uses a private part of ADBC: `Cursor._results.reader`. What the public
 `fetch_record_batch` returns is the same reader without what it knows of errors: one in the midst of
 the rows then has no SQLSTATE, only a text in the language of the server. A test in
-tests/servers/readings/test_postgres_rows.py fails when an upgrade changes this; pyproject.toml
+tests/servers/readings/test_postgres.py fails when an upgrade changes this; pyproject.toml
 bounds the version.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Queue
@@ -25,6 +26,10 @@ BATCH_BYTES = 2 << 20
 """A batch ends when it reaches this; a row is whole."""
 LEAVE_SECONDS = 10
 """How long the thread may take to end, after the server was told that the query is not wanted."""
+
+
+CANCEL_SECONDS = 0.2
+"""How often the server is told so."""
 
 
 class Silent(Exception):
@@ -97,6 +102,9 @@ class _Rows(Thread):
                 self._put(reader.schema)
                 for batch in reader:
                     self._put(batch)
+            except _Left:  # perhaps before there was anything to cancel
+                cursor.adbc_cancel()
+                raise
             finally:
                 with self._guard:
                     self._cursor = None
@@ -123,10 +131,13 @@ class _Rows(Thread):
     def leave(self) -> None:
         """End the query, and the thread, unless the server does not let it end."""
         self._is_left = True
-        with self._guard:
-            if self._cursor is not None:
-                with suppress(dbapi.Error):
-                    self._cursor.adbc_cancel()
-        with suppress(Empty):  # the thread may wait for a place in the queue, once
-            self._answers.get_nowait()
-        self.join(LEAVE_SECONDS)
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while self.is_alive() and time.monotonic() < deadline:
+            # More than once: the query may be about to begin.
+            with self._guard:
+                if self._cursor is not None:
+                    with suppress(dbapi.Error):
+                        self._cursor.adbc_cancel()
+            with suppress(Empty):  # the thread may wait for a place in the queue
+                self._answers.get_nowait()
+            self.join(CANCEL_SECONDS)

@@ -686,11 +686,14 @@ def long_payloads(request, tmp_path, engine):
         rows = """(WITH RECURSIVE s(seq) AS
             (SELECT 1 UNION ALL SELECT seq + 1 FROM s WHERE seq < {}) SELECT seq FROM s) AS s"""
         return address, rows, "CAST(ZEROBLOB({}) AS TEXT)"
+    if engine == "postgres":
+        address = request.getfixturevalue("postgres").database("flat")
+        return address, "generate_series(1, {})", "repeat('x', {})"
     address = request.getfixturevalue("mariadb").database("flat").url
     return address, "seq_1_to_{}", "REPEAT('x', {})"
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("engine", ["sqlite", "mariadb", "postgres"])
 def test_memory_does_not_grow_with_the_length_of_rows(request, tmp_path, engine):
     address, rows, payload = long_payloads(request, tmp_path, engine)
     short, long = (
@@ -715,7 +718,7 @@ def test_the_last_readings_hold_no_payload_that_no_contract_allows(store):
     assert [reading.payload for reading in found] == [None, payloads[0]]
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("engine", ["sqlite", "mariadb", "postgres"])
 def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
     address, rows, payload = long_payloads(request, tmp_path, engine)
     payload = payload.format(500)
