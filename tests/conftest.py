@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from breezeway.laptop.platform import Platform
     from tests.fixtures.deployment import DeploySteps
     from tests.fixtures.mariadb import MariaDB
+    from tests.fixtures.postgres import Postgres
     from tests.fixtures.prometheus import Prometheus, StatsdBridge
     from tests.fixtures.serving import ModelServer
 
@@ -142,6 +143,34 @@ def mariadb() -> Iterator["MariaDB"]:
 def mariadb_to_kill() -> Iterator["MariaDB"]:
     """A server of the test's own, which may kill it."""
     with running_mariadb() as server:
+        yield server
+
+
+@contextmanager
+def running_postgres() -> Iterator["Postgres"]:
+    from tests.fixtures.postgres import Postgres
+
+    with tempfile.TemporaryDirectory(prefix="bzpg", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        server = Postgres(Path(folder) / "postgres")
+        try:
+            server.wait()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["Postgres"]:
+    """A server for the whole session; each test asks it for a `database(name)` of its own."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_to_kill() -> Iterator["Postgres"]:
+    """A server of the test's own, which may kill it."""
+    with running_postgres() as server:
         yield server
 
 

@@ -32,7 +32,8 @@ class Settings(BaseSettings):
     sensors: Path = shipped_sensors / "plant.toml"
     """The sensor contract."""
     raw_url: SecretStr | None = None
-    """SQLAlchemy address of the raw store (`mysql+pymysql://…` or `sqlite:///…`)."""
+    """SQLAlchemy address of the raw store (`mysql+pymysql://…`, `postgresql+psycopg://…` or
+    `sqlite:///…`)."""
     query_seconds: Annotated[float, Field(ge=1, le=365 * 86_400)] = QUERY_SECONDS
     """How long the raw store may take for one query of readings, with the time in which the step
     works on the rows. The store then ends the query, and the step fails."""

@@ -143,13 +143,15 @@ def _time(values: pa.Array, column: str) -> pa.Array:
 
 def _times(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     """A column of times, each read as by `read_time`; and what cannot be read, if there is any."""
+    if pa.types.is_timestamp(values.type):
+        return values.cast(TIME), None
     text = _text(values)
     for kind in (pa.timestamp("us"), TIME):  # either all times have a zone, or none
         try:
             times = text.cast(kind).cast(TIME)
         except pa.ArrowInvalid:
             continue
-        if _are_dates(times):
+        if are_dates(times):
             return times, None
     texts = text.to_pylist()
     times = [None if value is None else read_time(value) for value in texts]
@@ -161,7 +163,7 @@ def _times(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     return pa.array(times, TIME), found if found.null_count < len(found) else None
 
 
-def _are_dates(times: pa.Array) -> bool:
+def are_dates(times: pa.Array) -> bool:
     """Whether Python has these times: Arrow knows other years than 1 to 9999."""
     bounds = pc.min_max(times.cast(pa.int64()))
     lowest, highest = bounds["min"].as_py(), bounds["max"].as_py()

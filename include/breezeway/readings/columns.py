@@ -26,4 +26,5 @@ TIME = Column("time", "time")
 
 Block = list[Any]
 """Some thousand rows of a result: for each wanted column an Arrow array of binary (the text of the
-store) or of integers; None if the column is missing."""
+store) or of integers, times also of timestamps that Python has (UTC, without a zone); None if the
+column is missing."""

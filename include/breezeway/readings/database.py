@@ -14,21 +14,28 @@ from breezeway.readings import sql_tables
 from breezeway.readings.columns import Block, Column
 from breezeway.readings.engine import Engine
 from breezeway.readings.mysql import MySQL
+from breezeway.readings.postgres import PostgreSQL
 from breezeway.readings.query import dialect_of
 from breezeway.readings.sqlite import SQLite
 
-ENGINES: dict[str, type[Engine]] = {"mysql": MySQL, "sqlite": SQLite}
+ENGINES: dict[str, type[Engine]] = {
+    "mysql": MySQL,
+    "postgresql": PostgreSQL,
+    "sqlite": SQLite,
+}
 """By dialect."""
 
 INSERT_ROWS = 10_000
 
 
 class Database:
-    """A MySQL or MariaDB server, or a SQLite file: what readings and labels both need.
+    """A server of MySQL, MariaDB or PostgreSQL, or a SQLite file: what readings and labels both
+    need.
 
     Args:
         address: SQLAlchemy address: `mysql+pymysql://user:password@host/database` (a unix
-            socket as `?unix_socket=/path`) or `sqlite:////path/of/file`.
+            socket as `?unix_socket=/path`), `postgresql+psycopg://user:password@host/database` (a
+            folder with a unix socket as `?host=/path`) or `sqlite:////path/of/file`.
         query_seconds: how long the store may take for a large result.
 
     Raises:
@@ -49,6 +56,7 @@ class Database:
             self._sql = sa.create_engine(
                 url, poolclass=sa.NullPool, connect_args=dict(self._engine.connect_arguments)
             )
+            sa.event.listen(self._sql, "begin", self._engine.begin)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):
             # Without the parser's message, which may contain the password.
             examples = " or ".join(each.example for each in ENGINES.values())
@@ -135,15 +143,16 @@ class Database:
     @contextmanager
     def _judged(self) -> Iterator[None]:
         """Raise errors of the driver as ours, without the password."""
+        errors: tuple[type[Exception], ...] = (sa.exc.DBAPIError, *self._engine.errors, OSError)
         try:
             yield
-        except (sa.exc.DBAPIError, self._engine.error, OSError) as error:
-            original = error
+        except errors as error:
+            original: BaseException = error
             if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
                 original = error.orig
             kind: type[BreezewayError] = ServiceUnavailable
             text = str(original)
-            if isinstance(original, self._engine.error):
+            if isinstance(original, self._engine.errors):
                 kind, text = self._engine.judge(original)
             for secret in (self._url.password, *map(self._url.query.get, ("password", "passwd"))):
                 text = text.replace(str(secret), "***") if secret else text

@@ -1,7 +1,7 @@
 """The interface for all that differs between the databases of readings.
 
-`sqlite` and `mysql` implement it. A third database needs one more such module, and a line in
-`database.ENGINES` and in `query.DIALECTS`.
+`sqlite`, `mysql` and `postgres` implement it. A further database needs one more such module, and a
+line in `database.ENGINES` and in `query.DIALECTS`.
 """
 
 from abc import ABC, abstractmethod
@@ -30,8 +30,8 @@ class Engine(ABC):
     """The name of the driver in SQLAlchemy."""
     example: ClassVar[str]
     """An example of an address."""
-    error: ClassVar[type[Exception]]
-    """The base class of the driver's errors."""
+    errors: ClassVar[tuple[type[Exception], ...]]
+    """The base classes of the errors of its drivers."""
     options: ClassVar[frozenset[str]]
     """Names that an address may have after its `?`."""
     mark: ClassVar[str]
@@ -40,6 +40,10 @@ class Engine(ABC):
     """SQL after a table's name that makes a query use an index; `{}` is its name."""
     exact: ClassVar[str]
     """SQL that compares text byte by byte; `{}` is the column."""
+    text: ClassVar[str]
+    """SQL that gives a column as text, whatever its type; `{}` is the column."""
+    whole_time: ClassVar[str]
+    """SQL that gives a time of Breezeway's own table as text with six decimals; `{}` is it."""
 
     def __init__(self, url: sa.URL, query_seconds: float):
         self.url = url
@@ -53,11 +57,14 @@ class Engine(ABC):
     def prepare(self) -> None:  # noqa: B027, most have nothing to prepare
         """Prepare the database before tables are created."""
 
+    def begin(self, connection: sa.Connection) -> None:  # noqa: B027, most have nothing to set
+        """What each transaction begins with."""
+
     @abstractmethod
     def lock(self, connection: sa.Connection) -> None:
         """Begin a transaction while no other process is in one that began so.
 
-        The lock ends with the connection.
+        The lock ends with the connection or before, with the transaction.
 
         Raises:
             TryAgain, or an error that `judge` makes one: another process was for `BUSY_SECONDS`.

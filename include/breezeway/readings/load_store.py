@@ -228,8 +228,8 @@ class _Merge:
         by_index = store._engine.by_index.format("readings_device_time")
         self._same = f"(device = {mark} AND time = {mark})"
         self._find = (
-            "SELECT id, load_id, device, CAST(time AS CHAR), label, LENGTH(payload), "
-            "CASE WHEN LENGTH(payload) <= {} THEN payload END "
+            f"SELECT id, load_id, device, {store._engine.whole_time.format('time')}, label, "
+            "LENGTH(payload), CASE WHEN LENGTH(payload) <= {} THEN payload END "
             f"FROM readings {by_index} WHERE "
         )
         marks = ", ".join([mark] * 5)

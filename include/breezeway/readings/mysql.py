@@ -83,11 +83,13 @@ class MySQL(Engine):
 
     driver = "pymysql"
     example = "mysql+pymysql://user:password@host/database"
-    error = pymysql.MySQLError
+    errors = (pymysql.MySQLError,)
     options = frozenset(inspect.signature(pymysql.Connection).parameters)
     mark = "%s"
     by_index = "FORCE INDEX ({})"
     exact = "CAST({} AS BINARY)"  # otherwise 'a' and 'A' are the same name
+    text = "{}"
+    whole_time = "CAST({} AS CHAR)"
 
     def lock(self, connection: sa.Connection) -> None:
         name = "CONCAT('breezeway ', MD5(DATABASE()))"

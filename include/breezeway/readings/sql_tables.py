@@ -13,6 +13,8 @@ from breezeway.core.errors import UsageError
 _metadata = sa.MetaData()
 LATER = {"later": True}
 """Marks what the first release did not have."""
+_payload = sa.Text(2**24 - 1).with_variant(sa.Text(), "postgresql")
+"""MySQL's MEDIUMTEXT."""
 _utc = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 _mysql_options: dict[str, Any] = {
     f"{dialect}_{option}": value
@@ -26,7 +28,7 @@ readings = sa.Table(
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("device", sa.String(255), nullable=False),
     sa.Column("time", _utc, nullable=False),
-    sa.Column("payload", sa.Text(2**24 - 1)),  # MySQL's MEDIUMTEXT
+    sa.Column("payload", _payload),
     sa.Column("label", sa.SmallInteger),
     sa.Column("load_id", sa.Integer, info=LATER),
     sa.Index("readings_device_time", "device", "time"),
@@ -86,7 +88,7 @@ replaced_readings = sa.Table(
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("device", sa.String(255), nullable=False),
     sa.Column("time", _utc, nullable=False),
-    sa.Column("payload", sa.Text(2**24 - 1)),
+    sa.Column("payload", _payload),
     sa.Column("label", sa.SmallInteger),
     sa.Column("load_id", sa.Integer),
     sa.Column("replaced_by", sa.Integer, nullable=False),

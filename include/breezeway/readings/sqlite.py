@@ -69,11 +69,13 @@ class SQLite(Engine):
 
     driver = "pysqlite"
     example = "sqlite:////path/of/file"
-    error = sqlite3.Error
+    errors = (sqlite3.Error,)
     options = frozenset()
     mark = "?"
     by_index = "INDEXED BY {}"
     exact = "{}"
+    text = "{}"
+    whole_time = "CAST({} AS CHAR)"
 
     @property
     def connect_arguments(self) -> Mapping[str, Any]:

@@ -125,13 +125,14 @@ class RawStore(Database):
     def _refuse_offsets(self, since: date, until: date) -> None:
         """Text is compared letter by letter, which is right only for times in UTC."""
         places = " OR ".join(
-            f"SUBSTR(time, {place}, 1) IN ('+', '-')" for place in (-9, -6, -5, -3)
+            f"{_letters_at_the_end(place, 1)} IN ('+', '-')" for place in (9, 6, 5, 3)
         )
+        last_six, last_five, last_three = map(_letters_at_the_end, (6, 5, 3))
         query = (
             "SELECT time FROM readings WHERE time >= {0} AND time < {0} AND LENGTH(time) > 13 "
-            f"AND ({places}) AND SUBSTR(time, -6) NOT IN ('+00:00', '-00:00') "
-            "AND SUBSTR(time, -5) NOT IN ('+0000', '-0000') "
-            "AND SUBSTR(time, -3) NOT IN ('+00', '-00') LIMIT 1"
+            f"AND ({places}) AND {last_six} NOT IN ('+00:00', '-00:00') "
+            f"AND {last_five} NOT IN ('+0000', '-0000') "
+            f"AND {last_three} NOT IN ('+00', '-00') LIMIT 1"
         )
         # An offset is less than a day.
         around = [since - timedelta(days=1), until + timedelta(days=1)]
@@ -188,18 +189,22 @@ class RawStore(Database):
         number = "id" if self.has_ids() else "NULL"
         # The first condition uses the index, the second is exact.
         same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
+        time, payload = map(self._engine.text.format, ("time", "payload"))
         query = (
-            "SELECT time, "
-            f"CASE WHEN LENGTH(payload) <= {MAX_PAYLOAD_BYTES} THEN payload END, "
+            f"SELECT {time}, "
+            f"CASE WHEN LENGTH({payload}) <= {MAX_PAYLOAD_BYTES} THEN {payload} END, "
             f"{column}, {number} "
             f"FROM readings WHERE {same} AND {stretches.before(before)} "
-            f"ORDER BY time DESC LIMIT {count:d}"
+            f"ORDER BY readings.time DESC LIMIT {count:d}"
         )
         rows = self._ask(query, device, device)
         for text, *_ in rows:
             if isinstance(text, str) and _has_offset(text):
                 _refuse_offset(text)
-        return [Reading(read_time(str(time)), *rest) for time, *rest in rows]
+        return [
+            Reading(read_time(str(time)), payload, int(label) if label in (0, 1) else label, id)
+            for time, payload, label, id in rows
+        ]
 
     def stream(
         self,
@@ -246,6 +251,11 @@ class RawStore(Database):
         if with_ids:
             columns.append(Column("id", "id", required=False))
         return _chunks(map(readings_table, self._blocks(query, columns)), chunk_rows)
+
+
+def _letters_at_the_end(place: int, count: int | None = None) -> str:
+    """Letters of a time that is text, from the last but so many; not each database counts back."""
+    return f"SUBSTR(time, LENGTH(time) - {place - 1}, {count or place})"
 
 
 def _has_offset(text: str) -> bool:

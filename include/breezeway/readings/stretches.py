@@ -2,7 +2,7 @@
 
 A store has times, or their ISO text in UTC. Both are compared as text, by no more letters than a
 moment needs: no text of a time of that hour is before `2026-03-28 23`. A condition on whole dates
-stands before, for the index.
+stands before, for the index. The conditions are the same in each kind of database.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from breezeway.core.days import day_end, day_start
 
-_TEXT = "REPLACE(time, 'T', ' ')"
+_TIME = "CAST(time AS CHAR(40))"
+_TEXT = f"REPLACE({_TIME}, 'T', ' ')"
 _DATE, _HOUR = len("2026-03-28"), len("2026-03-28 23")
 _ONE_DAY = timedelta(days=1)
 
@@ -67,7 +68,7 @@ class DayGroups:
         """The dates (UTC) that the days touch, without the last."""
         clocks = _clock_texts(first, last, zone)
         self._cuts = sorted({clock[_HOUR - _DATE :] for clock in clocks} - {""})
-        whole = f"SUBSTR({_TEXT}, 1, {_HOUR})" if any(clocks) else f"SUBSTR(time, 1, {_DATE})"
+        whole = f"SUBSTR({_TEXT}, 1, {_HOUR})" if any(clocks) else f"SUBSTR({_TIME}, 1, {_DATE})"
         past = (f"SUBSTR({_TEXT}, {_HOUR + 1}) >= '{cut}'" for cut in self._cuts)
         self.columns = ", ".join([whole, *past])
         """What a group has in common: the date or the hour, and whether it is past each minute at

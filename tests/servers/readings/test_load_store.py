@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from breezeway.commands import loads as command_loads
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings import load_store, loaders, mysql, simulate, sqlite
+from breezeway.readings import load_store, loaders, mysql, postgres, simulate, sqlite
 from breezeway.readings.arrow import READINGS
 from breezeway.readings.load_store import LoadStore
 from breezeway.readings.store import RawStore
@@ -269,7 +269,7 @@ def test_a_store_of_an_older_release_gets_what_loads_need(own, write):
     store = RawStore(own.raw_address)
     store.create()
     store.append(pa.table({"device": ["m"], "time": [START], "payload": ["x"]}), "old")
-    index = "DROP INDEX readings_load" + ("" if "sqlite" in own.raw_address else " ON readings")
+    index = "DROP INDEX readings_load" + (" ON readings" if "mysql" in own.raw_address else "")
     with store._transaction() as connection:
         for statement in (
             index,
@@ -434,9 +434,9 @@ def test_files_that_are_loaded_at_once_bring_each_reading_once(own):
 def test_a_load_that_waits_for_another_for_long_may_be_tried_again(own, monkeypatch):
     store = LoadStore(own.raw_address)
     store.create()
-    for module in (mysql, sqlite):
+    for module in (mysql, postgres, sqlite):
         monkeypatch.setattr(module, "BUSY_SECONDS", 0)
-    with store._alone(), pytest.raises(TryAgain, match=r"locked|Another process"):
+    with store._alone(), pytest.raises(TryAgain, match=r"locked|[Aa]nother process"):
         LoadStore(own.raw_address).load([many(1, "x")], "0" * 64, "a.csv")
     counts = store.load([many(1, "x")], "0" * 64, "a.csv")
     assert counts.new == 1

@@ -20,15 +20,24 @@ READING = (
     "INSERT INTO {} (device, time, payload) VALUES ('machine-01', '2026-01-01 12:00:00', '{{}}')"
 )
 
-TABLE = ["CREATE TABLE readings (device VARCHAR(50), time DATETIME, payload TEXT)"]
+TABLE = ["CREATE TABLE readings (device VARCHAR(50), time TIMESTAMP, payload TEXT)"]
 KEPT_ELSEWHERE = [
-    "CREATE TABLE telemetry (device VARCHAR(50), time DATETIME, payload TEXT)",
+    "CREATE TABLE telemetry (device VARCHAR(50), time TIMESTAMP, payload TEXT)",
     "CREATE VIEW readings AS SELECT * FROM telemetry",
 ]
 OTHER_ID = [
-    "CREATE TABLE readings (device VARCHAR(50), time DATETIME, payload TEXT, id VARCHAR(9))",
+    "CREATE TABLE readings (device VARCHAR(50), time TIMESTAMP, payload TEXT, id VARCHAR(9))",
     "ALTER TABLE readings ADD COLUMN label VARCHAR(9)",
 ]
+
+
+SHAPE = """
+    SELECT table_name, concat_ws(' ', ordinal_position, column_name, data_type, is_nullable)
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'
+    ORDER BY 1, 2
+"""
 
 
 def review(device: str = "machine-01", by: str = "ann") -> pa.Table:
@@ -55,6 +64,12 @@ def shape(address: str) -> dict[str, str]:
         if address.startswith("sqlite"):
             rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master").all()
             return {name: str(sql) for name, sql in rows}
+        if address.startswith("postgresql"):
+            rows = connection.exec_driver_sql(SHAPE).all()
+            shape: dict[str, str] = {}
+            for name, part in rows:
+                shape[name] = f"{shape.get(name, '')}{part}\n"
+            return shape
         names = connection.exec_driver_sql("SHOW TABLES").scalars().all()
         definitions = {
             name: connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").one()[1] for name in names
@@ -97,6 +112,25 @@ def test_a_user_who_may_only_read_the_readings_imports_labels(mariadb, tmp_path)
     assert labels.keep(own, review())["new"] == 1
 
 
+def test_a_user_of_postgresql_who_may_only_read_the_readings_imports_labels(postgres, tmp_path):
+    address = postgres.database("guarded")
+    run(address, *TABLE, READING.format("readings"))
+    LabelStore(address).create()
+    if not postgres.ask("SELECT 1 FROM pg_roles WHERE rolname = 'clerk'"):
+        postgres.ask("CREATE ROLE clerk LOGIN PASSWORD %s", PASSWORD)
+    for right in (
+        "SELECT ON readings",
+        "SELECT, INSERT ON labels, reviews",
+        "USAGE ON SEQUENCE labels_id_seq",
+    ):
+        postgres.ask(f"GRANT {right} TO clerk", database="guarded")
+    own = Settings(home=tmp_path, raw_url=address.replace("plant", "clerk", 1))
+    assert labels.keep(own, review())["new"] == 1
+    nothing = postgres.database("nothing").replace("plant", "clerk", 1)
+    with pytest.raises(UsageError, match="permission denied"):
+        RawStore(nothing).create()
+
+
 def test_the_device_of_a_label_is_told_by_case(own):
     run(own.raw_address, *TABLE, READING.format("readings"))
     with pytest.raises(DataError, match="no readings of a device 'MACHINE-01'"):
@@ -105,7 +139,7 @@ def test_the_device_of_a_label_is_told_by_case(own):
 
 def test_no_label_is_put_among_a_users_own(own):
     address = own.raw_address
-    made = "CREATE TABLE labels (device VARCHAR(50), start_time DATETIME, end_time DATETIME)"
+    made = "CREATE TABLE labels (device VARCHAR(50), start_time TIMESTAMP, end_time TIMESTAMP)"
     run(address, *TABLE, READING.format("readings"), made)
     before = shape(address)
     with pytest.raises(UsageError, match=r"'labels' .* not created by Breezeway.*rename it"):
@@ -130,7 +164,7 @@ def test_a_table_whose_making_was_killed_is_completed(own):
     store = RawStore(address)
     store.create()
     whole = shape(address)
-    on = "" if address.startswith("sqlite") else " ON readings"
+    on = " ON readings" if address.startswith("mysql") else ""
     for name in ("device_time", "load", "time"):
         run(address, f"DROP INDEX readings_{name}{on}")
     store.create()

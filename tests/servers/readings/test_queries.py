@@ -2,18 +2,23 @@
 
 from datetime import datetime, timedelta
 
+import psycopg
 import pyarrow as pa
 import pytest
 from pymysql.err import MySQLError
+from sqlalchemy import make_url
 
 from breezeway.core.errors import BreezewayError, UsageError
 from breezeway.readings import mysql as mysql_module
+from breezeway.readings import postgres as postgres_module
+from breezeway.readings import postgres_rows
 from breezeway.readings import store as store_module
+from breezeway.readings.postgres_tokens import called_names, split
 from breezeway.readings.query import check_query
 from breezeway.readings.store import RawStore
 from tests.fixtures.fuzz import Round, rounds
 
-BOTH = """
+ALL = """
 SELECT * FROM readings
 SELECT device, time, payload FROM readings WHERE time >= '2026-01-01' AND time < '2026-01-03'
 SELECT device, time, payload FROM readings WHERE device IN ('mill-0', 'mill-1') ORDER BY time
@@ -36,13 +41,15 @@ SELECT device, time, payload FROM readings EXCEPT SELECT 'x', '2026-01-01', 'x'
 SELECT device, MAX(time) AS time, MIN(payload) AS payload FROM readings GROUP BY device \
 HAVING COUNT(*) > 1
 SELECT DISTINCT device, time, payload FROM readings LIMIT 3 OFFSET 2
+SELECT UPPER(TRIM(device)) AS device, time, REPLACE(payload, 'e', 'E') AS payload FROM readings
+SELECT device, time, COALESCE(NULLIF(payload, ''), '{}') AS payload FROM readings -- the rest
+"""
+BOTH = """
 SELECT device, time, payload FROM readings WHERE JSON_EXTRACT(payload, '$.n') > 3
 SELECT device, time, JSON_OBJECT('n', id, 'late', id > 4) AS payload FROM readings
 SELECT device, time, JSON_OBJECT('k', device = 'mill-0') AS payload FROM readings
 SELECT device, time, JSON_SET(payload, '$.extra', 1) AS payload FROM readings
-SELECT UPPER(TRIM(device)) AS device, time, REPLACE(payload, 'e', 'E') AS payload FROM readings
 SELECT device, time, SUBSTR(payload, INSTR(payload, ':') + 1) AS payload FROM readings
-SELECT device, time, COALESCE(NULLIF(payload, ''), '{}') AS payload FROM readings -- the rest
 """
 SQLITE = """
 SELECT r.device, r.time, '' || j.value AS payload FROM readings r, json_each(r.payload, '$.s') j
@@ -59,6 +66,33 @@ SELECT device, printf('%s', time) AS time, payload FROM readings INDEXED BY read
 WHERE time > ''
 SELECT *, sum(id) FILTER (WHERE id > 2) OVER w FROM readings \
 WINDOW w AS (PARTITION BY device ORDER BY time)
+"""
+POSTGRES = """
+SELECT device, time, payload FROM readings WHERE (payload::jsonb ->> 'n')::int > 3
+SELECT device, time, payload::jsonb -> 's' AS payload FROM readings WHERE payload::jsonb ? 'n'
+SELECT device, time, jsonb_build_object('n', id, 'late', id > 4) AS payload FROM readings
+SELECT r.device, r.time, j.value AS payload FROM readings r, \
+LATERAL jsonb_array_elements_text(r.payload::jsonb #> '{s}') AS j(value)
+SELECT device, date_trunc('hour', time) AS time, string_agg(payload, ';' ORDER BY id) AS payload \
+FROM readings GROUP BY 1, 2
+SELECT DISTINCT ON (device) device, time, payload FROM readings ORDER BY device, time DESC
+SELECT device, time + INTERVAL '1 hour' AS time, payload FROM readings
+SELECT device, time AT TIME ZONE 'Asia/Kolkata' AS time, payload FROM readings
+SELECT "device", "time", $tag$ it's ; 'n' $tag$ AS payload FROM "readings" -- all
+SELECT device, time, E'it\\'s \\\\ /* n */' || payload AS payload FROM readings /* a * / b */
+SELECT device, time, 'a\\' AS payload FROM readings WHERE payload <> '\\' AND id = 0x3
+SELECT device, time, payload FROM readings WHERE device ~ '^mill-[01]$' AND payload ~* '"N"'
+SELECT device, time, payload FROM readings WHERE random() < 2 ORDER BY random()
+SELECT device, time, payload FROM readings TABLESAMPLE BERNOULLI (100)
+SELECT device, time, substring(payload FROM 2 FOR 3) AS payload FROM readings
+SELECT device, MAX(time) FILTER (WHERE id > 1) AS time, \
+(array_agg(payload ORDER BY time DESC))[1] AS payload FROM readings GROUP BY device
+SELECT r.device, r.time, r.payload FROM readings AS r WHERE (r.device, r.time) IN \
+(SELECT device, max(time) FROM readings GROUP BY device)
+SELECT 'machine' AS device, g AS time, '' AS payload \
+FROM generate_series(timestamp '2026-01-01', '2026-01-02', '1h') AS g
+(SELECT device, time, payload FROM readings) UNION (SELECT 'x', now(), 'x') ORDER BY time
+WITH late AS MATERIALIZED (SELECT * FROM readings) TABLE late
 """
 MARIADB = """
 SELECT device, MAX(time) AS time, JSON_OBJECTAGG(id, payload) AS payload FROM readings \
@@ -81,7 +115,11 @@ SELECT * FROM readings WHERE TIMESTAMPDIFF(DAY, time, {d '2026-02-01'}) < 99
 """
 DAILY = [
     pytest.param(name, query, id=f"{name}-{number}")
-    for name, texts in (("sqlite", BOTH + SQLITE), ("mariadb", BOTH + MARIADB))
+    for name, texts in (
+        ("sqlite", ALL + BOTH + SQLITE),
+        ("mariadb", ALL + BOTH + MARIADB),
+        ("postgres", ALL + POSTGRES),
+    )
     for number, query in enumerate(filter(None, texts.splitlines()))
 ]
 
@@ -98,6 +136,11 @@ ENDLESS = [
     ("mariadb", "CONCAT(SLEEP(600))"),
     ("mariadb", "(SELECT JSON_ARRAYAGG(a.seq) FROM seq_1_to_99999 a, seq_1_to_99999 b)"),
     ("mariadb", "CONCAT(MASTER_GTID_WAIT('0-1-999', 600))"),
+    ("postgres", f"CONCAT({JOIN})"),
+    (
+        "postgres",
+        "CONCAT((WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT COUNT(*) FROM n))",
+    ),
 ]
 
 HOSTILE = [
@@ -106,7 +149,12 @@ HOSTILE = [
     *("fts3_tokenizer('simple')", "hex(zeroblob(1000000000))", "MASTER_GTID_WAIT('0-1-9', 600)"),
     *("1 INTO OUTFILE 'x'", "1 INTO DUMPFILE 'x'", "1 INTO @x", "1 FROM readings FOR UPDATE"),
     *("1 FROM readings LOCK IN SHARE MODE", "1; DELETE FROM readings", "1 /*! , SLEEP(600) */"),
-    *("(((", "'open", "(" * 3000 + "1" + ")" * 3000, f"'' {'|| 1' * 3000}", JOIN),
+    *("pg_sleep(600)", "(SELECT pg_sleep(600))", "pg_advisory_lock(1)", "lo_import('/etc/passwd')"),
+    *("pg_read_file('/etc/passwd')", "nextval('readings_id_seq')", "TREAT(600 AS pg_sleep)"),
+    *("set_config('transaction_read_only', 'off', false)", "1 FROM readings FOR NO KEY UPDATE"),
+    *("query_to_xml('SELECT pg_sleep(600)', true, true, '')", "pg_notify('a', 'b')"),
+    *("1) TO PROGRAM 'touch /tmp/x' --", "$$open", "1 /* /* */", 'U&"pg\\005fsleep"(600)'),
+    *("(((", "'open", "(" * 3000 + "1" + ")" * 3000, f"'' {'|| 1' * 30_000}", JOIN),
 ]
 
 
@@ -132,6 +180,8 @@ def address_of(request, tmp_path):
     def address(name):
         if name == "sqlite":
             return f"sqlite:///{tmp_path / 'raw.db'}"
+        if name == "postgres":
+            return request.getfixturevalue("postgres").database("queries")
         return request.getfixturevalue("mariadb").database("queries").url
 
     return address
@@ -155,6 +205,7 @@ def test_the_engine_ends_a_query_that_takes_too_long(address_of, monkeypatch, na
     [
         ("sqlite", "(WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT * FROM n)"),
         ("mariadb", "seq_1_to_999999999"),
+        ("postgres", "generate_series(1, 99999) AS t, generate_series(1, 99999)"),
     ],
 )
 def test_the_limit_of_time_holds_in_the_midst_of_the_rows(address_of, name, rows):
@@ -217,6 +268,56 @@ def test_sqlite_bounds_a_pattern(address_of):
         list(filled(address_of("sqlite")).stream(query))
 
 
+OWN = [
+    "CREATE FUNCTION reads(text) RETURNS text STABLE LANGUAGE sql AS 'SELECT $1'",
+    "CREATE FUNCTION may_write(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+    "CREATE FUNCTION of_a_row(readings) RETURNS text LANGUAGE sql AS 'SELECT $1.payload'",
+    f"CREATE FUNCTION {'long' * 16} (text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+    "CREATE FUNCTION \"ÉÉ\" (text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "pg_sleep(600)",
+        "PG_CATALOG . /* x */ PG_Sleep -- y\n (600)",
+        '"pg_catalog"."pg_sleep"(600)',
+        "pg_try_advisory_lock_shared(1)",
+        "pg_stat_reset()",
+        "'x' FROM pg_ls_waldir()",
+        "'x' FROM ROWS FROM (pg_ls_dir('.'), generate_series(1, 2)) AS t",
+        "currval('readings_id_seq')",
+        "lo_get(1)",
+        "setseed(0.5)",
+        "cursor_to_xml('c', 1, true, true, '')",
+        "may_write('x')",
+        "r.of_a_row FROM readings AS r",
+        '(r) . "of_a_row" FROM readings AS r',
+        f"{'LONG' * 17}('x')",
+        "ÉÉ('x')",
+    ],
+)
+def test_postgresql_says_which_functions_do_more_than_to_compute(address_of, monkeypatch, payload):
+    store = filled(address_of("postgres"))
+    with store._transaction() as connection:
+        for statement in OWN:
+            connection.exec_driver_sql(statement)
+    assert list(store.stream(READING.format("reads('x')")))
+    monkeypatch.setattr(store_module, "check_query", lambda query, _: query)
+    with pytest.raises(UsageError, match=r"the function '.*' is volatile .* declare it STABLE"):
+        list(store.stream(READING.format(payload)))
+
+
+def test_a_server_of_postgresql_that_does_not_end_a_query_is_left(address_of, monkeypatch):
+    monkeypatch.setattr(postgres_module, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(postgres_rows, "LEAVE_SECONDS", 1)
+    store = filled(address_of("postgres"), 1)
+    position = "CONCAT(position('b' || repeat('a', 150000) IN repeat('a', 300000)))"
+    with pytest.raises(UsageError, match=r"was silent; .*BREEZEWAY_QUERY_SECONDS"):
+        list(store.stream(READING.format(position)))
+
+
 LOCK = "GET_LOCK('mine', 0)"
 CALLS = [LOCK, "`GET_LOCK`('mine', 0)", 'GET_LOCK("mine",0)', "get_lock /*x*/ (0x6d696e65, 0)"]
 OPENINGS = ["", "1,", "t.begin execute,", "1--", "1-", "1 /", "'", "1 #", "1 -- ", "(", "{x ", "/*"]
@@ -248,12 +349,12 @@ PIECES = [
 ]
 
 
-def odd_query(chance: Round) -> str:
+def odd_query(chance: Round, calls: list[str], pieces: list[str]) -> str:
     """A query that calls for a lock, among what parsers and servers may read in different ways."""
     before, after = (
-        "".join(chance.choice(PIECES) for _ in range(chance.randint(0, 5))) for _ in range(2)
+        "".join(chance.choice(pieces) for _ in range(chance.randint(0, 5))) for _ in range(2)
     )
-    call, opening, end = chance.choice(CALLS), chance.choice(OPENINGS), chance.choice(ENDS)
+    call, opening, end = chance.choice(calls), chance.choice(OPENINGS), chance.choice(ENDS)
     return f"SELECT {opening}{before}{call}{after}{end}"
 
 
@@ -263,7 +364,7 @@ def test_no_query_that_passes_the_check_takes_a_lock(mariadb):
         cursor.execute("SET sql_mode = ''")
         for chance in rounds(20_000):
             try:
-                query = check_query(odd_query(chance), "mariadb")
+                query = check_query(odd_query(chance, CALLS, PIECES), "mariadb")
             except UsageError:
                 continue
             try:
@@ -272,3 +373,61 @@ def test_no_query_that_passes_the_check_takes_a_lock(mariadb):
                 continue  # the server does not run it
             cursor.execute("SELECT IS_USED_LOCK('mine')")
             assert cursor.fetchone() == (None,), f"round {chance.number}: {query!r}"
+
+
+POSTGRES_LOCK = "pg_advisory_lock(1)"
+POSTGRES_CALLS = [
+    POSTGRES_LOCK,
+    '"pg_advisory_lock"(1)',
+    "pg_catalog . PG_advisory_lock /*x*/ (1)",
+    'U&"pg\\005fadvisory_lock"(1)',
+    "TREAT(1 AS pg_advisory_lock)",
+]
+POSTGRES_PIECES = [
+    *PIECES,
+    *("E'", "e'\\''", "E'\\", "U&'", 'u&"', "B'", "N'", "'\n'", "E'a'\n'", "'a' -- c\n'"),
+    *(
+        "$$",
+        "$a$",
+        "$a",
+        "a$a$",
+        "$1",
+        "/* /*",
+        "*/ */",
+        "--/*",
+        "/*--",
+        "::",
+        "1.",
+        ".5",
+        "..",
+        "$é$",
+    ),
+    *("@>", "->>", "?", "#", "{", "|", "&", "~", "TREAT(", " AS ", "::int", "::text", "ARRAY["),
+]
+
+
+@pytest.mark.fuzz
+def test_no_query_that_passes_the_check_takes_a_lock_of_postgresql(postgres):
+    url = make_url(postgres.database("fuzz"))
+    _, options = url.get_dialect()().create_connect_args(url)
+    ran = 0
+    with psycopg.connect(**options, autocommit=True) as connection:
+        connection.execute("SET standard_conforming_strings = on")
+        connection.execute("SET default_transaction_read_only = on")
+        for chance in rounds(20_000):
+            try:
+                query = check_query(
+                    odd_query(chance, POSTGRES_CALLS, POSTGRES_PIECES), "postgresql"
+                )
+            except UsageError:
+                continue
+            if "pg_advisory_lock" in called_names(split(query)):
+                continue  # the server says what it is
+            try:
+                connection.execute(query.encode(), prepare=True)
+            except psycopg.Error:
+                continue  # the server does not run it
+            ran += 1
+            locks = connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'")
+            assert locks.fetchone() is None, f"round {chance.number}: {query!r}"
+    assert ran
