@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from breezeway.core.days import clock_changes, day_end, day_start
 
+UTC_ZONE = ZoneInfo("UTC")
 HOUR = 3_600_000_000
 """Microseconds."""
 DAY = 24 * HOUR
@@ -66,7 +67,7 @@ class Hours:
         columns: Sequence[str],
         unit: int = DAY,
         threads: int = 2,
-        zone: ZoneInfo = ZoneInfo("UTC"),  # noqa: B008, it does not change
+        zone: ZoneInfo = UTC_ZONE,
     ):
         self.columns = list(columns)
         self._spill = tempfile.TemporaryDirectory(prefix="breezeway-drift-")
@@ -166,8 +167,8 @@ class Hours:
 
 
 def on_the_clock(rows: pa.RecordBatch, zone: ZoneInfo) -> pa.RecordBatch:
-    """Rows with the times that clocks show."""
-    if not len(rows):
+    """Rows with the times that clocks show; in UTC the same rows."""
+    if not len(rows) or zone.key == UTC_ZONE.key:
         return rows
     place = rows.schema.get_field_index("time")
     field = rows.schema.field(place)

@@ -1,10 +1,12 @@
 """Rows are summed up by device and hour, and what is not finite is missing."""
 
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from breezeway.drift.hours import DAY, HOUR, Hours
+from breezeway.drift.hours import DAY, HOUR, UTC_ZONE, Hours, on_the_clock
 
 MINUTE = HOUR // 60
 
@@ -77,3 +79,10 @@ def test_any_batch_size_and_what_is_not_finite():
         expected = np.log(np.nanstd(finite, axis=3)[there])
         np.testing.assert_allclose(cube.spread[there], expected, rtol=1e-6)
         np.testing.assert_allclose(cube.missing, np.isnan(finite).mean(axis=3))
+
+
+def test_rows_are_moved_to_the_time_of_clocks_and_in_utc_not_touched():
+    batch = rows(("a", 0, 1.0)).read_next_batch()
+    assert on_the_clock(batch, UTC_ZONE) is batch
+    moved = on_the_clock(batch, ZoneInfo("Asia/Tokyo"))
+    assert moved["time"].cast(pa.int64()).to_pylist() == [9 * HOUR]
