@@ -15,9 +15,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from breezeway.core.days import clock_changes, day_end, day_start
+from breezeway.core.days import UTC_ZONE, clock_changes, day_end, day_start
 
-UTC_ZONE = ZoneInfo("UTC")
 HOUR = 3_600_000_000
 """Microseconds."""
 DAY = 24 * HOUR

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from breezeway.drift.hours import DAY, HOUR, UTC_ZONE, Hours, on_the_clock
+from breezeway.core.days import UTC_ZONE
+from breezeway.drift.hours import DAY, HOUR, Hours, on_the_clock
 
 MINUTE = HOUR // 60
 
