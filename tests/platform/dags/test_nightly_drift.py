@@ -7,10 +7,12 @@ from uuid import uuid4
 
 import pendulum
 import pytest
+from airflow.models import dagrun
 from airflow.models.asset import AssetEvent
 from airflow.sdk import DAG, timezone
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
+from airflow.utils.types import DagRunType
 from sqlalchemy import select
 
 from breezeway.core.settings import Settings
@@ -81,11 +83,26 @@ def events(after: datetime, of: str = "drift") -> list[dict[str, Any]]:
 FIRST, SECOND = (f"{datetime.now(UTC).date() - timedelta(days=ago)}" for ago in (3, 2))
 
 
-def test_a_night_without_a_champion_is_not_taken_for_done(night) -> None:
+def test_a_night_without_a_champion_that_is_asked_for_is_not_taken_for_done(night) -> None:
     """So a backfill of what failed checks it later."""
     states = night(FIRST, "drifted")
     assert (states["check_inputs"], states["drift"]) == ("failed", "upstream_failed")
     assert (states["dag"], states["day"]) == ("failed", "")
+
+
+def test_the_schedule_skips_nights_until_there_is_a_champion(night, monkeypatch) -> None:
+    make_run = dagrun.get_or_create_dagrun
+
+    def scheduled(**arguments: Any) -> dagrun.DagRun:
+        run = make_run(**arguments)
+        run.run_type = DagRunType.SCHEDULED
+        arguments["session"].commit()
+        return run
+
+    monkeypatch.setattr(dagrun, "get_or_create_dagrun", scheduled)
+    states = night(FIRST, "drifted")
+    assert (states.pop("dag"), states.pop("day")) == ("success", "")
+    assert states == dict.fromkeys(("check_inputs", "drift", "announce", "retrain"), "skipped")
 
 
 @pytest.fixture(scope="module")
