@@ -1,12 +1,11 @@
 """What all DAGs have in common."""
 
-import tomllib
 from datetime import timedelta
 from typing import Any
 
 from breezeway.core.settings import Settings
 from breezeway_airflow import notify
-from breezeway_airflow.fields import refuse_unknown
+from breezeway_airflow.fields import read_contract, refuse_unknown
 from breezeway_airflow.retry import RETRIES
 
 
@@ -27,8 +26,7 @@ def dag_defaults(
             at the end of such a run, because it looks for their values without those of the run;
             so of one that takes too long nobody is told.
     """
-    # At every parse of a DAG, so nothing is validated.
-    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    contract = read_contract(settings)
     return {
         "default_args": {
             **RETRIES,
