@@ -47,6 +47,7 @@ from breezeway_airflow.retraining import (
     contract_retrains,
     retraining_asset,
 )
+from breezeway_airflow.retry import AT_NIGHT
 from breezeway_airflow.step import Step
 from breezeway_airflow.timetables import Nights
 
@@ -69,6 +70,7 @@ with DAG(
         priority.NIGHTLY,
         run_limit=timedelta(hours=12),
         task_limit=timedelta(hours=2),
+        retries=AT_NIGHT,
     ),
     params={
         "date": fields.day("Date", HELP["date"]),

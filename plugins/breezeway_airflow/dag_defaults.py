@@ -15,6 +15,7 @@ def dag_defaults(
     run_limit: timedelta,
     task_limit: timedelta,
     required_fields: bool = False,
+    retries: int = RETRIES["retries"],
 ) -> dict[str, Any]:
     """Arguments of a DAG: retries, who is told of failures, limits, and whose the sensor is.
 
@@ -25,12 +26,14 @@ def dag_defaults(
         required_fields: whether the form has fields without a default. Airflow cannot call anybody
             at the end of such a run, because it looks for their values without those of the run;
             so of one that takes too long nobody is told.
+        retries: of a task, where one can help.
     """
     contract = read_contract(settings)
     return {
         "default_args": {
             **RETRIES,
             **priority,
+            "retries": retries,
             "pre_execute": refuse_unknown,
             "on_failure_callback": notify.failed,
             "execution_timeout": task_limit,
