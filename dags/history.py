@@ -26,6 +26,7 @@ from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.dvc import PublishDay
 from breezeway_airflow.published_days import FindPublishedDays
+from breezeway_airflow.retry import AT_NIGHT
 from breezeway_airflow.step import Step
 from breezeway_airflow.timetables import DayPartitions
 
@@ -53,6 +54,7 @@ with DAG(
         priority.NIGHTLY,
         run_limit=timedelta(hours=12),
         task_limit=timedelta(hours=2),
+        retries=AT_NIGHT,
     ),
     params={"day": fields.day("Day", HELP["day"])},
 ) as dag:

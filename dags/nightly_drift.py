@@ -26,8 +26,10 @@ Days and hours are those of the time zone of the sensor contract, and so is 02:0
 - **announce**: Announce a drift, and set the gauges, whatever night it is. Otherwise a backfill
   and a night of more than four weeks ago tell nobody, and only the last night sets the gauges.
 
-While a model has no champion there is nothing to compare with, and the run fails. So its day is not
-taken for done: a backfill with the reprocess behaviour *failed* checks it later.
+While a model has no champion there is nothing to compare with. Until its first version is in
+service, the runs of the schedule are skipped, and say so; a run by hand and a backfill fail. To
+check such a night later, use a *Backfill* with the reprocess behaviour *completed*, or *failed* if
+its run failed.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -39,12 +41,13 @@ from breezeway.core.settings import Settings
 from breezeway_airflow import fields, form, priority
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.drift import AnnounceDrift, drift_asset
-from breezeway_airflow.nights import ANNOUNCE
+from breezeway_airflow.nights import ANNOUNCE, skip_before_the_first_model
 from breezeway_airflow.retraining import (
     StartRetraining,
     contract_retrains,
     retraining_asset,
 )
+from breezeway_airflow.retry import AT_NIGHT
 from breezeway_airflow.step import Step
 from breezeway_airflow.timetables import Nights
 
@@ -67,6 +70,7 @@ with DAG(
         priority.NIGHTLY,
         run_limit=timedelta(hours=12),
         task_limit=timedelta(hours=2),
+        retries=AT_NIGHT,
     ),
     params={
         "date": fields.day("Date", HELP["date"]),
@@ -79,6 +83,7 @@ with DAG(
         """Find the day, and the model that judges it."""
         context = get_current_context()
         run, settings = context["dag_run"], Settings.from_environment()
+        skip_before_the_first_model(context, settings, MODEL)
         if start := run.data_interval_start:
             night = day_of(start, fields.contract_zone(settings))
         else:

@@ -1,12 +1,11 @@
 """What all DAGs have in common."""
 
-import tomllib
 from datetime import timedelta
 from typing import Any
 
 from breezeway.core.settings import Settings
 from breezeway_airflow import notify
-from breezeway_airflow.fields import refuse_unknown
+from breezeway_airflow.fields import read_contract, refuse_unknown
 from breezeway_airflow.retry import RETRIES
 
 
@@ -16,6 +15,7 @@ def dag_defaults(
     run_limit: timedelta,
     task_limit: timedelta,
     required_fields: bool = False,
+    retries: int = RETRIES["retries"],
 ) -> dict[str, Any]:
     """Arguments of a DAG: retries, who is told of failures, limits, and whose the sensor is.
 
@@ -26,13 +26,14 @@ def dag_defaults(
         required_fields: whether the form has fields without a default. Airflow cannot call anybody
             at the end of such a run, because it looks for their values without those of the run;
             so of one that takes too long nobody is told.
+        retries: of a task, where one can help.
     """
-    # At every parse of a DAG, so nothing is validated.
-    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+    contract = read_contract(settings)
     return {
         "default_args": {
             **RETRIES,
             **priority,
+            "retries": retries,
             "pre_execute": refuse_unknown,
             "on_failure_callback": notify.failed,
             "execution_timeout": task_limit,

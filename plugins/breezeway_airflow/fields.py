@@ -6,7 +6,9 @@ is submitted, not after hours of work.
 
 import re
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,13 +50,20 @@ def help_texts(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in items}
 
 
-def contract_defaults(settings: Settings) -> tuple[str, str]:
-    """The sensor contract → model name and the query of all readings.
+def read_contract(settings: Settings) -> Mapping[str, Any]:
+    """The sensor contract as it is written. It is read at every parse of a DAG, so nothing is
+    validated, and what has not changed is not parsed again."""
+    return _parsed(settings.sensors.read_text(encoding="utf-8"))
 
-    This runs at every parse of a DAG, so only the keys that are needed are read, and nothing is
-    validated.
-    """
-    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
+
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> Mapping[str, Any]:
+    return tomllib.loads(text)
+
+
+def contract_defaults(settings: Settings) -> tuple[str, str]:
+    """The sensor contract → model name and the query of all readings."""
+    contract = read_contract(settings)
     columns = ["device", "time", "payload", *filter(None, [contract["label"].get("column")])]
     return contract["name"], f"SELECT {', '.join(columns)} FROM readings"
 
@@ -66,8 +75,7 @@ def contract_switch(settings: Settings, section: str, key: str) -> bool:
 
 def contract_value(settings: Settings, section: str, key: str) -> Any:
     """A value of the sensor contract; None if the contract does not name it."""
-    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
-    return contract.get(section, {}).get(key)
+    return read_contract(settings).get(section, {}).get(key)
 
 
 def contract_zone(settings: Settings) -> ZoneInfo:
@@ -76,9 +84,8 @@ def contract_zone(settings: Settings) -> ZoneInfo:
     Raises:
         UsageError: it names none.
     """
-    contract = tomllib.loads(settings.sensors.read_text(encoding="utf-8"))
     try:
-        return find_zone(str(contract.get("time_zone", "UTC")))
+        return find_zone(str(read_contract(settings).get("time_zone", "UTC")))
     except ValueError as error:
         raise UsageError(f"{settings.sensors.name}: time_zone: {error}.") from None
 

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from breezeway.core.days import today
 from breezeway.core.settings import Settings
@@ -12,6 +13,26 @@ MADE_UP_DAYS = 28
 """How far back missed nights are made up."""
 ANNOUNCE = "announce"
 """The form field that asks for it."""
+
+
+def skip_before_the_first_model(context: Context, settings: Settings, model_name: str) -> None:
+    """Before a model has ever served, the schedule has nothing to check and nobody to tell.
+
+    A run by hand and a backfill, which somebody waits for, do not end here: they fail.
+
+    Raises:
+        AirflowSkipException: it has not, and the run is one of the schedule.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    from breezeway.pipeline import in_service
+
+    if context["dag_run"].run_type == "scheduled" and not in_service.has_served(
+        settings, model_name
+    ):
+        raise AirflowSkipException(
+            f"The model {model_name!r} has no champion yet, so there is nothing to compare a night "
+            "with. Run the DAG training: the nights after its deployment are checked."
+        )
 
 
 def may_announce(context: Context, night: str) -> bool:

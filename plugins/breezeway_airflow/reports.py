@@ -10,6 +10,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
@@ -113,8 +114,8 @@ def show_first(request: Request, user: User, run_id: str) -> Response:
 @app.get("/{run_id}/view/{path:path}")
 def show_report(request: Request, user: User, run_id: str, path: str) -> Response:
     """Show a report in its frame, with links to the other reports of its run."""
-    run = _run(user, run_id)
-    return _page(request, "report.html", run=run, shown=run.report(path))
+    run, zone = _run(user, run_id), contract_zone(Settings.from_environment())
+    return _page(request, "report.html", run=run, shown=run.report(path), zone=zone)
 
 
 @app.get("/{run_id}/file/{path:path}")
@@ -163,6 +164,19 @@ def _day(text: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         raise UsageError(f"{text!r} is not a day: expected one such as 2026-01-31.") from None
+
+
+def _clock_time(moment: datetime | None, zone: ZoneInfo) -> str:
+    """A moment as clocks show it, with what they are ahead of UTC: one hour a year comes twice."""
+    if moment is None:
+        return "unknown"
+    try:
+        return moment.astimezone(zone).isoformat(" ", "minutes")
+    except OverflowError:  # at an end of the calendar
+        return moment.isoformat(" ", "minutes")
+
+
+_templates.filters["in_zone"] = _clock_time
 
 
 def _chunks(content: HTTPResponse) -> Iterator[bytes]:

@@ -1,13 +1,14 @@
 """The retry policy, made from the error tree. Nothing else decides on a retry."""
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from breezeway.core.errors import BreezewayError
 
-RETRIES = {
+RETRIES: dict[str, Any] = {
     "retries": 2,
     "retry_delay": timedelta(seconds=5),
     "retry_exponential_backoff": 3.0,
@@ -33,4 +34,8 @@ RETRIES = {
         default=RetryAction.FAIL,
     ),
 }
-"""A DAG's `default_args`. A task whose worker died is retried by Airflow itself."""
+"""A DAG's `default_args`: a second and a third attempt within half a minute, because somebody may
+wait. A task whose worker died is retried by Airflow itself."""
+
+AT_NIGHT = 6
+"""How often a task is retried where nobody waits: for half an hour, so that a store may restart."""

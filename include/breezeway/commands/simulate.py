@@ -1,7 +1,7 @@
 """Fill the raw store with the readings of a simulated plant.
 
 With the same seed, a day has the same readings in every run. A day that is in the store already is
-not simulated again.
+not simulated again. Days are those of the sensor contract's time zone.
 """
 
 import argparse
@@ -10,7 +10,6 @@ from typing import Any
 from breezeway.core.arguments import day
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings import simulate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--end",
         type=day,
         metavar="YYYY-MM-DD",
-        help="the readings end at this midnight, UTC (today's)",
+        help="the readings end where this day begins (today)",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed is another plant (0)")
     parser.add_argument(
@@ -43,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     _check(arguments)
+    from breezeway.readings import simulate  # most of a second, so check first
+
     return simulate.fill(
         settings,
         devices=arguments.devices,

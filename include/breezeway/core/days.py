@@ -16,6 +16,7 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 EXAMPLE = "Europe/Berlin"
+UTC_ZONE = ZoneInfo("UTC")
 
 
 def find_zone(name: str) -> ZoneInfo:

@@ -220,7 +220,7 @@ class Workspace:
         return commits
 
     def fetch(self, *tags: str) -> None:
-        """Fetch the commits of tags, for `commits`; `*` stands for all.
+        """Fetch the commits of tags, for `commits.read_commits`; `*` stands for all.
 
         Raises:
             ServiceUnavailable: the repository does not answer.

@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from breezeway.core.days import clock_changes, day_end, day_start
+from breezeway.core.days import UTC_ZONE, clock_changes, day_end, day_start
 
 HOUR = 3_600_000_000
 """Microseconds."""
@@ -66,7 +66,7 @@ class Hours:
         columns: Sequence[str],
         unit: int = DAY,
         threads: int = 2,
-        zone: ZoneInfo = ZoneInfo("UTC"),  # noqa: B008, it does not change
+        zone: ZoneInfo = UTC_ZONE,
     ):
         self.columns = list(columns)
         self._spill = tempfile.TemporaryDirectory(prefix="breezeway-drift-")
@@ -166,8 +166,8 @@ class Hours:
 
 
 def on_the_clock(rows: pa.RecordBatch, zone: ZoneInfo) -> pa.RecordBatch:
-    """Rows with the times that clocks show."""
-    if not len(rows):
+    """Rows with the times that clocks show; in UTC the same rows."""
+    if not len(rows) or zone.key == UTC_ZONE.key:
         return rows
     place = rows.schema.get_field_index("time")
     field = rows.schema.field(place)
@@ -181,14 +181,24 @@ MICROSECONDS = pa.timestamp("us", "UTC")
 
 def _ahead(time: np.ndarray, zone: ZoneInfo) -> np.ndarray:
     """What clocks are ahead of UTC, in microseconds."""
+    changes = [change for year in _years(time) for change in clock_changes(year, zone)]
+    since = np.array([round(moment.timestamp()) * 1_000_000 for moment, _ in changes])
+    ahead = np.array([round(ahead.total_seconds()) * 1_000_000 for _, ahead in changes])
+    return np.asarray(ahead[np.maximum(np.searchsorted(since, time, "right") - 1, 0)])
+
+
+def _years(time: np.ndarray) -> Sequence[int]:
+    """The years of some times, from 1900 to 2999."""
     first, last = (
         min(max(datetime.fromtimestamp(int(edge) // 1_000_000, UTC).year, 1900), 2999)
         for edge in (time.min(), time.max())
     )
-    changes = [change for year in range(first, last + 1) for change in clock_changes(year, zone)]
-    since = np.array([round(moment.timestamp()) * 1_000_000 for moment, _ in changes])
-    ahead = np.array([round(ahead.total_seconds()) * 1_000_000 for _, ahead in changes])
-    return np.asarray(ahead[np.maximum(np.searchsorted(since, time, "right") - 1, 0)])
+    if last - first < 2:
+        return range(first, last + 1)
+    # Only those that there are: a wrong clock may show the year 1, another 9999.
+    years = time.astype("datetime64[us]").astype("datetime64[Y]").astype(np.int64) + 1970
+    found: list[int] = np.unique(years.clip(first, last)).tolist()
+    return found
 
 
 def _hour_lengths(unit: int, zone: ZoneInfo) -> list[float]:

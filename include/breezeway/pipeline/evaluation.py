@@ -6,7 +6,6 @@
 import logging
 import time
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from breezeway.detector import scorecard
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision, hours, report
+from breezeway.pipeline.evidence import has_both_classes, weigh
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.days import shape
 from breezeway.preprocessing.manifest import Manifest
@@ -30,7 +30,7 @@ from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
 from breezeway.tracking import champions, registry, runs
-from breezeway.tracking.gate import Difference, Evidence
+from breezeway.tracking.gate import Evidence
 from breezeway.tracking.load import load
 
 log = logging.getLogger("breezeway.test")
@@ -101,7 +101,7 @@ def _judge(
     reports.mkdir()
     truth = unseen.filter(unseen["label"].is_valid())
     both = None
-    if champion and champion is not model and _has_both_classes(truth):
+    if champion and champion is not model and has_both_classes(truth):
         both = _beside(query, model, champion, truth, settings, work)
     evidence, cards = weigh(query, model, champion, unseen, both)
     if evidence.labelled:
@@ -160,62 +160,6 @@ def _dataset(model: ScoringModel, settings: Settings) -> tuple[pa.Table, Manifes
 
 def _unseen(readings: pa.Table, model: ScoringModel) -> np.ndarray:
     return ~model.trained_on.covers(readings["device"], readings["time"])
-
-
-def weigh(
-    query: str,
-    model: ScoringModel,
-    champion: ScoringModel | None,
-    unseen: pa.Table,
-    both: pa.Table | None,
-) -> tuple[Evidence, dict[str, Scorecard]]:
-    """The evidence for the gate, and the metrics of each detector.
-
-    Args:
-        query: of the readings.
-        unseen: device, time, label and score of the rows that the model was not trained on.
-        both: those with a label that the champion was not trained on either, with both scores;
-            None if there is no other champion.
-    """
-    truth = unseen.filter(unseen["label"].is_valid())
-    evidence = Evidence(
-        labelled=_has_both_classes(truth),
-        champion=champion.version if champion else None,
-        query=query,
-        rows=len(unseen),
-        tested_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        trained_on=model.trained_on.until_text,
-        refit=model.again,
-    )
-    if not evidence.labelled:
-        return evidence, {}
-    interval = model.contract.interval_seconds
-    card = scorecard.scorecard(truth, model.threshold, interval)
-    baselines = scorecard.baselines(truth, model.threshold, interval)
-    cards = {"model": card, **baselines}
-    evidence = replace(
-        evidence,
-        average_precision=card.average_precision,
-        baseline={name: card.average_precision or 0.0 for name, card in baselines.items()},
-    )
-    if champion is None or both is None or not _has_both_classes(both):
-        return evidence, cards
-    length = 4 * model.contract.window * interval
-    blocks = scorecard.time_blocks(both["device"], both["time"], length)
-    label = both["label"].to_numpy().astype(bool)
-    scores = both["score"].to_numpy(), both["champion_score"].to_numpy()
-    frame = both.drop_columns(["score"]).rename_columns({"champion_score": "score"})
-    cards["champion"] = scorecard.scorecard(frame, champion.threshold, interval)
-    evidence = replace(
-        evidence,
-        champion_average_precision=cards["champion"].average_precision,
-        difference=Difference(*scorecard.compare(label, *scores, blocks)),
-    )
-    return evidence, cards
-
-
-def _has_both_classes(rows: pa.Table) -> bool:
-    return 0 < (pa.compute.sum(rows["label"]).as_py() or 0) < len(rows)
 
 
 def _beside(

@@ -81,6 +81,17 @@ def find_judge(settings: Settings, model_name: str, day: date) -> Judge | None:
     )
 
 
+def has_served(settings: Settings, model_name: str) -> bool:
+    """Whether a version of a model has been in service, or is the champion.
+
+    Raises:
+        DataError: the deployment store's pointer or record cannot be read.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    recorded = DeploymentStore(settings.deployments).services(model_name)
+    return bool(recorded) or champions.champion(settings, model_name) is not None
+
+
 def _is_registered(settings: Settings, model_name: str, service: Service) -> bool:
     """Whether the registry has the version that was deployed, and not another of its number."""
     try:

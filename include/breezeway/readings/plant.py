@@ -6,18 +6,20 @@ machine and the day.
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
+from breezeway.core.days import UTC_ZONE, day_end, day_start
 from breezeway.readings.arrow import LABELS, READINGS
 
 VERSION = 1
 """Increase it when the same arguments give other readings than before."""
 
-MINUTES = 24 * 60
+MINUTE = timedelta(minutes=1)
 BURST = 16
 """Elements of a vibration burst, plus or minus two."""
 
@@ -29,10 +31,10 @@ _FAULTS = ("bearing", "overheating", "leak")
 
 @dataclass(frozen=True)
 class MachineDay:
-    """What one machine did on one day (UTC).
+    """What one machine did on one day.
 
     Attributes:
-        readings: 1,440 rows, as `READINGS`, without labels.
+        readings: a row for each minute, as `READINGS`, without labels.
         labels: its faults, as `LABELS`; each starts with its first effect and ends with the
             repair, within the day.
     """
@@ -50,15 +52,19 @@ def simulate(
     seed: int = 0,
     drift: float = 0.0,
     bad_share: float = 0.0,
+    zone: ZoneInfo = UTC_ZONE,
 ) -> MachineDay:
     """One machine's day, with a reading each minute.
 
+    The machine is run by the clock: on a day on which clocks are set it has an hour less or more.
+
     Args:
         device: its name; it determines the machine's character.
-        day: in UTC.
+        day: of the zone.
         seed: another seed is another plant.
         drift: °C by which the thermometer reads too high on this day.
         bad_share: share of readings whose payload breaks the contract, from 0 to 1.
+        zone: of the day.
 
     Example:
         >>> simulate("machine-01", date(2026, 1, 5)).readings.num_rows
@@ -73,49 +79,61 @@ def simulate(
         "vibration": machine.uniform(0.8, 1.25),
     }
     second = int(machine.integers(0, 60))
-    minute = np.arange(MINUTES)
-    faults = _draw_faults(rng)
-    severity = {kind: np.zeros(MINUTES) for kind in _FAULTS}
+    start = day_start(day, zone)
+    clock = _clock_minutes(start, day_end(day, zone), zone)
+    minute = np.arange(len(clock))
+    faults = _draw_faults(rng, len(clock))
+    severity = {kind: np.zeros(len(clock)) for kind in _FAULTS}
     for fault in faults:
         severity[fault.kind] += fault.severity_at(minute)
 
-    mode, load = _operation(rng, minute, day)
-    speed = _SPEED[mode] + offset["speed"] + 25 * _wander(rng, 5)
-    torque = _TORQUE[mode] * (0.92 + 0.15 * load) + 1.5 * _wander(rng, 3)
+    mode, load = _operation(rng, clock, day)
+    speed = _SPEED[mode] + offset["speed"] + 25 * _wander(rng, len(clock), 5)
+    torque = _TORQUE[mode] * (0.92 + 0.15 * load) + 1.5 * _wander(rng, len(clock), 3)
     power = speed * torque * 0.10472  # W
     warmth = offset["temperature"], drift
-    temperature = _temperature(rng, minute, power, severity, warmth)
+    temperature = _temperature(rng, clock, power, severity, warmth)
     pressure = _pressure(rng, load, severity["leak"], offset["pressure"])
     vibration = _vibration(rng, speed, offset["vibration"], severity["bearing"])
-    lengths = rng.integers(BURST - 2, BURST + 3, MINUTES)
+    lengths = rng.integers(BURST - 2, BURST + 3, len(clock))
 
     payloads = _payloads(temperature, pressure, speed, torque, mode, vibration, lengths)
     if bad_share:
         spoiler = np.random.default_rng(_entropy(seed, device, day.isoformat(), "bad"))
         _spoil(payloads, bad_share, spoiler)
-    return _as_tables(device, day, second, payloads, faults)
+    return _as_tables(device, day, start + timedelta(seconds=second), payloads, faults, start)
+
+
+def _clock_minutes(start: datetime, end: datetime, zone: ZoneInfo) -> np.ndarray:
+    """The minute of the day that clocks show in each minute between two moments."""
+    shown = [(start + n * MINUTE).astimezone(zone) for n in range((end - start) // MINUTE)]
+    return np.array([60 * moment.hour + moment.minute for moment in shown])
 
 
 def _as_tables(
-    device: str, day: date, second: int, payloads: list[str | None], faults: "list[_Fault]"
+    device: str,
+    day: date,
+    first: datetime,
+    payloads: list[str | None],
+    faults: "list[_Fault]",
+    start: datetime,
 ) -> MachineDay:
-    """A reading at the given second of each minute, and the faults as labels."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    times = (int(midnight.timestamp()) + second + 60 * np.arange(MINUTES)) * 1_000_000
+    """A reading each minute from the first on, and the faults as labels."""
+    times = (int(first.timestamp()) + 60 * np.arange(len(payloads))) * 1_000_000
     readings = pa.table(
         [
-            pa.repeat(device, MINUTES),
+            pa.repeat(device, len(payloads)),
             pa.array(times).cast(READINGS.field("time").type),
             pa.array(payloads, pa.string()),
-            pa.nulls(MINUTES, pa.int64()),
+            pa.nulls(len(payloads), pa.int64()),
         ],
         schema=READINGS,
     )
     labels = [
         {
             "device": device,
-            "start": midnight + timedelta(minutes=fault.start),
-            "end": midnight + timedelta(minutes=fault.end),
+            "start": start + fault.start * MINUTE,
+            "end": start + fault.end * MINUTE,
         }
         for fault in faults
     ]
@@ -129,26 +147,26 @@ def _entropy(*parts: object) -> int:
 # -- how the machines run
 
 
-def _season(minute: np.ndarray, peak_hour: float) -> np.ndarray:
+def _season(clock: np.ndarray, peak_hour: float) -> np.ndarray:
     """A day's sine, -1 to 1."""
-    return np.asarray(np.cos(2 * np.pi * (minute / 60 - peak_hour) / 24))
+    return np.asarray(np.cos(2 * np.pi * (clock / 60 - peak_hour) / 24))
 
 
 def _operation(
-    rng: np.random.Generator, minute: np.ndarray, day: date
+    rng: np.random.Generator, clock: np.ndarray, day: date
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mode (index into MODES) and load (0 to 1): less at night and at weekends."""
     weekend = 0.45 if day.weekday() >= 5 else 1.0
-    load = weekend * (0.5 + 0.45 * _season(minute, 13))
-    demand = load[::30] + rng.normal(0, 0.15, MINUTES // 30)  # decided every half hour
-    mode = np.repeat(np.digitize(demand, [0.18, 0.72]), 30)
+    load = weekend * (0.5 + 0.45 * _season(clock, 13))
+    demand = load[::30] + rng.normal(0, 0.15, len(load[::30]))  # decided every half hour
+    mode = np.repeat(np.digitize(demand, [0.18, 0.72]), 30)[: len(load)]
     return mode, load
 
 
-def _wander(rng: np.random.Generator, minutes: float) -> np.ndarray:
+def _wander(rng: np.random.Generator, length: int, minutes: float) -> np.ndarray:
     """Noise of standard deviation 1, autocorrelated over some minutes."""
-    noise = rng.normal(0, 1, MINUTES + int(8 * minutes))
-    smooth = np.convolve(noise, _memory(minutes), mode="valid")[:MINUTES]
+    noise = rng.normal(0, 1, length + int(8 * minutes))
+    smooth = np.convolve(noise, _memory(minutes), mode="valid")[:length]
     return np.asarray(smooth / np.sqrt(np.sum(_memory(minutes) ** 2)))
 
 
@@ -163,10 +181,10 @@ def _memory(minutes: float) -> np.ndarray:
     return np.exp(-np.arange(int(8 * minutes)) / minutes)
 
 
-def _pump_switches(rng: np.random.Generator) -> np.ndarray:
+def _pump_switches(rng: np.random.Generator, length: int) -> np.ndarray:
     """Short dips of pressure that are not faults, in bar."""
-    dips = np.zeros(MINUTES)
-    for start in rng.integers(0, MINUTES - 15, rng.poisson(2)):
+    dips = np.zeros(length)
+    for start in rng.integers(0, length - 15, rng.poisson(2)):
         dips[start : start + rng.integers(4, 12)] += rng.uniform(0.4, 1.2)
     return dips
 
@@ -179,12 +197,13 @@ def _vibration(
     A worn bearing shakes more, and knocks: single elements are large. Now and then so does the
     cable of a good one.
     """
-    rms = level * (0.25 + 0.35 * speed / 1500) * np.exp(rng.normal(0, 0.12, MINUTES))
-    burst = rng.normal(0, 1, (MINUTES, BURST + 2)) * (rms * (1 + 0.9 * wear))[:, None]
-    knocks = rng.random(MINUTES) < 0.004 + 0.5 * np.minimum(wear, 1)
-    place = rng.integers(0, BURST - 2, MINUTES)
-    height = rms * rng.uniform(2, 5, MINUTES) * rng.choice([-1, 1], MINUTES)
-    burst[np.arange(MINUTES), place] += knocks * height
+    length = len(speed)
+    rms = level * (0.25 + 0.35 * speed / 1500) * np.exp(rng.normal(0, 0.12, length))
+    burst = rng.normal(0, 1, (length, BURST + 2)) * (rms * (1 + 0.9 * wear))[:, None]
+    knocks = rng.random(length) < 0.004 + 0.5 * np.minimum(wear, 1)
+    place = rng.integers(0, BURST - 2, length)
+    height = rms * rng.uniform(2, 5, length) * rng.choice([-1, 1], length)
+    burst[np.arange(length), place] += knocks * height
     return np.clip(burst, -50, 50)
 
 
@@ -206,10 +225,10 @@ class _Fault:
         return self.peak * growing * ((minute >= self.start) & (minute < self.end))
 
 
-def _draw_faults(rng: np.random.Generator) -> list[_Fault]:
+def _draw_faults(rng: np.random.Generator, minutes: int) -> list[_Fault]:
     """One fault a day, sometimes two, never at the same time."""
     count = 2 if rng.random() < 0.25 else 1
-    width = MINUTES // count
+    width = minutes // count
     faults = []
     for index in range(count):
         onset = int(rng.integers(20, 91))
@@ -225,7 +244,7 @@ def _draw_faults(rng: np.random.Generator) -> list[_Fault]:
 
 def _temperature(
     rng: np.random.Generator,
-    minute: np.ndarray,
+    clock: np.ndarray,
     power: np.ndarray,
     severity: dict[str, np.ndarray],
     offsets: tuple[float, float],
@@ -236,7 +255,7 @@ def _temperature(
         offsets: of the machine, and of its thermometer on this day.
     """
     machine, thermometer = offsets
-    ambient = 18 + 6 * _season(minute, 15) + rng.normal(0, 1.5)
+    ambient = 18 + 6 * _season(clock, 15) + rng.normal(0, 1.5)
     return np.asarray(
         ambient
         + machine
@@ -244,7 +263,7 @@ def _temperature(
         + 0.003 * _follow(power, 45)
         + 18 * severity["overheating"]
         + 3 * severity["bearing"]
-        + 0.8 * _wander(rng, 20)
+        + 0.8 * _wander(rng, len(clock), 20)
         + thermometer
     )
 
@@ -253,7 +272,7 @@ def _pressure(
     rng: np.random.Generator, load: np.ndarray, leak: np.ndarray, offset: float
 ) -> np.ndarray:
     """Bar by the minute."""
-    dips, noise = _pump_switches(rng), 0.12 * _wander(rng, 4)
+    dips, noise = _pump_switches(rng, len(load)), 0.12 * _wander(rng, len(load), 4)
     return np.asarray(6 + offset + 0.8 * load - 1.3 * leak - dips + noise)
 
 

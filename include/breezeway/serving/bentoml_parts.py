@@ -1,7 +1,7 @@
 """What the model server and its Bentos use of BentoML that BentoML does not promise.
 
 This is the one module that leans on these parts; pyproject.toml bounds the version, and
-tests/pure/serving/test_bentoml_parts.py fails when an upgrade changes them.
+tests/servers/serving/test_bentoml_parts.py fails when an upgrade changes them.
 
 - `service_class` of `bentoml.service`, and `Service.to_asgi`: our application stands before
   BentoML's. What its public `mount_asgi_app` and `add_asgi_middleware` take stands behind BentoML's

@@ -3,11 +3,17 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import pendulum
 import pytest
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
+from airflow.serialization.serialized_objects import DagSerialization
 
+from breezeway.core.days import day_start
+from breezeway.core.settings import Settings
 from breezeway_airflow.step import Step
+from tests.fixtures import ROOT
 
 
 @pytest.fixture
@@ -41,6 +47,25 @@ def test_a_date_whose_days_are_not_over_is_refused_at_once(dag, asked) -> None:
     states = {ti.task_id: ti.state for ti in run.get_task_instances()}
     assert (states["check_inputs"], states["wait_for_history"]) == ("failed", "upstream_failed")
     assert asked == []
+
+
+def test_its_mondays_are_those_of_the_contracts_zone(
+    airflow_database, tmp_path, monkeypatch
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    zone, sensors = "Pacific/Auckland", tmp_path / "plant.toml"
+    contract = (Settings.shipped_sensors / "plant.toml").read_text("utf-8")
+    sensors.write_text(f'time_zone = "{zone}"\n{contract}')
+    monkeypatch.setenv("BREEZEWAY_SENSORS", str(sensors))
+    dag = DagBag(dag_folder=ROOT / "dags" / "backtest.py").dags["backtest"]
+    stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    dates = pendulum.datetime(2026, 3, 30), pendulum.datetime(2026, 4, 13)
+    runs = list(stored.iter_dagrun_infos_between(*dates))
+    mondays = ["2026-03-30", "2026-04-06", "2026-04-13"]  # clocks are set on 5 April
+    assert [run.partition_key for run in runs] == mondays
+    starts = [day_start(date.fromisoformat(day), ZoneInfo(zone)) for day in mondays]
+    assert [run.partition_date for run in runs] == starts
 
 
 def test_a_run_without_a_date_takes_the_days_that_end_today(dag, asked, monkeypatch) -> None:

@@ -7,15 +7,16 @@ from uuid import uuid4
 
 import pendulum
 import pytest
+from airflow.models import dagrun
 from airflow.models.asset import AssetEvent
 from airflow.sdk import DAG, timezone
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
+from airflow.utils.types import DagRunType
 from sqlalchemy import select
 
 from breezeway.core.settings import Settings
 from breezeway.tracking import champions, rest
-from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
 from tests.fixtures import airflow
 
@@ -81,11 +82,26 @@ def events(after: datetime, of: str = "drift") -> list[dict[str, Any]]:
 FIRST, SECOND = (f"{datetime.now(UTC).date() - timedelta(days=ago)}" for ago in (3, 2))
 
 
-def test_a_night_without_a_champion_is_not_taken_for_done(night) -> None:
+def test_a_night_without_a_champion_that_is_asked_for_is_not_taken_for_done(night) -> None:
     """So a backfill of what failed checks it later."""
     states = night(FIRST, "drifted")
     assert (states["check_inputs"], states["drift"]) == ("failed", "upstream_failed")
     assert (states["dag"], states["day"]) == ("failed", "")
+
+
+def test_the_schedule_skips_nights_until_there_is_a_champion(night, monkeypatch) -> None:
+    make_run = dagrun.get_or_create_dagrun
+
+    def scheduled(**arguments: Any) -> dagrun.DagRun:
+        run = make_run(**arguments)
+        run.run_type = DagRunType.SCHEDULED
+        arguments["session"].commit()
+        return run
+
+    monkeypatch.setattr(dagrun, "get_or_create_dagrun", scheduled)
+    states = night(FIRST, "drifted")
+    assert (states.pop("dag"), states.pop("day")) == ("success", "")
+    assert states == dict.fromkeys(("check_inputs", "drift", "announce", "retrain"), "skipped")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +166,8 @@ def test_the_form_and_the_retries(dag) -> None:
         assert schema["description_md"] in " ".join(dag.doc_md.split())
     for task in dag.tasks:
         assert task.retry_policy is not None
-        assert task.retries == RETRIES["retries"]
+        waits = [task.retry_delay * task.retry_exponential_backoff**n for n in range(task.retries)]
+        assert sum(waits, timedelta()) >= timedelta(minutes=30)  # a store may take so long
         assert task.execution_timeout
     assert not dag.catchup  # `Nights` makes up what was missed
     assert dag.max_active_runs == 1

@@ -1,10 +1,14 @@
 """Rows are summed up by device and hour, and what is not finite is missing."""
 
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from breezeway.drift.hours import DAY, HOUR, Hours
+from breezeway.core.days import UTC_ZONE
+from breezeway.drift.hours import DAY, HOUR, Hours, on_the_clock
 
 MINUTE = HOUR // 60
 
@@ -77,3 +81,26 @@ def test_any_batch_size_and_what_is_not_finite():
         expected = np.log(np.nanstd(finite, axis=3)[there])
         np.testing.assert_allclose(cube.spread[there], expected, rtol=1e-6)
         np.testing.assert_allclose(cube.missing, np.isnan(finite).mean(axis=3))
+
+
+def test_rows_are_moved_to_the_time_of_clocks_and_in_utc_not_touched():
+    batch = rows(("a", 0, 1.0)).read_next_batch()
+    assert on_the_clock(batch, UTC_ZONE) is batch
+    moved = on_the_clock(batch, ZoneInfo("Asia/Tokyo"))
+    assert moved["time"].cast(pa.int64()).to_pylist() == [9 * HOUR]
+
+
+def test_a_wrong_clock_moves_no_other_row():
+    moments = {
+        datetime(1, 1, 2, tzinfo=UTC): None,
+        datetime(2025, 12, 31, 22, 59, tzinfo=UTC): 1,
+        datetime(2026, 7, 1, tzinfo=UTC): 2,
+        datetime(2031, 1, 1, tzinfo=UTC): 1,
+        datetime(9999, 12, 30, tzinfo=UTC): None,
+    }
+    since = datetime(1970, 1, 1, tzinfo=UTC)
+    times = [(moment - since) // timedelta(microseconds=1) for moment in moments]
+    batch = rows(*(("a", time, 1.0) for time in times)).read_next_batch()
+    moved = on_the_clock(batch, ZoneInfo("Europe/Berlin"))["time"].cast(pa.int64()).to_numpy()
+    hours = (moved - np.array(times)) / HOUR
+    assert hours[1:4].tolist() == [hour for hour in moments.values() if hour]

@@ -1,6 +1,7 @@
 """Shifts go by the clock: nights in which clocks are set show no drift and no fault."""
 
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,6 +22,7 @@ WEEKS = 5
 RATE = 0.5 / decision.MONTH_DAYS
 
 
+@cache
 def shifts(first: date, last: date, zone: ZoneInfo) -> pa.Table:
     """A reading every ten minutes, of machines that run from 06:00 to 14:00 by the clock."""
     generator = np.random.default_rng(first.toordinal())
@@ -43,6 +45,7 @@ def hours(table: pa.Table, zone: ZoneInfo) -> Hours:
     return Hours(table.to_reader(max_chunksize=5000), ["value"], zone=zone)
 
 
+@cache
 def sides(change: date, counted_in: ZoneInfo) -> tuple[Hours, Hours]:
     """Five weeks until two days before the clocks are set, and the five days around that."""
     before = shifts(change - timedelta(days=7 * WEEKS + 2), change - timedelta(days=3), BERLIN)

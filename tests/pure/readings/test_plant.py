@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 
 from breezeway.contract.contract import load_contract
 from breezeway.contract.values import Violation
+from breezeway.core.days import day_end, day_start
 from breezeway.core.settings import Settings
 from breezeway.readings.arrow import READINGS
 from breezeway.readings.plant import simulate
@@ -69,6 +71,46 @@ def test_less_happens_at_weekends():
         return np.mean([v["torque"] * v["rotational_speed"] for v in values])
 
     assert mean_power(DAY) > 1.2 * mean_power(DAY - timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", date(2026, 3, 29), 23),
+        ("Europe/Berlin", date(2026, 10, 25), 25),
+        ("Australia/Lord_Howe", date(2026, 10, 4), 23.5),
+        ("Asia/Kathmandu", date(2026, 3, 29), 24),
+    ],
+)
+def test_a_day_of_a_zone_has_a_reading_in_each_of_its_minutes(zone, day, hours):
+    machine = simulate("machine-01", day, zone=ZoneInfo(zone))
+    start, end = day_start(day, ZoneInfo(zone)), day_end(day, ZoneInfo(zone))
+    times = machine.readings["time"].to_pylist()
+    assert len(times) == 60 * hours
+    assert [(time - start) // timedelta(minutes=1) for time in times] == list(range(len(times)))
+    assert times[-1] < end
+    for label in machine.labels.to_pylist():
+        assert start <= label["start"] < label["end"] <= end
+
+
+def test_machines_are_run_by_the_clock():
+    """Their load is highest at one o'clock, though this day began at one in the morning."""
+    zone, contract = ZoneInfo("Africa/Cairo"), load_contract(SENSORS)
+    hours, pressures = [], []
+    for number in range(6):
+        machine = simulate(f"machine-{number}", date(2026, 4, 24), zone=zone)
+        faults = machine.labels.to_pylist()
+        times = machine.readings["time"].to_pylist()
+        for time, values in zip(times, parsed(contract, machine.readings), strict=True):
+            if not any(fault["start"] <= time < fault["end"] for fault in faults):
+                shown = time.astimezone(zone)
+                hours.append(shown.hour + shown.minute / 60)
+                pressures.append(values["pressure"])
+    assert min(hours) == 1
+    turn = 2 * np.pi * np.array(hours) / 24
+    course = np.column_stack([np.ones_like(turn), np.cos(turn), np.sin(turn)])
+    _, east, north = np.linalg.lstsq(course, np.array(pressures))[0]
+    assert np.arctan2(north, east) / (2 * np.pi) * 24 % 24 == pytest.approx(13, abs=0.4)
 
 
 def test_drift_moves_the_thermometer_and_nothing_else():

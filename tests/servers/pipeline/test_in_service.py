@@ -9,7 +9,7 @@ import pytest
 
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import Deployment, DeploymentStore
-from breezeway.pipeline.in_service import Judge, deployment_name, find_judge
+from breezeway.pipeline.in_service import Judge, deployment_name, find_judge, has_served
 from breezeway.tracking import champions, registry, rest
 
 DAY = date(2026, 6, 10)
@@ -144,3 +144,13 @@ def test_without_a_deployment_the_champion_judges(settings, model) -> None:
     assert (found.version, found.was_in_service) == ("1", False)
     assert found.why.startswith("Nothing is recorded to have been in service")
     assert find_judge(settings, "nobody", DAY) is None
+
+
+def test_a_model_has_served_once_it_had_a_champion_or_a_deployment(settings, model, deploy) -> None:
+    assert not has_served(settings, "nobody")
+    assert has_served(settings, model)
+    rest.delete(settings, "registered-models/alias", name=model, alias="champion")
+    assert not has_served(settings, model)
+    deploy("2", at(8))
+    registry.delete_version(settings, model, "2")
+    assert has_served(settings, model)

@@ -30,3 +30,12 @@ def test_the_default_query_asks_for_what_the_contract_needs(tmp_path, label, col
         "pump",
         f"SELECT device, time, payload{columns} FROM readings",
     )
+
+
+def test_the_contract_is_parsed_once_until_it_changes(tmp_path) -> None:
+    settings = Settings(sensors=tmp_path / "sensors.toml")
+    settings.sensors.write_text('name = "pump"\n')
+    first = fields.read_contract(settings)
+    assert fields.read_contract(settings) is first
+    settings.sensors.write_text('name = "mill"\n')
+    assert fields.read_contract(settings) == {"name": "mill"}

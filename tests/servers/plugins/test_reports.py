@@ -277,6 +277,31 @@ def test_a_run_from_no_time_hides_no_other_run(server, viewer, settings, run_id,
     rest.post(settings, "runs/delete", run_id=strange)
 
 
+def test_times_are_those_of_the_contracts_zone(server, viewer, settings, tmp_path, monkeypatch):
+    sensors = tmp_path / "plant.toml"
+    sensors.write_text(f'time_zone = "Europe/Berlin"\n{settings.sensors.read_text("utf-8")}')
+    monkeypatch.setenv("BREEZEWAY_SENSORS", str(sensors))
+    times = {
+        "2026-10-25T00:30Z": "2026-10-25 02:30+02:00",
+        "2026-10-25T01:30Z": "2026-10-25 02:30+01:00",  # that hour again
+        "9999-12-31T23:30Z": "9999-12-31 23:30+00:00",
+    }
+    tags = runs.report_tags(Settings(run_id="clocks/r-1"), "drift", "plant/3", {"a.html": "A"})
+    listed = [{"key": key, "value": value} for key, value in tags.items()]
+    made = []
+    for text in times:
+        start = round(datetime.fromisoformat(text).timestamp() * 1000)
+        run = rest.post(settings, "runs/create", experiment_id="0", start_time=start, tags=listed)
+        made.append(run["run"]["info"]["run_id"])
+    page = server.get(f"{ROOT}/?dag=clocks", headers=viewer).text
+    assert "<th>Time (Europe/Berlin)<th>" in page
+    assert re.findall(r'class="time">(.+)', page) == list(times.values())[::-1]
+    page = server.get(f"{ROOT}/{made[0]}/view/a.html", headers=viewer).text
+    assert "2026-10-25 02:30+02:00 (Europe/Berlin)" in page
+    for run_id in made:
+        rest.post(settings, "runs/delete", run_id=run_id)
+
+
 def test_titles_are_text(server, viewer, settings):
     title = "<script>alert(1)</script>"
     run = report(settings, "nightly/r-2", "plant/3", {"drift.html": title})

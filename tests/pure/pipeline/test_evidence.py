@@ -6,7 +6,7 @@ import pytest
 from breezeway.contract.contract import Contract
 from breezeway.detector.scorecard import BASELINES
 from breezeway.detector.scoring import ScoringModel
-from breezeway.pipeline.evaluation import weigh
+from breezeway.pipeline.evidence import weigh
 from tests.fixtures.mill import LAST, TRAINED_UNTIL, make_champion, make_contract, rows_of
 
 

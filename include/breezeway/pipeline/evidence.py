@@ -1,0 +1,70 @@
+"""What the gate is told of judged rows: the figures of a version, its champion's, and those of
+detectors that look at no sensor."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from breezeway.detector import scorecard
+from breezeway.detector.scorecard import Scorecard
+from breezeway.detector.scoring import ScoringModel
+from breezeway.tracking.gate import Difference, Evidence
+
+
+def weigh(
+    query: str,
+    model: ScoringModel,
+    champion: ScoringModel | None,
+    unseen: pa.Table,
+    both: pa.Table | None,
+) -> tuple[Evidence, dict[str, Scorecard]]:
+    """The evidence for the gate, and the metrics of each detector.
+
+    Args:
+        query: of the readings.
+        unseen: device, time, label and score of the rows that the model was not trained on.
+        both: those with a label that the champion was not trained on either, with both scores;
+            None if there is no other champion.
+    """
+    truth = unseen.filter(unseen["label"].is_valid())
+    evidence = Evidence(
+        labelled=has_both_classes(truth),
+        champion=champion.version if champion else None,
+        query=query,
+        rows=len(unseen),
+        tested_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        trained_on=model.trained_on.until_text,
+        refit=model.again,
+    )
+    if not evidence.labelled:
+        return evidence, {}
+    interval = model.contract.interval_seconds
+    card = scorecard.scorecard(truth, model.threshold, interval)
+    baselines = scorecard.baselines(truth, model.threshold, interval)
+    cards = {"model": card, **baselines}
+    evidence = replace(
+        evidence,
+        average_precision=card.average_precision,
+        baseline={name: card.average_precision or 0.0 for name, card in baselines.items()},
+    )
+    if champion is None or both is None or not has_both_classes(both):
+        return evidence, cards
+    length = 4 * model.contract.window * interval
+    blocks = scorecard.time_blocks(both["device"], both["time"], length)
+    label = both["label"].to_numpy().astype(bool)
+    scores = both["score"].to_numpy(), both["champion_score"].to_numpy()
+    frame = both.drop_columns(["score"]).rename_columns({"champion_score": "score"})
+    cards["champion"] = scorecard.scorecard(frame, champion.threshold, interval)
+    evidence = replace(
+        evidence,
+        champion_average_precision=cards["champion"].average_precision,
+        difference=Difference(*scorecard.compare(label, *scores, blocks)),
+    )
+    return evidence, cards
+
+
+def has_both_classes(rows: pa.Table) -> bool:
+    """Whether rows with a label have one of either kind."""
+    return 0 < (pc.sum(rows["label"]).as_py() or 0) < len(rows)
