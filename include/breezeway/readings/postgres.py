@@ -4,14 +4,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import adbc_driver_manager as adbc
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
-from adbc_driver_manager import dbapi
 from psycopg.conninfo import make_conninfo
 
 from breezeway.core.errors import (
@@ -26,6 +26,9 @@ from breezeway.readings.arrow import are_dates
 from breezeway.readings.columns import TIME, Block, Column, Kind
 from breezeway.readings.engine import BUSY_SECONDS, Engine, find_columns, refuse_type
 from breezeway.readings.postgres_tokens import called_names, split
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
 
 TEXT = {"text", "varchar", "bpchar", "name", "citext", "json", "jsonb"}
 INTEGER = {"int2", "int4", "int8"}
@@ -105,7 +108,7 @@ class PostgreSQL(Engine):
 
     driver = "psycopg"
     example = "postgresql+psycopg://user:password@host/database"
-    errors = (psycopg.Error, dbapi.Error, _TooLong)
+    errors = (psycopg.Error, adbc.Error, _TooLong)
     options = frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
     mark = "%s"
     by_index = ""
@@ -159,7 +162,7 @@ class PostgreSQL(Engine):
         address = make_conninfo(**{**options, **self.connect_arguments})
         start = time.monotonic()
 
-        def prepare(cursor: dbapi.Cursor) -> None:
+        def prepare(cursor: "Cursor") -> None:
             cursor.execute(READ_ONLY)
             cursor.execute(self._settings)
             _refuse_volatile(cursor, query)
@@ -172,7 +175,7 @@ class PostgreSQL(Engine):
                 yield result
         except postgres_rows.Silent:
             raise _TooLong(f"the server was silent; {self.too_long}") from None
-        except dbapi.Error as error:
+        except adbc.Error as error:
             # The text, which tells the limit from somebody's doing, is in the server's language.
             late = time.monotonic() - start >= self.query_seconds
             if error.sqlstate == CANCELLED and late:
@@ -183,7 +186,7 @@ class PostgreSQL(Engine):
         if isinstance(error, _TooLong):
             return UsageError, str(error)
         state, text = error.sqlstate, _text_of(error)
-        if state is None and isinstance(error, psycopg.OperationalError | dbapi.OperationalError):
+        if state is None and isinstance(error, psycopg.OperationalError | adbc.OperationalError):
             refused = any(part in text for part in REFUSED)
             return UsageError if refused else ServiceUnavailable, text
         if state in LOST_A_RACE:
@@ -196,7 +199,7 @@ class PostgreSQL(Engine):
         return UsageError, text
 
 
-def _refuse_volatile(cursor: dbapi.Cursor, query: str) -> None:
+def _refuse_volatile(cursor: "Cursor", query: str) -> None:
     """Refuse functions that the server knows to do more than to read."""
     names, harmless = (
         f"ARRAY[{', '.join(map(_literal, each))}]::text[]"

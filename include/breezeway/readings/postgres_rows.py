@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from threading import Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import adbc_driver_manager
 import pyarrow as pa
-from adbc_driver_manager import dbapi
-from adbc_driver_postgresql.dbapi import connect
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
 
 BATCH_BYTES = 2 << 20
 """A batch ends when it reaches this; a row is whole."""
@@ -39,7 +41,7 @@ class Silent(Exception):
 @contextmanager
 def reading(
     address: str,
-    prepare: Callable[[dbapi.Cursor], None],
+    prepare: "Callable[[Cursor], None]",
     query: str,
     silence: Callable[[], float],
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
@@ -53,7 +55,7 @@ def reading(
 
     Raises:
         Silent: it was for longer.
-        dbapi.Error: the server answers with an error, or fails.
+        adbc_driver_manager.Error: the server answers with an error, or fails.
     """
     rows = _Rows(address, prepare, query)
     rows.start()
@@ -70,14 +72,14 @@ class _Left(Exception):
 class _Rows(Thread):
     """Puts into its queue: the columns, each batch, and None behind the last; or an error."""
 
-    def __init__(self, address: str, prepare: Callable[[dbapi.Cursor], None], query: str):
+    def __init__(self, address: str, prepare: "Callable[[Cursor], None]", query: str):
         super().__init__(name="rows of the raw store", daemon=True)
         self._address = address
         self._prepare = prepare
         self._query = query
         self._answers: Queue[Any] = Queue(maxsize=1)
         self._is_left = False
-        self._cursor: dbapi.Cursor | None = None
+        self._cursor: Cursor | None = None
         self._guard = Lock()
         """Held while the cursor is cancelled, and while it is taken away to be closed."""
 
@@ -90,6 +92,9 @@ class _Rows(Thread):
                 self._put(error)
 
     def _read(self) -> None:
+        # It imports pandas, which a step that reads no PostgreSQL does without.
+        from adbc_driver_postgresql.dbapi import connect
+
         with connect(self._address) as connection, connection.cursor() as cursor:
             self._cursor = cursor
             try:
@@ -136,7 +141,7 @@ class _Rows(Thread):
             # More than once: the query may be about to begin.
             with self._guard:
                 if self._cursor is not None:
-                    with suppress(dbapi.Error):
+                    with suppress(adbc_driver_manager.Error):
                         self._cursor.adbc_cancel()
             with suppress(Empty):  # the thread may wait for a place in the queue
                 self._answers.get_nowait()

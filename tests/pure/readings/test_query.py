@@ -1,6 +1,7 @@
 import pytest
 
 from breezeway.core.errors import UsageError
+from breezeway.readings.postgres_tokens import called_names, split
 from breezeway.readings.query import check_query
 
 MYSQL = "mysql+pymysql://u:p@h/d"
@@ -105,6 +106,52 @@ def test_what_mysql_reads_in_another_way_is_refused(query, said):
 def test_a_function_in_backticks_is_one(address):
     with pytest.raises(UsageError, match="SLEEP keeps"):
         check_query("SELECT `sleep` (5)", address)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELECT E'a'\n'\\' || ' , pg_sleep(9) --'", "beside each other"),
+        ("SELECT 'a' /* x */ 'b'", "beside each other"),
+        ('SELECT U&"pg\\005fsleep"(9)', "in another way"),
+        ("SELECT U&'a'", "in another way"),
+        ("SELECT 1 /* /* */ , pg_sleep(9) */", "in another way"),
+        ("SELECT $1", "in another way"),
+        ("SELECT $a$ pg_sleep(9) $b$", "in another way"),
+        ("SELECT 1pg_sleep(9)", "in another way"),
+        ("SELECT 'a\0'", "not a character"),
+        ("SELECT 'a\ud800'", "not a character"),
+        ("SELECT TREAT(9 AS pg_sleep)", "TREAT calls any function"),
+        ('SELECT "PG_SLEEP" /* */ (9)', "PG_SLEEP keeps the store waiting"),
+        ("SELECT 1 FROM readings FOR NO KEY UPDATE", "locks rows"),
+        ("WITH x AS (SELECT 1) MERGE INTO readings USING x ON true", "got 'MERGE'"),
+    ],
+)
+def test_what_postgresql_may_read_in_another_way_is_refused(query, said):
+    with pytest.raises(UsageError, match=said):
+        check_query(query, POSTGRES)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT $x$; DELETE FROM readings$x$ AS payload",
+        "SELECT $$it's$$ AS payload, a$b$c AS time FROM t",
+        "SELECT E'it\\'s' AS payload -- ; DELETE",
+        "SELECT 'a\\' AS payload, \"into\" FROM t",
+        "SELECT payload::jsonb #>> '{a,b}' AS payload FROM t WHERE payload @> '{}' AND n = 1.5e-3",
+    ],
+)
+def test_what_postgresql_reads_in_one_way_is_fine(query):
+    assert check_query(query, POSTGRES) == query
+
+
+def test_the_names_that_postgresql_may_call():
+    query = """SELECT a.b, lower ( x ), "Q""q"(1), $$no(1)$$, 'no(1)' -- no(1)
+        FROM pg_catalog . PG_LS_DIR /* no(1) */ ('.') WHERE count IN (1) AND ÉA(1) < 2"""
+    names = ["b", "in", "lower", "pg_ls_dir", 'q"q', "Éa", "éa"]
+    assert called_names(split(query)) == names
+    assert called_names(split(f"SELECT {'é' * 40}(1)")) == ["é" * 31]
 
 
 def test_attach_is_refused():

@@ -353,7 +353,7 @@ def test_the_order_of_labels_does_not_depend_on_the_language(store, address):
 
 def test_what_the_driver_says_of_errors_is_there(store):
     """`Cursor._results.reader` of ADBC gives an SQLSTATE in the midst of the rows."""
-    with pytest.raises(postgres_module.dbapi.Error) as caught:
+    with pytest.raises(postgres_module.adbc.Error) as caught:
         query = "SELECT repeat('x', 100 / (50000 - n)) AS payload FROM generate_series(1, 60000) n"
         with store._engine._reading(query) as (_, batches):
             for _ in batches:
