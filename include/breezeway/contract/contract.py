@@ -14,6 +14,7 @@ import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.expressions import Expression
+from breezeway.contract.files import Files
 from breezeway.contract.parser import ReadingParser, Violation
 from breezeway.contract.schema import (
     Alarm,
@@ -86,6 +87,7 @@ class Contract(Section):
     device_pattern: Annotated[str, Field(max_length=1000)] = ".+"
     payload: Payload
     fields: Annotated[dict[str, SensorField], Field(min_length=1)]
+    files: Files = Files()
     features: Features
     label: Label
     alarm: Alarm
@@ -136,6 +138,8 @@ class Contract(Section):
         for name, field in self.fields.items():
             self._check_field(name, field)
         self._check_features()
+        if unknown := sorted(set(self.files.columns) - set(self.fields)):
+            raise ValueError(f"files.columns.{unknown[0]}: there is no such field")
         if self.train.every_labels and not self.label.table:
             raise ValueError("train.every_labels: only labels in a table are counted")
         window, holdout = self.train.window, self.split.holdout
