@@ -294,8 +294,9 @@ def _progress(stage: _Stage) -> Iterator[pa.Table]:
     with pa.memory_map(str(stage.path)) as source:
         found = pa.ipc.open_file(source)
         for number in range(found.num_record_batches):
-            yield pa.Table.from_batches([found.get_batch(number)])
-            done += found.get_batch(number).num_rows
+            table = pa.Table.from_batches([found.get_batch(number)])
+            yield table
+            done += table.num_rows
             if time.monotonic() > told + PROGRESS_SECONDS:
                 told = time.monotonic()
                 log.info("%s: %d of %d readings are stored", stage.file, done, stage.rows)

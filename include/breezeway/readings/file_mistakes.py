@@ -53,6 +53,10 @@ class Mistakes:
     def __bool__(self) -> bool:
         return self.count > 0
 
+    def has(self, mistake: Mistake) -> bool:
+        """Whether there is one that the same setting would help."""
+        return (mistake.file, mistake.column, mistake.setting) in self._kinds
+
     def add(self, mistake: Mistake) -> None:
         self.count += 1
         kind = (mistake.file, mistake.column, mistake.setting)

@@ -87,22 +87,22 @@ def _number(text: str, nothing: str, files: Files) -> str:
 
 
 def find_cells(
-    contract: Contract, columns: Columns, missing: Callable[[str, str], object]
+    contract: Contract, columns: Columns, find: Callable[[str, str], str | None]
 ) -> Cells:
     """The cells of the contract's fields, where each has a column of its own.
 
     Args:
-        missing: called with a field and the name of the column that there is not.
+        find: called with the name of a column and the setting that names another; gives the SQL of
+            its cell, or None.
     """
     cells = Cells({}, {}, {})
     for name, field in contract.fields.items():
         column = _column_of(name, field, columns, contract.files)
-        if not columns.has(column):
-            missing(name, column)
-            continue
-        cells.columns[name] = column
-        cells.texts[name] = columns.cell(column)
-        cells.values[name] = json_value(_quoted(name), field, contract.files)
+        cell = find(column, f"{name} = … in [files.columns]")
+        if cell is not None:
+            cells.columns[name] = column
+            cells.texts[name] = cell
+            cells.values[name] = json_value(_quoted(name), field, contract.files)
     return cells
 
 

@@ -23,6 +23,7 @@ from breezeway.readings.file_payloads import (
 from breezeway.readings.file_text import PlainFile, stem
 
 LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
+ONE_DEVICE = ' or, for one machine, device = "NAME"'
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ def query_of(
     before = mistakes.count
     find = _Finder(plain, contract, columns, mistakes)
     named = device or files.device
-    device_sql = _device_name(plain.file, named) if named else find.cell("device_column")
+    device_sql = (
+        _device_name(plain.file, named) if named else find.cell("device_column", ONE_DEVICE)
+    )
     inner = {"d": device_sql or NULL}
     timed, kind = None, "VARCHAR"
     if files.first_time is None:
         timed = find.cell("time_column")
-        kind = find.type_of(files.time_column)
+        kind = find.type_of(files.time_column) if timed else kind
     inner["t"] = f"trim({timed})" if timed else "NULL"
     inner["l"] = find.label() or "NULL"
     payload, cells = _payload(contract, columns, find)
@@ -111,38 +114,37 @@ class _Finder:
         self._files = contract.files
         self._columns = columns
         self._mistakes = mistakes
-        self._wrong_separator = (
+        self._separator = (
             guess_separator(columns.names, self._files.separator) if plain.format == "csv" else ""
         )
 
-    def cell(self, key: str) -> str | None:
+    def cell(self, key: str, more: str = "") -> str | None:
         """The column that a setting names."""
-        return self.named(getattr(self._files, key), f"{key} = …", key)
+        return self.named(getattr(self._files, key), f"{key} = …{more}")
 
-    def named(self, name: str, setting: str, key: str) -> str | None:
+    def named(self, name: str, setting: str) -> str | None:
+        """The SQL of a column's cell; None if there is no such column, or several."""
         try:
             return self._columns.cell(name)
         except KeyError:
-            self.missing(name, setting, key)
+            said = f"the column {shown(name)} is missing; {self._columns.near(name)}"
+            mistake = Mistake(self._file, said, setting=self._separator or setting)
         except ValueError as error:
-            self._mistakes.add(Mistake(self._file, f"{error}", column=name, setting="names"))
+            mistake = Mistake(self._file, f"{error}", column=name, setting="names and skip_rows")
+        if not (self._separator and self._mistakes.has(mistake)):
+            self._mistakes.add(mistake)
         return None
 
     def type_of(self, name: str) -> str:
-        return self._columns.type_of(name) if self._columns.has(name) else "VARCHAR"
-
-    def missing(self, name: str, setting: str, key: str = "") -> None:
-        said = f"the column {shown(name)} is missing; {self._columns.near(name)}"
-        if not self._wrong_separator and key == "device_column":
-            setting += ' or, for one machine, device = "NAME"'
-        self._mistakes.add(Mistake(self._file, said, setting=self._wrong_separator or setting))
+        """The SQL type of a column that was found."""
+        return self._columns.type_of(name)
 
     def label(self) -> str | None:
         name = self._files.label_column
         if name is None or not (self._files.label_required or self._columns.has(name)):
             path = f"{self._file.resolve().parent.name}/{self._file.name}"
             return "'0'" if any(fnmatchcase(path, p) for p in self._files.normal_files) else None
-        return self.named(name, "label_column = … or label_required = false", "label_column")
+        return self.named(name, "label_column = … or label_required = false")
 
 
 def _payload(contract: Contract, columns: Columns, find: _Finder) -> tuple[str, Cells]:
@@ -153,18 +155,14 @@ def _payload(contract: Contract, columns: Columns, find: _Finder) -> tuple[str, 
         # What has no such column, JSON too, has one for each field.
         one = "payload" if "payload" in [n.strip() for n in columns.names] else None
     if one is not None:
-        cell = find.named(one, "payload_column = …", "payload_column")
+        cell = find.named(one, "payload_column = …")
         return cell or NULL, nothing
     if files.tag_column:
         return _value_of_tag(contract, find)
     if columns.is_json:
         is_object = "json_type(j) = 'OBJECT'"
         return f"CASE WHEN {is_object} THEN {object_of_json(contract)} END", nothing
-    cells = find_cells(
-        contract,
-        columns,
-        lambda field, name: find.missing(name, f"{field} = … in [files.columns]"),
-    )
+    cells = find_cells(contract, columns, find.named)
     return payload_sql(contract, lambda name: f'"v {name}"'), cells
 
 

@@ -4,6 +4,7 @@ Device, time, label and numbers are checked here. What else is wrong in a payloa
 finds by the contract and counts.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,14 +57,14 @@ def read_rows(
         rows = 0
         blocks = connection.sql(query.sql).to_arrow_reader(BLOCK_ROWS)
         for block in blocks:
-            yield _checked(pa.table(block), rows, plain.file, contract, query, mistakes)
+            # DuckDB tells of the rows that it refused when it has read all of them.
+            if mistakes.count - before < SHOWN:
+                yield _checked(pa.table(block), rows, plain.file, contract, query, mistakes)
             rows += block.num_rows
-            if mistakes.count - before >= SHOWN:
-                break
-        blocks.close()
         refused = _add_refused(plain, columns, connection, mistakes)
     if not rows and mistakes.count == before:
-        raise DataError(f"{plain.file}: there is no row below the header. Nothing was loaded.")
+        below = " below the header" if plain.format == "csv" else ""
+        raise DataError(f"{plain.file}: there is no row{below}. Nothing was loaded.")
     mistakes.place(
         plain.file,
         find_lines(
@@ -159,8 +160,15 @@ class _Adder:
 
     def __call__(self, what: str, text: str | None, row: int) -> None:
         said, setting = self._said(what.removeprefix("="), text)
+        if row == 0 and self._may_be_unit(what, text):
+            setting = "units_row = true if this is a row of units"
         column = "" if what == "object" else self._query.columns[what.removeprefix("=")]
         self._mistakes.add(Mistake(self._file, said, row=row, column=column, setting=setting))
+
+    def _may_be_unit(self, what: str, text: str | None) -> bool:
+        files = self._contract.files
+        is_word = text is not None and not re.search("[0-9]", text)
+        return is_word and not (files.units_row or files.names) and what not in ("object", "label")
 
     def _said(self, what: str, text: str | None) -> tuple[str, str]:
         files = self._contract.files

@@ -30,7 +30,11 @@ made to fill a disk."""
 FREE_BYTES = 64 << 20
 """So much may be unpacked at any ratio: a short file of zeros is no attack."""
 MAX_UNPACKED_BYTES = 64 << 30
-BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 UTF8 = ("utf-8", "utf-8-sig", "ascii")
 
 

@@ -30,7 +30,12 @@ PATTERNS = (
     *("%d/%b/%Y:%H:%M:%S", "%d-%b-%Y %H:%M:%S", "%d %b %Y %H:%M:%S", "%b %d %Y %H:%M:%S"),
     *("%d-%b-%Y", "%Y%m%d%H%M%S", "%Y%m%d %H%M%S", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d-%H:%M:%S"),
 )
-ZONES = {"CET": "Europe/Berlin", "CEST": "Europe/Berlin", "EST": "America/New_York"}
+ISO_PATTERNS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S.%f")
+ZONES = {
+    **{"CET": "Etc/GMT-1", "MEZ": "Etc/GMT-1", "CEST": "Etc/GMT-2", "MESZ": "Etc/GMT-2"},
+    **{"EST": "Etc/GMT+5", "EDT": "Etc/GMT+4", "PST": "Etc/GMT+8", "PDT": "Etc/GMT+7"},
+}
+"""What abbreviations mean in most files; others have several meanings, such as IST."""
 SHOWN = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -129,20 +134,21 @@ def expected_time(text: str | None, files: Files) -> tuple[str, str]:
     said = f"expected a time such as 2026-01-31T12:00:00, got {given}"
     if NUMBER.fullmatch(text):
         return _number(text, given)
-    named = re.fullmatch(r"(.*[0-9]) ?([A-Z]{3,5})", text)
-    if named and named[2] not in ("UTC", "GMT"):
-        zone = ZONES.get(named[2], "AREA/CITY")
+    named = re.fullmatch(r"(.*[0-9])( ?)([A-Z]{3,5})", text)
+    if named and named[3] not in ("UTC", "GMT"):
+        pattern = [*_patterns(named[1], (*ISO_PATTERNS, *PATTERNS)), "…"][0]
+        zone = ZONES.get(named[3], "AREA/CITY")
         return (
-            f"{said}: {named[2]!r} is no offset from UTC; write one, such as +01:00, or leave it "
-            "out"
-        ), f"time_format with {named[2]} as it stands, and time_zone = {toml(zone)}"
+            f"{said}: {named[3]!r} is no offset from UTC; write one, such as +01:00",
+            f"time_format = {toml(pattern + named[2] + named[3])} and time_zone = {toml(zone)}",
+        )
     return said, _other_setting(text)
 
 
 def ambiguous_time(text: str, said: str, files: Files) -> str:
     return (
         f"the time {shown(text)} {said} in {files.time_zone}: expected an offset from UTC, such as "
-        "+01:00, with each time around it"
+        "+01:00, behind it"
     )
 
 
