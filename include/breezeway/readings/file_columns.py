@@ -121,7 +121,9 @@ def find_columns(
     path = literal(str(plain.path))
     if plain.format == "jsonl":
         _refuse_array(plain)
-        options = f"ignore_errors = true, maximum_object_size = {MAX_LINE_BYTES}"
+        options = (
+            f"ignore_errors = true, compression = 'none', maximum_object_size = {MAX_LINE_BYTES}"
+        )
         relation = f"(SELECT json AS j FROM read_ndjson_objects({path}, {options}))"
         return Columns(plain, relation)
     if plain.format == "parquet":
@@ -143,8 +145,8 @@ def _read_csv(path: str, files: Files, width: int, skipped: int) -> str:
     columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
     quote = literal(files.quote)
     return (
-        f"read_csv({path}, columns = {{{columns}}}, auto_detect = false, header = false, "
-        f"skip = {skipped}, delim = {literal(files.separator)}, quote = {quote}, "
+        f"read_csv({path}, columns = {{{columns}}}, auto_detect = false, compression = 'none', "
+        f"header = false, skip = {skipped}, delim = {literal(files.separator)}, quote = {quote}, "
         f"escape = {quote}, max_line_size = {MAX_LINE_BYTES}, buffer_size = {BUFFER_BYTES}, "
         f"store_rejects = true, rejects_table = '{REJECTS}', rejects_limit = 1000)"
     )

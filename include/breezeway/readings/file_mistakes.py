@@ -5,14 +5,15 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from breezeway.core.errors import DataError
 
 SHOWN = 10
 SHOWN_LETTERS = 60
 MAX_KINDS = 1000
-ANY_LENGTH = 1 << 30
+LONGEST = 16 << 20
+"""Characters of a line in which further mistakes are placed; DuckDB takes a quarter of it."""
 
 
 @dataclass(frozen=True)
@@ -107,60 +108,81 @@ def shown(value: str) -> str:
     return repr(value) if len(value) <= SHOWN_LETTERS else repr(value[: SHOWN_LETTERS - 1] + "…")
 
 
-def find_lines(
+@dataclass(frozen=True)
+class Row:
+    """Where a row of a text file begins, and how many columns it has; 0 if it is empty."""
+
+    line: int
+    width: int
+
+
+def find_rows(
     path: Path,
     rows: Collection[int],
+    refused: Collection[int],
     *,
     skipped: int,
-    refused: Collection[int] = (),
     separator: str | None,
     quote: str = "",
-) -> dict[int, int]:
+) -> tuple[dict[int, int], dict[int, Row]]:
     """On which lines rows begin.
 
     Args:
         rows: places among the rows that DuckDB gave, from 0.
+        refused: what DuckDB calls the lines of rows that it did not give. It counts a row as one
+            line, though a value in quotes may have several.
         skipped: lines before the first row.
-        refused: lines of rows that it did not give.
         separator: between two columns; None if each line is a row.
+
+    Returns:
+        Place → line, and number of a refused row → the row.
     """
-    found: dict[int, int] = {}
-    if not rows:
-        return found
-    last = max(rows)
+    given: dict[int, int] = {}
+    others: dict[int, Row] = {}
+    last, last_refused = max(rows, default=-1), max(refused, default=-1)
     place = 0
-    for line in _row_starts(path, skipped, separator, quote):
-        if line in refused:
-            continue
-        if place in rows:
-            found[place] = line
-        place += 1
-        if place > last:
-            break
-    return found
+    if rows or refused:
+        for number, row in enumerate(_rows(path, skipped, separator, quote), skipped + 1):
+            if number in refused:
+                others[number] = row
+            elif row.width:
+                if place in rows:
+                    given[place] = row.line
+                place += 1
+            if place > last and number >= last_refused:
+                break
+    return given, others
 
 
-def _row_starts(path: Path, skipped: int, separator: str | None, quote: str) -> Iterator[int]:
+def _rows(path: Path, skipped: int, separator: str | None, quote: str) -> Iterator[Row]:
     with path.open(encoding="utf-8", errors="replace", newline="") as lines:
-        if separator is None or len(separator) > 1:
-            for number, line in enumerate(lines, 1):
-                if number > skipped and line.strip():
-                    yield number
-            return
         for _ in range(skipped):
             lines.readline()
-        reader = csv_reader(lines, separator, quote)
-        before = csv.field_size_limit(ANY_LENGTH)
+        if separator is None or len(separator) > 1:
+            for number, line in enumerate(_lines(lines), skipped + 1):
+                text = line.strip("\r\n")
+                width = text.count(separator) + 1 if separator else 1
+                yield Row(number, width if text.strip() else 0)
+            return
+        reader = csv_reader(_lines(lines), separator, quote)
+        before = csv.field_size_limit(LONGEST)
         try:
             while True:
-                start = reader.line_num + 1
+                line = reader.line_num
                 row: Sequence[str] | None = next(reader, None)
                 if row is None:
                     return
-                if row:
-                    yield skipped + start
+                yield Row(skipped + line + 1, len(row))
+        except csv.Error:  # a value that is longer still
+            return
         finally:
             csv.field_size_limit(before)
+
+
+def _lines(lines: TextIO) -> Iterator[str]:
+    """The lines up to one that is far too long."""
+    while (line := lines.readline(LONGEST)) and len(line) < LONGEST:
+        yield line
 
 
 def csv_reader(lines: Iterable[str], separator: str, quote: str) -> Any:

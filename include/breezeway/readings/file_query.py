@@ -1,5 +1,6 @@
 """The SELECT that makes readings of the rows of a file, and finds what is wrong in them."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from breezeway.readings.file_columns import Columns, guess_separator, literal
 from breezeway.readings.file_mistakes import Mistake, Mistakes, shown
 from breezeway.readings.file_payloads import (
     NULL,
+    NUMBER,
     Cells,
     find_cells,
     is_null,
@@ -209,10 +211,8 @@ def _one_of(text: str, words: Iterable[str]) -> str:
     """Whether a label is one of some words; 1.0 is 1."""
     numbers = []
     for word in words:
-        try:
-            numbers.append(repr(float(word)))
-        except ValueError:
-            continue
+        if re.fullmatch(NUMBER, word.strip()):
+            numbers.append(word.strip())
     as_number = f" OR TRY_CAST({text} AS DOUBLE) IN ({', '.join(numbers)})" if numbers else ""
     return f"coalesce({text} IN ({_listed([w.strip() for w in words])}){as_number}, false)"
 

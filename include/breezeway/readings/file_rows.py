@@ -7,6 +7,7 @@ finds by the contract and counts.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from breezeway.contract.contract import Contract
+from breezeway.contract.files import Files
 from breezeway.core.days import find_zone
 from breezeway.core.errors import DataError
 from breezeway.readings import file_times
 from breezeway.readings.file_columns import REJECTS, Columns, find_columns, guess_encoding, toml
-from breezeway.readings.file_mistakes import SHOWN, Mistake, Mistakes, find_lines, shown
+from breezeway.readings.file_mistakes import SHOWN, Mistake, Mistakes, Row, find_rows, shown
 from breezeway.readings.file_payloads import expected_number
 from breezeway.readings.file_query import Query, query_of
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
@@ -61,23 +63,11 @@ def read_rows(
             if mistakes.count - before < SHOWN:
                 yield _checked(pa.table(block), rows, plain.file, contract, query, mistakes)
             rows += block.num_rows
-        refused = _add_refused(plain, columns, connection, mistakes)
-    if not rows and mistakes.count == before:
+        refused = _refused(plain, connection)
+    if not rows and not refused and mistakes.count == before:
         below = " below the header" if plain.format == "csv" else ""
         raise DataError(f"{plain.file}: there is no row{below}. Nothing was loaded.")
-    mistakes.place(
-        plain.file,
-        find_lines(
-            plain.path,
-            mistakes.unplaced(plain.file),
-            skipped=columns.skipped,
-            refused=refused,
-            separator=contract.files.separator if plain.format == "csv" else None,
-            quote=contract.files.quote,
-        )
-        if plain.format != "parquet"
-        else {row: row + 1 for row in mistakes.unplaced(plain.file)},
-    )
+    _place(plain, columns, contract.files, refused, mistakes)
 
 
 @contextmanager
@@ -199,34 +189,53 @@ class _Adder:
         return f"the label: expected 0, 1 or nothing, got {shown(text)}", setting
 
 
-def _add_refused(
+def _refused(plain: PlainFile, connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[str, str]]:
+    """The rows that DuckDB refused: their number, the kind of mistake, and what it says."""
+    if plain.format != "csv":
+        return {}
+    found = connection.sql(
+        f"SELECT line, any_value(error_type), max(error_message) FROM {REJECTS} GROUP BY line"
+    ).fetchall()
+    return {line: (kind, said) for line, kind, said in found}
+
+
+def _place(
     plain: PlainFile,
     columns: Columns,
-    connection: duckdb.DuckDBPyConnection,
+    files: Files,
+    refused: dict[int, tuple[str, str]],
     mistakes: Mistakes,
-) -> set[int]:
-    """Add the rows that DuckDB refused; returns their lines."""
-    if plain.format != "csv":
-        return set()
-    rows = connection.sql(
-        f"SELECT line, any_value(error_type), any_value(csv_line), max(error_message) "
-        f"FROM {REJECTS} GROUP BY line ORDER BY line"
-    ).fetchall()
-    for line, kind, text, said in rows:
+) -> None:
+    """Add the rows that DuckDB refused, and find the lines of all mistakes."""
+    wanted = mistakes.unplaced(plain.file)
+    if plain.format == "parquet":
+        mistakes.place(plain.file, {row: row + 1 for row in wanted})
+        return
+    lines, rows = find_rows(
+        plain.path,
+        wanted,
+        refused,
+        skipped=columns.skipped,
+        separator=files.separator if plain.format == "csv" else None,
+        quote=files.quote,
+    )
+    mistakes.place(plain.file, lines)
+    encoding = ""
+    for number, (kind, said) in sorted(refused.items()):
+        row = rows.get(number, Row(number, 0))
         setting = ""
-        width = len(columns.names)
         if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
-            found = connection.sql(
-                f"SELECT error_message FROM {REJECTS} WHERE line = {line:d} "
-                "ORDER BY column_idx LIMIT 1"
-            ).fetchall()[0][0]
-            said = f"expected {width} columns, got {found.rsplit(' ', 1)[-1]}"
+            said = f"expected {len(columns.names)} columns, got {row.width}"
         elif kind == "UNQUOTED VALUE":
             said = "a quote begins or ends within a value"
         elif kind == "INVALID ENCODING":
-            said = "not UTF-8"
-            setting = guess_encoding(text if isinstance(text, bytes) else b"")
+            encoding = encoding or guess_encoding(_raw_line(plain.path, row.line))
+            said, setting = "not UTF-8", encoding
         elif kind == "LINE SIZE OVER MAXIMUM":
             said = f"longer than the {MAX_LINE_BYTES} bytes that a line may have"
-        mistakes.add(Mistake(plain.file, said, line=line, setting=setting))
-    return {row[0] for row in rows}
+        mistakes.add(Mistake(plain.file, said, line=row.line, setting=setting))
+
+
+def _raw_line(path: Path, number: int) -> bytes:
+    with path.open("rb") as lines:
+        return next(islice(lines, number - 1, None), b"")
