@@ -154,6 +154,13 @@ def find_rows(
     return given, others
 
 
+def odd_line(path: Path, skipped: int, separator: str, quote: str) -> int | None:
+    """The line of the first row that has not as many columns as the header."""
+    rows = (row for row in _rows(path, skipped, separator, quote) if row.width)
+    header = next(rows, None)
+    return next((row.line for row in rows if header and row.width != header.width), None)
+
+
 def _rows(path: Path, skipped: int, separator: str | None, quote: str) -> Iterator[Row]:
     with path.open(encoding="utf-8", errors="replace", newline="") as lines:
         for _ in range(skipped):

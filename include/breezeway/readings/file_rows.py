@@ -21,7 +21,15 @@ from breezeway.core.days import find_zone
 from breezeway.core.errors import DataError
 from breezeway.readings import file_times
 from breezeway.readings.file_columns import REJECTS, Columns, find_columns, guess_encoding, toml
-from breezeway.readings.file_mistakes import SHOWN, Mistake, Mistakes, Row, find_rows, shown
+from breezeway.readings.file_mistakes import (
+    SHOWN,
+    Mistake,
+    Mistakes,
+    Row,
+    find_rows,
+    odd_line,
+    shown,
+)
 from breezeway.readings.file_payloads import expected_number
 from breezeway.readings.file_query import Query, query_of
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
@@ -51,7 +59,7 @@ def read_rows(
         DataError: DuckDB cannot read the file.
     """
     before = mistakes.count
-    with _reading(plain, connection):
+    with _reading(plain, contract.files, connection):
         columns = find_columns(plain, contract.files, connection, mistakes)
         query = query_of(plain, contract, device, columns, mistakes)
         if query is None:
@@ -71,7 +79,9 @@ def read_rows(
 
 
 @contextmanager
-def _reading(plain: PlainFile, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _reading(
+    plain: PlainFile, files: Files, connection: duckdb.DuckDBPyConnection
+) -> Iterator[None]:
     connection.execute(f"DROP TABLE IF EXISTS {REJECTS}")
     connection.execute("DROP TABLE IF EXISTS reject_scans")
     try:
@@ -79,6 +89,13 @@ def _reading(plain: PlainFile, connection: duckdb.DuckDBPyConnection) -> Iterato
     except duckdb.OutOfMemoryException:
         raise DataError(f"{plain.file}: its rows need more memory than there is.") from None
     except duckdb.Error as error:
+        if "state machine" in str(error):  # it gives up, and names no line
+            line = odd_line(plain.path, files.skip_rows, files.separator, files.quote)
+            where = f"{plain.file}, line {line}" if line else f"{plain.file}"
+            raise DataError(
+                f"{where}: quotes or the ends of lines are mixed up, so rows cannot be told apart. "
+                "Nothing was loaded."
+            ) from None
         said = str(error).splitlines()[0][:300].rstrip(".")
         raise DataError(f"{plain.file}: DuckDB cannot read it: {said}.") from None
 

@@ -193,10 +193,11 @@ class _Copier:
                 lines += text.count("\n")
                 yield text.encode("utf-8", "surrogatepass")
             yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            reason = getattr(error, "reason", error)
             raise DataError(
-                f"{self._file}, after line {lines}: not {self._encoding} ({error.reason}). Name "
-                "the encoding in the contract's section [files]."
+                f"{self._file}, near line {lines}: not {self._encoding} ({reason}). Expected "
+                "another encoding in the contract's section [files]."
             ) from None
 
     def _without_comments(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
