@@ -99,6 +99,29 @@ def load(
     }
 
 
+def try_out(file: Path, contract: Contract, folder: Path) -> tuple[list[float], str]:
+    """Read a file without loading it.
+
+    Returns:
+        The times of the first rows of the first device, in seconds; and what would be said of the
+        first ten mistakes, empty if there are none.
+    """
+    mistakes = Mistakes()
+    first = None
+    with closing(duckdb.connect()) as connection:
+        try:
+            plain = plain_file(file, contract.files, folder)
+            for table in read_rows(plain, contract, None, connection, mistakes):
+                first = table if first is None else first
+            mistakes.refuse()
+        except DataError as error:
+            return [], str(error)
+    if first is None:
+        return [], ""
+    rows = first.filter(pc.equal(first["device"], first["device"][0]))
+    return [time / 1e6 for time in rows["time"].to_pylist()], ""
+
+
 def _tell(store: LoadStore, stage: _Stage, counts: Counts | None) -> None:
     name = stage.content[:ID_LETTERS]
     if counts is None:

@@ -171,13 +171,18 @@ def _as_epoch(text: str, unit: str) -> str:
     return (datetime(1970, 1, 1) + timedelta(microseconds=microseconds)).strftime(SHOWN)
 
 
-def _epoch_setting(text: str) -> str:
-    """The unit in which a number is a time of our days."""
+def epoch_unit(text: str) -> str:
+    """The unit in which a number is a time of our days; empty if there is none."""
     number = abs(float(text))
     for unit, microseconds in EPOCHS.items():
         if 3e8 <= number * microseconds / 1e6 < 1e10:
-            return f'time_format = "{unit}"'
+            return unit
     return ""
+
+
+def _epoch_setting(text: str) -> str:
+    unit = epoch_unit(text)
+    return f"time_format = {toml(unit)}" if unit else ""
 
 
 def _other_setting(text: str) -> str:
@@ -196,11 +201,12 @@ def _pattern_setting(text: str) -> str:
 
 
 def _patterns(text: str, patterns: Iterable[str]) -> list[str]:
-    return [pattern for pattern in patterns if _fits(text, pattern)]
+    return [pattern for pattern in patterns if fits(text, pattern)]
 
 
 @lru_cache(maxsize=10_000)
-def _fits(text: str, pattern: str) -> bool:
+def fits(text: str, pattern: str) -> bool:
+    """Whether a text is a time of our days in a pattern."""
     try:
         return datetime.strptime(text, pattern).year >= 1900
     except ValueError:
