@@ -29,6 +29,14 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def joined(parts: Sequence[str], operator: str) -> str:
+    """Parts of SQL with an operator between them, nested no deeper than a parser allows."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return f"({joined(parts[:middle], operator)} {operator} {joined(parts[middle:], operator)})"
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of one file.

@@ -10,7 +10,7 @@ import orjson
 from breezeway.contract.contract import Contract
 from breezeway.contract.files import NULL_WORDS, Files
 from breezeway.contract.schema import SensorField
-from breezeway.readings.file_columns import Columns, literal, pointer, toml
+from breezeway.readings.file_columns import Columns, joined, literal, pointer, toml
 from breezeway.readings.file_mistakes import shown
 
 JSON_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
@@ -124,14 +124,16 @@ def payload_sql(contract: Contract, value: Callable[[str], str]) -> str:
         value: gives the SQL of a field's value as JSON.
     """
     if contract.payload.format == "json":
-        return f"({_object(contract, value)})"
-    parts = []
+        return _object(contract, value)
+    parts: list[str] = []
     for name, field in contract.fields.items():
+        if parts:
+            parts.append(literal(contract.payload.separator))
         if field.type == "category":
             parts.append(f"coalesce(json_extract_string({value(name)}, '$'), '')")
         else:
             parts.append(f"CASE WHEN {value(name)} = {NULL} THEN '' ELSE {value(name)} END")
-    return "(" + f" || {literal(contract.payload.separator)} || ".join(parts) + ")"
+    return joined(parts, "||")
 
 
 def _object(contract: Contract, value: Callable[[str], str]) -> str:
@@ -142,16 +144,15 @@ def _object(contract: Contract, value: Callable[[str], str]) -> str:
         for key in keys[:-1]:
             inner = inner.setdefault(key, {})
         inner[keys[-1]] = value(name)
-    return _joined(tree)
+    return _members(tree)
 
 
-def _joined(tree: Mapping[str, Any]) -> str:
-    members = [
-        literal(f"{orjson.dumps(key).decode()}:")
-        + f" || {_joined(inner) if isinstance(inner, dict) else inner}"
-        for key, inner in tree.items()
-    ]
-    return "'{' || " + " || ',' || ".join(members) + " || '}'"
+def _members(tree: Mapping[str, Any]) -> str:
+    parts = []
+    for number, (key, inner) in enumerate(tree.items()):
+        parts.append(literal(f"{',' if number else '{'}{orjson.dumps(key).decode()}:"))
+        parts.append(_members(inner) if isinstance(inner, dict) else inner)
+    return joined([*parts, literal("}")], "||")
 
 
 def object_of_json(contract: Contract) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from breezeway.contract.contract import Contract
 from breezeway.contract.schema import SensorField
 from breezeway.readings import file_times
-from breezeway.readings.file_columns import Columns, guess_separator, literal
+from breezeway.readings.file_columns import Columns, guess_separator, joined, literal
 from breezeway.readings.file_mistakes import Mistake, Mistakes, shown
 from breezeway.readings.file_payloads import (
     NULL,
@@ -25,6 +25,8 @@ from breezeway.readings.file_payloads import (
 from breezeway.readings.file_text import PlainFile, stem
 
 LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
+KEPT_LETTERS = 200
+"""Of a wrong value, for the message."""
 ONE_DEVICE = ' or, for one machine, device = "NAME"'
 
 
@@ -226,7 +228,8 @@ def _lower(words: Iterable[str]) -> set[str]:
 
 
 def _wrong_sql(cells: Cells, columns: Columns) -> str:
-    """What is wrong in a row, as a list of what it is and what the file has; null if nothing is."""
+    """What is wrong in a row, as JSON: pairs of what it is and what the file has, each with a comma
+    behind it; null if nothing is."""
     checks = {
         "device": ("device IS NULL", "d"),
         "time": ("stamp IS NULL", "t"),
@@ -238,9 +241,9 @@ def _wrong_sql(cells: Cells, columns: Columns) -> str:
         checks = {w: (f"{is_object} AND {wrong}", text) for w, (wrong, text) in checks.items()}
         checks["object"] = (f"NOT {is_object}", "left(CAST(j AS VARCHAR), 100)")
     parts = [
-        f"CASE WHEN {wrong} THEN {{'what': {literal(what)}, 'text': {text}}} END"
+        f"CASE WHEN {wrong} THEN {literal(f'["{what}",')} || "
+        f"coalesce(CAST(to_json(left({text}, {KEPT_LETTERS})) AS VARCHAR), 'null') || '],' END"
         for what, (wrong, text) in checks.items()
     ]
-    any_of = " OR ".join(f"({wrong})" for wrong, _ in checks.values())
-    listed = f"list_filter([{', '.join(parts)}], lambda x: x IS NOT NULL)"
-    return f"CASE WHEN {any_of} THEN {listed} END"
+    any_of = joined([f"({wrong})" for wrong, _ in checks.values()], "OR")
+    return f"CASE WHEN {any_of} THEN concat({', '.join(parts)}) END"

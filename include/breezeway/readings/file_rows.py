@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from breezeway.contract.contract import Contract
@@ -144,10 +145,10 @@ def _add_wrong(
     if wrong.null_count == len(wrong):
         return
     for place in np.flatnonzero(wrong.is_valid().to_numpy()).tolist():
-        for each in wrong[place].as_py():
-            read = add.read(each["what"], each["text"])
+        for what, text in orjson.loads(f"[{wrong[place].as_py()[:-1]}]"):
+            read = add.read(what, text)
             if read is None:
-                add(each["what"], each["text"], first + place)
+                add(what, text, first + place)
             else:
                 times[place], local[place] = read
 
