@@ -108,7 +108,7 @@ def try_out(file: Path, contract: Contract, folder: Path) -> tuple[list[float], 
     """
     mistakes = Mistakes()
     first = None
-    with closing(duckdb.connect()) as connection:
+    with closing(_connect(folder, 1)) as connection:
         try:
             plain = plain_file(file, contract.files, folder)
             for table in read_rows(plain, contract, None, connection, mistakes):
@@ -135,14 +135,21 @@ def _tell(store: LoadStore, stage: _Stage, counts: Counts | None) -> None:
     )
 
 
+def _connect(folder: Path, threads: int) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(config={"threads": threads})
+    connection.execute(f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'")
+    connection.execute(f"SET temp_directory = {literal(str(folder / 'duckdb'))}")
+    # It would make a join of each list of words: with hundreds of fields, minutes and gigabytes.
+    connection.execute("SET disabled_optimizers = 'in_clause'")
+    return connection
+
+
 def _stage_all(
     files: Sequence[Path], contract: Contract, device: str | None, folder: Path, threads: int
 ) -> list[_Stage]:
     mistakes = Mistakes()
     stages = []
-    with closing(duckdb.connect(config={"threads": threads})) as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'")
-        connection.execute(f"SET temp_directory = {literal(str(folder / 'duckdb'))}")
+    with closing(_connect(folder, threads)) as connection:
         for number, file in enumerate(files):
             stage = _Stage(file, folder / f"{number}.arrow")
             _stage(stage, contract, device, connection, mistakes)
