@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
-from breezeway.contract import contract, schema
+from breezeway.contract import contract, files, schema
 
 PAGE = Path(__file__).with_name("contract.md")
 SCHEMA = Path(__file__).with_name("contract.schema.json")
@@ -48,6 +48,31 @@ EXAMPLES = {
     "fields.NAME.batch": "{ mean = [20, 90] }",
     "fields.NAME.batch.null_share": "0.1",
     "fields.NAME.batch.mean": "[20, 90]",
+    "files.format": '"csv"',
+    "files.encoding": '"latin-1"',
+    "files.separator": '";"',
+    "files.quote": '"\'"',
+    "files.decimal": '","',
+    "files.skip_rows": "3",
+    "files.names": '["Zeit", "Temperatur"]',
+    "files.units_row": "true",
+    "files.comment": '"#"',
+    "files.device": '"{folder}/{file}"',
+    "files.device_column": '"Asset"',
+    "files.time_column": '"Zeit"',
+    "files.time_format": '"%d.%m.%Y %H:%M:%S"',
+    "files.time_zone": '"Europe/Berlin"',
+    "files.first_time": "2020-01-01T00:00:00Z",
+    "files.payload_column": '"message"',
+    "files.columns": '{ temperature = "Motor Temp (°C)" }',
+    "files.tag_column": '"tag"',
+    "files.value_column": '"reading"',
+    "files.null_words": '["---", -9999]',
+    "files.label_column": '"Status"',
+    "files.label_required": "false",
+    "files.faults": '["Attack", "1"]',
+    "files.normal": '["Normal"]',
+    "files.normal_files": '["anomaly-free/*"]',
     "features.window": "30",
     "features.max_gap_seconds": "600",
     "features.reading": '{ power = "torque * speed * 0.10472", shock = "kurtosis(vibration)" }',
@@ -108,7 +133,7 @@ def words_of(module: ModuleType) -> dict[tuple[str, str], str]:
     return found
 
 
-WORDS = {**words_of(schema), **words_of(contract)}
+WORDS = {**words_of(schema), **words_of(files), **words_of(contract)}
 
 
 def keys(model: type[BaseModel], place: str = "") -> Iterator[Key]:
@@ -156,7 +181,7 @@ def _allowed(key: Key) -> str:
 def _default(key: Key) -> str:
     if key.field.is_required():
         return "must be there"
-    value = key.field.default
+    value = key.field.get_default(call_default_factory=True)
     if value is None or value == () or value == "" or value == {} or isinstance(value, BaseModel):
         return ""
     if isinstance(value, bool):

@@ -20,7 +20,11 @@ COMMANDS = {
     "demo": ("breezeway.laptop.demo:run", "run the whole pipeline once, then stop everything"),
     "up": ("breezeway.laptop.demo:run_and_stay", "the same, but run on until Ctrl-C"),
     "simulate": ("breezeway.commands.simulate:run", "fill the raw store with a simulated plant"),
-    "load-readings": ("breezeway.commands.load_readings:run", "fill the raw store from CSV files"),
+    "load-readings": ("breezeway.commands.load_readings:run", "fill the raw store from files"),
+    "new-sensor": (
+        "breezeway.commands.new_sensor:run",
+        "write a contract from a file's first rows",
+    ),
     "loads": ("breezeway.commands.loads:run", "list what was loaded, or take a load back"),
     "history": (
         "breezeway.commands.history:run",

@@ -15,6 +15,7 @@ import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.expressions import Expression
+from breezeway.contract.files import Files
 from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
@@ -93,6 +94,7 @@ class Contract(Section):
     """The regular expression (RE2) that the whole name of a device fits."""
     payload: Payload
     fields: Annotated[dict[str, SensorField], Field(min_length=1)]
+    files: Files = Files()
     features: Features
     label: Label
     alarm: Alarm
@@ -136,6 +138,7 @@ class Contract(Section):
             *(partial(self._check_field, *item) for item in self.fields.items()),
             *(partial(self._check_reading_feature, name) for name in self.features.reading),
             self._check_features,
+            self._check_files,
             self._check_training,
         ]
         mistakes = []
@@ -154,6 +157,10 @@ class Contract(Section):
         except re2.error as error:
             reason = error.args[0].decode(errors="replace")
             raise ValueError(f"device_pattern: no regular expression of RE2: {reason}") from None
+
+    def _check_files(self) -> None:
+        if unknown := sorted(set(self.files.columns) - set(self.fields)):
+            raise ValueError(f"files.columns.{unknown[0]}: there is no such field")
 
     def _check_training(self) -> None:
         if self.train.every_labels and not self.label.table:

@@ -2,15 +2,17 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from breezeway.core.errors import UsageError
+from breezeway.core.names import CONTRACT_NAME
 
 SHORTEST_KEY = 16
 """Characters of a key that signs."""
@@ -33,7 +35,7 @@ class Settings(BaseSettings):
     """The sensor contract."""
     raw_url: SecretStr | None = None
     """SQLAlchemy address of the raw store (`mysql+pymysql://…`, `postgresql+psycopg://…` or
-    `sqlite:///…`)."""
+    `sqlite:///…`); unset, a file in `home`, one for each contract."""
     query_seconds: Annotated[float, Field(ge=1, le=365 * 86_400)] = QUERY_SECONDS
     """How long the raw store may take for one query of readings, with the time in which the step
     works on the rows. The store then ends the query, and the step fails."""
@@ -132,9 +134,52 @@ class Settings(BaseSettings):
 
     @property
     def raw_address(self) -> str:
-        if self.raw_url is None:
-            return f"sqlite:///{self.root / 'raw.db'}"
-        return self.raw_url.get_secret_value()
+        """Of the raw store: if the user names none, each contract has its own in `home`.
+
+        Raises:
+            UsageError: the contract has no name that a file can have.
+        """
+        if self.raw_url is not None:
+            return self.raw_url.get_secret_value()
+        return f"sqlite:///{self.root / self._raw_file}"
+
+    @cached_property
+    def _raw_file(self) -> str:
+        if self.is_simulated:
+            return "raw.db"
+        try:
+            name = tomllib.loads(self.sensors.read_text(encoding="utf-8"))["name"]
+        except (OSError, ValueError, KeyError, RecursionError) as error:
+            raise UsageError(
+                f"{self.sensors}: the sensor contract has no name that can be read: {error}."
+            ) from None
+        if mistake := CONTRACT_NAME.mistake(str(name)):
+            raise UsageError(f"{self.sensors}: name: {mistake}.")
+        return f"raw-{name}.db"
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the readings are those of the simulated plant, in a store of our own."""
+        plant = self.shipped_sensors / "plant.toml"
+        return self.raw_url is None and self.sensors.resolve() == plant.resolve()
+
+    def with_sensors(self, chosen: str | None) -> Self:
+        """Settings with another sensor contract.
+
+        Args:
+            chosen: one of those shipped, or a file; None for that of these settings.
+
+        Raises:
+            UsageError: there is no such contract.
+        """
+        known = {file.stem: file for file in self.shipped_sensors.glob("*.toml")}
+        file = known.get(chosen, Path(chosen)) if chosen else self.sensors
+        if not file.is_file():
+            raise UsageError(
+                f"--sensors: there is no contract {str(file)!r}; expected a file, or one of "
+                f"{', '.join(sorted(known))}."
+            )
+        return type(self)(**{**self.model_dump(), "sensors": file.resolve()})
 
     @property
     def repository_address(self) -> str:

@@ -28,8 +28,6 @@ from breezeway.readings.store import RawStore
 
 RESULTS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 """Tasks whose results the summary shows."""
-PLANT = Settings.shipped_sensors / "plant.toml"
-"""The contract whose readings are simulated."""
 SOURCES = {
     "skab": "github.com/waico/SKAB, its folder `data`",
     "ai4i": "archive.ics.uci.edu/dataset/601, the file `ai4i2020.csv`",
@@ -44,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the sensor contract: one of those shipped, or a file (plant, or BREEZEWAY_SENSORS)",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="the files of skab or ai4i to load first"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="a file of readings to load first, or a folder of them; read as the contract says",
     )
     parser.add_argument("--count", type=int, help="trials of tune (the form's default)")
     parser.add_argument(
@@ -74,14 +75,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> None:
     Raises:
         BreezewayError: a part did not come up, a task failed, or no prediction came back.
     """
-    settings = _with_contract(arguments, settings)
+    settings = settings.with_sensors(arguments.sensors)
     with _platform(arguments, settings) as (platform, started):
         _pipeline(platform, arguments, started)
 
 
 def run_and_stay(arguments: argparse.Namespace, settings: Settings) -> None:
     """Like `run`, but leave the platform running until Ctrl-C, even if the run failed."""
-    settings = _with_contract(arguments, settings)
+    settings = settings.with_sensors(arguments.sensors)
     with _platform(arguments, settings) as (platform, started):
         failed = None
         if not arguments.no_run:
@@ -133,64 +134,40 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _with_contract(arguments: argparse.Namespace, settings: Settings) -> Settings:
-    """Settings with the chosen contract; each contract has its own raw store.
-
-    Raises:
-        UsageError: there is no such contract.
-    """
-    known = {file.stem: file for file in Settings.shipped_sensors.glob("*.toml")}
-    chosen = settings.sensors
-    if arguments.sensors:
-        chosen = known.get(arguments.sensors, Path(arguments.sensors))
-    if not chosen.is_file():
-        raise UsageError(
-            f"--sensors: there is no contract {str(chosen)!r}; expected a file, or one of "
-            f"{', '.join(sorted(known))}."
-        )
-    changed: dict[str, Any] = {"sensors": chosen.resolve()}
-    name = load_contract(chosen).name
-    if settings.raw_url is None and chosen.resolve() != PLANT.resolve():
-        changed["raw_url"] = _own_store(settings, name)
-    return Settings(**{**settings.model_dump(), **changed})
-
-
-def _own_store(settings: Settings, name: str) -> str:
-    """The address of a contract's raw store if the user names none."""
-    return f"sqlite:///{settings.root / f'raw-{name}.db'}"
-
-
 def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
     """Fill the raw store; what was loaded before is not loaded again. A store that the user names
     gets nothing but the data that the user names.
 
     Raises:
         UsageError: the store is empty and there is nothing to load.
+        DataError: the files cannot be read as the contract says.
     """
-    from breezeway.readings import loaders, simulate
+    from breezeway.readings import file_loads, simulate
 
-    if settings.raw_url is None:
+    contract = load_contract(settings.sensors)
+    if arguments.data:
+        own = arguments.data / contract.name  # in a folder of data for several contracts
+        data = own if own.is_dir() else arguments.data
+        file_loads.load(settings, [data], contract)
+        return
+    if settings.is_simulated:
         simulate.fill(settings)
         return
-    name = load_contract(settings.sensors).name
-    data = arguments.data
-    if data and name in SOURCES:
-        data = data / name if (data / name).is_dir() else data
-        loaders.load(settings, [data], loaders.PUBLIC[name])
-        return
     store = RawStore(settings.raw_address)
-    own = settings.raw_address == _own_store(settings, name)
-    if own:
+    if settings.raw_url is None:
         store.create()
     if not store.has_readings():
+        name = contract.name
         if name in SOURCES:
             hint = (
                 f"Name a folder with its files: make demo SENSORS={name} DATA=FOLDER. They are "
                 f"found at {SOURCES[name]}."
             )
         else:
-            where = f"BREEZEWAY_RAW_URL='{settings.raw_address}' " if own else ""
-            hint = f"Fill it first: {where}breezeway load-readings FILE; --help shows how."
+            hint = (
+                f"Load some first: breezeway load-readings FILE --sensors {settings.sensors}; "
+                "or name their file: --data FILE."
+            )
         raise UsageError(f"The raw store {store} has no readings for {name}. {hint}")
 
 

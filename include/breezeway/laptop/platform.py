@@ -20,6 +20,7 @@ from typing import Any, NoReturn, Self
 
 import httpx
 from filelock import FileLock, Timeout
+from pydantic import SecretStr
 
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
@@ -174,14 +175,14 @@ class Platform:
         # Nothing in a demo needs these, so do not wait for them.
         for program in ("triggerer", "airflow-upkeep", "mlflow-upkeep"):
             self._supervisor.start_program(program)
-        raw = self.settings.raw_address
+        raw = self.settings.raw_url
         private_write(
             self.home / "run" / "platform.json",
             json.dumps(
                 {f"{part}_url": self.url(part) for part in ("airflow", "mlflow", "serving")}
                 | {"process": os.getpid(), "sensors": self._environment["BREEZEWAY_SENSORS"]}
-                # The address of a server has a password.
-                | ({"raw_url": raw} if raw.startswith("sqlite") else {})
+                # The address of a server has a password. Without one, the contract leads to it.
+                | ({"raw_url": self.settings.raw_address} if _is_file(raw) else {})
             ),
         )
 
@@ -338,6 +339,10 @@ def running_platform(home: Path) -> dict[str, Any]:
     """Addresses of the platform that runs in this home; empty if none does."""
     file = home / "run" / "platform.json"
     return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _is_file(address: SecretStr | None) -> bool:
+    return address is not None and address.get_secret_value().startswith("sqlite")
 
 
 def _release(part: str) -> str:

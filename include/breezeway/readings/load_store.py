@@ -22,6 +22,8 @@ BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
 """Readings are looked for in the store until either is reached; bytes as if all were as long as
 the longest."""
+BATCH_DEVICES = 50
+"""Of a batch of more devices, each reading is looked for at once."""
 SHOWN_LETTERS = 60
 ID_LETTERS = 12
 """Of a load's content, they are enough to name it."""
@@ -227,6 +229,8 @@ class _Merge:
         mark = store._engine.mark
         by_index = store._engine.by_index.format("readings_device_time")
         self._same = f"(device = {mark} AND time = {mark})"
+        self._between = f"(device = {mark} AND time BETWEEN {mark} AND {mark})"
+        self._any = f"SELECT 1 FROM readings {by_index} WHERE {{}} LIMIT 1"
         self._find = (
             f"SELECT id, load_id, device, {store._engine.whole_time.format('time')}, label, "
             "LENGTH(payload), CASE WHEN LENGTH(payload) <= {} THEN payload END "
@@ -277,6 +281,8 @@ class _Merge:
     def _stored(self, batch: list[Row]) -> dict[tuple[str, str], list[Stored]]:
         """What the store has at the devices and times of some readings."""
         keys = {row[:2] for row in batch}
+        if self._are_beyond(keys):
+            return {}
         longest = max(_size(row) for row in batch)
         query = self._find.format(longest) + " OR ".join([self._same] * len(keys))
         values = tuple(value for key in keys for value in key)
@@ -289,6 +295,19 @@ class _Merge:
                 stored = Stored(id, load_id, payload, label, size)
                 found.setdefault((device, time), []).append(stored)
         return found
+
+    def _are_beyond(self, keys: Iterable[tuple[str, str]]) -> bool:
+        """Whether the store has nothing in the time of each device, as with most of a new file:
+        one question a device is answered far sooner than one a reading."""
+        spans: dict[str, tuple[str, str]] = {}
+        for device, time in keys:
+            first, last = spans.get(device, (time, time))
+            spans[device] = min(first, time), max(last, time)
+        if len(spans) > BATCH_DEVICES:
+            return False
+        query = self._any.format(" OR ".join([self._between] * len(spans)))
+        values = tuple(value for device, span in spans.items() for value in (device, *span))
+        return self._connection.exec_driver_sql(query, values).first() is None
 
     def _put_away(self, readings: list[Stored]) -> None:
         """Those of this very load are rows of the file that a later row corrects."""

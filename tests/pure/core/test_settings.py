@@ -1,5 +1,7 @@
 """Settings say what is wrong, and print no secret."""
 
+from pathlib import Path
+
 import pytest
 
 from breezeway.core.errors import UsageError
@@ -53,3 +55,25 @@ def test_a_wrong_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match=r"BREEZEWAY_THREADS: .*integer") as raised:
         Settings.from_environment()
     assert SECRET not in str(raised.value)
+
+
+def test_each_contract_has_a_raw_store_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "any.toml"
+    own.write_text('name = "mill-7"')
+    home = Settings(home=tmp_path)
+    assert home.raw_address == f"sqlite:///{tmp_path / 'raw.db'}"
+    assert home.with_sensors("skab").raw_address == f"sqlite:///{tmp_path / 'raw-skab.db'}"
+    monkeypatch.setenv("BREEZEWAY_SENSORS", str(own))
+    assert Settings(home=tmp_path).raw_address == f"sqlite:///{tmp_path / 'raw-mill-7.db'}"
+    named = Settings(home=tmp_path, raw_url="sqlite:////elsewhere.db").with_sensors("skab")
+    assert named.raw_address == "sqlite:////elsewhere.db"
+
+
+@pytest.mark.parametrize("text", ["", "name", 'name = "../x"', "name = 1", 'name = "a/b"'])
+def test_a_contract_whose_name_is_no_file_has_no_raw_store(tmp_path: Path, text: str) -> None:
+    own = tmp_path / "any.toml"
+    own.write_text(text)
+    with pytest.raises(UsageError, match="name"):
+        _ = Settings(home=tmp_path, sensors=own).raw_address

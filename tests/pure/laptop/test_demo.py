@@ -14,6 +14,7 @@ from breezeway.core.settings import Settings
 from breezeway.laptop import demo
 from breezeway.readings.store import RawStore
 from tests.fixtures.processes import new_port
+from tests.fixtures.readings import contract_text, load
 
 
 def chosen(*words: str) -> argparse.Namespace:
@@ -37,7 +38,7 @@ def store_of(settings: Settings, device: str, *payloads: str) -> None:
 def test_a_shipped_contract_is_known_by_its_name_and_has_a_store_of_its_own(
     tmp_path: Path,
 ) -> None:
-    settings = demo._with_contract(chosen("--sensors", "skab"), Settings(home=tmp_path))
+    settings = Settings(home=tmp_path).with_sensors("skab")
     assert settings.sensors.name == "skab.toml"
     assert settings.raw_address.endswith("raw-skab.db")
     assert settings.root == Settings(home=tmp_path).root
@@ -47,17 +48,17 @@ def test_a_contract_may_be_a_file_and_a_store_that_is_named_stays(tmp_path: Path
     own = tmp_path / "mine.toml"
     own.write_text((Settings.shipped_sensors / "skab.toml").read_text())
     before = Settings(home=tmp_path, raw_url="sqlite:////elsewhere.db")
-    settings = demo._with_contract(chosen("--sensors", str(own)), before)
+    settings = before.with_sensors(str(own))
     assert (settings.sensors, settings.raw_address) == (own, "sqlite:////elsewhere.db")
 
 
 def test_a_contract_that_there_is_not_is_named_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no contract 'moon'; .* one of ai4i, plant, skab"):
-        demo._with_contract(chosen("--sensors", "moon"), Settings(home=tmp_path))
+        Settings(home=tmp_path).with_sensors("moon")
 
 
 def test_without_public_data_it_is_said_where_they_are_found(tmp_path: Path) -> None:
-    settings = demo._with_contract(chosen("--sensors", "skab"), Settings(home=tmp_path))
+    settings = Settings(home=tmp_path).with_sensors("skab")
     with pytest.raises(UsageError, match=r"make demo SENSORS=skab DATA=FOLDER\. .*SKAB"):
         demo._fill(chosen(), settings)
 
@@ -66,19 +67,30 @@ def test_without_readings_of_an_own_contract_it_is_said_how_to_load_some(tmp_pat
     own = tmp_path / "mine.toml"
     text = (Settings.shipped_sensors / "skab.toml").read_text()
     own.write_text(text.replace('name = "skab"', 'name = "mine"'))
-    settings = demo._with_contract(chosen("--sensors", str(own)), Settings(home=tmp_path))
+    settings = Settings(home=tmp_path).with_sensors(str(own))
     with pytest.raises(UsageError, match=r"no readings for mine\. .*load-readings FILE") as raised:
         demo._fill(chosen(), settings)
-    variable = str(raised.value).split("first: ")[1].split("'")
-    assert variable[0] == "BREEZEWAY_RAW_URL="
-    store_of(Settings(raw_url=variable[1]), "mill-1", "{}")
+    assert f"load-readings FILE --sensors {own}" in str(raised.value)
+    assert settings.raw_address.endswith("raw-mine.db")
+    store_of(Settings(home=tmp_path, sensors=own), "mill-1", "{}")
     demo._fill(chosen(), settings)
+
+
+def test_the_readings_that_a_start_loads_are_those_of_load_readings(tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(contract_text('time_column = "at"'))
+    file = tmp_path / "june.csv"
+    file.write_text("device,at,a\nm,2026-06-01,1\n")
+    settings = Settings(home=tmp_path).with_sensors(str(own))
+    demo._fill(chosen("--data", str(file)), settings)
+    again = load(Settings(home=tmp_path), file, "--sensors", own)
+    assert (again["loaded"], again["files"]) == (0, 1)
 
 
 def test_a_store_that_the_user_names_gets_no_simulated_readings(tmp_path: Path) -> None:
     theirs = Settings(home=tmp_path, raw_url=f"sqlite:///{tmp_path / 'theirs.db'}")
     store_of(theirs, "mill-1")
-    settings = demo._with_contract(chosen(), theirs)
+    settings = theirs.with_sensors(None)
     with pytest.raises(UsageError, match="no readings for plant"):
         demo._fill(chosen(), settings)
     store_of(theirs, "mill-1", "{}")
@@ -91,7 +103,7 @@ def test_a_store_that_the_user_names_gets_no_simulated_readings(tmp_path: Path) 
 def test_a_contract_of_the_same_name_as_a_shipped_one_is_not_simulated(tmp_path: Path) -> None:
     own = tmp_path / "mine.toml"
     own.write_text((Settings.shipped_sensors / "plant.toml").read_text())
-    settings = demo._with_contract(chosen("--sensors", str(own)), Settings(home=tmp_path))
+    settings = Settings(home=tmp_path).with_sensors(str(own))
     with pytest.raises(UsageError, match="no readings for plant"):
         demo._fill(chosen(), settings)
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from breezeway.commands import loads as command_loads
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings import load_store, loaders, mysql, postgres, simulate, sqlite
+from breezeway.readings import load_store, mysql, postgres, simulate, sqlite
 from breezeway.readings.arrow import READINGS
 from breezeway.readings.load_store import LoadStore
 from breezeway.readings.store import RawStore
@@ -55,7 +55,7 @@ def take_back(own, load):
 
 
 ONE, TWO = "m,2026-01-01T12:01,x,0", "m,2026-01-01T12:02,y,1"
-LABELLED = ("--label-column", "broken")
+LABELLED = {"files": 'label_column = "broken"'}
 
 
 # -- the same reading
@@ -71,12 +71,17 @@ def test_a_file_that_is_loaded_twice_is_loaded_once(own, write):
 
 
 def test_the_same_readings_written_in_another_way_are_the_same_load(own, write):
-    load(own, write(ONE, TWO), *LABELLED)
+    load(own, write(ONE, TWO), **LABELLED)
     rows = ["y;1.0;2026-01-01T13:02:00+01:00;m", "x;0;2026-01-01 12:01:00.000;m"]
     other = write(*reversed(rows), header="text;bad;at;sensor", name="b.csv")
-    options = ["--separator", ";", "--device-column", "sensor", "--time-column", "at"]
-    options += ["--payload-column", "text", "--label-column", "bad"]
-    assert load(own, other, *options)["loaded"] == 0
+    files = """
+        separator = ";"
+        device_column = "sensor"
+        time_column = "at"
+        payload_column = "text"
+        label_column = "bad"
+    """
+    assert load(own, other, files=files)["loaded"] == 0
 
 
 def test_files_that_overlap_bring_what_they_have_in_common_once(own, write):
@@ -146,8 +151,8 @@ def test_a_file_with_labels_is_no_second_copy_of_one_without(own, write):
     file = write(ONE, TWO)
     load(own, file)
     with pytest.raises(DataError, match=r"\(no label\), .* \(label 0\)"):
-        load(own, file, *LABELLED)
-    corrected = load(own, file, *LABELLED, "--replace")
+        load(own, file, **LABELLED)
+    corrected = load(own, file, "--replace", **LABELLED)
     assert (corrected["readings"], corrected["replaced"]) == (2, 2)
     assert contents(own) == [("m", "01", "x", 0), ("m", "02", "y", 1)]
 
@@ -177,20 +182,25 @@ def test_readings_that_were_doubled_are_one_again(own, write):
     store.append(pa.table(twice).cast(READINGS))
     before = contents(own)
     file = write("m,2026-01-01T12:00,x,0")
-    assert load(own, file, *LABELLED)["known"] == 1
+    assert load(own, file, **LABELLED)["known"] == 1
     take_back(own, loads(own)[0])
-    assert load(own, file, *LABELLED, "--replace")["replaced"] == 3
+    assert load(own, file, "--replace", **LABELLED)["replaced"] == 3
     assert contents(own) == [("m", "00", "x", 0)]
     take_back(own, loads(own)[0])
     assert contents(own) == before
 
 
-def test_a_file_that_is_changed_meanwhile_is_not_loaded(own, write, monkeypatch):
+def test_what_changes_a_file_meanwhile_changes_nothing(own, write, monkeypatch):
     file = write(ONE)
-    monkeypatch.setattr(loaders, "_digest", lambda tables: "0" * 64)
-    with pytest.raises(TryAgain, match="changed while it was loaded"):
-        load(own, file)
-    assert stored_rows(own) == 0 and loads(own) == []
+    load_staged = LoadStore.load
+
+    def change_and_load(store, *arguments, **options):
+        write(TWO)
+        return load_staged(store, *arguments, **options)
+
+    monkeypatch.setattr(LoadStore, "load", change_and_load)
+    load(own, file)
+    assert [row[1] for row in contents(own)] == ["01"]
 
 
 # -- taking back

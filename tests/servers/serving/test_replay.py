@@ -17,7 +17,7 @@ from breezeway.core.settings import Settings
 from breezeway.detector.scoring import load_folder
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
-from breezeway.readings import loaders
+from breezeway.readings import file_loads
 from breezeway.readings.store import RawStore
 from tests.fixtures import ROOT
 from tests.fixtures.models import write_model
@@ -35,7 +35,8 @@ def load(name: str, settings: Settings) -> list[dict]:
     """All readings as they are in the raw store, by device and time."""
     if not (DATA / name).is_dir():
         pytest.skip(f"needs {name} in {DATA} (BREEZEWAY_TEST_DATA)")
-    loaders.load(settings, [DATA / name], loaders.PUBLIC[name])
+    contract = load_contract(Settings.shipped_sensors / f"{name}.toml")
+    file_loads.load(settings, [DATA / name], contract)
     query = "SELECT device, time, payload, label FROM readings ORDER BY device, time"
     return pa.concat_tables(RawStore(settings.raw_address).stream(query, label="label")).to_pylist()
 

@@ -1,0 +1,76 @@
+"""Look at the first rows of a file and write a first version of its sensor contract.
+
+It guesses how the file is read, the interval, device, labels, and the fields with their types and
+ranges, and says what it is unsure of. Read the contract before you load the file.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import UsageError
+from breezeway.core.scratch import scratch
+from breezeway.core.settings import Settings
+from breezeway.readings import file_guesses, file_loads
+from breezeway.readings.file_columns import toml
+from breezeway.readings.file_text import stem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV, JSON lines or Parquet")
+    parser.add_argument(
+        "--contract", type=Path, metavar="FILE", help="the file to write (<name>.toml, here)"
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    file: Path = arguments.file
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no such file.")
+    name = re.sub("[^a-z0-9]+", "-", stem(file).lower()).strip("-")[:41].strip("-")
+    name = name if re.match("[a-z]", name) else f"sensor-{name}".rstrip("-")[:41]
+    target: Path = arguments.contract or Path(f"{name}.toml")
+    if target.exists():
+        raise UsageError(f"--contract: {target} is there already; name another file.")
+    with scratch(settings, "new-sensor") as folder:
+        found = file_guesses.guess(file, folder)
+        contract = Contract.from_text(_text(name, found), target.name)
+        times, mistakes = file_loads.try_out(file, contract, folder)
+    found.interval = file_guesses.interval(times)
+    found.unsure += [mistakes] if mistakes else []
+    target.write_text(_text(name, found), encoding="utf-8")
+    return {"contract": str(target), "unsure": found.unsure}
+
+
+def _text(name: str, found: file_guesses.Guess) -> str:
+    parts = [
+        f'name = "{name}"',
+        f"interval_seconds = {found.interval:g}",
+        '\n[payload]\nformat = "json"',
+        "\n[files]",
+        *(f"{key} = {value}" for key, value in found.files.items()),
+    ]
+    if found.columns:
+        parts.append("\n[files.columns]")
+        parts += [f"{k} = {toml(column)}" for k, column in found.columns.items()]
+    for key, values in found.fields.items():
+        parts.append(f"\n[fields.{key}]")
+        parts += [f"{each} = {value}" for each, value in values.items()]
+    numbers = [key for key, values in found.fields.items() if "categories" not in values]
+    parts += [
+        "\n[features]\nwindow = 30                   # readings of one device",
+        "\n[features.reading]",
+        *(f'{key} = "{key}"' for key in found.fields),
+    ]
+    if numbers:
+        parts.append("\n[features.rolling]")
+        parts += [f'{key} = ["mean", "std"]' for key in numbers]
+    label = 'column = "label"' if found.has_label else 'table = "labels"'
+    parts += [
+        f"\n[label]\n{label}",
+        "\n[alarm]\nfalse_episodes_per_day = 0.2  # for each device",
+        '\n[split]\nby = "time"\nfolds = 3',
+    ]
+    return "\n".join(parts) + "\n"

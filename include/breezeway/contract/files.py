@@ -1,0 +1,169 @@
+"""The section `[files]` of a sensor contract: how a file of readings is read."""
+
+import codecs
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
+
+from breezeway.contract.schema import Section
+from breezeway.core.days import find_zone
+
+EPOCHS = {"epoch s": 1_000_000, "epoch ms": 1000, "epoch us": 1, "epoch ns": 0.001}
+"""Time format → microseconds in one of its units."""
+ISO = "iso"
+NULL_WORDS = frozenset(
+    {"", "-", "--", "#n/a", "<na>", "n/a", "n.a.", "na", "nan", "nil", "none", "null"}
+)
+"""What no field takes for a value, in small letters, unless a category is called so."""
+DIRECTIVES = frozenset("aAbBdfgHIjmMnpSyYz%-")
+"""Of a time format. A zone's name (%Z) is not among them: `CST` is five zones."""
+DATES = ({"Y", "y"}, {"m", "b", "B", "j"}, {"d", "j"})
+"""A time format needs one of each."""
+
+
+def _zone(text: str) -> str:
+    find_zone(text)
+    return text
+
+
+def _encoding(text: str) -> str:
+    try:
+        "".encode(text)  # refuses what encodes no text, such as rot13
+        name = codecs.lookup(text).name
+    except (LookupError, ValueError):
+        raise ValueError(
+            f"{text[:40]!r} is no encoding: expected one such as utf-8, latin-1, cp1252 or utf-16"
+        ) from None
+    if name == "idna" or name == "punycode" or "escape" in name:
+        raise ValueError(f"{text[:40]!r} is no encoding of files")
+    return name
+
+
+def _time_format(text: str) -> str:
+    if text == ISO or text in EPOCHS:
+        return text
+    if text == "epoch µs":
+        return "epoch us"
+    found = set(re.findall("%(-?.)", text))
+    expected = (
+        f"expected {ISO!r}, {', '.join(map(repr, EPOCHS))}, or a pattern such as "
+        '"%d.%m.%Y %H:%M:%S"'
+    )
+    unknown = sorted(each for each in found if not set(each) <= DIRECTIVES)
+    if unknown:
+        hint = "; write a zone's name as it stands in the file, and set time_zone"
+        raise ValueError(
+            f"{text[:60]!r}: %{unknown[0]} is not known{hint if 'Z' in unknown else ''}; {expected}"
+        )
+    letters = {each[-1] for each in found}
+    if not all(letters & any_of for any_of in DATES):
+        raise ValueError(f"{text[:60]!r} has no full date; {expected}")
+    return text
+
+
+def _words(values: Any) -> Any:
+    """Words; a number stands for what a file writes."""
+    if not isinstance(values, list):
+        return values
+    return [str(v) if type(v) in (int, float) else v for v in values]
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+Words = Annotated[tuple[Annotated[str, Field(max_length=1000)], ...], BeforeValidator(_words)]
+Separator = Annotated[str, Field(pattern=r'^[^"\r\n\x00]{1,4}$')]
+Mark = Annotated[str, Field(pattern=r"^[\x01-\x09\x0b\x0c\x0e-\x7f]?$")]
+
+
+class Files(Section):
+    """How the rows of a file become readings; without this section, as the defaults say.
+
+    A row is a reading, with its payload in one column or each field in a column of its own; or,
+    with `tag_column`, a row is the value of one field.
+    """
+
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    """Without, by the file's name: .parquet, .jsonl, .ndjson or .json; CSV is any other."""
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    """A byte order mark before UTF-8 or UTF-16 needs no setting."""
+    separator: Separator = ","
+    """Between two columns; up to four characters."""
+    quote: Mark = '"'
+    """Around a value that holds a separator; twice for itself. Empty: there are none."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of numbers."""
+    skip_rows: Annotated[NonNegativeInt, Field(le=10_000)] = 0
+    """Lines before the header."""
+    names: tuple[Annotated[str, Field(max_length=1000)], ...] = ()
+    """Of the columns, in a file without a header."""
+    units_row: bool = False
+    """Whether a row of units follows the header."""
+    comment: Mark = ""
+    """Lines that begin with this character are left out."""
+    device: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """Of all rows; `{file}` stands for the file's name without its ending, `{folder}` for its
+    folder's."""
+    device_column: Name = "device"
+    """The column of the device's name."""
+    time_column: Name = "time"
+    """The column of the time."""
+    time_format: Annotated[str, AfterValidator(_time_format)] = ISO
+    """A pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """Of times without an offset from UTC."""
+    first_time: Annotated[datetime, AfterValidator(_utc)] | None = None
+    """Of the first row, in files without times: a row each `interval_seconds` follows."""
+    payload_column: Name | None = None
+    """Without, the column `payload` if there is one, else each field has a column."""
+    columns: dict[str, Name] = Field(default_factory=dict)
+    """Field → its column, or its tag, if that is not the field's name or path."""
+    tag_column: Name | None = None
+    """The field that a row gives the value of."""
+    value_column: Name = "value"
+    """The column of the value, beside `tag_column`."""
+    null_words: Words = ()
+    """Further words for "no value"."""
+    label_column: Name | None = None
+    """The column of the label."""
+    label_required: bool = True
+    """Whether a file without `label_column` is refused; else its readings have no label."""
+    faults: Words = ()
+    """Labels that are faults; all others are none, unless `normal` names them."""
+    normal: Words = ()
+    """Labels without a fault; beside them and `faults`, all others are mistakes."""
+    normal_files: Words = ()
+    """Patterns of folder and file: all readings of these files are without fault."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        given = self.model_fields_set
+        timed = {"time_column", "time_format", "time_zone"} & given
+        both = set(self.faults) & set(self.normal)
+        marks = [mark for mark in (self.separator, self.comment, self.quote) if mark]
+        rest = (self.device or "").replace("{file}", "").replace("{folder}", "")
+        for wrong, said in (
+            ({"device", "device_column"} <= given, "expected either device or device_column"),
+            (set(rest) & set("{}"), "device: only {file} and {folder} may stand in braces"),
+            (self.first_time and timed, f"first_time, {'/'.join(sorted(timed))}: expected one"),
+            (self.first_time and self.tag_column, "tag_column needs times, not first_time"),
+            (
+                self.payload_column and (self.columns or self.tag_column),
+                "payload_column: no columns or tag_column beside it",
+            ),
+            ("value_column" in given and not self.tag_column, "value_column needs tag_column"),
+            (self.normal and not self.faults, "normal needs faults"),
+            (both, f"faults, normal: {min(both, default='')!r} is in both"),
+            (
+                (self.faults or not self.label_required) and not self.label_column,
+                "faults and label_required need label_column",
+            ),
+            (len(set(marks)) < len(marks), "separator, quote and comment: two are the same"),
+        ):
+            if wrong:
+                raise ValueError(said)
+        return self

@@ -1,0 +1,239 @@
+"""Where the columns of a file of readings are: its names, and the SQL of each cell.
+
+A cell is text, as the file writes it; null where it is empty.
+"""
+
+import csv
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import duckdb
+
+from breezeway.contract.files import Files
+from breezeway.core.errors import DataError
+from breezeway.readings.file_mistakes import Mistake, Mistakes, csv_reader, shown
+from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
+
+MAX_COLUMNS = 5000
+BUFFER_BYTES = 4 * MAX_LINE_BYTES
+REJECTS = "rejects"
+SEPARATORS = (";", ",", "\t", "|")
+
+
+def literal(text: str) -> str:
+    """A string of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def joined(parts: Sequence[str], operator: str) -> str:
+    """Parts of SQL with an operator between them, nested no deeper than a parser allows."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return f"({joined(parts[:middle], operator)} {operator} {joined(parts[middle:], operator)})"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of one file.
+
+    Attributes:
+        relation: what stands behind FROM.
+        names: as the file writes them; empty if each row has its own, as in JSON lines.
+        types: of a Parquet file, in SQL.
+        skipped: lines before the first row.
+    """
+
+    plain: PlainFile
+    relation: str
+    names: list[str] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+    skipped: int = 0
+
+    @property
+    def is_json(self) -> bool:
+        return self.plain.format == "jsonl"
+
+    def has(self, name: str) -> bool:
+        return self.is_json or bool(self._places(name))
+
+    def cell(self, name: str) -> str:
+        """The SQL of a cell.
+
+        Raises:
+            KeyError: there is no such column.
+            ValueError: there are several; the message names their positions.
+        """
+        if self.is_json:
+            return f"coalesce({', '.join(f'json_extract_string(j, {p})' for p in _paths(name))})"
+        column = f"c{self.place(name)}"
+        if not self.types:
+            return column
+        kind = self.type_of(name)
+        if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP")):
+            return f"CAST(to_json({column}) AS VARCHAR)"
+        return f"CAST({column} AS VARCHAR)"
+
+    def type_of(self, name: str) -> str:
+        """The SQL type of a column; text where the file says nothing of types."""
+        return self.types[self.place(name)] if self.types else "VARCHAR"
+
+    def place(self, name: str) -> int:
+        places = self._places(name)
+        if not places:
+            raise KeyError(name)
+        if len(places) > 1:
+            where = " and ".join(str(place + 1) for place in places[:10])
+            raise ValueError(f"{len(places)} columns have this name, at the positions {where}")
+        return places[0]
+
+    def _places(self, name: str) -> list[int]:
+        """The columns of a name, blanks around it left out; if one is exactly so called, that."""
+        found = [n for n, each in enumerate(self.names) if each.strip() == name.strip()]
+        exact = [n for n in found if self.names[n] == name]
+        return exact if len(exact) == 1 and name != name.strip() else found
+
+    def near(self, name: str) -> str:
+        """The name that may be meant instead, or all of them."""
+        close = get_close_matches(name, self.names, n=1)
+        if close:
+            return f"there is {shown(close[0])}"
+        names = ", ".join(map(shown, islice(self.names, 20)))
+        more = f" and {len(self.names) - 20} more" if len(self.names) > 20 else ""
+        return f"there are {names}{more}" if names else "there are none"
+
+
+def _paths(name: str) -> list[str]:
+    """JSON pointers to a key: to the one of that name, else to one that dots lead to."""
+    ways = [[name], name.split(".")] if "." in name else [[name]]
+    return [literal(pointer(way)) for way in ways]
+
+
+def pointer(keys: Sequence[str]) -> str:
+    """A JSON pointer."""
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
+
+
+def find_columns(
+    plain: PlainFile, files: Files, connection: duckdb.DuckDBPyConnection, mistakes: Mistakes
+) -> Columns:
+    """Read what a file says of its columns.
+
+    Raises:
+        DataError: it has too many, or is no such file.
+    """
+    path = literal(str(plain.path))
+    if plain.format == "jsonl":
+        _refuse_array(plain)
+        options = (
+            f"ignore_errors = true, compression = 'none', maximum_object_size = {MAX_LINE_BYTES}"
+        )
+        relation = f"(SELECT json AS j FROM read_ndjson_objects({path}, {options}))"
+        return Columns(plain, relation)
+    if plain.format == "parquet":
+        try:
+            found = connection.sql(f"DESCRIBE SELECT * FROM read_parquet({path})").fetchall()
+        except duckdb.Error as error:
+            raise DataError(f"{plain.file}: no Parquet file: {_first_line(error)}.") from None
+        names, types = [row[0] for row in found], [row[1] for row in found]
+        _refuse_width(plain.file, len(names))
+        columns = ", ".join(f"c{n}" for n in range(len(names)))
+        relation = f"(SELECT * FROM read_parquet({path}) AS file({columns}))"
+        return Columns(plain, relation, names, types)
+    names, skipped = _header(plain, files, mistakes)
+    _refuse_width(plain.file, len(names))
+    return Columns(plain, _read_csv(path, files, len(names), skipped), names, skipped=skipped)
+
+
+def _read_csv(path: str, files: Files, width: int, skipped: int) -> str:
+    columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
+    quote = literal(files.quote)
+    return (
+        f"read_csv({path}, columns = {{{columns}}}, auto_detect = false, compression = 'none', "
+        f"header = false, skip = {skipped}, delim = {literal(files.separator)}, quote = {quote}, "
+        f"escape = {quote}, max_line_size = {MAX_LINE_BYTES}, buffer_size = {BUFFER_BYTES}, "
+        f"store_rejects = true, rejects_table = '{REJECTS}', rejects_limit = 1000)"
+    )
+
+
+def _refuse_width(file: Path, width: int) -> None:
+    if width > MAX_COLUMNS:
+        raise DataError(f"{file}: {width} columns: expected up to {MAX_COLUMNS}.")
+
+
+def _refuse_array(plain: PlainFile) -> None:
+    with plain.path.open("rb") as file:
+        if file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+            raise DataError(f"{plain.file}: a JSON array: expected a JSON object in each line.")
+
+
+def _header(plain: PlainFile, files: Files, mistakes: Mistakes) -> tuple[list[str], int]:
+    """The names of the columns, and how many lines stand before the first row."""
+    with plain.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        for _ in range(files.skip_rows):
+            lines.readline(MAX_LINE_BYTES)
+        read = files.skip_rows
+        names = list(files.names)
+        if not names or files.units_row:
+            separator = files.separator if len(files.separator) == 1 else "\0"
+            reader = csv_reader(_bounded(lines), separator, files.quote)
+            try:
+                rows = filter(None, reader)
+                names = names or next(rows, [])
+                start = reader.line_num
+                if files.units_row:
+                    next(rows, None)
+            except csv.Error as error:
+                raise DataError(f"{plain.file}, line {read + reader.line_num}: {error}.") from None
+            read += reader.line_num
+            if separator == "\0" and not files.names:
+                names = files.separator.join(names).split(files.separator)
+            _check_header(plain.file, names, files.skip_rows + start, mistakes)
+    return [name.encode(errors="surrogateescape").decode(errors="replace") for name in names], read
+
+
+def _bounded(lines: TextIO) -> Iterator[str]:
+    while line := lines.readline(MAX_LINE_BYTES):
+        if len(line) == MAX_LINE_BYTES:
+            raise csv.Error(f"a line of more than {MAX_LINE_BYTES} bytes")
+        yield line
+
+
+def _check_header(file: Path, names: list[str], line: int, mistakes: Mistakes) -> None:
+    wrong = next((n for n in names if any("\udc80" <= c <= "\udcff" for c in n)), None)
+    if wrong is not None:
+        raw = wrong.encode(errors="surrogateescape")
+        mistakes.add(Mistake(file, f"not UTF-8: {raw!r}", line, setting=guess_encoding(raw)))
+
+
+def guess_encoding(raw: bytes) -> str:
+    """The setting for text that is not UTF-8."""
+    # These are controls in Latin 1, and letters and signs in Windows' variant of it.
+    name = "cp1252" if any(0x80 <= byte < 0xA0 for byte in raw) else "latin-1"
+    return f'encoding = "{name}"'
+
+
+def guess_separator(names: Collection[str], separator: str) -> str:
+    """The setting for a header that holds another separator than the contract's."""
+    text = separator.join(names)
+    counts = {each: text.count(each) for each in SEPARATORS if each != separator}
+    best = max(counts, key=lambda each: counts[each])
+    if counts[best] >= max(1, len(names) - 1):
+        return f"separator = {toml(best)}"
+    return ""
+
+
+def toml(text: str) -> str:
+    """A string of TOML."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    for letter, name in (("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+        escaped = escaped.replace(letter, name)
+    return f'"{escaped}"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300].rstrip(".")

@@ -1,0 +1,347 @@
+"""What a file of readings looks like: a first version of its sensor contract, and what is unsure.
+
+It is made of the first rows only. What it says is a proposal for a person to read.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import duckdb
+import orjson
+
+from breezeway.contract.files import ISO, NULL_WORDS, Files
+from breezeway.core.errors import DataError
+from breezeway.core.times import from_iso
+from breezeway.readings.file_columns import guess_encoding, literal, toml
+from breezeway.readings.file_payloads import NUMBER
+from breezeway.readings.file_rows import NORMAL
+from breezeway.readings.file_text import PlainFile, plain_file, stem
+from breezeway.readings.file_times import PATTERNS, epoch_unit, fits
+
+HEAD_BYTES = 1 << 20
+SAMPLE_ROWS = 20_000
+MOST = 0.95
+"""Of the values of a column, so many have to be of a kind."""
+MAX_CATEGORIES = 20
+DAYS = ("%Y%m%d", "%Y%m%d%H%M%S")
+"""Times that look like numbers."""
+UNNAMED = re.compile("column[0-9]+")
+"""What DuckDB calls a column without a name."""
+WORDS = {
+    "time": r"time|zeit|date|datum|^ts$|stamp",
+    "device": r"device|machine|anlage|asset|sensor.?id|unit.?id|product.?id|equipment|maschine",
+    "label": r"label|anomal|fault|failure|attack|defect|st(ö|oe)rung|alarm",
+}
+DECIMAL = re.compile(r"[+-]?[0-9]+,[0-9]+")
+
+
+@dataclass
+class Guess:
+    """A proposal.
+
+    Attributes:
+        files: keys of `[files]` as TOML.
+        columns: field → its column, where these differ.
+        fields: field → its keys as TOML.
+        interval: seconds between two readings of a device.
+        has_label: whether a column holds labels.
+        has_payload: whether a column holds payloads.
+        unsure: sentences for a person.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, dict[str, str]] = field(default_factory=dict)
+    interval: float = 60
+    has_label: bool = False
+    has_payload: bool = False
+    unsure: list[str] = field(default_factory=list)
+
+
+def guess(file: Path, folder: Path) -> Guess:
+    """Look at the first rows of a file.
+
+    Args:
+        folder: for copies.
+
+    Raises:
+        DataError: it has no rows, or no column of numbers.
+    """
+    found = Guess()
+    encoding = _encoding(file)
+    if encoding:
+        found.files["encoding"] = encoding
+    plain = plain_file(file, Files(encoding=encoding.strip('"') or "utf-8"), folder)
+    values = _sample(plain, found)
+    if not values or not any(values.values()):
+        raise DataError(f"{file}: there are no rows to look at.")
+    if plain.format == "csv":
+        _look_for_units(values, found)
+        _look_for_decimal(values, found)
+    decimal = "," if "decimal" in found.files else "."
+    taken = {_time(values, found), _device(values, file, found), _label(values, found)}
+    rest = {name: cells for name, cells in values.items() if name not in taken}
+    words: set[str] = set()
+    for name, cells in (_members(rest, found) or rest).items():
+        if plain.format == "csv" and UNNAMED.fullmatch(name):
+            found.unsure.append("A column without a name is left out.")
+        else:
+            _field(name, cells, decimal, words, found)
+    if words:
+        found.files["null_words"] = f"[{', '.join(map(toml, sorted(words)))}]"
+        found.unsure.append(f"Do {', '.join(sorted(words))} stand for no value?")
+    if not found.fields:
+        raise DataError(f"{file}: no column of numbers or of a few words was found.")
+    return found
+
+
+def _encoding(file: Path) -> str:
+    """As TOML; empty if UTF-8 or a byte order mark says it."""
+    with file.open("rb") as source:
+        head = source.read(HEAD_BYTES)
+    if head.startswith((b"\x1f\x8b", b"PAR1", b"\xff\xfe", b"\xfe\xff")):
+        return ""
+    try:
+        head[: head.rfind(b"\n") + 1].decode()
+    except UnicodeDecodeError:
+        return guess_encoding(head).partition(" = ")[2]
+    return ""
+
+
+def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
+    """Column → the texts of its first rows."""
+    path = literal(str(plain.path))
+    reads = {
+        "csv": f"read_csv({path}, all_varchar = true, store_rejects = true, null_padding = true)",
+        "jsonl": f"read_json({path}, format = 'newline_delimited')",
+        "parquet": f"read_parquet({path})",
+    }
+    try:
+        with duckdb.connect() as connection:
+            if plain.format == "csv":
+                _sniff(connection, path, found)
+            relation = connection.sql(
+                f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {reads[plain.format]} LIMIT {SAMPLE_ROWS}"
+            )
+            names, rows = relation.columns, relation.fetchall()
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0][:200]
+        raise DataError(f"{plain.file}: DuckDB sees no table in it: {said}") from None
+    return {
+        name: [None if row[place] is None else str(row[place]) for row in rows]
+        for place, name in enumerate(names)
+    }
+
+
+def _sniff(connection: duckdb.DuckDBPyConnection, path: str, found: Guess) -> None:
+    delimiter, quote, skip, header = connection.sql(
+        f"SELECT Delimiter, Quote, SkipRows, HasHeader FROM sniff_csv({path})"
+    ).fetchall()[0]
+    if delimiter != ",":
+        found.files["separator"] = toml(delimiter)
+    if quote not in ('"', "\0", "(empty)", ""):
+        found.files["quote"] = toml(quote)
+    if skip:
+        found.files["skip_rows"] = str(skip)
+    if not header:
+        found.unsure.append("No header was found: give the columns' names with names = […].")
+
+
+def _look_for_units(values: dict[str, list[str | None]], found: Guess) -> None:
+    numeric = [cells for cells in values.values() if _share(_is_number, _given(cells[1:])) > MOST]
+    firsts = _given([cells[0] for cells in numeric])
+    if firsts and not any(re.search("[0-9]", first) for first in firsts):
+        found.files["units_row"] = "true"
+        for cells in values.values():
+            del cells[0]
+
+
+def _look_for_decimal(values: dict[str, list[str | None]], found: Guess) -> None:
+    cells = [cell.strip() for cells in values.values() for cell in cells if cell]
+    commas = sum(DECIMAL.fullmatch(cell) is not None for cell in cells)
+    points = sum(re.fullmatch(r"[+-]?[0-9]+\.[0-9]+", cell) is not None for cell in cells)
+    if commas > points:
+        found.files["decimal"] = '","'
+
+
+def _time(values: dict[str, list[str | None]], found: Guess) -> str:
+    named = [name for name in values if re.search(WORDS["time"], name.lower())]
+    for name in [*named, *(name for name in values if name not in named)]:
+        texts = [cell.strip() for cell in values[name] if cell and cell.strip()][:1000]
+        formats = _formats(texts) if texts else []
+        if not formats:
+            continue
+        if name.strip() != "time":
+            found.files["time_column"] = toml(name.strip())
+        if formats[0] != ISO:
+            found.files["time_format"] = toml(formats[0])
+        if len(formats) > 1:
+            found.unsure.append(f"Times may also be {formats[1]!r}: day or month first?")
+        if not re.search(r"Z$|[+-][0-9]{2}:?[0-9]{2}$", texts[0]) and "epoch" not in formats[0]:
+            found.unsure.append("Times have no offset: is their zone UTC? Else set time_zone.")
+        return name
+    if named:
+        found.files["time_column"] = toml(named[0].strip())
+        found.unsure.append(f"The times in {named[0]!r} have no form that all share.")
+        return named[0]
+    found.files["first_time"] = "2020-01-01T00:00:00Z"
+    found.unsure.append("No column of times was found: a row is taken for each interval.")
+    return ""
+
+
+def _formats(texts: list[str]) -> list[str]:
+    """Those that all the texts are written in; two if they do not tell."""
+    if all(re.fullmatch(NUMBER, text) for text in texts):
+        days = [pattern for pattern in DAYS if all(fits(text, pattern) for text in texts)]
+        units = {epoch_unit(text) for text in texts}
+        return days or [unit for unit in units if unit and len(units) == 1]
+    if _share(_is_iso, texts) == 1:
+        return [ISO]
+    return [pattern for pattern in PATTERNS if all(fits(text, pattern) for text in texts)][:2]
+
+
+def _device(values: dict[str, list[str | None]], file: Path, found: Guess) -> str:
+    for name in values:
+        if re.search(WORDS["device"], name.lower()) and None not in values[name]:
+            if name.strip() != "device":
+                found.files["device_column"] = toml(name.strip())
+            return name
+    found.files["device"] = toml(re.sub("[{}]", "", stem(file)))
+    found.unsure.append("No column of devices was found: all rows are taken for one device.")
+    return ""
+
+
+def _label(values: dict[str, list[str | None]], found: Guess) -> str:
+    for name, cells in values.items():
+        known = {cell.strip() for cell in cells if cell}
+        if not re.search(WORDS["label"], name.lower()) or not 1 <= len(known) <= MAX_CATEGORIES:
+            continue
+        found.files["label_column"] = toml(name.strip())
+        found.has_label = True
+        if known - {"0", "1", "0.0", "1.0"}:
+            faults = sorted(word for word in known if word.lower() not in (*NORMAL, "0"))
+            found.files["faults"] = f"[{', '.join(map(toml, faults))}]"
+            found.unsure.append(f"Are {', '.join(faults)} the labels of faults, and no others?")
+        return name
+    found.unsure.append("No column of labels was found: faults are expected in the table labels.")
+    return ""
+
+
+def _members(
+    values: dict[str, list[str | None]], found: Guess
+) -> dict[str, list[str | None]] | None:
+    """The members of a payload in JSON, if a column holds one."""
+    for name, cells in values.items():
+        given = _given(cells)
+        if not given or _share(lambda text: text.startswith("{"), given) < MOST:
+            continue
+        if name.strip() != "payload":
+            found.files["payload_column"] = toml(name.strip())
+        found.has_payload = True
+        found.unsure.append("Members of the payload that are lists or objects are left out.")
+        members: dict[str, list[str | None]] = {}
+        for text in given:
+            for key, value in _object(text).items():
+                if isinstance(value, int | float | str):
+                    members.setdefault(key, []).append(str(value))
+        return members
+    return None
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        payload = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return payload if isinstance(payload, dict) else {}
+
+
+def _field(name: str, cells: list[str | None], decimal: str, words: set[str], found: Guess) -> None:
+    given = _given(cells)
+    texts = [text.replace(decimal, ".") for text in given]
+    numbers = [float(text) for text in texts if _is_number(text)]
+    if not given or (numbers and _is_counter(numbers)):
+        found.unsure.append(f"The column {name!r} is left out: it is empty, or counts the rows.")
+        return
+    key = _identifier(name, found)
+    if _share(_is_number, texts) >= MOST:
+        words |= {text for text in given if not _is_number(text.replace(decimal, "."))}
+        found.fields[key] = _number(numbers, name)
+        if len(set(numbers)) == 1:
+            found.unsure.append(f"{key} never varies in the first rows.")
+    elif len(set(given)) <= MAX_CATEGORIES:
+        listed = ", ".join(map(toml, sorted(set(given))))
+        found.fields[key] = {"type": '"category"', "categories": f"[{listed}]"}
+        found.unsure.append(f"Has {key} more categories than the first rows show?")
+    else:
+        found.unsure.append(f"The column {name!r} is left out: it holds many texts.")
+        return
+    if len(given) < len(cells):
+        found.fields[key]["invalid"] = toml("missing")
+        missing = 100 * (1 - len(given) / len(cells))
+        found.unsure.append(f"{key} has no value in {missing:.2g} % of the rows.")
+    if key != name and found.has_payload:
+        found.fields[key]["path"] = f"[{toml(name)}]"
+    elif key != name:
+        found.columns[key] = name.strip()
+
+
+def _number(numbers: list[float], name: str) -> dict[str, str]:
+    lowest, highest = min(numbers), max(numbers)
+    margin = (highest - lowest or abs(highest) or 1) / 2
+    unit = re.search(r"[\[(](.+)[\])]\s*$", name)
+    is_int = all(number.is_integer() for number in numbers)
+    return {
+        "type": '"int"' if is_int else '"float"',
+        **({"unit": toml(unit[1])} if unit else {}),
+        "range": f"[{lowest - margin:.4g}, {highest + margin:.4g}]",
+    }
+
+
+def _identifier(name: str, found: Guess) -> str:
+    plain = re.sub(r"[\[(].*[\])]\s*$", "", name)
+    key = re.sub(r"\W+", "_", plain.strip()).strip("_") or "field"
+    key = f"f_{key}" if not key.isidentifier() else key
+    others = {other.lower() for other in found.fields} | {"device", "time", "label"}
+    number = 2
+    while key.lower() in others:
+        key, number = f"{key.rstrip('0123456789')}{number}", number + 1
+    return key
+
+
+def interval(times: list[float]) -> float:
+    """The usual distance of times of a device; 60 if there are too few."""
+    steps = [b - a for a, b in pairwise(sorted(set(times)))]
+    return median(steps) if steps else 60.0
+
+
+def _share(check: Any, texts: list[str]) -> float:
+    return Counter(map(check, texts))[True] / len(texts) if texts else 0.0
+
+
+def _given(cells: list[str | None]) -> list[str]:
+    """The cells that hold a value."""
+    return [cell.strip() for cell in cells if cell and cell.strip().lower() not in NULL_WORDS]
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(NUMBER, text.strip().replace(",", ".")) is not None
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        from_iso(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_counter(numbers: list[float]) -> bool:
+    """Whether a column numbers the rows: it grows by the same step from row to row."""
+    steps = {b - a for a, b in pairwise(numbers)}
+    return len(numbers) > 2 and len(steps) == 1 and steps != {0.0}

@@ -1,0 +1,212 @@
+"""The SQL that makes the payload of a reading from the cells of a row."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from breezeway.contract.contract import Contract
+from breezeway.contract.files import NULL_WORDS, Files
+from breezeway.contract.paths import shown as path_text
+from breezeway.contract.schema import SensorField
+from breezeway.core.errors import UsageError
+from breezeway.readings.file_columns import Columns, joined, literal, pointer, toml
+from breezeway.readings.file_mistakes import shown
+
+JSON_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+NULL = "'null'"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The values of a row, as SQL.
+
+    Attributes:
+        texts: name of a value → the cell.
+        values: name of a value → it as JSON; null where the cell holds no number.
+        columns: name of a value → the column, for messages.
+    """
+
+    texts: dict[str, str]
+    values: dict[str, str]
+    columns: dict[str, str]
+
+
+def null_words(contract: Contract, field: SensorField | None = None) -> list[str]:
+    """In small letters; what a field has as a category is a value."""
+    given = [*contract.files.null_words, *contract.payload.null_values]
+    given += field.null_values if field else ()
+    words = NULL_WORDS | {word.strip().lower() for word in given if isinstance(word, str)}
+    return sorted(words - {category.lower() for category in (field.categories if field else ())})
+
+
+def keys_of(name: str, field: SensorField) -> list[str]:
+    """The keys that lead to a field's value in a payload that is made from columns.
+
+    Raises:
+        UsageError: the path leads into a list.
+    """
+    path = field.segments(name)
+    keys = [key for key in path if isinstance(key, str)]
+    if len(keys) < len(path):
+        raise UsageError(
+            f"fields.{name}.path: {path_text(path)!r} leads into a list, and no list can be made "
+            "from columns: expected keys, or files with the payload in one column "
+            "(payload_column)."
+        )
+    return keys
+
+
+def is_null(text: str, words: Iterable[str]) -> str:
+    """The SQL that tells whether a cell holds no value."""
+    return f"({text} IS NULL OR lower({text}) IN ({', '.join(map(literal, words))}))"
+
+
+def json_value(cell: str, field: SensorField, contract: Contract) -> str:
+    """The SQL of a cell as JSON.
+
+    A number is as the file writes it, if it is one in JSON; null if it is no number at all.
+    """
+    text = f"trim({cell})"
+    words = null_words(contract, field)
+    nothing = f"WHEN {is_null(text, words)} THEN {NULL}"
+    if field.type == "category":
+        known = ", ".join(map(literal, field.categories))
+        return (
+            f"CASE WHEN {cell} IN ({known}) THEN CAST(to_json({cell}) AS VARCHAR) "
+            f"WHEN {text} IN ({known}) THEN CAST(to_json({text}) AS VARCHAR) {nothing} "
+            f"WHEN regexp_full_match({text}, {literal(JSON_NUMBER)}) THEN {text} "
+            f"ELSE CAST(to_json({cell}) AS VARCHAR) END"
+        )
+    if field.type == "vector":
+        return (
+            f"CASE {nothing} WHEN left({text}, 1) = '[' AND json_valid({text}) THEN {text} "
+            f"ELSE CAST(to_json({cell}) AS VARCHAR) END"
+        )
+    if field.type == "bool":
+        return f"CASE {nothing} ELSE CAST(to_json({text}) AS VARCHAR) END"
+    if field.unit:
+        unit = literal(field.unit)
+        bare = f"rtrim(left({text}, length({text}) - length({unit})))"
+        text = f"CASE WHEN ends_with({text}, {unit}) THEN {bare} ELSE {text} END"
+    return _number(text, nothing, contract.files)
+
+
+def _number(text: str, nothing: str, files: Files) -> str:
+    # Words that look like numbers have to be asked for first, for every cell.
+    numeric = any(re.fullmatch(NUMBER.replace(r"\.", "[.,]"), w.strip()) for w in files.null_words)
+    number = text
+    if files.decimal == ",":
+        number = f"CASE WHEN NOT contains({text}, '.') THEN replace({text}, ',', '.') END"
+    plain = f"ltrim(regexp_replace({number}, '^([+-]?)0+([0-9])', '\\1\\2'), '+')"
+    is_json, is_number = (
+        f"regexp_full_match({{}}, {literal(pattern)})" for pattern in (JSON_NUMBER, NUMBER)
+    )
+    return (
+        f"CASE {nothing if numeric else ''} WHEN {is_json.format(number)} THEN {number} "
+        f"{nothing} WHEN NOT {is_number.format(number)} THEN NULL "
+        f"WHEN {is_json.format(plain)} THEN {plain} "
+        f"ELSE CAST(TRY_CAST({number} AS DOUBLE) AS VARCHAR) END"
+    )
+
+
+def find_cells(
+    contract: Contract, columns: Columns, find: Callable[[str, str], str | None]
+) -> Cells:
+    """The cells of the contract's fields, where each has a column of its own.
+
+    Args:
+        find: called with the name of a column and the setting that names another; gives the SQL of
+            its cell, or None.
+    """
+    cells = Cells({}, {}, {})
+    for name, field in contract.fields.items():
+        column = _column_of(name, field, columns, contract.files)
+        cell = find(column, f"{name} = … in [files.columns]")
+        if cell is not None:
+            cells.columns[name] = column
+            cells.texts[name] = cell
+            cells.values[name] = json_value(_quoted(name), field, contract)
+    return cells
+
+
+def _column_of(name: str, field: SensorField, columns: Columns, files: Files) -> str:
+    if name in files.columns:
+        return files.columns[name]
+    path = path_text(field.segments(name))
+    return path if not columns.has(name) and columns.has(path) else name
+
+
+def _quoted(name: str) -> str:
+    return f'"f {name}"'
+
+
+def payload_sql(contract: Contract, value: Callable[[str], str]) -> str:
+    """The payload of a reading; null if one of its values is.
+
+    Args:
+        value: gives the SQL of a field's value as JSON.
+    """
+    if contract.payload.format == "json":
+        return _object(contract, value)
+    parts: list[str] = []
+    for name, field in contract.fields.items():
+        if parts:
+            parts.append(literal(contract.payload.separator))
+        if field.type in ("category", "bool"):
+            parts.append(f"coalesce(json_extract_string({value(name)}, '$'), '')")
+        else:
+            parts.append(f"CASE WHEN {value(name)} = {NULL} THEN '' ELSE {value(name)} END")
+    return joined(parts, "||")
+
+
+def _object(contract: Contract, value: Callable[[str], str]) -> str:
+    tree: dict[str, Any] = {}
+    for name, field in contract.fields.items():
+        keys = keys_of(name, field)
+        inner = tree
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[keys[-1]] = value(name)
+    return _members(tree)
+
+
+def _members(tree: Mapping[str, Any]) -> str:
+    parts = []
+    for number, (key, inner) in enumerate(tree.items()):
+        parts.append(literal(f"{',' if number else '{'}{orjson.dumps(key).decode()}:"))
+        parts.append(_members(inner) if isinstance(inner, dict) else inner)
+    return joined([*parts, literal("}")], "||")
+
+
+def object_of_json(contract: Contract) -> str:
+    """The payload from a line of JSON: its members that hold the contract's fields."""
+    keys = {}
+    for name, field in contract.fields.items():
+        first = field.segments(name)[0]
+        if not isinstance(first, str):
+            first = keys_of(name, field)[0]
+        keys[contract.files.columns.get(name, first)] = first
+    members = []
+    for name in keys:
+        found = f"json_extract(j, {literal(pointer([name]))})"
+        key = literal(f"{orjson.dumps(keys[name]).decode()}:")
+        members.append(f"CASE WHEN {found} IS NOT NULL THEN {key} || CAST({found} AS VARCHAR) END")
+    return f"('{{' || concat_ws(',', {', '.join(members)}) || '}}')"
+
+
+def expected_number(text: str, field: SensorField, files: Files) -> tuple[str, str]:
+    """What is wrong with a cell, and the setting that would help."""
+    said = f"expected a number, got {shown(text)}"
+    trimmed = text.strip()
+    other = {".": ",", ",": "."}[files.decimal]
+    if files.decimal == "," and "." in trimmed:
+        said = f"expected a number with a comma, got {shown(text)}"
+    if re.fullmatch(NUMBER.replace(r"\.", re.escape(other)), trimmed):
+        return said, f"decimal = {toml(other)}"
+    if re.search("[0-9]", trimmed):
+        return said, ""
+    return said, f"null_words = [{toml(trimmed[:60])}] if it stands for no value"

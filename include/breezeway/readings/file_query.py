@@ -1,0 +1,250 @@
+"""The SELECT that makes readings of the rows of a file, and finds what is wrong in them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from breezeway.contract.contract import Contract
+from breezeway.contract.paths import shown as path_text
+from breezeway.contract.schema import SensorField
+from breezeway.readings import file_times
+from breezeway.readings.file_columns import Columns, guess_separator, joined, literal
+from breezeway.readings.file_mistakes import Mistake, Mistakes, shown
+from breezeway.readings.file_payloads import (
+    NULL,
+    NUMBER,
+    Cells,
+    find_cells,
+    is_null,
+    json_value,
+    null_words,
+    object_of_json,
+    payload_sql,
+)
+from breezeway.readings.file_text import PlainFile, stem
+
+LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
+KEPT_LETTERS = 200
+"""Of a wrong value, for the message."""
+ONE_DEVICE = ' or, for one machine, device = "NAME"'
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of DuckDB, and where each value is found in the file."""
+
+    sql: str
+    columns: dict[str, str]
+    fields: dict[str, SensorField]
+    is_local: bool
+
+
+def query_of(
+    plain: PlainFile,
+    contract: Contract,
+    device: str | None,
+    columns: Columns,
+    mistakes: Mistakes,
+) -> Query | None:
+    """The SELECT; None if a column is not there, which is a mistake."""
+    files = contract.files
+    before = mistakes.count
+    find = _Finder(plain, contract, columns, mistakes)
+    named = device or files.device
+    device_sql = (
+        _device_name(plain.file, named) if named else find.cell("device_column", ONE_DEVICE)
+    )
+    inner = {"d": device_sql or NULL}
+    timed, kind = None, "VARCHAR"
+    if files.first_time is None:
+        timed = find.cell("time_column")
+        kind = find.type_of(files.time_column) if timed else kind
+    inner["t"] = f"trim({timed})" if timed else "NULL"
+    inner["l"] = find.label() or "NULL"
+    payload, cells = _payload(contract, columns, find)
+    if mistakes.count > before:
+        return None
+    stamp, local = (
+        file_times.stamp_sql("t", kind, files) if files.first_time is None else ("0", "false")
+    )
+    inner |= {f"f {name}": cell for name, cell in cells.texts.items()}
+    label, is_label = _label_sql(contract)
+    values = {f"v {name}": value for name, value in cells.values.items()}
+    middle = {
+        "device": "CASE WHEN d <> '' THEN d END",
+        "stamp": file_times.bounded(stamp),
+        "is_local": local,
+        "label": label,
+        "is_label": is_label,
+        **values,
+    }
+    wrong = _wrong_sql(cells, columns)
+    is_local = files.time_zone != "UTC"
+    outer = {
+        "device": "device",
+        "time": "stamp",
+        "payload": payload,
+        "label": "label",
+        "wrong": wrong,
+        "is_local": "is_local" if is_local else "NULL",
+        "said": "t" if is_local else "NULL",
+        "field": '"f field"' if files.tag_column else "NULL",
+    }
+    sql = (
+        f"SELECT {_aliased(outer)} FROM (SELECT *, {_aliased(middle)} FROM "
+        f"(SELECT *, {_aliased(inner)} FROM {columns.relation}))"
+    )
+    where = {"device": files.device_column, "time": files.time_column} | cells.columns
+    where["label"] = files.label_column or ""
+    fields = dict(contract.fields)
+    return Query(sql, where, fields, is_local)
+
+
+def _aliased(columns: dict[str, str]) -> str:
+    return ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
+
+
+def _device_name(file: Path, template: str) -> str:
+    folder = file.resolve().parent.name
+    return literal(template.replace("{file}", stem(file)).replace("{folder}", folder))
+
+
+class _Finder:
+    """Finds the columns that the contract names, and tells of those that are not there."""
+
+    def __init__(self, plain: PlainFile, contract: Contract, columns: Columns, mistakes: Mistakes):
+        self._file = plain.file
+        self._files = contract.files
+        self._columns = columns
+        self._mistakes = mistakes
+        self._separator = (
+            guess_separator(columns.names, self._files.separator) if plain.format == "csv" else ""
+        )
+
+    def cell(self, key: str, more: str = "") -> str | None:
+        """The column that a setting names."""
+        return self.named(getattr(self._files, key), f"{key} = …{more}")
+
+    def named(self, name: str, setting: str) -> str | None:
+        """The SQL of a column's cell; None if there is no such column, or several."""
+        try:
+            return self._columns.cell(name)
+        except KeyError:
+            said = f"the column {shown(name)} is missing; {self._columns.near(name)}"
+            mistake = Mistake(self._file, said, setting=self._separator or setting)
+        except ValueError as error:
+            mistake = Mistake(self._file, f"{error}", column=name, setting="names and skip_rows")
+        if not (self._separator and self._mistakes.has(mistake)):
+            self._mistakes.add(mistake)
+        return None
+
+    def type_of(self, name: str) -> str:
+        """The SQL type of a column that was found."""
+        return self._columns.type_of(name)
+
+    def label(self) -> str | None:
+        name = self._files.label_column
+        if name is None or not (self._files.label_required or self._columns.has(name)):
+            path = f"{self._file.resolve().parent.name}/{self._file.name}"
+            return "'0'" if any(fnmatchcase(path, p) for p in self._files.normal_files) else None
+        return self.named(name, "label_column = … or label_required = false")
+
+
+def _payload(contract: Contract, columns: Columns, find: _Finder) -> tuple[str, Cells]:
+    files = contract.files
+    nothing = Cells({}, {}, {})
+    one = files.payload_column
+    if one is None and files.tag_column is None and "payload" not in contract.fields:
+        # What has no such column, JSON too, has one for each field.
+        one = "payload" if "payload" in [n.strip() for n in columns.names] else None
+    if one is not None:
+        cell = find.named(one, "payload_column = …")
+        return cell or NULL, nothing
+    if files.tag_column:
+        return _value_of_tag(contract, find)
+    if columns.is_json:
+        is_object = "json_type(j) = 'OBJECT'"
+        return f"CASE WHEN {is_object} THEN {object_of_json(contract)} END", nothing
+    cells = find_cells(contract, columns, find.named)
+    return payload_sql(contract, lambda name: f'"v {name}"'), cells
+
+
+def _value_of_tag(contract: Contract, find: _Finder) -> tuple[str, Cells]:
+    files = contract.files
+    tag = find.cell("tag_column")
+    value = find.cell("value_column")
+    if not (tag and value):
+        return NULL, Cells({}, {}, {})
+    kinds: dict[str, list[int]] = {}
+    places, values = [], []
+    for place, (name, field) in enumerate(contract.fields.items()):
+        tags = {files.columns.get(name) or name, files.columns.get(name) or _path(name, field)}
+        places += [f"WHEN {literal(each)} THEN {place}" for each in sorted(tags)]
+        kinds.setdefault(json_value('"f value"', field, contract), []).append(place)
+    for sql, wanted in kinds.items():
+        values.append(f'WHEN "f field" IN ({", ".join(map(str, wanted))}) THEN {sql}')
+    cells = Cells(
+        {"field": f"CASE trim({tag}) {' '.join(places)} END", "value": value},
+        {"value": f"CASE {' '.join(values)} ELSE {NULL} END"},
+        {"value": files.value_column},
+    )
+    return '"v value"', cells
+
+
+def _path(name: str, field: SensorField) -> str:
+    return path_text(field.segments(name))
+
+
+def _label_sql(contract: Contract) -> tuple[str, str]:
+    """The label, and whether it is one."""
+    files = contract.files
+    text = "trim(l)"
+    nothing = is_null(text, [w for w in null_words(contract) if w not in _lower(files.faults)])
+    if not files.faults:
+        known = " ".join(f"WHEN {literal(k)} THEN {v}" for k, v in LABELS.items())
+        return f"CASE {text} {known} END", f"({text} IN ({_listed(LABELS)}) OR {nothing})"
+    faults, normal = (_one_of(text, words) for words in (files.faults, files.normal))
+    label = f"CASE WHEN {faults} THEN 1 WHEN {nothing} THEN NULL ELSE 0 END"
+    return label, f"({faults} OR {normal} OR {nothing})" if files.normal else "true"
+
+
+def _one_of(text: str, words: Iterable[str]) -> str:
+    """Whether a label is one of some words; 1.0 is 1."""
+    numbers = []
+    for word in words:
+        if re.fullmatch(NUMBER, word.strip()):
+            numbers.append(word.strip())
+    as_number = f" OR TRY_CAST({text} AS DOUBLE) IN ({', '.join(numbers)})" if numbers else ""
+    return f"coalesce({text} IN ({_listed([w.strip() for w in words])}){as_number}, false)"
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(map(literal, words)) or "NULL"
+
+
+def _lower(words: Iterable[str]) -> set[str]:
+    return {word.strip().lower() for word in words}
+
+
+def _wrong_sql(cells: Cells, columns: Columns) -> str:
+    """What is wrong in a row, as JSON: pairs of what it is and what the file has, each with a comma
+    behind it; null if nothing is."""
+    checks = {
+        "device": ("device IS NULL", "d"),
+        "time": ("stamp IS NULL", "t"),
+        "label": ("NOT is_label", "l"),
+    }
+    checks |= {f"={name}": (f'"v {name}" IS NULL', f'"f {name}"') for name in cells.values}
+    if columns.is_json:
+        is_object = "coalesce(json_type(j) = 'OBJECT', false)"
+        checks = {w: (f"{is_object} AND {wrong}", text) for w, (wrong, text) in checks.items()}
+        checks["object"] = (f"NOT {is_object}", "left(CAST(j AS VARCHAR), 100)")
+    parts = [
+        f"CASE WHEN {wrong} THEN {literal(f'["{what}",')} || "
+        f"coalesce(CAST(to_json(left({text}, {KEPT_LETTERS})) AS VARCHAR), 'null') || '],' END"
+        for what, (wrong, text) in checks.items()
+    ]
+    any_of = joined([f"({wrong})" for wrong, _ in checks.values()], "OR")
+    return f"CASE WHEN {any_of} THEN concat({', '.join(parts)}) END"

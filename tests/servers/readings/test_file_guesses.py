@@ -1,0 +1,106 @@
+"""`breezeway new-sensor` writes a contract with which the file that it saw is loaded."""
+
+import argparse
+
+import pytest
+
+from breezeway.commands import new_sensor
+from breezeway.contract.contract import load_contract
+from breezeway.core.errors import DataError, UsageError
+from breezeway.readings import file_loads
+from tests.fixtures.readings import stored
+
+
+@pytest.fixture
+def guessed(settings, tmp_path):
+    """The contract that is written for a file, what is unsure, and the file's readings by it."""
+
+    def guessed(text, name="pump 7.csv", encoding="utf-8"):
+        file = tmp_path / name
+        file.write_bytes(text.encode(encoding))
+        parser = argparse.ArgumentParser()
+        new_sensor.add_arguments(parser)
+        target = tmp_path / "new.toml"
+        words = [str(file), "--contract", str(target)]
+        result = new_sensor.run(parser.parse_args(words), settings)
+        contract = load_contract(target)
+        file_loads.load(settings, [file], contract)
+        rows = [tuple(row.values()) for row in stored(settings).to_pylist()]
+        return contract, " ".join(result["unsure"]), [(d, p, label) for d, _, p, label in rows]
+
+    return guessed
+
+
+def test_a_german_logger(guessed):
+    text = (
+        "Zeit;Anlage;Temperatur [°C];Lage;Störung\r\n"
+        "31.10.2026 00:00:00;P1;21,5;AUF;nein\r\n"
+        "31.10.2026 00:01:30;P1;-;ZU;ja\r\n"
+        "31.10.2026 00:03:00;P1;22,5;ZU;nein\r\n"
+    )
+    contract, unsure, rows = guessed(
+        text.replace("nein", "0").replace("ja", "1"), encoding="cp1252"
+    )
+    assert contract.interval_seconds == 90
+    assert contract.files.encoding == "iso8859-1"
+    assert contract.files.time_format == "%d.%m.%Y %H:%M:%S"
+    assert contract.fields["Temperatur"].range == (21, 23)
+    assert contract.fields["Temperatur"].unit == "°C"
+    assert contract.fields["Lage"].categories == ["AUF", "ZU"]
+    assert rows == [
+        ("P1", '{"Temperatur":21.5,"Lage":"AUF"}', 0),
+        ("P1", '{"Temperatur":null,"Lage":"ZU"}', 1),
+        ("P1", '{"Temperatur":22.5,"Lage":"ZU"}', 0),
+    ]
+    assert "is their zone UTC?" in unsure and "Temperatur has no value in 33 %" in unsure
+
+
+def test_one_machine_with_an_index_units_and_words_for_faults(guessed):
+    text = (
+        ",ts,flow,state\n-,s,l/min,-\n0,1793491200,1,ok\n1,1793491210,2,Attack\n2,1793491220,4,ok\n"
+    )
+    contract, unsure, rows = guessed(text.replace("state", "attack"))
+    assert contract.files.units_row and contract.files.time_format == "epoch s"
+    assert contract.files.faults == ("Attack",)
+    assert [(device, label) for device, _, label in rows] == [
+        ("pump 7", 0),
+        ("pump 7", 1),
+        ("pump 7", 0),
+    ]
+    assert list(contract.fields) == ["flow"]
+    assert "No column of devices" in unsure and "Are Attack the labels of faults" in unsure
+
+
+def test_payloads_in_json(guessed):
+    text = 'device,time,payload\nm,20261101,"{""a-b"":1,""v"":[1]}"\nm,20261102,"{""a-b"":2}"\n'
+    contract, unsure, rows = guessed(text)
+    assert contract.files.time_format == "%Y%m%d" and contract.interval_seconds == 86_400
+    assert contract.fields["a_b"].keys("a_b") == ("a-b",)
+    assert rows[1] == ("m", '{"a-b":2}', None)
+    assert "lists or objects are left out" in unsure
+
+
+def test_lines_of_json(guessed):
+    text = '{"device":"m","time":"2026-11-01T00:00:00Z","a":1.5}\n' * 2
+    contract, _, rows = guessed(text, "a.jsonl")
+    assert contract.fields["a"].type == "float"
+    assert rows == [("m", '{"a":1.5}', None)]
+
+
+def test_times_in_several_forms_are_named_with_their_lines(settings, tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("device,time,a\nm,2026-10-25T02:30:00Z,1\nm,2026-10-25 02:30:00 CET,3\n")
+    arguments = argparse.Namespace(file=file, contract=tmp_path / "new.toml")
+    unsure = " ".join(new_sensor.run(arguments, settings)["unsure"])
+    assert "The times in 'time' have no form that all share" in unsure
+    assert "line 3, column 'time'" in unsure
+
+
+def test_nothing_is_overwritten_and_nothing_is_made_of_nothing(settings, tmp_path, guessed):
+    guessed("device,time,a\nm,2026-01-01,1\n")
+    with pytest.raises(UsageError, match=r"new\.toml is there already"):
+        guessed("device,time,a\nm,2026-01-01,1\n")
+    (tmp_path / "new.toml").unlink()
+    with pytest.raises(DataError, match="no rows to look at"):
+        guessed("device,time,a\n")
+    assert not (tmp_path / "new.toml").exists()
