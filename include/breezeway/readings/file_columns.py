@@ -4,6 +4,7 @@ A cell is text, as the file writes it; null where it is empty.
 """
 
 import csv
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -27,6 +28,11 @@ SEPARATORS = (";", ",", "\t", "|")
 def literal(text: str) -> str:
     """A string of SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def file_literal(path: Path) -> str:
+    """The name of one file, which DuckDB would take for a pattern of names."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def joined(parts: Sequence[str], operator: str) -> str:
@@ -126,7 +132,7 @@ def find_columns(
     Raises:
         DataError: it has too many, or is no such file.
     """
-    path = literal(str(plain.path))
+    path = file_literal(plain.path)
     if plain.format == "jsonl":
         _refuse_array(plain)
         options = (
@@ -135,14 +141,15 @@ def find_columns(
         relation = f"(SELECT json AS j FROM read_ndjson_objects({path}, {options}))"
         return Columns(plain, relation)
     if plain.format == "parquet":
+        parquet = f"read_parquet({path}, hive_partitioning = false)"
         try:
-            found = connection.sql(f"DESCRIBE SELECT * FROM read_parquet({path})").fetchall()
+            found = connection.sql(f"DESCRIBE SELECT * FROM {parquet}").fetchall()
         except duckdb.Error as error:
             raise DataError(f"{plain.file}: no Parquet file: {_first_line(error)}.") from None
         names, types = [row[0] for row in found], [row[1] for row in found]
         _refuse_width(plain.file, len(names))
         columns = ", ".join(f"c{n}" for n in range(len(names)))
-        relation = f"(SELECT * FROM read_parquet({path}) AS file({columns}))"
+        relation = f"(SELECT * FROM {parquet} AS file({columns}))"
         return Columns(plain, relation, names, types)
     names, skipped = _header(plain, files, mistakes)
     _refuse_width(plain.file, len(names))
@@ -156,7 +163,8 @@ def _read_csv(path: str, files: Files, width: int, skipped: int) -> str:
         f"read_csv({path}, columns = {{{columns}}}, auto_detect = false, compression = 'none', "
         f"header = false, skip = {skipped}, delim = {literal(files.separator)}, quote = {quote}, "
         f"escape = {quote}, max_line_size = {MAX_LINE_BYTES}, buffer_size = {BUFFER_BYTES}, "
-        f"store_rejects = true, rejects_table = '{REJECTS}', rejects_limit = 1000)"
+        f"hive_partitioning = false, store_rejects = true, rejects_table = '{REJECTS}', "
+        "rejects_limit = 1000)"
     )
 
 

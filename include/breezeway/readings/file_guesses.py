@@ -17,7 +17,7 @@ import orjson
 from breezeway.contract.files import ISO, NULL_WORDS, Files
 from breezeway.core.errors import DataError
 from breezeway.core.times import from_iso
-from breezeway.readings.file_columns import guess_encoding, literal, toml
+from breezeway.readings.file_columns import file_literal, guess_encoding, toml
 from breezeway.readings.file_payloads import NUMBER
 from breezeway.readings.file_rows import NORMAL
 from breezeway.readings.file_text import PlainFile, plain_file, stem
@@ -115,11 +115,11 @@ def _encoding(file: Path) -> str:
 
 def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
     """Column → the texts of its first rows."""
-    path = literal(str(plain.path))
+    path = file_literal(plain.path)
     reads = {
         "csv": f"read_csv({path}, all_varchar = true, store_rejects = true, null_padding = true)",
         "jsonl": f"read_json({path}, format = 'newline_delimited')",
-        "parquet": f"read_parquet({path})",
+        "parquet": f"read_parquet({path}, hive_partitioning = false)",
     }
     try:
         with duckdb.connect() as connection:

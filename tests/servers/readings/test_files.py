@@ -146,7 +146,7 @@ def test_a_number_becomes_one_of_json(settings, write, cell, value):
 def test_categories_and_vectors_of_a_row(settings, write):
     fields = """
         a = { type = "category", categories = ["on", "3", "-"] }
-        b = { type = "vector", nulls = "reject" }
+        b = { type = "vector" }
     """
     file = write('device,time,a,b\nm,2026-01-01,3,"[1, 2]"\nn,2026-01-01,-,\nk,2026-01-01,off,1\n')
     load(settings, file, fields=fields.strip())
@@ -155,6 +155,42 @@ def test_categories_and_vectors_of_a_row(settings, write):
         '{"a":"-","b":null}',
         '{"a":"off","b":"1"}',
     ]
+
+
+def test_units_words_and_nulls_of_the_contract_s_fields(settings, write):
+    fields = """
+        a = { type = "float", unit = "°C", null_values = ["broken", 85] }
+        b = { type = "bool", true_values = ["offen"] }
+        c = { type = "category", categories = [0, 3] }
+    """
+    lines = ["21.5 °C,offen,3", "broken,ON,0", " 7°C ,,3", "85,0,0"]
+    text = "device,time,a,b,c\n" + "".join(
+        f"m,2026-01-0{number},{line}\n" for number, line in enumerate(lines, start=1)
+    )
+    load(settings, write(text), fields=fields.strip())
+    assert payloads(settings) == [
+        '{"a":21.5,"b":"offen","c":"3"}',
+        '{"a":null,"b":"ON","c":"0"}',
+        '{"a":7,"b":null,"c":"3"}',
+        '{"a":85,"b":"0","c":"0"}',
+    ]
+
+
+def test_a_field_within_a_list_has_no_column(settings, write):
+    with pytest.raises(UsageError, match=r"fields.a.path: 'x\[0\]' leads into a list"):
+        load(
+            settings,
+            write(f"{ONE_FIELD}m,2026-01-01,1\n"),
+            fields='a = { type = "float", path = "x[0]" }',
+        )
+
+
+def test_a_name_is_one_file_not_a_pattern_of_names(settings, write):
+    write(f"{ONE_FIELD}wrong,2026-01-01,1\n", "a/pump 1x.csv")
+    for name in ("a/pump [1]*.csv", "device=5/b?.csv"):
+        file = write(f"{ONE_FIELD}{name[-6]},2026-01-01,2\n", name)
+        load(settings, file, files="comment = ''")
+    assert [row["device"] for row in rows(settings)] == ["]", "b"]
 
 
 def test_own_words_for_no_value_may_be_numbers(settings, write):
