@@ -32,7 +32,7 @@ SHALLOW_BYTES = 1000
 """A text can be half as deep; deeper ones are left to `ReadingParser`, which has a limit."""
 INEXACT = r"(?i)nan|inf|,\s*[}\]]|\\"
 WHOLE_NUMBER = "^-?[0-9]{1,15}$"
-LITERALS = pa.array(["true", "false"])
+LITERALS = ["true", "false"]
 ABSENT = "absent"
 """The text of a value without a key, which no JSON value has."""
 
@@ -157,7 +157,7 @@ class JsonTexts:
         is_number = pc.match_substring_regex(words, WHOLE_NUMBER)
         sent = pc.if_else(is_number, words, "0").cast(pa.float64()).to_numpy()
         null = np.isnan(reader.converted(sent)) & ~in_quotes & _mask(is_number)
-        scalar = in_quotes | _mask(pc.or_(is_number, pc.is_in(words, value_set=LITERALS)))
+        scalar = in_quotes | _mask(pc.or_(is_number, pc.is_in(words, value_set=pa.array(LITERALS))))
         return np.where(null, np.nan, meant), null | (scalar & _mask(place.is_valid()))
 
     def _numbers(

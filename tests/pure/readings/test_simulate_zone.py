@@ -3,6 +3,7 @@
 from datetime import date
 
 import pytest
+from pydantic import SecretStr
 
 from breezeway.contract.contract import load_contract
 from breezeway.core.errors import UsageError
@@ -25,8 +26,9 @@ def test_days_are_those_of_the_contracts_zone(settings, tmp_path):
     )
     assert counted == {date(2026, 3, 28): 24 * 60, date(2026, 3, 29): 23 * 60}
     assert fill(there, devices=1, days=2, end=date(2026, 3, 30))["readings"] == 0
+    in_utc = settings.model_copy(update={"raw_url": SecretStr(there.raw_address)})
     with pytest.raises(UsageError, match=r"machine-01 on 2026-03-28 .* or time zone"):
-        fill(settings, devices=1, days=2, end=date(2026, 3, 30))
+        fill(in_utc, devices=1, days=2, end=date(2026, 3, 30))
 
 
 def test_a_day_that_a_zone_has_left_out_is_not_simulated(settings, tmp_path):
