@@ -36,6 +36,7 @@ WORDS = {
     "time": r"time|zeit|date|datum|^ts$|stamp",
     "device": r"device|machine|anlage|asset|sensor.?id|unit.?id|product.?id|equipment|maschine",
     "label": r"label|anomal|fault|failure|attack|defect|st(ö|oe)rung|alarm",
+    "fault": r"anomal|fault|fail|attack|defe[ck]t|st(ö|oe)rung|alarm|error|fehler|broken|kaputt",
 }
 DECIMAL = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
@@ -219,7 +220,7 @@ def _device(values: dict[str, list[str | None]], file: Path, found: Guess) -> st
 def _label(values: dict[str, list[str | None]], found: Guess) -> str:
     for name, cells in values.items():
         known = {cell.strip() for cell in cells if cell}
-        if not re.search(WORDS["label"], name.lower()) or not 1 <= len(known) <= MAX_CATEGORIES:
+        if not 1 <= len(known) <= MAX_CATEGORIES or not _is_label(name, known):
             continue
         found.files["label_column"] = toml(name.strip())
         found.has_label = True
@@ -230,6 +231,14 @@ def _label(values: dict[str, list[str | None]], found: Guess) -> str:
         return name
     found.unsure.append("No column of labels was found: faults are expected in the table labels.")
     return ""
+
+
+def _is_label(name: str, known: set[str]) -> bool:
+    """Whether the name of a column says that it is a label, or its words do."""
+    words = {word.lower() for word in known}
+    others = words.difference(NORMAL)
+    is_told = others < words and any(re.search(WORDS["fault"], word) for word in others)
+    return is_told or re.search(WORDS["label"], name.lower()) is not None
 
 
 def _members(

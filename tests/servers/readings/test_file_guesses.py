@@ -104,3 +104,18 @@ def test_nothing_is_overwritten_and_nothing_is_made_of_nothing(settings, tmp_pat
     with pytest.raises(DataError, match="no rows to look at"):
         guessed("device,time,a\n")
     assert not (tmp_path / "new.toml").exists()
+
+
+LABELLED = "Zeit;Temp (°C);Zustand\n01.10.2026 00:00;1,5;{}\n01.10.2026 00:01;;{}\n"
+
+
+def test_words_tell_that_a_column_holds_labels(guessed):
+    contract, _, rows = guessed(LABELLED.format("Normal", "Störung"))
+    assert (contract.files.label_column, contract.files.faults) == ("Zustand", ("Störung",))
+    assert [label for _, _, label in rows] == [0, 1]
+    assert list(contract.fields) == ["Temp"] and contract.fields["Temp"].invalid == "missing"
+
+
+def test_words_of_a_state_are_no_labels(guessed):
+    contract, _, _ = guessed(LABELLED.format("RUN", "STOP"))
+    assert contract.files.label_column is None and "Zustand" in contract.fields
