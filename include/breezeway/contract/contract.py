@@ -32,8 +32,9 @@ from breezeway.contract.schema import (
     Split,
     Train,
 )
+from breezeway.contract.splitting import PayloadSplitter
+from breezeway.contract.time_formats import ZoneName
 from breezeway.contract.values import ValueReader, Violation
-from breezeway.core.days import find_zone
 from breezeway.core.errors import DataError
 from breezeway.core.names import CONTRACT_NAME, DEVICE, FEATURE
 
@@ -67,11 +68,6 @@ def _matches(pattern: str, name: str) -> bool:
         return False
 
 
-def _zone_name(text: str) -> str:
-    find_zone(text)
-    return text
-
-
 DagLabel = Annotated[str, Field(pattern=r"^\S(.{0,98}\S)?$")]
 
 
@@ -86,7 +82,7 @@ class Contract(Section):
     """Of the DAGs in Airflow; each notice names it."""
     tags: Annotated[tuple[DagLabel, ...], Field(max_length=20)] = ()
     """Of the DAGs in Airflow, beside `breezeway`."""
-    time_zone: Annotated[str, AfterValidator(_zone_name)] = "UTC"
+    time_zone: ZoneName = "UTC"
     """Of days, nights, hours of the week and schedules: a name of the IANA database."""
     interval_seconds: Annotated[float, Field(gt=0)]
     """Between two readings of a device."""
@@ -181,6 +177,7 @@ class Contract(Section):
             separated = any(self.payload.separator in category for category in field.categories)
             if separated and not self.payload.quote:
                 raise ValueError(f"fields.{name}.categories: the separator stands in one")
+        field.segments(name, self.payload)
         if taken := ValueReader(name, field, self.payload).words_for_null:
             raise ValueError(f"fields.{name}: {taken[0]!r} is one of null_values too")
         for other in self.fields:
@@ -192,7 +189,7 @@ class Contract(Section):
             raise ValueError(f"fields.{other}: differs from {name} by upper and lower case alone")
         if self.payload.format == "delimited":
             return
-        path, another = self.fields[name].segments(name), self.fields[other].segments(other)
+        path, another = (self.fields[key].segments(key, self.payload) for key in (name, other))
         for a, b in zip(path, another, strict=False):
             if a != b and str(a).lower() == str(b).lower():
                 raise ValueError(f"fields.{other}.path: {b} and {a} differ by case alone")
@@ -246,6 +243,25 @@ class Contract(Section):
     @cached_property
     def parser(self) -> ReadingParser:
         return ReadingParser(self.payload, self.fields)
+
+    @cached_property
+    def carried(self) -> dict[str, timedelta]:
+        """The fields whose last known value stands for a missing one, and for how long."""
+        return {
+            name: timedelta(seconds=field.carry_forward_seconds)
+            for name, field in self.fields.items()
+            if field.carry_forward_seconds
+        }
+
+    @property
+    def longest_carried(self) -> timedelta | None:
+        """How old the oldest value is that may be carried; None if none is."""
+        return max(self.carried.values(), default=None)
+
+    @cached_property
+    def splitter(self) -> PayloadSplitter | None:
+        """What takes the readings out of payloads; None where each is a reading as it is."""
+        return PayloadSplitter(self.payload) if self.payload.holds_readings else None
 
     def check_device(self, device: str) -> None:
         """Raises `Violation` for a device whose name the contract does not allow."""

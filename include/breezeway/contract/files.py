@@ -1,31 +1,18 @@
 """The section `[files]` of a sensor contract: how a file of readings is read."""
 
 import codecs
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from breezeway.contract.schema import Section
-from breezeway.core.days import find_zone
+from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
 
-EPOCHS = {"epoch s": 1_000_000, "epoch ms": 1000, "epoch us": 1, "epoch ns": 0.001}
-"""Time format → microseconds in one of its units."""
-ISO = "iso"
 NULL_WORDS = frozenset(
     {"", "-", "--", "#n/a", "<na>", "n/a", "n.a.", "na", "nan", "nil", "none", "null"}
 )
 """What no field takes for a value, in small letters, unless a category is called so."""
-DIRECTIVES = frozenset("aAbBdfgHIjmMnpSyYz%-")
-"""Of a time format. A zone's name (%Z) is not among them: `CST` is five zones."""
-DATES = ({"Y", "y"}, {"m", "b", "B", "j"}, {"d", "j"})
-"""A time format needs one of each."""
-
-
-def _zone(text: str) -> str:
-    find_zone(text)
-    return text
 
 
 def _encoding(text: str) -> str:
@@ -39,28 +26,6 @@ def _encoding(text: str) -> str:
     if name == "idna" or name == "punycode" or "escape" in name:
         raise ValueError(f"{text[:40]!r} is no encoding of files")
     return name
-
-
-def _time_format(text: str) -> str:
-    if text == ISO or text in EPOCHS:
-        return text
-    if text == "epoch µs":
-        return "epoch us"
-    found = set(re.findall("%(-?.)", text))
-    expected = (
-        f"expected {ISO!r}, {', '.join(map(repr, EPOCHS))}, or a pattern such as "
-        '"%d.%m.%Y %H:%M:%S"'
-    )
-    unknown = sorted(each for each in found if not set(each) <= DIRECTIVES)
-    if unknown:
-        hint = "; write a zone's name as it stands in the file, and set time_zone"
-        raise ValueError(
-            f"{text[:60]!r}: %{unknown[0]} is not known{hint if 'Z' in unknown else ''}; {expected}"
-        )
-    letters = {each[-1] for each in found}
-    if not all(letters & any_of for any_of in DATES):
-        raise ValueError(f"{text[:60]!r} has no full date; {expected}")
-    return text
 
 
 def _words(values: Any) -> Any:
@@ -112,9 +77,9 @@ class Files(Section):
     """The column of the device's name."""
     time_column: Name = "time"
     """The column of the time."""
-    time_format: Annotated[str, AfterValidator(_time_format)] = ISO
+    time_format: TimeFormat = ISO
     """A pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
-    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    time_zone: ZoneName = "UTC"
     """Of times without an offset from UTC."""
     first_time: Annotated[datetime, AfterValidator(_utc)] | None = None
     """Of the first row, in files without times: a row each `interval_seconds` follows."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from breezeway.contract.paths import NoValue, find
+from breezeway.contract.paths import NoValue, find, parse_readings_path, shown, spread
 from breezeway.contract.schema import Payload, SensorField
 from breezeway.contract.values import MISSING_VECTOR, ValueReader, Violation
 
@@ -36,9 +36,12 @@ class ReadingParser:
         self._fields = [
             (name, field, ValueReader(name, field, payload)) for name, field in fields.items()
         ]
-        self._paths = [(name, field, field.segments(name)) for name, field in fields.items()]
+        self._paths = [
+            (name, field, field.segments(name, payload)) for name, field in fields.items()
+        ]
         keyed = any(isinstance(path[0], str) for _, _, path in self._paths if path)
         self._root: Any = dict if keyed else list
+        self._to_reading = parse_readings_path(payload.readings) if payload.readings else ()
         self._missing = {
             name: MISSING_VECTOR if field.type == "vector" else math.nan
             for name, field in fields.items()
@@ -60,11 +63,7 @@ class ReadingParser:
         Raises:
             Violation: the first field, in the contract's order, that breaks the contract.
         """
-        if payload is None:
-            raise Violation("payload", "null_payload", "payload: null, expected a string")
-        if 4 * len(payload) > MAX_PAYLOAD_BYTES:  # a character has up to four bytes
-            _check_length(payload)
-        payload = payload.removeprefix(BYTE_ORDER_MARK)
+        payload = checked_text(payload)
         if missing is None:
             missing = []
         if self._payload.format == "json":
@@ -92,16 +91,16 @@ class ReadingParser:
         return values
 
     def _json_values(self, payload: str, missing: list[Violation]) -> dict[str, Any]:
-        try:
-            document: Any = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            try:  # some devices write NaN for a value that they do not have
-                document = orjson.loads(_NAN.sub(_null_for_nan, payload))
-            except orjson.JSONDecodeError:
-                raise Violation("payload", "not_json", f"payload: not JSON: {error}") from None
+        document = read_json(payload)
         if not isinstance(document, self._root):
             what = "object" if self._root is dict else "list"
             raise Violation("payload", "not_json", f"payload: not a JSON {what}")
+        if self._to_reading and (count := self._count(document)) != 1:
+            raise Violation(
+                "payload",
+                "several_readings" if count else "no_readings",
+                f"payload: {count} readings at {shown(self._to_reading)!r}, expected one",
+            )
         values = {}
         for name, field, path in self._paths:
             key = path[0]
@@ -113,6 +112,13 @@ class ReadingParser:
             except NoValue as error:
                 _accept(field, Violation(name, error.reason, f"{name}: {error}"), missing)
         return values
+
+    def _count(self, document: Any) -> int:
+        """The readings that a document holds."""
+        try:
+            return sum(1 for _ in spread(document, self._to_reading))
+        except NoValue:
+            return 0
 
     def _delimited_values(self, payload: str) -> dict[str, Any]:
         text, expected = payload.strip("\r\n"), len(self._fields)
@@ -131,6 +137,34 @@ class ReadingParser:
             )
         names = (name for name, _, _ in self._fields)
         return {n: part.strip() or None for n, part in zip(names, parts, strict=True)}
+
+
+def checked_text(payload: str | None) -> str:
+    """A payload without a byte order mark.
+
+    Raises:
+        Violation: it is null, or too long.
+    """
+    if payload is None:
+        raise Violation("payload", "null_payload", "payload: null, expected a string")
+    if 4 * len(payload) > MAX_PAYLOAD_BYTES:  # a character has up to four bytes
+        _check_length(payload)
+    return payload.removeprefix(BYTE_ORDER_MARK)
+
+
+def read_json(text: str) -> Any:
+    """A payload as it was meant: a bare NaN is a null.
+
+    Raises:
+        Violation: it is not JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        try:  # some devices write NaN for a value that they do not have
+            return orjson.loads(_NAN.sub(_null_for_nan, text))
+        except orjson.JSONDecodeError:
+            raise Violation("payload", "not_json", f"payload: not JSON: {error}") from None
 
 
 def _null_for_nan(match: re.Match[str]) -> str:

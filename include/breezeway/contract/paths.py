@@ -1,12 +1,13 @@
-"""Where a value stands in a JSON payload.
+"""Where a value, or each reading, stands in a JSON payload.
 
 The paths of RFC 9535 (JSONPath) that lead to one value, without the `$.`: keys, places in a list,
-and the element of a list that has one equal member. A path of keys alone needs no quotes around
-them. `docs/decisions/json-paths.md` says why this is written by hand.
+and the element of a list that has one equal member; to each reading, `[*]` besides. A path of keys
+alone needs no quotes around them. `docs/decisions/json-paths.md` says why this is written by hand.
 """
 
 import re
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any, NamedTuple
 
 MOST_SEGMENTS = 32
@@ -14,7 +15,7 @@ _NAME = r"[^.\[\]'\"]+"
 _LITERAL = r"'[^']*'|\"[^\"]*\"|-?[0-9]+(?:\.[0-9]+)?|true|false|null"
 _SEGMENT = re.compile(
     rf"\[\?\s*@(?P<inner>(?:\.{_NAME}?|\[[^\]]*\])+?)\s*==\s*(?P<literal>{_LITERAL})\s*\]"
-    rf"|\[\s*(?P<index>-?[0-9]{{1,9}})\s*\]"
+    rf"|\[\s*(?:(?P<index>-?[0-9]{{1,9}})|(?P<each>\*))\s*\]"
     rf"|\[\s*(?P<quoted>'[^']*'|\"[^\"]*\")\s*\]"
     rf"|(?:(?<=.)\.|^)(?P<name>{_NAME})"
 )
@@ -31,6 +32,12 @@ class Where(NamedTuple):
         return f"[?@{dot}{shown(self.path)}=={self.value!r}]"
 
 
+class Each(Enum):
+    """Each element of a list: each is a reading, or has some."""
+
+    ELEMENT = "[*]"
+
+
 Segment = str | int | Where
 """A key of an object, a place in a list (from its end if negative), or its element that fits."""
 
@@ -44,7 +51,7 @@ class NoValue(Exception):
 
 
 def parse_path(text: str) -> tuple[Segment, ...]:
-    """The segments of a path.
+    """The segments of a path to one value.
 
     Raises:
         ValueError: it is none.
@@ -54,6 +61,22 @@ def parse_path(text: str) -> tuple[Segment, ...]:
     >>> parse_path("metrics[?@.name=='Temp'].value")
     ('metrics', Where(path=('name',), value='Temp'), 'value')
     """
+    path = parse_readings_path(text)
+    one = tuple(segment for segment in path if not isinstance(segment, Each))
+    if len(one) < len(path):
+        raise ValueError(f"{text!r}: [*] is several values, expected one")
+    return one
+
+
+def parse_readings_path(text: str) -> tuple[Segment | Each, ...]:
+    """The segments of a path that may lead to each element of a list.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> parse_readings_path("Messages[*]")
+    ('Messages', <Each.ELEMENT: '[*]'>)
+    """
     if "[" not in text:
         keys = tuple(text.split("."))
         if not all(keys):
@@ -62,7 +85,12 @@ def parse_path(text: str) -> tuple[Segment, ...]:
     return _bounded(text, tuple(_segments(text)))
 
 
-def _segments(text: str) -> Iterator[Segment]:
+def from_root(text: str) -> str | None:
+    """The rest of a path that begins with `$`, the payload as a whole; None for any other."""
+    return text[1:].removeprefix(".") if text.startswith(("$.", "$[")) else None
+
+
+def _segments(text: str) -> Iterator[Segment | Each]:
     place = 0
     while place < len(text):
         found = _SEGMENT.match(text, place)
@@ -74,9 +102,11 @@ def _segments(text: str) -> Iterator[Segment]:
         place = found.end()
         if found["index"] is not None:
             yield int(found["index"])
+        elif found["each"] is not None:
+            yield Each.ELEMENT
         elif found["inner"] is not None:
             inner = tuple(_segments(found["inner"].removeprefix(".")))
-            keys = tuple(segment for segment in inner if not isinstance(segment, Where))
+            keys = tuple(segment for segment in inner if isinstance(segment, (str, int)))
             if len(keys) < len(inner):
                 raise ValueError(f"{text!r}: one condition within another")
             yield Where(keys, _of(found["literal"]))
@@ -91,7 +121,7 @@ def _of(literal: str) -> str | float | bool | None:
     return words[literal] if literal in words else float(literal)
 
 
-def _bounded(text: str, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def _bounded[P: tuple[Segment | Each, ...]](text: str, segments: P) -> P:
     if len(segments) > MOST_SEGMENTS:
         raise ValueError(f"{text[:60]!r}…: {len(segments)} segments; {MOST_SEGMENTS} are allowed")
     return segments
@@ -119,6 +149,43 @@ def find(document: Any, path: Sequence[Segment]) -> Any:
     return value
 
 
+def spread(document: Any, path: Sequence[Segment | Each]) -> Iterator[tuple[Any, Any]]:
+    """Each reading of a document, and the document as it would be with this reading alone.
+
+    Args:
+        document: parsed JSON.
+        path: where the readings stand.
+
+    Yields:
+        The document, which shares all but the lists on the way with the given one; the reading.
+
+    Raises:
+        NoValue: there is no list at a `[*]` of the path.
+
+    >>> list(spread({"site": 7, "sent": [1, 2]}, parse_readings_path("sent[*]")))
+    [({'site': 7, 'sent': [1]}, 1), ({'site': 7, 'sent': [2]}, 2)]
+    """
+    if not path:
+        yield document, document
+        return
+    segment, rest = path[0], path[1:]
+    if isinstance(segment, Each):
+        if not isinstance(document, list):
+            raise NoValue("missing", f"no list at {shown(path)!r} in the payload")
+        for element in document:
+            for one, reading in spread(element, rest):
+                yield [one], reading
+        return
+    inner = find(document, (segment,))
+    place: Any = segment
+    if isinstance(document, list):
+        place = next(n for n, element in enumerate(document) if element is inner)
+    for one, reading in spread(inner, rest):
+        copy = document.copy()
+        copy[place] = one
+        yield copy, reading
+
+
 def _at(value: list[Any], segment: str | int, path: Sequence[Segment]) -> Any:
     # A key of digits is a place too, for those who write `messages.0.value`.
     if isinstance(segment, str) and segment.isdecimal() and len(segment) < 10:
@@ -144,12 +211,14 @@ def _element(value: Any, where: Where, path: Sequence[Segment]) -> Any:
     return found[0]
 
 
-def shown(path: Sequence[Segment]) -> str:
+def shown(path: Sequence[Segment | Each]) -> str:
     """A path as text."""
     text = ""
     for segment in path:
         if isinstance(segment, str):
             text += f".{segment}"
+        elif isinstance(segment, Each):
+            text += segment.value
         else:
             text += str(segment) if isinstance(segment, Where) else f"[{segment}]"
     return text.removeprefix(".")

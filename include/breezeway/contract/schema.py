@@ -1,6 +1,7 @@
 """The sections of a sensor contract: the allowed keys of its file, and their values."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -14,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from breezeway.contract.paths import Segment, parse_path
+from breezeway.contract.paths import Each, Segment, from_root, parse_path, parse_readings_path
+from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
 
 Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
 """Over the values of a window that are not missing. `std` is the population's, `slope` the
@@ -73,6 +75,20 @@ Word = Annotated[str, Field(max_length=255)]
 NullValue = float | Word
 
 
+def _leads_to_readings(path: str | None) -> str | None:
+    if path is not None and Each.ELEMENT not in parse_readings_path(path):
+        raise ValueError(f'{path!r}: expected [*] for each element of a list, as in "Messages[*]"')
+    return path
+
+
+def _is_a_path(path: str | None) -> str | None:
+    if path is not None and (inner := from_root(path)) is not None:
+        parse_readings_path(inner)
+    elif path is not None:
+        parse_path(path)
+    return path
+
+
 class Payload(Section):
     """The form of all payloads."""
 
@@ -87,6 +103,63 @@ class Payload(Section):
     null_values: tuple[NullValue, ...] = ()
     """What stands for a null, in every field. A number is compared as a number, a text without the
     blanks around it."""
+    readings: Annotated[str | None, AfterValidator(_leads_to_readings)] = None
+    """Where the readings stand in a payload that has several: `[*]` is each element of a list. The
+    paths of fields then begin at a reading; those that begin with `$.` at the payload."""
+    time_path: Annotated[str | None, AfterValidator(_is_a_path)] = None
+    """Where a reading's own time stands, which counts in place of that beside the payload."""
+    time_format: TimeFormat = ISO
+    """Of `time_path`: a pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
+    time_zone: ZoneName = "UTC"
+    """Of times at `time_path` without an offset from UTC."""
+    device_path: Annotated[str | None, AfterValidator(_is_a_path)] = None
+    """Where the name of a reading's own device stands, which counts in place of that beside the
+    payload."""
+
+    @model_validator(mode="after")
+    def _holds_readings(self) -> Self:
+        given = {"readings", "time_path", "device_path"} & self.model_fields_set
+        if given and self.format != "json":
+            raise ValueError(f'{min(given)} is for format = "json"')
+        for key in ("time_format", "time_zone"):
+            if key in self.model_fields_set and not self.time_path:
+                raise ValueError(f"{key} is for time_path")
+        for key in ("time_path", "device_path"):
+            if path := getattr(self, key):
+                self.path_of(path, key)
+        return self
+
+    @property
+    def holds_readings(self) -> bool:
+        """Whether readings have to be taken out of a payload."""
+        return bool(self.readings or self.time_path or self.device_path)
+
+    @property
+    def to_reading(self) -> tuple[Segment, ...]:
+        """The path to the reading of a payload that has one."""
+        path = parse_readings_path(self.readings) if self.readings else ()
+        return tuple(0 if isinstance(segment, Each) else segment for segment in path)
+
+    def path_of(self, path: str | Sequence[Segment], name: str) -> tuple[Segment, ...]:
+        """The path to a value in a payload that has one reading.
+
+        Args:
+            path: as in the contract.
+            name: of the key, for messages.
+
+        Raises:
+            ValueError: there is no such path.
+        """
+        if not isinstance(path, str):
+            return (*self.to_reading, *path)
+        if (inner := from_root(path)) is None:
+            return (*self.to_reading, *parse_path(path))
+        segments = parse_readings_path(inner)
+        ends = [n for n, segment in enumerate(segments) if isinstance(segment, Each)]
+        begin = segments[: ends[-1] + 1] if ends else ()
+        if begin != parse_readings_path(self.readings or "-")[: len(begin)]:
+            raise ValueError(f"{name}: {path!r}: [*] stands elsewhere in payload.readings")
+        return tuple(0 if isinstance(segment, Each) else segment for segment in segments)
 
     @model_validator(mode="after")
     def _can_be_divided(self) -> Self:
@@ -101,7 +174,7 @@ class Payload(Section):
 
 def _leads_to_a_value(path: str | list[str | int] | None) -> str | list[str | int] | None:
     if isinstance(path, str):
-        parse_path(path)
+        _is_a_path(path)
     elif path is not None and (not path or "" in path):
         raise ValueError("expected keys joined by dots, or a list of keys")
     return path
@@ -140,6 +213,9 @@ class SensorField(Section):
     rejected, or the value counts as missing."""
     null_values: tuple[NullValue, ...] = ()
     """Besides those of `payload`."""
+    carry_forward_seconds: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
+    """The device's last known value stands for one that is missing, if it is not older: for devices
+    that send only what has changed."""
     true_values: tuple[Word, ...] = ()
     """Besides true, on and 1, in upper or lower case."""
     false_values: tuple[Word, ...] = ()
@@ -179,6 +255,10 @@ class SensorField(Section):
             raise ValueError("categories: the same one twice")
         if self.type in ("category", "bool") and (self.range or self.batch.mean):
             raise ValueError("range and batch.mean are for numbers")
+        if self.carry_forward_seconds and (self.type == "vector" or self.invalid == "reject"):
+            raise ValueError(
+                'carry_forward_seconds is for invalid = "missing", and not for a vector'
+            )
         if self.type != "vector" and "length" in self.model_fields_set:
             raise ValueError("length is for a vector")
         if self.type != "bool" and (self.true_values or self.false_values):
@@ -194,11 +274,14 @@ class SensorField(Section):
         """Whether the number is another one than that which was sent."""
         return bool(self.twos_complement or self.scale != 1 or self.offset)
 
-    def segments(self, name: str) -> tuple[Segment, ...]:
-        """The path to the value in a JSON payload, for a field of that name."""
-        if self.path is None:
-            return (name,)
-        return parse_path(self.path) if isinstance(self.path, str) else tuple(self.path)
+    def segments(self, name: str, payload: Payload) -> tuple[Segment, ...]:
+        """The path to the value in a JSON payload that has one reading.
+
+        Args:
+            name: of the field.
+            payload: the form of the payload.
+        """
+        return payload.path_of((name,) if self.path is None else self.path, f"fields.{name}.path")
 
 
 class Features(Section):

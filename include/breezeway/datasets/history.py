@@ -308,6 +308,11 @@ def _whole_manifest(
         query=f"{columns}{where}{of_days(min(days), max(days), contract.zone)}",
         raw=RawSummary(
             rows=sum(each.rows for each in raw),
+            payloads=(
+                sum(each.arrived for each in raw)
+                if any(each.payloads is not None for each in raw)
+                else None
+            ),
             first_time=min(each.first_time for each in raw if each.first_time),
             last_time=max(each.last_time for each in raw if each.last_time),
             sha256=hashlib.sha256("".join(each.sha256 for each in raw).encode()).hexdigest(),

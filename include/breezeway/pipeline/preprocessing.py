@@ -101,7 +101,7 @@ def _is_rejected(settings: Settings, contract: Contract, day: date) -> bool:
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")
         same = (folder / "contract.toml").read_text(encoding="utf-8") == contract.text
-        rows = Manifest.of(json.loads(text), str(folder)).raw.rows
+        rows = Manifest.of(json.loads(text), str(folder)).raw.arrived
     except (FileNotFoundError, ValueError, DataError):
         return False  # never, or a killed run left half of it
     counts = RawStore(settings.raw_address).count_by_day(day, day, contract.zone)
@@ -151,6 +151,7 @@ def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "rows_in": manifest.raw.rows if manifest else 0,
+        "payloads": manifest.raw.arrived if manifest else 0,
         "rows": manifest.rows if manifest else 0,
         "copies": manifest.copies if manifest else 0,
         "quarantined": manifest.quarantined if manifest else 0,

@@ -23,6 +23,7 @@ from breezeway.preprocessing.examples import example_devices
 from breezeway.preprocessing.manifest import MOST_REJECTED, Manifest, RawSummary, by_reason
 from breezeway.preprocessing.part import Part, PartResult, make_part
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.preprocessing.splitting import SplitRows
 from breezeway.preprocessing.staging import device_counts, stage
 
 log = logging.getLogger("breezeway")
@@ -109,16 +110,18 @@ def make_features(
     """
     staging = folder.with_name(f"{folder.name}.staging")
     staging.mkdir()
-    rows_in = stage(chunks, staging)
+    splitter = spec.contract.splitter
+    split = SplitRows(chunks, spec.contract, splitter, spec.since) if splitter else None
+    rows_in = stage(split or chunks, staging)
     if not rows_in:
         raise DataError("query: it returned no row")
     parts = plan_parts(staging)
-    log.info("%d raw rows staged; making %d part(s)", rows_in, len(parts))
+    log.info("%d raw readings staged; making %d part(s)", rows_in, len(parts))
     if os.environ.get("RAY_ADDRESS") or rows_in >= settings.ray_min_rows:
         results = _on_ray(staging, spec, parts, folder, settings.threads)
     else:
         results = [make_part(staging, spec, part, folder, settings.threads) for part in parts]
-    manifest = _manifest(spec, results)
+    manifest = _manifest(spec, results, split.payloads if split else None)
     seen = manifest.raw.rows + sum(result.lead_in for result in results)
     if seen != rows_in:
         raise InternalError(f"{rows_in} rows staged, {seen} seen")
@@ -147,7 +150,7 @@ def _on_ray(
         return ray.get([task.remote(staged, shared, part, folder, 1) for part in parts])
 
 
-def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
+def _manifest(spec: DatasetSpec, results: list[PartResult], payloads: int | None) -> Manifest:
     reasons: Counter[str] = sum((result.reasons for result in results), Counter())
     missing: Counter[str] = sum((result.missing for result in results), Counter())
     return Manifest(
@@ -155,6 +158,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult]) -> Manifest:
         query=spec.query,
         raw=RawSummary(
             rows=sum(result.rows_in for result in results),
+            payloads=payloads,
             first_time=min((r.first_time for r in results if r.first_time), default=None),
             last_time=max((r.last_time for r in results if r.last_time), default=None),
             sha256=combined(result.digest for result in results),

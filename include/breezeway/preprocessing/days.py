@@ -7,7 +7,7 @@ the day. The days put together are the same, bit for bit, as one run over all of
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
-from breezeway.core.days import day_end, day_start
+from breezeway.core.days import day_end, day_of, day_start
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import DayManifest
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.preprocessing.splitting import SplitRows
 from breezeway.readings.arrow import NAIVE_READINGS, READINGS, UNREADABLE
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore, Reading
@@ -66,7 +67,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
     manifest = DayManifest(
         **dict(made),
         day=day.isoformat(),
-        fingerprint=_fingerprint(contract, labels, day, made.raw.rows, readings.before),
+        fingerprint=_fingerprint(contract, labels, day, made.raw.arrived, readings.before),
     )
     manifest.write(folder)
     return manifest
@@ -103,12 +104,13 @@ class _DayReadings:
 
 
 def lead_in(store: RawStore, contract: Contract, devices: set[str], start: datetime) -> pa.Table:
-    """The good readings of each device before a moment that the windows after it include.
+    """The good readings of each device before a moment that the windows after it include, and those
+    whose values may be carried into these windows.
 
     They may be old, because a window is a number of readings, not of minutes.
 
     Returns:
-        As `READINGS`; at most `contract.window - 1` rows of each device.
+        As `READINGS`.
     """
     rows: list[dict[str, Any]] = []
     for device in sorted(devices):
@@ -130,16 +132,63 @@ def _last_good(
         contract.check_device(device)
     except Violation:
         return []
+    carried = contract.longest_carried
     count = wanted + 1
-    while wanted:
+    while wanted or carried:
         found = store.last_readings(device, start, count, contract.label.column)
         whole = len(found) < count
-        good = _good(contract, found if whole else _whole_times(found))
-        if whole or len(good) >= wanted:
-            kept = sorted(good)[-wanted:]
+        good = _good(contract, _readings_of(contract, device, found, whole))
+        times = sorted(good)
+        since = _since(times, wanted, start, carried)
+        if whole or (since and (not carried or times and times[0] < since)):
+            kept = [time for time in times if not since or time >= since]
             return [{"device": device, "time": t, **good[t]} for t in kept]
         count *= 4
     return []
+
+
+def _since(
+    times: list[datetime], wanted: int, start: datetime, carried: timedelta | None
+) -> datetime | None:
+    """The time of the first reading that windows after `start` depend on; None if it is not known.
+
+    Args:
+        times: of good readings, in order.
+        wanted: how many of them are in windows.
+        carried: how old values may be that are carried into them.
+    """
+    if len(times) < wanted:
+        return None
+    first = times[-wanted] if wanted else start
+    return first - carried if carried else first
+
+
+def _readings_of(
+    contract: Contract, device: str, rows: list[Reading], whole: bool
+) -> list[Reading]:
+    """The readings of a device's last rows, as far as they are known to be all of their time.
+
+    Args:
+        whole: whether these are all rows.
+    """
+    if contract.splitter is None:
+        return rows if whole else _whole_times(rows)
+    split = SplitRows((), contract, contract.splitter, datetime.min.replace(tzinfo=UTC))
+    readings = [
+        Reading(reading["time"], reading["payload"], reading["label"], reading["id"])
+        for row in rows
+        for reading in split.readings_of({"device": device, **row._asdict()})
+        if not reading.get(UNREADABLE.name)
+    ]
+    if whole or not rows:
+        return readings
+    # A row's readings are of its day. So those of later days are all there.
+    oldest = min((day_of(row.time, contract.zone) for row in rows if row.time), default=None)
+    return [
+        reading
+        for reading in readings
+        if reading.time and oldest and day_of(reading.time, contract.zone) > oldest
+    ]
 
 
 def _whole_times(found: list[Reading]) -> list[Reading]:

@@ -1,7 +1,7 @@
 """Recorded readings with their features, with which a model server checks a deployment."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 EXAMPLE_DEVICES = 16
 """The most devices with examples."""
+MOST_READINGS = 10_000
+"""Of an example: a model server takes no more."""
 
 
 def example_devices(names: Sequence[str]) -> Sequence[str]:
@@ -23,11 +25,12 @@ class Examples:
     Args:
         window: readings of a window.
         devices: the devices to record.
+        carried: how old values may be that are carried into a window.
     """
 
-    def __init__(self, window: int, devices: Collection[str]):
+    def __init__(self, window: int, devices: Collection[str], carried: timedelta | None = None):
         self.devices = devices
-        self._window = window
+        self._window, self._carried = window, carried
         self._recorded: dict[tuple[str, str], dict[str, Any]] = {}
 
     def record(
@@ -56,9 +59,11 @@ class Examples:
         if event.any():
             ends["event"] = int(np.flatnonzero(event)[-1]) + 1
         for kind, end in ends.items():
-            if is_continued and end < self._window:
+            start = self._start(block, rows, end)
+            is_whole = start > 0 or (end == self._window and not self._carried)
+            if (is_continued and not is_whole) or end - start > MOST_READINGS:
                 continue
-            window = pa.array(rows[max(0, end - self._window) : end])
+            window = pa.array(rows[start:end])
             readings = block.select(["time", "payload"]).take(window).to_pylist()
             self._recorded[(device, kind)] = {
                 "device": device,
@@ -68,6 +73,15 @@ class Examples:
                 ],
                 "features": [None if np.isnan(x) else x for x in features[end - 1].tolist()],
             }
+
+    def _start(self, block: pa.Table, rows: np.ndarray, end: int) -> int:
+        """The place of the first reading that features may depend on."""
+        start = max(0, end - self._window)
+        if self._carried is None:
+            return start
+        times = block["time"].take(pa.array(rows[:end])).to_numpy()
+        since = times[start] - np.timedelta64(self._carried)
+        return int(np.searchsorted(times, since))
 
     def in_order(self) -> list[dict[str, Any]]:
         """By device; its event before its normal readings."""

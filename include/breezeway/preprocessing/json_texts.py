@@ -64,7 +64,8 @@ class JsonTexts:
         self._contract, self._readers = contract, readers
         self._connection = duckdb.connect(config={"threads": threads})
         paths = {
-            name: tuple(map(str, field.segments(name))) for name, field in contract.fields.items()
+            name: tuple(map(str, field.segments(name, contract.payload)))
+            for name, field in contract.fields.items()
         }
         self._tables: dict[tuple[str, ...], list[str]] = {}
         """The fields below each table."""

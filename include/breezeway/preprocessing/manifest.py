@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from breezeway.core.errors import DataError
 from breezeway.core.files import write_json
@@ -19,15 +19,22 @@ class RawSummary(_Document):
 
     Attributes:
         rows: how many.
+        payloads: how many payloads they came in, if these may hold several.
         first_time: of the good ones, ISO 8601, UTC; None if none is good.
         last_time: of the good ones.
         sha256: of their content, independent of the order in which they were read.
     """
 
     rows: int
+    payloads: Annotated[int | None, Field(exclude_if=lambda count: count is None)] = None
     first_time: str | None
     last_time: str | None
     sha256: str
+
+    @property
+    def arrived(self) -> int:
+        """The rows of the query."""
+        return self.rows if self.payloads is None else self.payloads
 
 
 class Rejected(_Document):

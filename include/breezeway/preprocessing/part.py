@@ -16,6 +16,7 @@ from breezeway.contract.features import History
 from breezeway.contract.values import Violation
 from breezeway.core.errors import InternalError
 from breezeway.core.files import writing
+from breezeway.preprocessing.carried import CarriedForward
 from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.manifest import Rejected, by_reason
@@ -138,11 +139,12 @@ class _PartMaker:
         self._parser = PayloadParser(contract, threads)
         self._checks = RowChecks(contract)
         self._copies = Copies()
+        self._carried = CarriedForward(contract)
         self._history = History(contract)
         gap = contract.features.max_gap_seconds
         self._max_gap = int(gap * 1_000_000) if gap else None
         self._run, self._last_time = 0, 0
-        self._examples = Examples(contract.window, part.example_devices)
+        self._examples = Examples(contract.window, part.example_devices, contract.longest_carried)
         self._last_device: str | None = None
         self._result = PartResult(field_totals={name: FieldTotals() for name in contract.fields})
         self._schema = pa.schema(
@@ -245,7 +247,8 @@ class _PartMaker:
                 f"{found.field}.{found.reason}" for row, found in missing if row in counted
             )
         of_rows = Devices(names, codes[rows])
-        return _Good(rows, times, _select(values, keep), of_rows, lead_in[rows]), violations
+        values = self._carried.fill(of_rows, times, _select(values, keep))
+        return _Good(rows, times, values, of_rows, lead_in[rows]), violations
 
     def _count(self, good: _Good, counted: np.ndarray) -> None:
         result, times = self._result, good.times[counted]

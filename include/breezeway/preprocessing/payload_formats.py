@@ -88,7 +88,9 @@ class Json(PayloadFormat):
     def __init__(self, contract: Contract, threads: int):
         super().__init__(contract)
         self._connection = duckdb.connect(config={"threads": threads})
-        paths = {name: field.segments(name) for name, field in contract.fields.items()}
+        paths = {
+            name: field.segments(name, contract.payload) for name, field in contract.fields.items()
+        }
         self._keys = {
             name: tuple(segment for segment in path if isinstance(segment, str))
             for name, path in paths.items()

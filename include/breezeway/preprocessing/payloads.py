@@ -149,7 +149,7 @@ class PayloadParser:
             extracted[name] = np.array(extracted[name])
             none = NULL if field.type in WORDS else np.nan
             extracted[name][rows] = np.where(np.isnan(values), none, values)
-            where = shown(field.segments(name))
+            where = shown(field.segments(name, self._contract.payload))
             violation = Violation(name, "missing", f"{name}: no {where!r} in the payload")
             missing += [(row, violation) for row in rows[absent].tolist()]
         sure[rows] = True

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
+from breezeway.preprocessing.splitting import OTHER_DAY, OTHER_DEVICE
 from breezeway.readings.arrow import UNREADABLE
 from breezeway.readings.columns import EXPECTED
 
@@ -88,7 +89,7 @@ class RowChecks:
             for row in np.flatnonzero(null).tolist():
                 found[row] = Violation(name, "null", f"{name}: null")
             if name == "time":
-                found.update(_unreadable(block))
+                found.update(self._unreadable(block))
         return found
 
     def first_of_time(self, devices: Devices, times: np.ndarray) -> np.ndarray:
@@ -106,6 +107,18 @@ class RowChecks:
             self._last = (names[codes[-1]], int(times[-1]))
         return first
 
+    def _unreadable(self, block: pa.Table) -> dict[int, Violation]:
+        texts = block[UNREADABLE.name].combine_chunks()
+        found = {}
+        for row in np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist():
+            text, reason = texts[row].as_py(), "unreadable_time"
+            if self._contract.splitter is None:
+                text = f"{text!r}, expected {EXPECTED['time']}"
+            elif OTHER_DEVICE in text or OTHER_DAY in text:
+                reason = "other_device" if OTHER_DEVICE in text else "other_day"
+            found[row] = Violation("time", reason, f"time: {text}")
+        return found
+
     def _of_device(self, name: str) -> Violation | None:
         if name not in self._known:
             try:
@@ -114,14 +127,3 @@ class RowChecks:
             except Violation as violation:
                 self._known[name] = violation.to_keep()
         return self._known[name]
-
-
-def _unreadable(block: pa.Table) -> dict[int, Violation]:
-    texts = block[UNREADABLE.name].combine_chunks()
-    rows = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
-    return {
-        row: Violation(
-            "time", "unreadable_time", f"time: {texts[row].as_py()!r}, expected {EXPECTED['time']}"
-        )
-        for row in rows
-    }

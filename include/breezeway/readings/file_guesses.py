@@ -14,7 +14,8 @@ from typing import Any
 import duckdb
 import orjson
 
-from breezeway.contract.files import ISO, NULL_WORDS, Files
+from breezeway.contract.files import NULL_WORDS, Files
+from breezeway.contract.time_formats import ISO
 from breezeway.core.errors import DataError
 from breezeway.core.times import from_iso
 from breezeway.readings.file_columns import file_literal, guess_encoding, toml

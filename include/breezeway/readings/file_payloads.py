@@ -43,13 +43,13 @@ def null_words(contract: Contract, field: SensorField | None = None) -> list[str
     return sorted(words - {category.lower() for category in (field.categories if field else ())})
 
 
-def keys_of(name: str, field: SensorField) -> list[str]:
+def keys_of(name: str, contract: Contract) -> list[str]:
     """The keys that lead to a field's value in a payload that is made from columns.
 
     Raises:
         UsageError: the path leads into a list.
     """
-    path = field.segments(name)
+    path = contract.fields[name].segments(name, contract.payload)
     keys = [key for key in path if isinstance(key, str)]
     if len(keys) < len(path):
         raise UsageError(
@@ -124,7 +124,7 @@ def find_cells(
     """
     cells = Cells({}, {}, {})
     for name, field in contract.fields.items():
-        column = _column_of(name, field, columns, contract.files)
+        column = _column_of(name, columns, contract)
         cell = find(column, f"{name} = … in [files.columns]")
         if cell is not None:
             cells.columns[name] = column
@@ -133,10 +133,10 @@ def find_cells(
     return cells
 
 
-def _column_of(name: str, field: SensorField, columns: Columns, files: Files) -> str:
-    if name in files.columns:
-        return files.columns[name]
-    path = path_text(field.segments(name))
+def _column_of(name: str, columns: Columns, contract: Contract) -> str:
+    if name in contract.files.columns:
+        return contract.files.columns[name]
+    path = path_text(contract.fields[name].segments(name, contract.payload))
     return path if not columns.has(name) and columns.has(path) else name
 
 
@@ -165,8 +165,8 @@ def payload_sql(contract: Contract, value: Callable[[str], str]) -> str:
 
 def _object(contract: Contract, value: Callable[[str], str]) -> str:
     tree: dict[str, Any] = {}
-    for name, field in contract.fields.items():
-        keys = keys_of(name, field)
+    for name in contract.fields:
+        keys = keys_of(name, contract)
         inner = tree
         for key in keys[:-1]:
             inner = inner.setdefault(key, {})
@@ -186,9 +186,9 @@ def object_of_json(contract: Contract) -> str:
     """The payload from a line of JSON: its members that hold the contract's fields."""
     keys = {}
     for name, field in contract.fields.items():
-        first = field.segments(name)[0]
+        first = field.segments(name, contract.payload)[0]
         if not isinstance(first, str):
-            first = keys_of(name, field)[0]
+            first = keys_of(name, contract)[0]
         keys[contract.files.columns.get(name, first)] = first
     members = []
     for name in keys:

@@ -180,7 +180,7 @@ def _value_of_tag(contract: Contract, find: _Finder) -> tuple[str, Cells]:
     kinds: dict[str, list[int]] = {}
     places, values = [], []
     for place, (name, field) in enumerate(contract.fields.items()):
-        tags = {files.columns.get(name) or name, files.columns.get(name) or _path(name, field)}
+        tags = {files.columns.get(name) or name, files.columns.get(name) or _path(name, contract)}
         places += [f"WHEN {literal(each)} THEN {place}" for each in sorted(tags)]
         kinds.setdefault(json_value('"f value"', field, contract), []).append(place)
     for sql, wanted in kinds.items():
@@ -193,8 +193,8 @@ def _value_of_tag(contract: Contract, find: _Finder) -> tuple[str, Cells]:
     return '"v value"', cells
 
 
-def _path(name: str, field: SensorField) -> str:
-    return path_text(field.segments(name))
+def _path(name: str, contract: Contract) -> str:
+    return path_text(contract.fields[name].segments(name, contract.payload))
 
 
 def _label_sql(contract: Contract) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from breezeway.contract.files import EPOCHS, ISO, Files
+from breezeway.contract.files import Files
+from breezeway.contract.time_formats import EPOCHS, ISO
 from breezeway.core.times import from_iso
 from breezeway.readings.arrow import FIRST, LAST
 from breezeway.readings.file_columns import literal, toml

@@ -1,9 +1,9 @@
 """The readings of a request that make up the window: the same that history takes."""
 
 import math
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
@@ -14,23 +14,40 @@ Readings = Sequence[Mapping[str, str]]
 """With `time` and `payload`, in the order in which they arrived."""
 Flags = list[dict[str, Any]]
 """What the answer says of readings and values that do not count: `reading` (its index), `field`,
-`reason`, `error`, and `action`, which is `missing` for a value and `left_out` for a reading."""
+`reason`, `error`, and `action`, which is `missing` for a value and `left_out` for a reading. Where
+a payload may hold several readings, `time` says which."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 Known = dict[str, dict[str, Any]]
 """Payload → its values, for one contract; only payloads without a flag. In a batch of one device's
 windows each payload occurs as often as the window is long."""
 
 
+class _Arrived(NamedTuple):
+    """A reading of a request: sorted, the newest is the last."""
+
+    time: datetime
+    place: int
+    payload: str
+
+
 def window_of(
-    contract: Contract, readings: Readings, flags: Flags, known: Known | None = None
+    contract: Contract,
+    device: str,
+    readings: Readings,
+    flags: Flags,
+    known: Known | None = None,
 ) -> list[dict[str, Any]]:
     """The window of the last reading: it and the good ones before it, as history takes them.
 
     They are put in the order of their times. Of several of one time the last one that arrived and
     is good counts. A reading that is later than the last one, or that the contract rejects, is left
-    out, and an older one takes its place. The window ends at a gap that the contract names.
+    out, and an older one takes its place. The window ends at a gap that the contract names. Of a
+    payload with several readings those of the device count; of the last payload, the newest one is
+    the last reading.
 
     Args:
         contract: of the model that is asked.
+        device: whose readings they are.
         readings: at least one; the last is the one to be scored. There may be more than a window.
         flags: extended.
         known: payloads that were parsed before; extended.
@@ -41,59 +58,156 @@ def window_of(
     Raises:
         Refusal: 422, the last reading breaks the contract.
     """
-    last = len(readings) - 1
     found: Flags = []
-    furthest = contract.features.max_gap_seconds or math.inf
-    try:
-        end = accepted = _time(readings[last]["time"])
-        window = [_values(contract, last, readings[last]["payload"], found, known)]
-    except Violation as violation:
-        raise Refusal.of(violation, last) from None
-    for time, index in reversed(_until(end, readings, found)):
-        if len(window) == contract.window or (accepted - time).total_seconds() > furthest:
-            break
-        try:
-            if time == accepted:
-                raise Violation("time", "duplicate_time", "time: a later one has the same")
-            window.append(_values(contract, index, readings[index]["payload"], found, known))
-        except Violation as violation:
-            found.append(_flag(index, violation, "left_out"))
-        else:
-            accepted = time
+    arrived = _arrived(contract, device, readings, found)
+    window = _accepted(contract, arrived, found, known)
+    if contract.carried:
+        _carry_forward(contract, window, arrived, found)
     if found:
         flags += sorted(found, key=lambda flag: flag["reading"])
     if len(window) < contract.window and contract.features.rolling:
         error = f"readings: {len(window)} good ones, the window has {contract.window}."
         flags.append({"field": "readings", "reason": "short_window", "error": error})
-    return window[::-1]
+    return [values for _, values in reversed(window)]
 
 
-def _until(end: datetime, readings: Readings, flags: Flags) -> list[tuple[datetime, int]]:
-    """The times and places of all readings but the last, by time; those after `end` are flagged."""
-    before = []
-    for index in range(len(readings) - 1):
+def _accepted(
+    contract: Contract, arrived: list[_Arrived], flags: Flags, known: Known | None
+) -> list[tuple[_Arrived, dict[str, Any]]]:
+    """The readings of the window with their values, newest first; those left out are flagged.
+
+    Raises:
+        Refusal: the last one is rejected.
+    """
+    last, wrong = arrived[-1], None
+    window: list[tuple[_Arrived, dict[str, Any]]] = []
+    furthest = contract.features.max_gap_seconds or math.inf
+    for reading in reversed(arrived):
+        if window and len(window) == contract.window:
+            break
+        newer = window[-1][0].time if window else last.time
+        if (newer - reading.time).total_seconds() > furthest:
+            break
         try:
-            time = _time(readings[index]["time"])
-            if time > end:
-                raise Violation("time", "later", "time: later than that of the last reading")
-            before.append((time, index))
+            if window and reading.time == newer:
+                raise Violation("time", "duplicate_time", "time: a later one has the same")
+            window.append((reading, _values(contract, reading, flags, known)))
         except Violation as violation:
-            flags.append(_flag(index, violation, "left_out"))
-    before.sort()
-    return before
+            wrong = wrong or violation
+            flags.append(_flag(contract, reading, violation, "left_out"))
+    if wrong and (not window or not _is_sent_with(last, window[0][0])):
+        raise Refusal.of(wrong, last.place)
+    return window
+
+
+def _is_sent_with(last: _Arrived, reading: _Arrived) -> bool:
+    """Whether a reading has the payload and the time of the last one."""
+    return reading[:2] == last[:2]
+
+
+def _carry_forward(
+    contract: Contract,
+    window: list[tuple[_Arrived, dict[str, Any]]],
+    arrived: list[_Arrived],
+    flags: Flags,
+) -> None:
+    """Put the last known value, if it is not too old, in the place of one that is missing."""
+    oldest = window[-1][0].time
+    since = oldest - max(contract.carried.values())
+    earlier, accepted = [], oldest
+    for reading in reversed(arrived):
+        if since <= reading.time < accepted:
+            try:
+                earlier.append((reading, _values(contract, reading, [], None)))
+                accepted = reading.time
+            except Violation:
+                continue  # it is not in the window, so nobody has to know
+    latest: dict[str, tuple[datetime, Any]] = {}
+    found = set()
+    for number, (reading, values) in reversed(list(enumerate([*window, *earlier]))):
+        filled = {}
+        for name, age in contract.carried.items():
+            if not math.isnan(values[name]):
+                latest[name] = (reading.time, values[name])
+            elif name in latest and reading.time - latest[name][0] <= age:
+                filled[name] = latest[name][1]
+                found.add((reading.place, name, _told_time(contract, reading)))
+        if filled and number < len(window):
+            window[number] = (reading, values | filled)
+    flags[:] = [
+        flag
+        for flag in flags
+        if flag["action"] != "missing"
+        or (flag["reading"], flag["field"], flag.get("time")) not in found
+    ]
+
+
+def _arrived(contract: Contract, device: str, readings: Readings, flags: Flags) -> list[_Arrived]:
+    """The readings until the last one, which is the one to be scored, by time.
+
+    Those without a time, and those that are later than the last, are flagged.
+
+    Raises:
+        Refusal: the last reading has no time, or its payload holds no reading of the device.
+    """
+    arrived: list[_Arrived] = []
+    for index, reading in enumerate(readings):
+        is_last = index == len(readings) - 1
+        before, wrong = len(arrived), None
+        try:
+            for time, payload in _readings_of(contract, device, reading):
+                if isinstance(time, Violation):
+                    wrong = time
+                    flags.append(
+                        _flag(contract, _Arrived(_NEVER, index, payload), time, "left_out")
+                    )
+                else:
+                    arrived.append(_Arrived(time, index, payload))
+        except Violation as violation:
+            wrong = violation
+            flags.append(_flag(contract, _Arrived(_NEVER, index, ""), violation, "left_out"))
+        if is_last and len(arrived) == before:
+            said = f"payload: no reading of {device!r}"
+            raise Refusal.of(wrong or Violation("payload", "no_readings", said), index) from None
+    end = max(reading.time for reading in arrived if reading.place == len(readings) - 1)
+    later = Violation("time", "later", "time: later than that of the last reading")
+    flags += [
+        _flag(contract, reading, later, "left_out") for reading in arrived if reading.time > end
+    ]
+    arrived = [reading for reading in arrived if reading.time <= end]
+    if contract.splitter:  # history takes those of one payload and time in the order of their text
+        arrived.sort(key=lambda reading: reading.payload, reverse=True)
+    return sorted(arrived, key=lambda reading: reading[:2])
+
+
+def _readings_of(
+    contract: Contract, device: str, reading: Mapping[str, str]
+) -> Iterator[tuple[datetime | Violation, str]]:
+    """The time of each reading of the device in a payload, or what is wrong with it; and a payload
+    with this reading alone."""
+    if contract.splitter is None:
+        yield _time(reading["time"]), reading["payload"]
+        return
+    for sent in contract.splitter.split(reading["payload"]):
+        if contract.payload.device_path and sent.device != device:
+            continue
+        if sent.wrong_time:
+            yield Violation("time", "wrong_type", f"time: {sent.wrong_time}"), sent.payload
+        else:
+            yield sent.time or _time(reading["time"]), sent.payload
 
 
 def _values(
-    contract: Contract, index: int, payload: str, flags: Flags, known: Known | None
+    contract: Contract, reading: _Arrived, flags: Flags, known: Known | None
 ) -> dict[str, Any]:
-    if known and payload in known:
-        return known[payload]
+    if known and reading.payload in known:
+        return known[reading.payload]
     missing: list[Violation] = []
-    values = contract.parser.parse(payload, missing)
+    values = contract.parser.parse(reading.payload, missing)
     if missing:
-        flags += [_flag(index, violation, "missing") for violation in missing]
+        flags += [_flag(contract, reading, violation, "missing") for violation in missing]
     elif known is not None:
-        known[payload] = values
+        known[reading.payload] = values
     return values
 
 
@@ -108,11 +222,23 @@ def _time(text: str) -> datetime:
         ) from None
 
 
-def _flag(index: int, violation: Violation, action: str) -> dict[str, Any]:
-    return {
-        "reading": index,
+def _flag(
+    contract: Contract, reading: _Arrived, violation: Violation, action: str
+) -> dict[str, Any]:
+    flag = {
+        "reading": reading.place,
         "field": violation.field,
         "reason": violation.reason,
         "error": f"{violation}.",
         "action": action,
     }
+    if told := _told_time(contract, reading):
+        flag["time"] = told
+    return flag
+
+
+def _told_time(contract: Contract, reading: _Arrived) -> str | None:
+    """Which of a payload's readings it is, if there may be several."""
+    if contract.splitter is None or reading.time == _NEVER:
+        return None
+    return f"{reading.time:%Y-%m-%dT%H:%M:%S.%fZ}"

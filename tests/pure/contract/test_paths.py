@@ -86,5 +86,5 @@ def test_a_path_to_no_value_says_why(path, reason):
     ],
 )
 def test_what_is_no_path_is_refused(text):
-    with pytest.raises(ValueError, match=r"path|key is empty|segments|condition"):
+    with pytest.raises(ValueError, match=r"path|key is empty|segments|condition|several"):
         parse_path(text)

@@ -208,7 +208,7 @@ def test_a_payload_of_quotes_is_refused_at_once(many):
         (FLOAT, DELIMITED + '\ndecimal = ","\nquote = ";"', "quote: needs a separator"),
         (FLOAT, 'format = "delimited"\nseparator = ","\ndecimal = ","', "decimal: ',' stands in"),
         (FLOAT, "format = 'json'\nquote = '\"'", "quote is for format"),
-        (FLOAT + '\npath = "a[*]"', "", "path: 'a[*]': no path from '[*]' on"),
+        (FLOAT + '\npath = "a[*]"', "", "path: 'a[*]': [*] is several values"),
         ('type = "category"\ncategories = ["a", " a"]', "", "categories: the same one twice"),
     ],
 )

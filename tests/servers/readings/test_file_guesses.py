@@ -75,7 +75,7 @@ def test_payloads_in_json(guessed):
     text = 'device,time,payload\nm,20261101,"{""a-b"":1,""v"":[1]}"\nm,20261102,"{""a-b"":2}"\n'
     contract, unsure, rows = guessed(text)
     assert contract.files.time_format == "%Y%m%d" and contract.interval_seconds == 86_400
-    assert contract.fields["a_b"].segments("a_b") == ("a-b",)
+    assert contract.fields["a_b"].segments("a_b", contract.payload) == ("a-b",)
     assert rows[1] == ("m", '{"a-b":2}', None)
     assert "lists or objects are left out" in unsure
 
