@@ -140,7 +140,7 @@ def _last_good(
         good = _good(contract, _readings_of(contract, device, found, whole))
         times = sorted(good)
         since = _since(times, wanted, start, carried)
-        if whole or (since and (not carried or times and times[0] < since)):
+        if whole or (since and (not carried or (times and times[0] < since))):
             kept = [time for time in times if not since or time >= since]
             return [{"device": device, "time": t, **good[t]} for t in kept]
         count *= 4

@@ -2,26 +2,19 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import hypothesis.strategies as st
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.values import Violation
-from breezeway.core.settings import Settings
 from breezeway.deployment.store import Pointer
-from breezeway.preprocessing.dataset import make_features
-from breezeway.preprocessing.spec import DatasetSpec
-from breezeway.readings.arrow import ID, READINGS, UNREADABLE
 from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Contender, Serving
+from tests.fixtures.meaning import NO_TIME, of_history
 from tests.fixtures.serving import CONTRACT, make_model
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,7 +24,6 @@ TOLERANT = (
     .replace("window = 5", "window = 5\nmax_gap_seconds = 120")
     .replace('["mean", "slope"]', '["mean", "slope", "std", "diff", "last"]')
 )
-NO_TIME = "yesterday"
 
 Arrived = list[tuple[int | None, str]]
 """Minutes after `START` (None: a text that is no time) and payload, as they arrived."""
@@ -77,33 +69,6 @@ arrivals = st.lists(
 )
 
 
-def of_history(serving: Serving, arrived: Arrived) -> dict[datetime, list[float]]:
-    """The features of each good reading, by time."""
-    contract = serving.champion.live.model.contract
-    times = [None if m is None else START + timedelta(minutes=m) for m, _ in arrived]
-    table = pa.table(
-        [
-            pa.array(["pump-1"] * len(arrived)),
-            pa.array(times, READINGS.field("time").type),
-            pa.array([text for _, text in arrived]),
-            pa.nulls(len(arrived), pa.int64()),
-            pa.array([NO_TIME if time is None else None for time in times], UNREADABLE.type),
-            pa.array(range(len(arrived)), ID.type),
-        ],
-        schema=READINGS.append(UNREADABLE).append(ID),
-    )
-    with TemporaryDirectory() as folder:
-        dataset = Path(folder) / "dataset"
-        dataset.mkdir()
-        make_features([table], DatasetSpec(contract, "test"), dataset, Settings())
-        made = pq.read_table(dataset / "features")
-    rows = zip(*(made[name].to_pylist() for name in contract.feature_names), strict=True)
-    return {
-        time.replace(tzinfo=UTC): list(row)
-        for time, row in zip(made["time"].to_pylist(), rows, strict=True)
-    }
-
-
 def as_request(arrived: Arrived) -> list[dict[str, str]]:
     return [
         {
@@ -139,7 +104,9 @@ def test_history_a_request_and_a_batch_agree_to_the_bit(serving, arrived):
         [item] = serving.predict_some([{"device": "pump-1", "readings": readings}], {})
         assert isinstance(item, Refusal) and item.body == refused.value.body
         return
-    expected = of_history(serving, arrived)[START + timedelta(minutes=arrived[-1][0])]
+    times = [None if m is None else START + timedelta(minutes=m) for m, _ in arrived]
+    rows = [("pump-1", time, text) for time, (_, text) in zip(times, arrived, strict=True)]
+    expected = of_history(live.model.contract, rows)[0]["pump-1", times[-1]]
     found = live.features("pump-1", readings, [])
     assert found.tobytes() == np.array(expected).tobytes()
     [score] = live.model.score(found[None])
