@@ -14,6 +14,7 @@ from typing import TextIO
 
 import duckdb
 
+from breezeway.contract.contract import Contract
 from breezeway.contract.files import Files
 from breezeway.core.errors import DataError
 from breezeway.readings.file_mistakes import Mistake, Mistakes, csv_reader, shown
@@ -125,16 +126,17 @@ def pointer(keys: Sequence[str]) -> str:
 
 
 def find_columns(
-    plain: PlainFile, files: Files, connection: duckdb.DuckDBPyConnection, mistakes: Mistakes
+    plain: PlainFile, contract: Contract, connection: duckdb.DuckDBPyConnection, mistakes: Mistakes
 ) -> Columns:
     """Read what a file says of its columns.
 
     Raises:
         DataError: it has too many, or is no such file.
     """
-    path = file_literal(plain.path)
+    path, files = file_literal(plain.path), contract.files
     if plain.format == "jsonl":
-        _refuse_array(plain)
+        if not contract.payload.readings:
+            _refuse_array(plain)
         options = (
             f"ignore_errors = true, compression = 'none', maximum_object_size = {MAX_LINE_BYTES}"
         )

@@ -23,6 +23,7 @@ from breezeway.readings.file_payloads import (
     object_of_json,
     payload_sql,
 )
+from breezeway.readings.file_splitting import OWN
 from breezeway.readings.file_text import PlainFile, stem
 
 LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
@@ -39,6 +40,7 @@ class Query:
     columns: dict[str, str]
     fields: dict[str, SensorField]
     is_local: bool
+    is_split: bool
 
 
 def query_of(
@@ -52,13 +54,11 @@ def query_of(
     files = contract.files
     before = mistakes.count
     find = _Finder(plain, contract, columns, mistakes)
-    named = device or files.device
-    device_sql = (
-        _device_name(plain.file, named) if named else find.cell("device_column", ONE_DEVICE)
-    )
-    inner = {"d": device_sql or NULL}
+    is_split = contract.payload.holds_readings and _is_whole(contract, columns)
+    inner = {"d": _device(plain, contract, device, columns, find, is_split) or NULL}
     timed, kind = None, "VARCHAR"
-    if files.first_time is None:
+    has_times = files.first_time is None and not (is_split and contract.payload.time_path)
+    if has_times:
         timed = find.cell("time_column")
         kind = find.type_of(files.time_column) if timed else kind
     inner["t"] = f"trim({timed})" if timed else "NULL"
@@ -66,9 +66,7 @@ def query_of(
     payload, cells = _payload(contract, columns, find)
     if mistakes.count > before:
         return None
-    stamp, local = (
-        file_times.stamp_sql("t", kind, files) if files.first_time is None else ("0", "false")
-    )
+    stamp, local = file_times.stamp_sql("t", kind, files) if has_times else ("0", "false")
     inner |= {f"f {name}": cell for name, cell in cells.texts.items()}
     label, is_label = _label_sql(contract)
     values = {f"v {name}": value for name, value in cells.values.items()}
@@ -80,7 +78,7 @@ def query_of(
         "is_label": is_label,
         **values,
     }
-    wrong = _wrong_sql(cells, columns)
+    wrong = _wrong_sql(cells, columns, is_split)
     is_local = files.time_zone != "UTC"
     outer = {
         "device": "device",
@@ -99,11 +97,29 @@ def query_of(
     where = {"device": files.device_column, "time": files.time_column} | cells.columns
     where["label"] = files.label_column or ""
     fields = dict(contract.fields)
-    return Query(sql, where, fields, is_local)
+    return Query(sql, where, fields, is_local, is_split)
 
 
 def _aliased(columns: dict[str, str]) -> str:
     return ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
+
+
+def _device(
+    plain: PlainFile,
+    contract: Contract,
+    device: str | None,
+    columns: Columns,
+    find: "_Finder",
+    is_split: bool,
+) -> str | None:
+    """The SQL of the device's name."""
+    if named := device or contract.files.device:
+        return _device_name(plain.file, named)
+    has_own = is_split and contract.payload.device_path
+    if has_own and not columns.has(contract.files.device_column):
+        return literal(OWN)
+    cell = find.cell("device_column", ONE_DEVICE)
+    return f"coalesce(nullif({cell}, ''), {literal(OWN)})" if has_own and cell else cell
 
 
 def _device_name(file: Path, template: str) -> str:
@@ -152,18 +168,30 @@ class _Finder:
         return self.named(name, "label_column = … or label_required = false")
 
 
+def _payload_column(contract: Contract, columns: Columns) -> str | None:
+    """The column of the payload; what has none, JSON too, has one for each field."""
+    files = contract.files
+    if files.payload_column or files.tag_column or "payload" in contract.fields:
+        return files.payload_column
+    return "payload" if "payload" in [n.strip() for n in columns.names] else None
+
+
+def _is_whole(contract: Contract, columns: Columns) -> bool:
+    """Whether payloads are in the file as they were sent."""
+    is_line = columns.is_json and not contract.files.tag_column
+    return is_line or _payload_column(contract, columns) is not None
+
+
 def _payload(contract: Contract, columns: Columns, find: _Finder) -> tuple[str, Cells]:
     files = contract.files
     nothing = Cells({}, {}, {})
-    one = files.payload_column
-    if one is None and files.tag_column is None and "payload" not in contract.fields:
-        # What has no such column, JSON too, has one for each field.
-        one = "payload" if "payload" in [n.strip() for n in columns.names] else None
-    if one is not None:
+    if (one := _payload_column(contract, columns)) is not None:
         cell = find.named(one, "payload_column = …")
         return cell or NULL, nothing
     if files.tag_column:
         return _value_of_tag(contract, find)
+    if columns.is_json and contract.payload.holds_readings:
+        return "CAST(j AS VARCHAR)", nothing
     if columns.is_json:
         is_object = "json_type(j) = 'OBJECT'"
         return f"CASE WHEN {is_object} THEN {object_of_json(contract)} END", nothing
@@ -228,7 +256,7 @@ def _lower(words: Iterable[str]) -> set[str]:
     return {word.strip().lower() for word in words}
 
 
-def _wrong_sql(cells: Cells, columns: Columns) -> str:
+def _wrong_sql(cells: Cells, columns: Columns, is_split: bool) -> str:
     """What is wrong in a row, as JSON: pairs of what it is and what the file has, each with a comma
     behind it; null if nothing is."""
     checks = {
@@ -238,7 +266,8 @@ def _wrong_sql(cells: Cells, columns: Columns) -> str:
     }
     checks |= {f"={name}": (f'"v {name}" IS NULL', f'"f {name}"') for name in cells.values}
     if columns.is_json:
-        is_object = "coalesce(json_type(j) = 'OBJECT', false)"
+        kinds = "('OBJECT', 'ARRAY')" if is_split else "('OBJECT')"
+        is_object = f"coalesce(json_type(j) IN {kinds}, false)"
         checks = {w: (f"{is_object} AND {wrong}", text) for w, (wrong, text) in checks.items()}
         checks["object"] = (f"NOT {is_object}", "left(CAST(j AS VARCHAR), 100)")
     parts = [

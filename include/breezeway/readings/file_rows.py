@@ -33,6 +33,7 @@ from breezeway.readings.file_mistakes import (
 )
 from breezeway.readings.file_payloads import expected_number
 from breezeway.readings.file_query import Query, query_of
+from breezeway.readings.file_splitting import split_rows
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
 
 BLOCK_ROWS = 20_000
@@ -61,7 +62,7 @@ def read_rows(
     """
     before = mistakes.count
     with _reading(plain, contract.files, connection):
-        columns = find_columns(plain, contract.files, connection, mistakes)
+        columns = find_columns(plain, contract, connection, mistakes)
         query = query_of(plain, contract, device, columns, mistakes)
         if query is None:
             return
@@ -116,7 +117,7 @@ def _checked(
     times = _writable(block["time"], 0)
     local = _writable(block["is_local"], False)
     _add_wrong(block["wrong"], first, times, local, _Adder(file, contract, query, mistakes))
-    if contract.files.first_time is not None:
+    if contract.files.first_time is not None and not query.is_split:
         since = round(contract.files.first_time.timestamp() * 1_000_000)
         step = contract.interval_seconds * 1_000_000
         times = since + np.rint((first + np.arange(len(block))) * step).astype(np.int64)
@@ -129,7 +130,10 @@ def _checked(
             mistakes.add(Mistake(file, text, row=first + place, column=query.columns["time"]))
     names = ["device", "time", "payload", "label", "field"]
     columns = [block["device"], pa.array(times), block["payload"], block["label"], block["field"]]
-    return pa.table(dict(zip(names, columns, strict=True)))
+    table = pa.table(dict(zip(names, columns, strict=True)))
+    if not (query.is_split and contract.splitter):
+        return table
+    return split_rows(table, first, file, contract, contract.splitter, mistakes)
 
 
 def _writable(column: pa.ChunkedArray, nothing: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 
 from breezeway.core.errors import DataError, UsageError
 from breezeway.readings import file_loads, file_rows, file_text
@@ -586,3 +587,66 @@ def test_long_payloads_do_not_fill_a_block(settings, write):
         write("device,time,payload\n" + "".join(f"m,2026-01-0{n},{cell}\n" for n in range(1, 6))),
     )
     assert [len(payload) for payload in payloads(settings)] == [900_000] * 5
+
+
+SENT = """
+name = "x"
+interval_seconds = 60
+features = { window = 1, reading = { a = "a" } }
+label = { column = "label" }
+alarm = { missed_event_cost = 10, false_episode_cost = 1 }
+split = { by = "time", folds = 2 }
+[fields]
+a = { type = "float" }
+"""
+OWN = 'payload = { format = "json", readings = "sent[*]", time_path = "at", device_path = "d" }\n'
+FIRST = '{"at":"2026-01-01T00:00","d":"p","a":1}'
+SECOND = '{"at":"2026-01-01T00:01","d":"q","a":2}'
+SEVERAL = f'{{"n":1,"sent":[{FIRST},{SECOND}]}}'
+
+
+def load_sent(settings, path, payload=OWN, files=""):
+    contract = settings.root / "contract.toml"
+    contract.parent.mkdir(parents=True, exist_ok=True)
+    contract.write_text(payload + SENT + f"[files]\n{files}", encoding="utf-8")
+    store = SecretStr(settings.raw_address)
+    return load(settings.model_copy(update={"sensors": contract, "raw_url": store}), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", f"{SEVERAL}\n"),
+        ("a.csv", f'id,payload\n7,"{SEVERAL.replace(chr(34), chr(34) * 2)}"\n'),
+        ("a.csv", f"id|payload|device\n7|{SEVERAL}|gateway\n"),
+    ],
+)
+def test_each_reading_of_a_payload_is_a_row(settings, write, name, text):
+    files = "separator = '|'\nquote = ''" if "|" in text else ""
+    assert load_sent(settings, write(text, name), files=files)["readings"] == 2
+    assert [row["device"] for row in rows(settings)] == ["p", "q"]
+    assert times(settings) == ["2026-01-01T00:00:00", "2026-01-01T00:01:00"]
+    assert payloads(settings) == [f'{{"n":1,"sent":[{each}]}}' for each in (FIRST, SECOND)]
+
+
+def test_a_line_may_be_a_list_of_readings_of_one_device(settings, write):
+    own = 'readings = "[*]", time_path = "t", time_format = "epoch s"'
+    payload = f'payload = {{ format = "json", {own} }}\n'
+    path = write('[{"t": 1767225600, "a": 1}, {"t": 1767225660.5, "a": 2}]\n', "pump 1.jsonl")
+    load_sent(settings, path, payload, 'device = "{file}"')
+    assert [row["device"] for row in rows(settings)] == ["pump 1"] * 2
+    assert times(settings) == ["2026-01-01T00:00:00", "2026-01-01T00:01:00.500000"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SEVERAL.replace("2026-01-01T00:01", "noon"), "line 2: the time of a reading: 'noon' at"),
+        (SEVERAL.replace('"d":"q",', ""), "line 2: the device of a reading: nothing at 'd'"),
+        (SEVERAL.replace("sent", "other"), "line 2: payload: no 'sent' in the payload"),
+    ],
+)
+def test_a_reading_without_its_own_time_or_device_is_a_mistake(settings, write, text, said):
+    path = write(f"{SEVERAL}\n{text}\n", "a.jsonl")
+    with pytest.raises(DataError, match=re.escape(said)):
+        load_sent(settings, path)

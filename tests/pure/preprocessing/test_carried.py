@@ -1,0 +1,52 @@
+"""The last known value, block by block."""
+
+import math
+from datetime import timedelta
+from types import SimpleNamespace
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import example, given
+
+from breezeway.preprocessing.carried import CarriedForward
+from breezeway.preprocessing.row_checks import Devices
+
+AGE = 5
+CONTRACT = SimpleNamespace(carried={"a": timedelta(microseconds=AGE)})
+devices = st.lists(
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from([math.nan, 1.0, 2.0])), max_size=8),
+    min_size=1,
+    max_size=4,
+)
+
+
+def one_by_one(rows: list[tuple[str, int, float]]) -> list[float]:
+    known: dict[str, tuple[int, float]] = {}
+    filled = []
+    for device, time, value in rows:
+        if not math.isnan(value):
+            known[device] = (time, value)
+        at, last = known.get(device, (-math.inf, math.nan))
+        filled.append(last if time - at <= AGE else math.nan)
+    return filled
+
+
+@given(devices, st.integers(1, 5))
+@example([[(1, 1.0)], [(1, math.nan)]], 5)
+@example([[(1, 1.0), (1, math.nan), (1, math.nan)]], 1)
+@example([[(1, 1.0), (4, math.nan), (4, math.nan)], [(1, math.nan)]], 2)
+def test_blocks_are_filled_as_readings_one_by_one(of_devices, size):
+    rows = []
+    for number, steps in enumerate(of_devices):
+        time = 0
+        for step, value in steps:
+            time += step
+            rows.append((f"pump-{number}", time, value))
+    carried, filled = CarriedForward(CONTRACT), []
+    for start in range(0, len(rows), size):
+        names, times, values = zip(*rows[start : start + size], strict=True)
+        known = sorted(set(names))
+        codes = np.array([known.index(name) for name in names])
+        block = {"a": np.array(values)}
+        filled += carried.fill(Devices(known, codes), np.array(times), block)["a"].tolist()
+    assert repr(filled) == repr(one_by_one(rows))
