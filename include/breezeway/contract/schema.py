@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import takewhile
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -155,10 +156,13 @@ class Payload(Section):
         if (inner := from_root(path)) is None:
             return (*self.to_reading, *parse_path(path))
         segments = parse_readings_path(inner)
-        ends = [n for n, segment in enumerate(segments) if isinstance(segment, Each)]
-        begin = segments[: ends[-1] + 1] if ends else ()
-        if begin != parse_readings_path(self.readings or "-")[: len(begin)]:
+        readings = parse_readings_path(self.readings) if self.readings else ()
+        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(segments, readings, strict=False))
+        shared = len(list(pairs))
+        if Each.ELEMENT in segments[shared:]:
             raise ValueError(f"{name}: {path!r}: [*] stands elsewhere in payload.readings")
+        if shared < len(segments) and readings[shared : shared + 1] == (Each.ELEMENT,):
+            raise ValueError(f"{name}: {path!r}: expected [*] there, as in payload.readings")
         return tuple(0 if isinstance(segment, Each) else segment for segment in segments)
 
     @model_validator(mode="after")

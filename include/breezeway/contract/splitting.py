@@ -4,7 +4,8 @@ From then on each is a payload of the same form with one reading, so that all el
 of payload: in files, in preprocessing, in a request.
 """
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES, checked_text, read_json
-from breezeway.contract.paths import NoValue, Segment, find, parse_readings_path, shown, spread
+from breezeway.contract.paths import Each, NoValue, find, parse_readings_path, shown, spread
 from breezeway.contract.schema import Payload
 from breezeway.contract.time_formats import ISO, read_time
 from breezeway.contract.values import Violation
@@ -20,6 +21,8 @@ from breezeway.contract.values import Violation
 MOST_BYTES = 16 * MAX_PAYLOAD_BYTES
 """Of all readings of a payload: what stands beside their list is in each."""
 SHOWN_LETTERS = 60
+_PLACE = secrets.token_hex(16)
+"""Stands for a reading; no payload can have it."""
 TIME_EXAMPLE = "2026-01-31T12:00:00Z"
 
 
@@ -39,6 +42,25 @@ class Sent(NamedTuple):
     wrong_time: str | None = None
 
 
+class _Own:
+    """A reading's own time or device: it stands in the reading, or beside the readings."""
+
+    def __init__(self, payload: Payload, path: str):
+        self.shown = path
+        self._path = payload.path_of(path, "payload")
+        to_reading = payload.to_reading
+        self._is_in_reading = self._path[: len(to_reading)] == to_reading
+        if self._is_in_reading:
+            self._path = self._path[len(to_reading) :]
+
+    def found(self, document: Any, reading: Any) -> Any:
+        """The value; None if there is none."""
+        try:
+            return find(reading if self._is_in_reading else document, self._path)
+        except NoValue:
+            return None
+
+
 class PayloadSplitter:
     """Splits payloads by the rules of a contract.
 
@@ -50,11 +72,14 @@ class PayloadSplitter:
         self._format, self._zone = payload.time_format, ZoneInfo(payload.time_zone)
         self._readings = parse_readings_path(payload.readings) if payload.readings else ()
         self._time, self._device = (
-            payload.path_of(path, "payload") if path else None
+            _Own(payload, path) if path else None
             for path in (payload.time_path, payload.device_path)
         )
         example = f"such as {TIME_EXAMPLE}" if self._format == ISO else f"as {self._format!r}"
         self._expected = f"expected a time {example}"
+        keys = [segment for segment in self._readings if isinstance(segment, str)]
+        self._keys = keys if self._readings == (*keys, Each.ELEMENT) else None
+        """Keys that lead to the list, where nothing else does."""
 
     def split(self, payload: str | None) -> list[Sent]:
         """The readings of a payload, in its order; at least one.
@@ -70,8 +95,7 @@ class PayloadSplitter:
         sent: list[Sent] = []
         size = 0
         try:
-            for one, _ in spread(document, self._readings):
-                text = orjson.dumps(one).decode()
+            for text, one, reading in self._texts(document):
                 size += len(text)
                 if size > MOST_BYTES:
                     raise Violation(
@@ -80,7 +104,7 @@ class PayloadSplitter:
                         f"payload: its readings take more than {MOST_BYTES} bytes, as each is "
                         "written with what stands beside their list",
                     )
-                sent.append(self._sent(text, one))
+                sent.append(self._sent(text, one, reading))
         except orjson.JSONEncodeError as error:  # deeper than can be written
             raise Violation("payload", "not_json", f"payload: {error}") from None
         except NoValue as error:
@@ -90,23 +114,38 @@ class PayloadSplitter:
             raise Violation("payload", "no_readings", f"payload: no reading at {where!r}")
         return sent
 
-    def _sent(self, text: str, document: Any) -> Sent:
+    def _texts(self, document: Any) -> Iterator[tuple[str, Any, Any]]:
+        """The payload with each reading alone, as text and parsed, and the reading."""
+        if self._keys is None:
+            for one, reading in spread(document, self._readings):
+                yield orjson.dumps(one).decode(), one, reading
+            return
+        # What stands beside the list is the same in each, so it is written once.
+        readings = find(document, self._keys)
+        if not isinstance(readings, list):
+            raise NoValue("missing", f"no list at {shown(self._readings)!r} in the payload")
+        one = orjson.dumps(_with(document, self._keys, [_PLACE])).decode()
+        before, _, behind = one.partition(f'"{_PLACE}"')
+        for reading in readings:
+            yield f"{before}{orjson.dumps(reading).decode()}{behind}", document, reading
+
+    def _sent(self, text: str, document: Any, reading: Any) -> Sent:
         device, time, wrong = None, None, None
         if self._device:
-            device = _found(document, self._device)
+            device = self._device.found(document, reading)
             device = str(device) if type(device) in (str, int) else None
         if self._time:
-            value = _found(document, self._time)
+            value = self._time.found(document, reading)
             try:
                 time = read_time(value, self._format, self._zone)
             except ValueError:
                 given = "nothing" if value is None else repr(str(value)[:SHOWN_LETTERS])
-                wrong = f"{given} at {shown(self._time)!r}, {self._expected}"
+                wrong = f"{given} at {self._time.shown!r}, {self._expected}"
         return Sent(text, device, time, wrong)
 
 
-def _found(document: Any, path: Sequence[Segment]) -> Any:
-    try:
-        return find(document, path)
-    except NoValue:
-        return None
+def _with(document: Any, keys: Sequence[str], value: Any) -> Any:
+    """A document that has this value at a path of keys."""
+    if not keys:
+        return value
+    return document | {keys[0]: _with(document[keys[0]], keys[1:], value)}

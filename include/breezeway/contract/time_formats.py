@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator
 
 from breezeway.core.days import find_zone
-from breezeway.core.times import from_iso
+from breezeway.core.times import in_utc
 
 EPOCHS = {"epoch s": 1_000_000, "epoch ms": 1000, "epoch us": 1, "epoch ns": 0.001}
 """Time format → microseconds in one of its units."""
@@ -101,4 +101,4 @@ def _in_utc(time: datetime, zone: ZoneInfo) -> datetime:
         if first.utcoffset() != second.utcoffset():
             raise ValueError(f"{time} comes twice or never in {zone}")
         time = first
-    return from_iso(time.isoformat())
+    return in_utc(time)

@@ -23,7 +23,7 @@ from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import DayManifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.splitting import SplitRows
-from breezeway.readings.arrow import NAIVE_READINGS, READINGS, UNREADABLE
+from breezeway.readings.arrow import ID, NAIVE_READINGS, READINGS, UNREADABLE
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore, Reading
 from breezeway.readings.stretches import dates_of, of_days
@@ -174,11 +174,11 @@ def _readings_of(
     if contract.splitter is None:
         return rows if whole else _whole_times(rows)
     split = SplitRows((), contract, contract.splitter, datetime.min.replace(tzinfo=UTC))
+    of_device = [{"device": device, **row._asdict()} for row in rows]
+    table = split.split(pa.Table.from_pylist(of_device, READINGS.append(ID)))
     readings = [
         Reading(reading["time"], reading["payload"], reading["label"], reading["id"])
-        for row in rows
-        for reading in split.readings_of({"device": device, **row._asdict()})
-        if not reading.get(UNREADABLE.name)
+        for reading in table.filter(table[UNREADABLE.name].is_null()).to_pylist()
     ]
     if whole or not rows:
         return readings

@@ -1,22 +1,27 @@
 """The readings of rows whose payloads hold several, or their own time and device."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import Any
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.splitting import PayloadSplitter, Sent
 from breezeway.contract.values import Violation
 from breezeway.core.days import day_of
-from breezeway.readings.arrow import ID, READINGS, UNREADABLE
+from breezeway.readings.arrow import ID, READINGS, TIME, UNREADABLE
 from breezeway.readings.columns import EXPECTED
 
 OTHER_DAY = "is not of its row's day"
 OTHER_DEVICE = "is not its row's device"
 _INSTEAD = "expected so where days are made; load such payloads by load-readings, or use --query"
+
+_AS_IT_IS = Sent("")
+"""Stands for a payload that cannot be split."""
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_COLUMNS = [*READINGS.names, UNREADABLE.name, ID.name]
 
 
 class SplitRows:
@@ -48,43 +53,62 @@ class SplitRows:
 
     def __iter__(self) -> Iterator[pa.Table]:
         for chunk in self._chunks:
-            rows: list[dict[str, Any]] = []
-            for row in chunk.to_pylist():
-                if not (self._since and row["time"] and row["time"] < self._since):
-                    self.payloads += 1
-                rows += self.readings_of(row)
-            yield pa.Table.from_pylist(rows, READINGS.append(UNREADABLE).append(ID))
+            if self._since:
+                early = pc.less(chunk["time"], pa.scalar(self._since, READINGS.field("time").type))
+                self.payloads -= pc.sum(early).as_py() or 0
+            self.payloads += len(chunk)
+            yield self.split(chunk)
 
-    def readings_of(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The readings of a row; what is wrong with a time is in the column `UNREADABLE`."""
-        if text := row.get(UNREADABLE.name):
-            row = row | {UNREADABLE.name: f"{text!r}, expected {EXPECTED['time']}"}
-        try:
-            several = self._splitter.split(row["payload"])
-        except Violation:
-            yield row
-            return
-        for sent in several:
-            yield self._reading(row, sent)
+    def split(self, chunk: pa.Table) -> pa.Table:
+        """The readings of some rows; what is wrong with a time is in the column `UNREADABLE`."""
+        for column in (READINGS.field("label"), UNREADABLE, ID):
+            if column.name not in chunk.column_names:
+                chunk = chunk.append_column(column, pa.nulls(len(chunk), column.type))
+        rows: list[int] = []
+        several: list[Sent] = []
+        for row, payload in enumerate(chunk["payload"].to_pylist()):
+            try:
+                found = self._splitter.split(payload)
+            except Violation:
+                found = [_AS_IT_IS]
+            rows += [row] * len(found)
+            several += found
+        is_sent = pa.array([sent is not _AS_IT_IS for sent in several], pa.bool_())
+        whole = chunk.take(pa.array(rows, pa.int64()))
+        columns = {name: whole[name].combine_chunks() for name in _COLUMNS}
+        wrong = [
+            None if text is None else f"{text!r}, expected {EXPECTED['time']}"
+            for text in columns[UNREADABLE.name].to_pylist()
+        ]
+        columns[UNREADABLE.name] = pa.array(wrong, pa.string())
+        own = {"payload": pa.array([sent.payload for sent in several], pa.string())}
+        if self._contract.payload.device_path:
+            own["device"] = pa.array([sent.device for sent in several], pa.string())
+        if self._contract.payload.time_path:
+            own["time"] = pa.array(map(_microseconds, several), pa.int64()).cast(TIME)
+            own[UNREADABLE.name] = pa.array([sent.wrong_time for sent in several], pa.string())
+        columns |= {n: pc.if_else(is_sent, column, columns[n]) for n, column in own.items()}
+        table = pa.table(columns)
+        return self._of_their_rows(table, whole) if self._since else table
 
-    def _reading(self, row: dict[str, Any], sent: Sent) -> dict[str, Any]:
-        rules = self._contract.payload
-        reading = row | {"payload": sent.payload}
-        if rules.device_path:
-            reading["device"] = sent.device
-        if rules.time_path:
-            reading |= {"time": sent.time, UNREADABLE.name: sent.wrong_time}
-        if self._since and (wrong := _elsewhere(row, reading, self._contract.zone)):
-            reading |= {"device": row["device"], "time": None, UNREADABLE.name: wrong}
-        return reading
+    def _of_their_rows(self, table: pa.Table, rows: pa.Table) -> pa.Table:
+        """Without the times of readings that are not found by their row's device and day."""
+        zone, wrong = self._contract.zone, table[UNREADABLE.name].to_pylist()
+        columns = (table["device"], rows["device"], table["time"], rows["time"])
+        same = pc.and_(*(pc.equal(*columns[n : n + 2]).fill_null(False) for n in (0, 2)))
+        for place in np.flatnonzero(~same.to_numpy()).tolist():
+            device, of_row, own, time = (column[place].as_py() for column in columns)
+            if device != of_row:
+                wrong[place] = f"{str(device)[:80]!r} {OTHER_DEVICE}, {_INSTEAD}"
+            elif own and time and day_of(own, zone) != day_of(time, zone):
+                wrong[place] = f"{own:%Y-%m-%dT%H:%M:%SZ} {OTHER_DAY}, {_INSTEAD}"
+        unreadable = pa.array(wrong, pa.string())
+        is_wrong = unreadable.is_valid()
+        for name, instead in (("device", rows["device"]), ("time", pa.scalar(None, TIME))):
+            column = pc.if_else(is_wrong, instead, table[name])
+            table = table.set_column(table.column_names.index(name), name, column)
+        return table.set_column(table.column_names.index(UNREADABLE.name), UNREADABLE, unreadable)
 
 
-def _elsewhere(row: dict[str, Any], reading: dict[str, Any], zone: ZoneInfo) -> str | None:
-    """What is wrong with a reading that is not found by its row's device and day."""
-    if reading["device"] != row["device"]:
-        return f"{str(reading['device'])[:80]!r} {OTHER_DEVICE}, {_INSTEAD}"
-    if reading["time"] and row["time"]:
-        of_row, own = (day_of(each["time"], zone) for each in (row, reading))
-        if of_row != own:
-            return f"{reading['time']:%Y-%m-%dT%H:%M:%SZ} {OTHER_DAY}, {_INSTEAD}"
-    return None
+def _microseconds(sent: Sent) -> int | None:
+    return (sent.time - _EPOCH) // _MICROSECOND if sent.time else None
