@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from breezeway.contract.paths import NoValue, find, parse_readings_path, shown, spread
+from breezeway.contract.paths import Each, NoValue, find, shown, spread
 from breezeway.contract.schema import Payload, SensorField
 from breezeway.contract.values import MISSING_VECTOR, ValueReader, Violation
 
@@ -39,9 +39,9 @@ class ReadingParser:
         self._paths = [
             (name, field, field.segments(name, payload)) for name, field in fields.items()
         ]
-        keyed = any(isinstance(path[0], str) for _, _, path in self._paths if path)
-        self._root: Any = dict if keyed else list
-        self._to_reading = parse_readings_path(payload.readings) if payload.readings else ()
+        firsts = {type(path[0]) for _, _, path in self._paths if path}
+        self._root: Any = dict if str in firsts else (list, dict) if Each in firsts else list
+        self._to_reading = payload.to_reading
         self._missing = {
             name: MISSING_VECTOR if field.type == "vector" else math.nan
             for name, field in fields.items()

@@ -33,13 +33,14 @@ class Where(NamedTuple):
 
 
 class Each(Enum):
-    """Each element of a list: each is a reading, or has some."""
+    """Each element of a list, or each member of an object."""
 
     ELEMENT = "[*]"
 
 
-Segment = str | int | Where
-"""A key of an object, a place in a list (from its end if negative), or its element that fits."""
+Segment = str | int | Where | Each
+"""A key of an object, a place in a list (from its end if negative), its element that fits, or each
+of its elements."""
 
 
 class NoValue(Exception):
@@ -62,13 +63,12 @@ def parse_path(text: str) -> tuple[Segment, ...]:
     ('metrics', Where(path=('name',), value='Temp'), 'value')
     """
     path = parse_readings_path(text)
-    one = tuple(segment for segment in path if not isinstance(segment, Each))
-    if len(one) < len(path):
+    if Each.ELEMENT in path:
         raise ValueError(f"{text!r}: [*] is several values, expected one")
-    return one
+    return path
 
 
-def parse_readings_path(text: str) -> tuple[Segment | Each, ...]:
+def parse_readings_path(text: str) -> tuple[Segment, ...]:
     """The segments of a path that may lead to each element of a list.
 
     Raises:
@@ -90,7 +90,7 @@ def from_root(text: str) -> str | None:
     return text[1:].removeprefix(".") if text.startswith(("$.", "$[")) else None
 
 
-def _segments(text: str) -> Iterator[Segment | Each]:
+def _segments(text: str) -> Iterator[Segment]:
     place = 0
     while place < len(text):
         found = _SEGMENT.match(text, place)
@@ -121,14 +121,14 @@ def _of(literal: str) -> str | float | bool | None:
     return words[literal] if literal in words else float(literal)
 
 
-def _bounded[P: tuple[Segment | Each, ...]](text: str, segments: P) -> P:
+def _bounded(text: str, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     if len(segments) > MOST_SEGMENTS:
         raise ValueError(f"{text[:60]!r}…: {len(segments)} segments; {MOST_SEGMENTS} are allowed")
     return segments
 
 
 def find(document: Any, path: Sequence[Segment]) -> Any:
-    """The value at a path of a parsed document.
+    """The value at a path of a parsed document; of each element there is one.
 
     Raises:
         NoValue: there is none, or there are several elements that fit.
@@ -142,6 +142,8 @@ def find(document: Any, path: Sequence[Segment]) -> Any:
             value = value[segment]
         elif isinstance(segment, Where):
             value = _element(value, segment, path)
+        elif isinstance(segment, Each) and isinstance(value, (list, dict)):
+            value = _only(value, path)
         elif isinstance(value, list):
             value = _at(value, segment, path)
         else:
@@ -149,7 +151,7 @@ def find(document: Any, path: Sequence[Segment]) -> Any:
     return value
 
 
-def spread(document: Any, path: Sequence[Segment | Each]) -> Iterator[tuple[Any, Any]]:
+def spread(document: Any, path: Sequence[Segment]) -> Iterator[tuple[Any, Any]]:
     """Each reading of a document, and the document as it would be with this reading alone.
 
     Args:
@@ -157,10 +159,10 @@ def spread(document: Any, path: Sequence[Segment | Each]) -> Iterator[tuple[Any,
         path: where the readings stand.
 
     Yields:
-        The document, which shares all but the lists on the way with the given one; the reading.
+        The document, which shares all but what is on the way with the given one; the reading.
 
     Raises:
-        NoValue: there is no list at a `[*]` of the path.
+        NoValue: there is neither a list nor an object at a `[*]` of the path.
 
     >>> list(spread({"site": 7, "sent": [1, 2]}, parse_readings_path("sent[*]")))
     [({'site': 7, 'sent': [1]}, 1), ({'site': 7, 'sent': [2]}, 2)]
@@ -170,11 +172,15 @@ def spread(document: Any, path: Sequence[Segment | Each]) -> Iterator[tuple[Any,
         return
     segment, rest = path[0], path[1:]
     if isinstance(segment, Each):
-        if not isinstance(document, list):
+        if not isinstance(document, (list, dict)):
             raise NoValue("missing", f"no list at {shown(path)!r} in the payload")
-        for element in document:
+        if isinstance(document, list):
+            members: Any = enumerate(document)
+        else:
+            members = document.items()
+        for key, element in members:
             for one, reading in spread(element, rest):
-                yield [one], reading
+                yield [one] if isinstance(document, list) else {key: one}, reading
         return
     inner = find(document, (segment,))
     place: Any = segment
@@ -186,13 +192,20 @@ def spread(document: Any, path: Sequence[Segment | Each]) -> Iterator[tuple[Any,
         yield copy, reading
 
 
-def _at(value: list[Any], segment: str | int, path: Sequence[Segment]) -> Any:
+def _at(value: list[Any], segment: str | int | Each, path: Sequence[Segment]) -> Any:
     # A key of digits is a place too, for those who write `messages.0.value`.
     if isinstance(segment, str) and segment.isdecimal() and len(segment) < 10:
         segment = int(segment)
-    if isinstance(segment, str) or not -len(value) <= segment < len(value):
+    if not isinstance(segment, int) or not -len(value) <= segment < len(value):
         raise NoValue("missing", f"no {shown(path)!r} in the payload")
     return value[segment]
+
+
+def _only(value: Any, path: Sequence[Segment]) -> Any:
+    found = list(value.values() if isinstance(value, dict) else value)
+    if len(found) != 1:
+        raise NoValue("missing", f"{len(found)} elements at {shown(path)!r}, expected one")
+    return found[0]
 
 
 def _element(value: Any, where: Where, path: Sequence[Segment]) -> Any:
@@ -211,7 +224,7 @@ def _element(value: Any, where: Where, path: Sequence[Segment]) -> Any:
     return found[0]
 
 
-def shown(path: Sequence[Segment | Each]) -> str:
+def shown(path: Sequence[Segment]) -> str:
     """A path as text."""
     text = ""
     for segment in path:

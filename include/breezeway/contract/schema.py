@@ -90,6 +90,15 @@ def _is_a_path(path: str | None) -> str | None:
     return path
 
 
+def _is_a_path_to_a_value_or_key(path: str | None) -> str | None:
+    _is_a_path(path and path.removesuffix("~"))
+    return path
+
+
+OwnPath = Annotated[str | None, AfterValidator(_is_a_path_to_a_value_or_key)]
+"""`~` behind it stands for the key there."""
+
+
 class Payload(Section):
     """The form of all payloads."""
 
@@ -107,13 +116,14 @@ class Payload(Section):
     readings: Annotated[str | None, AfterValidator(_leads_to_readings)] = None
     """Where the readings stand in a payload that has several: `[*]` is each element of a list. The
     paths of fields then begin at a reading; those that begin with `$.` at the payload."""
-    time_path: Annotated[str | None, AfterValidator(_is_a_path)] = None
-    """Where a reading's own time stands, which counts in place of that beside the payload."""
+    time_path: OwnPath = None
+    """Where a reading's own time stands, which counts in place of that beside the payload. `~`
+    behind the path stands for the key there."""
     time_format: TimeFormat = ISO
     """Of `time_path`: a pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
     time_zone: ZoneName = "UTC"
     """Of times at `time_path` without an offset from UTC."""
-    device_path: Annotated[str | None, AfterValidator(_is_a_path)] = None
+    device_path: OwnPath = None
     """Where the name of a reading's own device stands, which counts in place of that beside the
     payload."""
 
@@ -127,7 +137,7 @@ class Payload(Section):
                 raise ValueError(f"{key} is for time_path")
         for key in ("time_path", "device_path"):
             if path := getattr(self, key):
-                self.path_of(path, key)
+                self.path_of(path.removesuffix("~"), key)
         return self
 
     @property
@@ -137,9 +147,8 @@ class Payload(Section):
 
     @property
     def to_reading(self) -> tuple[Segment, ...]:
-        """The path to the reading of a payload that has one."""
-        path = parse_readings_path(self.readings) if self.readings else ()
-        return tuple(0 if isinstance(segment, Each) else segment for segment in path)
+        """The path to each reading."""
+        return parse_readings_path(self.readings) if self.readings else ()
 
     def path_of(self, path: str | Sequence[Segment], name: str) -> tuple[Segment, ...]:
         """The path to a value in a payload that has one reading.
@@ -156,14 +165,14 @@ class Payload(Section):
         if (inner := from_root(path)) is None:
             return (*self.to_reading, *parse_path(path))
         segments = parse_readings_path(inner)
-        readings = parse_readings_path(self.readings) if self.readings else ()
+        readings = self.to_reading
         pairs = takewhile(lambda pair: pair[0] == pair[1], zip(segments, readings, strict=False))
         shared = len(list(pairs))
         if Each.ELEMENT in segments[shared:]:
             raise ValueError(f"{name}: {path!r}: [*] stands elsewhere in payload.readings")
         if shared < len(segments) and readings[shared : shared + 1] == (Each.ELEMENT,):
             raise ValueError(f"{name}: {path!r}: expected [*] there, as in payload.readings")
-        return tuple(0 if isinstance(segment, Each) else segment for segment in segments)
+        return segments
 
     @model_validator(mode="after")
     def _can_be_divided(self) -> Self:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES, checked_text, read_json
-from breezeway.contract.paths import Each, NoValue, find, parse_readings_path, shown, spread
+from breezeway.contract.paths import Each, NoValue, find, shown, spread
 from breezeway.contract.schema import Payload
 from breezeway.contract.time_formats import ISO, read_time
 from breezeway.contract.values import Violation
@@ -47,15 +47,18 @@ class _Own:
 
     def __init__(self, payload: Payload, path: str):
         self.shown = path
-        self._path = payload.path_of(path, "payload")
+        self._path = payload.path_of(path.removesuffix("~"), "payload")
+        self._is_key = path.endswith("~")
         to_reading = payload.to_reading
-        self._is_in_reading = self._path[: len(to_reading)] == to_reading
+        self._is_in_reading = self._path[: len(to_reading)] == to_reading and not self._is_key
         if self._is_in_reading:
             self._path = self._path[len(to_reading) :]
 
     def found(self, document: Any, reading: Any) -> Any:
         """The value; None if there is none."""
         try:
+            if self._is_key:
+                return next(iter(find(document, self._path[:-1])), None)
             return find(reading if self._is_in_reading else document, self._path)
         except NoValue:
             return None
@@ -70,14 +73,14 @@ class PayloadSplitter:
 
     def __init__(self, payload: Payload):
         self._format, self._zone = payload.time_format, ZoneInfo(payload.time_zone)
-        self._readings = parse_readings_path(payload.readings) if payload.readings else ()
+        self._readings = payload.to_reading
         self._time, self._device = (
             _Own(payload, path) if path else None
             for path in (payload.time_path, payload.device_path)
         )
         example = f"such as {TIME_EXAMPLE}" if self._format == ISO else f"as {self._format!r}"
         self._expected = f"expected a time {example}"
-        keys = [segment for segment in self._readings if isinstance(segment, str)]
+        keys = [key for key in self._readings if isinstance(key, str) and not key.isdecimal()]
         self._keys = keys if self._readings == (*keys, Each.ELEMENT) else None
         """Keys that lead to the list, where nothing else does."""
 
@@ -116,14 +119,12 @@ class PayloadSplitter:
 
     def _texts(self, document: Any) -> Iterator[tuple[str, Any, Any]]:
         """The payload with each reading alone, as text and parsed, and the reading."""
-        if self._keys is None:
+        readings = None if self._keys is None else find(document, self._keys)
+        if self._keys is None or not isinstance(readings, list):
             for one, reading in spread(document, self._readings):
                 yield orjson.dumps(one).decode(), one, reading
             return
         # What stands beside the list is the same in each, so it is written once.
-        readings = find(document, self._keys)
-        if not isinstance(readings, list):
-            raise NoValue("missing", f"no list at {shown(self._readings)!r} in the payload")
         one = orjson.dumps(_with(document, self._keys, [_PLACE])).decode()
         before, _, behind = one.partition(f'"{_PLACE}"')
         for reading in readings:

@@ -76,7 +76,7 @@ def read_time(value: Any, time_format: str, zone: ZoneInfo) -> datetime:
         return _of_epoch(text, EPOCHS[time_format])
     if time_format != ISO:
         return _in_utc(datetime.strptime(text, time_format.replace("%-", "%")), zone)
-    if _NUMBER.fullmatch(text):
+    if text[4:5] != "-" and _NUMBER.fullmatch(text):
         raise ValueError(f"{text!r} is a number")
     return _in_utc(datetime.fromisoformat(text), zone)
 
