@@ -291,7 +291,7 @@ class _PartMaker:
         codes, taken = good.devices.codes, pa.array(good.rows)
         starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
         names = [good.devices.names[code] for code in codes[starts].tolist()]
-        features = self._history.features(*self._runs(good, names, starts), good.values)
+        features = self._history.features(*self._runs(good, names, starts), good.values, good.times)
         if self._intervals:
             pieces = zip(names, np.split(good.times, starts[1:]), strict=True)
             label = pa.array(np.concatenate([self._intervals.label(d, t) for d, t in pieces]))

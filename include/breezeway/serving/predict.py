@@ -80,7 +80,7 @@ class LiveModel:
             contract.check_device(device)
         except Violation as violation:
             raise Refusal.of(violation) from None
-        return window_features(contract, window_of(contract, readings, flags, known))
+        return window_features(contract, *window_of(contract, readings, flags, known))
 
     def score(self, device: str, readings: Readings) -> float:
         """Score the last of a device's readings; see `features`."""

@@ -22,7 +22,7 @@ windows each payload occurs as often as the window is long."""
 
 def window_of(
     contract: Contract, readings: Readings, flags: Flags, known: Known | None = None
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[datetime]]:
     """The window of the last reading: it and the good ones before it, as history takes them.
 
     They are put in the order of their times. Of several of one time the last one that arrived and
@@ -36,7 +36,7 @@ def window_of(
         known: payloads that were parsed before; extended.
 
     Returns:
-        The values of at most `contract.window` readings, oldest first.
+        The values of at most `contract.window` readings, oldest first, and their times.
 
     Raises:
         Refusal: 422, the last reading breaks the contract.
@@ -47,6 +47,7 @@ def window_of(
     try:
         end = accepted = _time(readings[last]["time"])
         window = [_values(contract, last, readings[last]["payload"], found, known)]
+        times = [end]
     except Violation as violation:
         raise Refusal.of(violation, last) from None
     for time, index in reversed(_until(end, readings, found)):
@@ -60,12 +61,13 @@ def window_of(
             found.append(_flag(index, violation, "left_out"))
         else:
             accepted = time
+            times.append(time)
     if found:
         flags += sorted(found, key=lambda flag: flag["reading"])
     if len(window) < contract.window and contract.features.rolling:
         error = f"readings: {len(window)} good ones, the window has {contract.window}."
         flags.append({"field": "readings", "reason": "short_window", "error": error})
-    return window[::-1]
+    return window[::-1], times[::-1]
 
 
 def _until(end: datetime, readings: Readings, flags: Flags) -> list[tuple[datetime, int]]:

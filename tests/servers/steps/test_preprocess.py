@@ -20,6 +20,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.features import window_features
 from breezeway.core.errors import InternalError
 from breezeway.core.settings import Settings
+from breezeway.core.times import from_iso
 from breezeway.preprocessing import dataset
 from breezeway.preprocessing import part as part_module
 from breezeway.preprocessing.spec import DatasetSpec
@@ -393,6 +394,7 @@ def test_examples_give_their_features_again(tmp_path, monkeypatch):
     assert {example["device"] for example in examples} == {f"machine-{d:02d}" for d in range(5)}
     for example in examples:
         parsed = [contract.parser.parse(reading["payload"]) for reading in example["readings"]]
-        features = window_features(contract, parsed)
+        times = [from_iso(reading["time"]) for reading in example["readings"]]
+        features = window_features(contract, parsed, times)
         expected = [np.nan if value is None else value for value in example["features"]]
         assert features.tobytes() == np.array(expected).tobytes()
