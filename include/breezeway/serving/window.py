@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from breezeway.contract.contract import Contract
@@ -18,6 +19,11 @@ Flags = list[dict[str, Any]]
 Known = dict[str, dict[str, Any]]
 """Payload → its values, for one contract; only payloads without a flag. In a batch of one device's
 windows each payload occurs as often as the window is long."""
+
+LEAST_READINGS = 5
+"""With fewer nothing is said of the times between them."""
+FAR = 2.0
+"""So many times longer or shorter than the contract says is told."""
 
 
 def window_of(
@@ -67,7 +73,22 @@ def window_of(
     if len(window) < contract.window and contract.features.rolling:
         error = f"readings: {len(window)} good ones, the window has {contract.window}."
         flags.append({"field": "readings", "reason": "short_window", "error": error})
+    if len(times) >= LEAST_READINGS and contract.features.rolling:
+        flags += _unusual_interval(contract.interval_seconds, times)
     return window[::-1], times[::-1]
+
+
+def _unusual_interval(claim: float, times: Sequence[datetime]) -> Flags:
+    """A flag if most readings, latest first, are not as far apart as the contract says."""
+    mean = (times[0] - times[-1]).total_seconds() / (len(times) - 1)
+    if claim / FAR <= mean <= claim * FAR:  # enough in nearly all requests
+        return []
+    apart = sorted((b - a).total_seconds() for a, b in pairwise(reversed(times)))
+    median = apart[len(apart) // 2]
+    if claim / FAR <= median <= claim * FAR:
+        return []
+    error = f"time: the readings are {median:.6g} s apart, interval_seconds is {claim:g}."
+    return [{"field": "time", "reason": "unusual_interval", "error": error}]
 
 
 def _until(end: datetime, readings: Readings, flags: Flags) -> list[tuple[datetime, int]]:

@@ -251,6 +251,14 @@ def test_rates_do_not_depend_on_how_far_readings_are_apart():
     np.testing.assert_allclose(found["diff"], [3, np.nan, np.nan, 3, 3], rtol=1e-12)
 
 
+def test_there_is_no_rate_where_time_stands_still():
+    found = rolling_statistics(
+        np.array([1.0, 2.0, 4.0]), 2, ["slope", "diff"], times=np.array([START, START, START + 1])
+    )
+    assert np.isnan(found["slope"][0]) and np.isnan(found["diff"][0])
+    assert found["slope"][1] == found["diff"][1] == 2e6
+
+
 def root(number: Fraction) -> float:
     """Its square root, where the fraction itself may be too small or too large for a float."""
     scale = 2**1200

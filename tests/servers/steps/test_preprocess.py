@@ -114,6 +114,7 @@ def test_rows_in_are_rows_out_and_quarantined(home):
     assert code == 0
     assert result["rows_in"] == len(table) == result["rows"] + result["quarantined"]
     assert 300 < result["quarantined"] < 500
+    assert result["warnings"] == []
     assert result["reasons"].keys() == {"null_payload", "not_json", "missing", "wrong_type"}
     folder = Path(result["folder"])
     good = ds.dataset(folder / "features").to_table()
