@@ -129,6 +129,14 @@ def test_rows_in_are_rows_out_and_quarantined(home):
     assert set(bad["payload"].to_pylist()) <= set(BAD)
 
 
+def test_an_interval_that_is_not_true_is_told_in_the_result(home):
+    fill(home, readings(2, 500))
+    code, result = run_step(home, f"{QUERY} WHERE id % 5 = 0")
+    assert code == 0
+    [warning] = result["warnings"]
+    assert warning.startswith("interval_seconds = 60, but the median interval is 300 s")
+
+
 def test_a_query_without_end_is_ended(home, monkeypatch):
     fill(home, readings(1, 10))
     monkeypatch.setenv("BREEZEWAY_QUERY_SECONDS", "1")
