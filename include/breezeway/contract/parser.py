@@ -33,9 +33,8 @@ class ReadingParser:
 
     def __init__(self, payload: Payload, fields: Mapping[str, SensorField]):
         self._payload = payload
-        self._fields = [
-            (name, field, ValueReader(name, field, payload)) for name, field in fields.items()
-        ]
+        self.readers = {name: ValueReader(name, field, payload) for name, field in fields.items()}
+        self._fields = [(name, field, self.readers[name]) for name, field in fields.items()]
         self._paths = [(name, field, field.segments(name)) for name, field in fields.items()]
         keyed = any(isinstance(path[0], str) for _, _, path in self._paths if path)
         self._root: Any = dict if keyed else list

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from breezeway.contract.contract import Contract
 from breezeway.contract.schema import SensorField
 from breezeway.contract.values import NUMBER, ValueReader
+from breezeway.core.quoting import json_pointer, sql_string
 from breezeway.preprocessing.payload_formats import WORDS
 
 FEWEST_ROWS = 64
@@ -81,11 +82,11 @@ class JsonTexts:
             inner[path[-1]] = "JSON"
         columns = ['payload IS NOT NULL AS "?"']
         for name, path in paths.items():
-            value = "document" + "".join(f"[{_quoted(key)}]" for key in path)
-            null = f"json_type(payload, {_quoted(_pointer(path))}) = 'NULL'"
+            value = "document" + "".join(f"[{sql_string(key)}]" for key in path)
+            null = f"json_type(payload, {sql_string(json_pointer(path))}) = 'NULL'"
             text = f"COALESCE({value}::VARCHAR, CASE WHEN {null} THEN 'null' ELSE '{ABSENT}' END)"
             columns.append(f'{text} AS "{name}"')
-        types = _quoted(orjson.dumps(document).decode())
+        types = sql_string(orjson.dumps(document).decode())
         self._query = (
             f"SELECT {', '.join(columns)} FROM (SELECT payload, from_json(payload, {types}) AS "
             "document FROM (SELECT CASE WHEN json_valid(payload) THEN payload END AS payload "
@@ -179,12 +180,3 @@ class JsonTexts:
 
 def _mask(array: pa.BooleanArray) -> np.ndarray:
     return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _pointer(path: tuple[str, ...]) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)

@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 from breezeway.contract.contract import Contract
 from breezeway.contract.schema import SensorField
 from breezeway.contract.values import NUMBER
+from breezeway.core.quoting import json_pointer, sql_string
 
 WORDS = ("category", "bool")
 """Types of fields whose values are words."""
@@ -145,19 +146,19 @@ class Json(PayloadFormat):
             f'{self._column(field, self._keys[name])} AS "{name}"'
             for name, field in self._contract.fields.items()
         ]
+        document = f"from_json(text, {sql_string(orjson.dumps(types).decode())}) AS document"
         return (
-            f"SELECT {', '.join(columns)} FROM "
-            f"(SELECT text, from_json(text, {_quoted(orjson.dumps(types).decode())}) AS document "
+            f"SELECT {', '.join(columns)} FROM (SELECT text, {document} "
             f"FROM (SELECT {text} AS text FROM payloads))"
         )
 
     @staticmethod
     def _column(field: SensorField, path: tuple[str, ...]) -> str:
-        value = "document" + "".join(f"[{_quoted(key)}]" for key in path)
+        value = "document" + "".join(f"[{sql_string(key)}]" for key in path)
         if field.invalid == "reject" or field.type == "vector":
             return value
         # from_json gives NULL for a null and for a missing key alike.
-        null = f"json_type(text, {_quoted(_json_pointer(path))}) = 'NULL'"
+        null = f"json_type(text, {sql_string(json_pointer(path))}) = 'NULL'"
         known, missing = ("'null'", "NULL") if field.type in WORDS else ("NULL", "'inf'")
         return (
             f"CASE WHEN {value} IS NOT NULL THEN {value} "
@@ -249,12 +250,3 @@ def payload_format(contract: Contract, threads: int) -> PayloadFormat:
 
 def _in_one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _json_pointer(path: tuple[str, ...]) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)

@@ -76,10 +76,7 @@ class PayloadParser:
             name: [self._fingerprints.of_text(t.encode()) for t in self._format.category_texts(f)]
             for name, f in contract.fields.items()
         }
-        self._readers = {
-            name: ValueReader(name, field, contract.payload)
-            for name, field in contract.fields.items()
-        }
+        self._readers = contract.parser.readers
         self._sums = self._possible_sums()
         self._texts = None
         types = {field.type for field in contract.fields.values()}

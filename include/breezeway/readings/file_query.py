@@ -9,8 +9,9 @@ from pathlib import Path
 from breezeway.contract.contract import Contract
 from breezeway.contract.paths import shown as path_text
 from breezeway.contract.schema import SensorField
+from breezeway.core.quoting import sql_string
 from breezeway.readings import file_times
-from breezeway.readings.file_columns import Columns, guess_separator, joined, literal
+from breezeway.readings.file_columns import Columns, guess_separator, joined
 from breezeway.readings.file_mistakes import Mistake, Mistakes, shown
 from breezeway.readings.file_payloads import (
     NULL,
@@ -19,6 +20,7 @@ from breezeway.readings.file_payloads import (
     find_cells,
     is_null,
     json_value,
+    null_numbers,
     null_words,
     object_of_json,
     payload_sql,
@@ -108,7 +110,7 @@ def _aliased(columns: dict[str, str]) -> str:
 
 def _device_name(file: Path, template: str) -> str:
     folder = file.resolve().parent.name
-    return literal(template.replace("{file}", stem(file)).replace("{folder}", folder))
+    return sql_string(template.replace("{file}", stem(file)).replace("{folder}", folder))
 
 
 class _Finder:
@@ -181,7 +183,7 @@ def _value_of_tag(contract: Contract, find: _Finder) -> tuple[str, Cells]:
     places, values = [], []
     for place, (name, field) in enumerate(contract.fields.items()):
         tags = {files.columns.get(name) or name, files.columns.get(name) or _path(name, field)}
-        places += [f"WHEN {literal(each)} THEN {place}" for each in sorted(tags)]
+        places += [f"WHEN {sql_string(each)} THEN {place}" for each in sorted(tags)]
         kinds.setdefault(json_value('"f value"', field, contract), []).append(place)
     for sql, wanted in kinds.items():
         values.append(f'WHEN "f field" IN ({", ".join(map(str, wanted))}) THEN {sql}')
@@ -201,9 +203,10 @@ def _label_sql(contract: Contract) -> tuple[str, str]:
     """The label, and whether it is one."""
     files = contract.files
     text = "trim(l)"
-    nothing = is_null(text, [w for w in null_words(contract) if w not in _lower(files.faults)])
+    words = [word for word in null_words(contract) if word not in _lower(files.faults)]
+    nothing = is_null(text, words, null_numbers(contract))
     if not files.faults:
-        known = " ".join(f"WHEN {literal(k)} THEN {v}" for k, v in LABELS.items())
+        known = " ".join(f"WHEN {sql_string(k)} THEN {v}" for k, v in LABELS.items())
         return f"CASE {text} {known} END", f"({text} IN ({_listed(LABELS)}) OR {nothing})"
     faults, normal = (_one_of(text, words) for words in (files.faults, files.normal))
     label = f"CASE WHEN {faults} THEN 1 WHEN {nothing} THEN NULL ELSE 0 END"
@@ -221,7 +224,7 @@ def _one_of(text: str, words: Iterable[str]) -> str:
 
 
 def _listed(words: Iterable[str]) -> str:
-    return ", ".join(map(literal, words)) or "NULL"
+    return ", ".join(map(sql_string, words)) or "NULL"
 
 
 def _lower(words: Iterable[str]) -> set[str]:
@@ -242,7 +245,7 @@ def _wrong_sql(cells: Cells, columns: Columns) -> str:
         checks = {w: (f"{is_object} AND {wrong}", text) for w, (wrong, text) in checks.items()}
         checks["object"] = (f"NOT {is_object}", "left(CAST(j AS VARCHAR), 100)")
     parts = [
-        f"CASE WHEN {wrong} THEN {literal(f'["{what}",')} || "
+        f"CASE WHEN {wrong} THEN {sql_string(f'["{what}",')} || "
         f"coalesce(CAST(to_json(left({text}, {KEPT_LETTERS})) AS VARCHAR), 'null') || '],' END"
         for what, (wrong, text) in checks.items()
     ]
