@@ -29,6 +29,9 @@ class ReadingParser:
     Args:
         payload: defines the format.
         fields: by name, in the contract's order.
+
+    Attributes:
+        readers: what reads the value of each field.
     """
 
     def __init__(self, payload: Payload, fields: Mapping[str, SensorField]):
