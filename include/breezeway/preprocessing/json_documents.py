@@ -1,47 +1,63 @@
 """Columns of JSON payloads whose text is not of the expected shape: words, missing and other keys.
 
-Each payload is parsed as `ReadingParser` does it, so the document is the same. What takes the time
-there is to look at its values one by one; here the values of a field are looked at together. A row
-is taken only if all of its values are good; `ReadingParser` reads the others, and says why.
+msgspec takes the contract's values out of each payload and passes over all others; what takes the
+time of `ReadingParser`, to look at values one by one, is done here by columns. A row is taken only
+if all of its values are good; `ReadingParser` reads the others, and says why.
+
+In two cases msgspec takes what `ReadingParser` does not, or in another way: large numbers (`LARGE`)
+and deep nesting. Such rows are left out at once. What it refuses, such as a text in place of an
+object on the way to a value, is left to `ReadingParser` too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import compress
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
-import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import UNSET, UnsetType
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.paths import NoValue, Segment, Where, find
 from breezeway.contract.values import NUMBER, ValueReader, Violation
 from breezeway.preprocessing.payload_formats import WORDS
 
-DOCUMENTS = 256
-"""Documents at a time: so many fit in the processor's cache."""
+LARGE = r"[eE]\+?[0-9]{3}|[0-9]{20}|-[0-9]{19}"
+"""What may be a number that is infinite, or has more than 64 bits."""
+SHALLOW_BYTES = 1000
+"""A text cannot be deeper than it is long; `ReadingParser` has a limit of 1024."""
 LONGEST_BYTES = 4096
 """A document may take forty times as much memory as its text; longer ones are left out."""
-COLUMN_ROWS = 8192
-"""Values of a field that are looked at together."""
+ROWS = 1024
+"""Documents at a time: they and their values fit in the processor's cache."""
 NUMERIC = "0123456789+-.eE"
 """A text of these alone is a number to Python if it is one of `NUMBER`."""
 
 
-class _Nothing:
-    """Stands for a value that a document has not, or that is left to `ReadingParser`."""
+class _Unsure:
+    """Stands for a value that is left to `ReadingParser`."""
 
 
-ABSENT, UNSURE = _Nothing(), _Nothing()
+UNSURE = _Unsure()
 Column = list[Any]
-"""A value of each document, as JSON has it."""
+"""A value of each document, as JSON has it; `UNSET` where there is none."""
 
 
 class _Step(NamedTuple):
-    """One segment of a path, and names of the places before and after it."""
+    """One segment of a path, and names of the places before and after it.
+
+    Args:
+        attribute: of the object that msgspec makes; None where it makes a dict or a list.
+    """
 
     segment: Segment
     before: str
     after: str
+    attribute: str | None
 
 
 class Read(NamedTuple):
@@ -70,15 +86,27 @@ class JsonDocuments:
         self._fields = contract.fields
         self._readers = readers
         paths = {name: field.segments(name) for name, field in contract.fields.items()}
-        self._steps = {name: _steps(path) for name, path in paths.items()}
+        attributes: dict[str, str] = {}
         keyed = any(isinstance(path[0], str) for path in paths.values() if path)
-        self._root = dict if keyed else list
+        root = _type_of(list(paths.values()), (), attributes)
+        self._decode = msgspec.json.Decoder(root if attributes else dict if keyed else list).decode
+        self._nothing: Any = root() if attributes else {} if keyed else []
+        self._steps = {name: _steps(path, attributes) for name, path in paths.items()}
+
+    @staticmethod
+    def likely(payloads: pa.StringArray) -> np.ndarray:
+        """Which payloads, bool, may be read; only a quick check."""
+        sizes = pc.binary_length(payloads).to_numpy()
+        likely = ~pc.match_substring_regex(payloads, LARGE).to_numpy(zero_copy_only=False)
+        if sizes.max(initial=0) >= SHALLOW_BYTES:
+            opened = pc.count_substring_regex(payloads, r"[\[{]").to_numpy()
+            likely &= (sizes <= LONGEST_BYTES) & (opened < SHALLOW_BYTES)
+        return np.asarray(likely)
 
     def read(self, payloads: list[str]) -> Read:
         """What payloads mean, as far as it is sure."""
         pieces = [
-            self._read(payloads[first : first + COLUMN_ROWS])
-            for first in range(0, len(payloads), COLUMN_ROWS)
+            self._read(payloads[first : first + ROWS]) for first in range(0, len(payloads), ROWS)
         ]
         return Read(
             np.concatenate([piece.sure for piece in pieces]),
@@ -87,34 +115,64 @@ class JsonDocuments:
         )
 
     def _read(self, payloads: list[str]) -> Read:
-        columns: dict[str, Column] = {name: [] for name in self._fields}
-        for first in range(0, len(payloads), DOCUMENTS):
-            documents = [self._document(text) for text in payloads[first : first + DOCUMENTS]]
-            known = {repr(()): documents}
-            for name, steps in self._steps.items():
-                for step in steps:
-                    if step.after not in known:
-                        known[step.after] = _follow(step, known)
-                columns[name] += _without_documents(known[steps[-1].after])
         sure = np.ones(len(payloads), bool)
+        known = {repr(()): self._documents(payloads, sure)}
         values, absent = {}, {}
         for name, field in self._fields.items():
-            column, kinds = columns[name], set(map(type, columns[name]))
+            for step in self._steps[name]:
+                if step.after not in known:
+                    known[step.after] = _follow(step, known)
+            column = known[self._steps[name][-1].after]
+            kinds = set(map(type, column))
             read = _words if field.type in WORDS else _numbers
             values[name], good = read(self._readers[name], column, kinds)
-            absent[name] = _which(ABSENT, column, kinds)
+            absent[name] = _which(UNSET, column, kinds)
             if field.invalid == "missing":
                 sure &= good | absent[name] | _which(None, column, kinds)
             else:
                 sure &= good & ~np.isnan(values[name])
         return Read(sure, values, absent)
 
-    def _document(self, payload: str) -> Any:
+    def _documents(self, payloads: list[str], sure: np.ndarray) -> Column:
+        """What payloads hold; nothing for those that cannot be read, which are not `sure`."""
         try:
-            document = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            return UNSURE
-        return document if type(document) is self._root else UNSURE
+            return list(map(self._decode, payloads))
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        documents = []
+        for row, payload in enumerate(payloads):
+            try:
+                documents.append(self._decode(payload))
+            except (msgspec.DecodeError, RecursionError):
+                documents.append(self._nothing)
+                sure[row] = False
+        return documents
+
+
+def _type_of(
+    paths: Sequence[tuple[Segment, ...]], place: tuple[Segment, ...], attributes: dict[str, str]
+) -> Any:
+    """The type that msgspec makes of what is at a place.
+
+    Args:
+        paths: of the values, from there on.
+        attributes: by the name of a place, that of the object's attribute; extended.
+    """
+    keys = {path[0] if path else None for path in paths}
+    if not all(isinstance(key, str) and _is_simple(key) for key in keys):
+        return Any
+    members, names = [], {}
+    for number, key in enumerate(sorted(map(str, keys))):
+        there, attribute = (*place, key), f"f{number}"
+        inner = _type_of([path[1:] for path in paths if path[0] == key], there, attributes)
+        members.append((attribute, inner if inner is Any else inner | UnsetType, UNSET))
+        attributes[repr(there)], names[attribute] = attribute, key
+    return msgspec.defstruct("Document", members, rename=names, gc=False)
+
+
+def _is_simple(key: str) -> bool:
+    """Whether msgspec takes a key as a name."""
+    return key.isprintable() and not set(key) & {'"', "\\"}
 
 
 def _which(wanted: Any, column: Column, kinds: set[type]) -> np.ndarray:
@@ -124,17 +182,13 @@ def _which(wanted: Any, column: Column, kinds: set[type]) -> np.ndarray:
     return np.array([value is wanted for value in column])
 
 
-def _without_documents(values: Column) -> Column:
-    """Without objects and lists, which are no value of a field, and would be held for long."""
-    if {dict, list}.isdisjoint(map(type, values)):
-        return values
-    return [UNSURE if type(value) in (dict, list) else value for value in values]
-
-
-def _steps(path: tuple[Segment, ...]) -> list[_Step]:
+def _steps(path: tuple[Segment, ...], attributes: Mapping[str, str]) -> list[_Step]:
     # By their texts: to Python a condition for 1 equals one for true.
     places = [repr(path[:depth]) for depth in range(len(path) + 1)]
-    return list(map(_Step, path, places, places[1:]))
+    return [
+        _Step(segment, before, after, attributes.get(after))
+        for segment, before, after in zip(path, places, places[1:], strict=False)
+    ]
 
 
 def _follow(step: _Step, known: dict[str, Column]) -> Column:
@@ -144,30 +198,27 @@ def _follow(step: _Step, known: dict[str, Column]) -> Column:
         known: the values at each place that was looked at before; extended.
     """
     values, segment = known[step.before], step.segment
-    if isinstance(segment, str):
+    if step.attribute:
+        get = attrgetter(step.attribute)
         try:
-            return [value[segment] for value in values]  # only an object takes a text
-        except (KeyError, TypeError):
-            pass
-        return [
-            value.get(segment, ABSENT) if type(value) is dict else _one(value, segment)
-            for value in values
-        ]
+            return list(map(get, values))
+        except AttributeError:
+            return [UNSET if value is UNSET else get(value) for value in values]
     if isinstance(segment, Where) and _is_plain(segment):
         index = f"{step.before} by {segment.path}"
         if index not in known:
             known[index] = [_index(value, segment.path[0]) for value in values]
-        return [by.get(segment.value, ABSENT) for by in known[index]]
+        return [by.get(segment.value, UNSET) for by in known[index]]
     return [_one(value, segment) for value in values]
 
 
 def _one(value: Any, segment: Segment) -> Any:
-    if isinstance(value, _Nothing):
+    if value is UNSET or value is UNSURE:
         return value
     try:
         return find(value, (segment,))
     except NoValue as error:
-        return ABSENT if error.reason == "missing" else UNSURE
+        return UNSET if error.reason == "missing" else UNSURE
 
 
 def _is_plain(where: Where) -> bool:
@@ -190,12 +241,13 @@ def _numbers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the numbers of a column mean, NaN for a null, and which of its values are good."""
     if kinds <= {float, int}:
-        return _checked(reader, np.array(column, np.float64))
+        return _checked(reader, np.fromiter(column, np.float64, len(column)))
+    if kinds == {str}:
+        return _texts(reader, column)
     values, good = np.full(len(column), np.nan), np.zeros(len(column), bool)
     is_number = [type(value) is float or type(value) is int for value in column]
-    values[is_number], good[is_number] = _checked(
-        reader, np.array(list(compress(column, is_number)), np.float64)
-    )
+    numbers = np.fromiter(compress(column, is_number), np.float64)
+    values[is_number], good[is_number] = _checked(reader, numbers)
     if str in kinds:
         is_text = [type(value) is str for value in column]
         values[is_text], good[is_text] = _texts(reader, list(compress(column, is_text)))
@@ -209,8 +261,14 @@ def _checked(reader: ValueReader, numbers: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _texts(reader: ValueReader, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The same of numbers in texts."""
-    texts = [text.strip() for text in texts]
     nulls = reader.null_texts
+    # An empty text is among the nulls' too, but no number.
+    special = {*nulls, reader.unit} - {""}
+    if not reader.has_comma and all(text.strip(NUMERIC) for text in special):
+        with suppress(ValueError):
+            if not "".join(texts).strip(NUMERIC):  # most are such
+                return _checked(reader, np.fromiter(map(float, texts), np.float64, len(texts)))
+    texts = [text.strip() for text in texts]
     is_null = np.array([text in nulls for text in texts])
     if reader.unit:
         texts = [
@@ -219,19 +277,9 @@ def _texts(reader: ValueReader, texts: list[str]) -> tuple[np.ndarray, np.ndarra
         ]
     if reader.has_comma:
         texts = ["" if "." in text else text.replace(",", ".", 1) for text in texts]
-    numbers = _floats(texts)
+    numbers = np.array([float(t) if NUMBER.fullmatch(t) else np.nan for t in texts])
     meant, good = _checked(reader, numbers)
     return np.where(is_null, np.nan, meant), is_null | (good & ~np.isnan(numbers))
-
-
-def _floats(texts: list[str]) -> np.ndarray:
-    """The numbers that texts stand for, float64; NaN where that is none."""
-    try:
-        if not "".join(texts).strip(NUMERIC):
-            return np.array(list(map(float, texts)))
-    except ValueError:
-        pass
-    return np.array([float(text) if NUMBER.fullmatch(text) else np.nan for text in texts])
 
 
 def _words(reader: ValueReader, column: Column, kinds: set[type]) -> tuple[np.ndarray, np.ndarray]:
@@ -255,6 +303,8 @@ def _words(reader: ValueReader, column: Column, kinds: set[type]) -> tuple[np.nd
 
 def _meaning(reader: ValueReader, word: Any) -> float:
     """What a word means; NaN for a null, infinity for what breaks the contract."""
+    if type(word) is int and not -(2**63) <= word < 2**64:
+        return np.inf
     try:
         found = reader.read(word, [])
     except Violation:

@@ -108,6 +108,11 @@ class Json(PayloadFormat):
         return np.ones(len(payloads), bool)
 
     def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
+        fields = self._contract.fields.items()
+        if not likely.any():
+            kinds = {"vector": pa.list_(pa.float64())} | dict.fromkeys(WORDS, pa.string())
+            nothing = {n: pa.nulls(len(likely), kinds.get(f.type, pa.float64())) for n, f in fields}
+            return {name: self._values(field, nothing[name]) for name, field in fields}
         _, offsets, data = payloads.buffers()
         valid = np.packbits(np.pad(likely, (payloads.offset, 0)), bitorder="little")
         shown = pa.StringArray.from_buffers(
@@ -121,7 +126,6 @@ class Json(PayloadFormat):
                 # A malformed text may have a correct sum, or the sums are not listed.
                 checked = "CASE WHEN json_valid(payload) THEN payload END"
                 found = cursor.sql(self._select(checked)).to_arrow_table()
-        fields = self._contract.fields.items()
         return {name: self._values(field, _in_one(found[name])) for name, field in fields}
 
     def _is_null(self, texts: pa.Array) -> pa.Array:

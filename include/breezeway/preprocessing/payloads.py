@@ -30,7 +30,7 @@ from breezeway.contract.paths import shown
 from breezeway.contract.schema import SensorField
 from breezeway.contract.values import ValueReader, Violation
 from breezeway.preprocessing.fingerprints import Fingerprints
-from breezeway.preprocessing.json_documents import LONGEST_BYTES, JsonDocuments
+from breezeway.preprocessing.json_documents import JsonDocuments
 from breezeway.preprocessing.payload_formats import NULL, WORDS, Extracted, payload_format
 
 MOST_SUMS = 1 << 14
@@ -98,7 +98,7 @@ class PayloadParser:
         for name, field in self._contract.fields.items():
             extracted[name] = _converted(self._readers[name], field, extracted[name])
             sure &= _passes(field, extracted[name])
-        others = np.flatnonzero(is_text & ~sure & (sizes <= LONGEST_BYTES))
+        others = np.flatnonzero(is_text & ~sure)
         missing = self._read_documents(payloads, others, extracted, sure)
         slow: dict[int, dict[str, Any]] = {}
         violations: dict[int, Violation] = {}
@@ -133,7 +133,10 @@ class PayloadParser:
         Returns:
             The values that the documents have not.
         """
-        if self._documents is None or not len(rows):
+        if self._documents is None:
+            return []
+        rows = rows[self._documents.likely(payloads.take(pa.array(rows)))]
+        if not len(rows):
             return []
         found = self._documents.read(payloads.take(pa.array(rows)).to_pylist())
         rows = rows[found.sure]
