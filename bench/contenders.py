@@ -42,7 +42,9 @@ def parse_ours(path: str, form: str, rows: int) -> Callable[[], list[int]]:
         made = refused = 0
         for first in range(0, rows, readings.DISTINCT):
             parsed = parser.parse(payloads[: rows - first])
-            features = history.features(["machine"], np.zeros(1, np.int64), parsed.values)
+            features = history.features(
+                ["machine"], np.zeros(1, np.int64), parsed.values, np.arange(parsed.good.sum())
+            )
             made += len(features)
             refused += len(parsed.violations)
         return [made, refused]
@@ -187,6 +189,7 @@ def rolling_ours(rows: int) -> Callable[[], int]:
 
     columns, each = _columns(rows)
     history = History(Contract.from_text(ROLLING_CONTRACT, "bench"))
+    times = np.arange(rows) * 60_000_000
 
     def work() -> int:
         made = 0
@@ -195,7 +198,8 @@ def rolling_ours(rows: int) -> Callable[[], int]:
             begins = [first, *range((first // each + 1) * each, last, each)]
             block = {name: column[first:last] for name, column in columns.items()}
             names = [f"machine-{begin // each}" for begin in begins]
-            made += len(history.features(names, np.array(begins) - first, block))
+            starts = np.array(begins) - first
+            made += len(history.features(names, starts, block, times[first:last]))
         return made
 
     return work

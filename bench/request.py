@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,9 @@ def window_ours() -> Callable[[], Any]:
 
     contract = Contract.from_text(contenders.ROLLING_CONTRACT, "bench")
     readings = _readings()
-    return lambda: window_features(contract, readings).tolist()
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [start + timedelta(minutes=number) for number in range(READINGS)]
+    return lambda: window_features(contract, readings, times).tolist()
 
 
 def window_by_pandas() -> Callable[[], Any]:

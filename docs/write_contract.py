@@ -81,6 +81,7 @@ EXAMPLES = {
     "files.normal_files": '["anomaly-free/*"]',
     "features.window": "30",
     "features.max_gap_seconds": "600",
+    "features.rate_per": '"second"',
     "features.reading": '{ power = "torque * speed * 0.10472", shock = "kurtosis(vibration)" }',
     "features.rolling": '{ power = ["mean", "std", "slope"] }',
     "label.column": '"label"',

@@ -85,7 +85,8 @@ class Contract(Section):
     time_zone: ZoneName = "UTC"
     """Of days, nights, hours of the week and schedules: a name of the IANA database."""
     interval_seconds: Annotated[float, Field(gt=0)]
-    """Between two readings of a device."""
+    """Between two readings of a device; `preprocess` warns if it is not true of them. Budgets of
+    false alarms, episodes and folds follow from it."""
     device_pattern: Annotated[str, Field(max_length=1000)] = ".+"
     """The regular expression (RE2) that the whole name of a device fits."""
     payload: Payload

@@ -4,6 +4,7 @@ Both use the statistics of windows of `rolling`, so the same readings give the s
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from breezeway.contract.expressions import Vectors
 from breezeway.contract.rolling import rolling_statistics
 from breezeway.contract.schema import Statistic
 
+MICROSECOND = timedelta(microseconds=1)
 CHUNK_ROWS = 1 << 15
 """Windows per call: enough to make calls cheap, and few enough for the processor's cache."""
 
@@ -28,9 +30,14 @@ class History:
         self._contract = contract
         self._run: Hashable = None
         self._tail = {name: np.empty(0) for name in contract.features.rolling}
+        self._tail_times = np.empty(0, np.int64)
 
     def features(
-        self, runs: Sequence[Hashable], starts: np.ndarray, values: Mapping[str, Any]
+        self,
+        runs: Sequence[Hashable],
+        starts: np.ndarray,
+        values: Mapping[str, Any],
+        times: np.ndarray,
     ) -> np.ndarray:
         """Features of the next block.
 
@@ -40,6 +47,7 @@ class History:
                 last one of the block before goes on.
             starts: int64 of shape (runs,): the row of each run's first reading.
             values: for each field float64 of shape (rows,), or `Vectors`.
+            times: int64 of shape (rows,), microseconds, growing within a run.
 
         Returns:
             float64 of shape (rows, len(contract.feature_names)).
@@ -53,48 +61,66 @@ class History:
         for position, name in enumerate(columns):
             out[:, position] = columns[name]
         position = len(columns)
+        known_times = None
+        if self._contract.features.rate_per == "second":
+            known_times, self._tail_times = self._joined(
+                self._tail_times[: None if goes_on else 0], times, starts
+            )
         for name, wanted in self._contract.features.rolling.items():
-            tail = self._tail[name] if goes_on else np.empty(0)
+            tail = self._tail[name][: None if goes_on else 0]
+            known, self._tail[name] = self._joined(tail, columns[name], starts)
             into = out[:, position : position + len(wanted)]
-            self._slide(columns[name], tail, starts, wanted, into)
+            self._slide(known, len(tail), starts, wanted, known_times, into)
             position += len(wanted)
-            of_last = columns[name][starts[-1] :]
-            if len(starts) == 1:
-                of_last = np.concatenate([tail, of_last])
-            self._tail[name] = of_last[max(0, len(of_last) - self._contract.window + 1) :]
         self._run = runs[-1]
         return out
 
+    def _joined(
+        self, tail: np.ndarray, column: np.ndarray, starts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A column behind what is kept of the block before, and what the next block needs of it."""
+        known = np.concatenate([tail, column])
+        first = len(tail) + starts[-1] if len(starts) > 1 else 0
+        return known, known[max(first, len(known) - self._contract.window + 1) :].copy()
+
     def _slide(
         self,
-        column: np.ndarray,
-        tail: np.ndarray,
+        known: np.ndarray,
+        before: int,
         starts: np.ndarray,
         wanted: Sequence[Statistic],
+        times: np.ndarray | None,
         out: np.ndarray,
     ) -> None:
-        """Write the statistics of every trailing window of `column` into `out`."""
+        """Write the statistics of every trailing window of a column into `out`.
+
+        Args:
+            known: the column; its first `before` values are of the block before.
+            times: of all of them, if the contract asks for rates per second.
+        """
         width = self._contract.window
-        known = np.concatenate([tail, column])
-        for first in range(max(width - 1, len(tail)), len(known), CHUNK_ROWS):
-            stop = min(first + CHUNK_ROWS, len(known))
-            found = rolling_statistics(known[first - width + 1 : stop], width, wanted)
-            self._put(found, wanted, out[first - len(tail) : stop - len(tail)])
+        for first in range(max(width - 1, before), len(known), CHUNK_ROWS):
+            here = slice(first - width + 1, min(first + CHUNK_ROWS, len(known)))
+            found = rolling_statistics(
+                known[here], width, wanted, times=None if times is None else times[here]
+            )
+            self._put(found, wanted, out[first - before : here.stop - before])
         # The first readings of a device have no complete window: the values there include readings
         # of another device.
-        begins = np.concatenate([[0], starts[1:] + len(tail)])
+        begins = np.concatenate([[0], starts[1:] + before])
         ages = np.arange(len(known)) - np.repeat(begins, np.diff(begins, append=len(known)))
         young = np.flatnonzero(ages < width - 1)
-        if len(young) and young[-1] >= len(tail):
-            nothing = np.full(width - 1, np.nan)
+        if len(young) and young[-1] >= before:
+            nobody = np.zeros(width - 1, np.int64)
             found = rolling_statistics(
-                np.concatenate([nothing, known[young]]),
+                np.concatenate([np.full(width - 1, np.nan), known[young]]),
                 width,
                 wanted,
-                np.concatenate([np.zeros(width - 1, np.int64), ages[young]]),
+                np.concatenate([nobody, ages[young]]),
+                None if times is None else np.concatenate([nobody, times[young]]),
             )
-            new = young >= len(tail)
-            self._put({n: f[new] for n, f in found.items()}, wanted, out, young[new] - len(tail))
+            new = young >= before
+            self._put({n: f[new] for n, f in found.items()}, wanted, out, young[new] - before)
 
     @staticmethod
     def _put(
@@ -107,13 +133,16 @@ class History:
             out[rows, position] = found[name]
 
 
-def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def window_features(
+    contract: Contract, readings: Sequence[Mapping[str, Any]], times: Sequence[datetime]
+) -> np.ndarray:
     """Features of the last reading of one device, for one request.
 
     Args:
         contract: defines the features.
         readings: from `ReadingParser.parse`, oldest first; at least one. The last
             `contract.window` of them are used.
+        times: of the readings, each later than the one before.
 
     Returns:
         float64 of shape (len(contract.feature_names),).
@@ -135,7 +164,12 @@ def window_features(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
         for row, name in enumerate(rolling):
             matrix[row, contract.window - len(readings) :] = columns[name]
         every = sorted({statistic for wanted in rolling.values() for statistic in wanted})
-        figures = rolling_statistics(matrix, contract.window, every)
+        passed = None
+        if contract.features.rate_per == "second":
+            passed = np.zeros(contract.window, np.int64)
+            latest = times[-len(readings) :]
+            passed[-len(readings) :] = [(time - times[-1]) // MICROSECOND for time in latest]
+        figures = rolling_statistics(matrix, contract.window, every, times=passed)
         for row, wanted in enumerate(rolling.values()):
             out.extend(figures[statistic][row, 0] for statistic in wanted)
     return np.array(out, dtype=np.float64)

@@ -29,13 +29,15 @@ class ReadingParser:
     Args:
         payload: defines the format.
         fields: by name, in the contract's order.
+
+    Attributes:
+        readers: what reads the value of each field.
     """
 
     def __init__(self, payload: Payload, fields: Mapping[str, SensorField]):
         self._payload = payload
-        self._fields = [
-            (name, field, ValueReader(name, field, payload)) for name, field in fields.items()
-        ]
+        self.readers = {name: ValueReader(name, field, payload) for name, field in fields.items()}
+        self._fields = [(name, field, self.readers[name]) for name, field in fields.items()]
         self._paths = [
             (name, field, field.segments(name, payload)) for name, field in fields.items()
         ]

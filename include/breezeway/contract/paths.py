@@ -204,7 +204,7 @@ def _at(value: list[Any], segment: str | int | Each, path: Sequence[Segment]) ->
 def _only(value: Any, path: Sequence[Segment]) -> Any:
     found = list(value.values() if isinstance(value, dict) else value)
     if len(found) != 1:
-        raise NoValue("missing", f"{len(found)} elements at {shown(path)!r}, expected one")
+        raise NoValue("ambiguous", f"{len(found)} elements at {shown(path)!r}, expected one")
     return found[0]
 
 

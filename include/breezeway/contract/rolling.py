@@ -5,12 +5,13 @@ down to single readings. Neighbouring windows of a long column share parts. Yet 
 only on the readings in its window, in a fixed order, so history and a request give the same bits.
 The formulas to join two parts are from Pébay, "Formulas for Robust, One-Pass Parallel Computation
 of Covariances and Arbitrary-Order Statistical Moments", SAND2008-6212. They lose no digits if the
-mean is large.
+mean is large. Times are treated in the same way: those of a part are relative to its last reading,
+so that no digits of an epoch are lost.
 
 Written by hand because it is faster: `make bench ONLY=preprocess` compares it with pandas.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -37,6 +38,9 @@ Figures = dict[str, Any]
 `third` and `fourth` (sums of powers of deviations), `joint` (sum of the products of the deviations
 of position and value), `low`, `high`. A figure that is the same for all blocks is a float."""
 
+SECOND = 1e6
+"""In microseconds."""
+
 Sums = tuple[Any, Any, Any]
 """Of blocks: the counts of values, the sums of their positions, and the sums of the squares."""
 
@@ -51,7 +55,7 @@ class _Step(NamedTuple):
         share: the newer part's share of the values.
         rest: the older part's share.
         weight: product of the two counts divided by their sum.
-        apart: from the older part's mean position to the newer's.
+        apart: from the older part's mean position, or time, to the newer's.
     """
 
     extends: bool
@@ -65,7 +69,7 @@ class _Step(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """All steps to windows; their counts, and the sums of squared deviations of position."""
+    """All steps to windows; their counts, and the sums of squared deviations of their positions."""
 
     steps: list[_Step]
     count: Any
@@ -73,7 +77,11 @@ class _Plan(NamedTuple):
 
 
 def rolling_statistics(
-    values: np.ndarray, width: int, wanted: Collection[Statistic], seen: np.ndarray | None = None
+    values: np.ndarray,
+    width: int,
+    wanted: Collection[Statistic],
+    seen: np.ndarray | None = None,
+    times: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Statistics of every window of `width` readings.
 
@@ -83,6 +91,8 @@ def rolling_statistics(
         wanted: the statistics to compute.
         seen: int64 of shape (readings,): for each reading, how many readings before it belong to
             its device, if there are several devices one after the other.
+        times: int64 of shape (readings,), microseconds, growing within a device; with them `slope`
+            and `diff` are per second, else per reading.
 
     Returns:
         For each statistic, float64 of shape (…, readings - width + 1).
@@ -99,12 +109,17 @@ def rolling_statistics(
                 plan = _plan_of_whole_windows(width)
             else:
                 plan = _plan((~missing).astype(np.float64), width, seen)
-            figures = _of_windows(_of_readings(values, missing, needs), plan.steps, width)
+            if times is not None and "slope" in wanted and width > 1:
+                plan = _by_time(plan, times, width)
+            figures = _of_windows(_of_readings(values, missing, needs), plan.steps, width, _join)
             found = {name: _statistic(name, figures, plan) for name in wanted if _NEEDS[name]}
         if "last" in wanted:
             found["last"] = last
         if "diff" in wanted:
             found["diff"] = last - (values[..., width - 2 : -1] if width > 1 else last)
+            if times is not None:
+                elapsed = times[width - 1 :] - (times[width - 2 : -1] if width > 1 else times)
+                found["diff"] = np.where(elapsed > 0, found["diff"] / (elapsed / SECOND), np.nan)
             if seen is not None and width > 1:
                 found["diff"] = np.where(seen[width - 1 :] > 0, found["diff"], np.nan)
     return {name: np.broadcast_to(figure, last.shape) for name, figure in found.items()}
@@ -157,6 +172,38 @@ def _plan_step(
     return step, (count, a[1] + moved, squares)
 
 
+def _by_time(plan: _Plan, times: np.ndarray, width: int) -> _Plan:
+    """The same plan with times in place of positions, in microseconds."""
+    steps = []
+
+    def join(older: tuple[Any, Any], newer: tuple[Any, Any], step: _Step) -> tuple[Any, Any]:
+        apart, joined = _join_times(older, newer, step, times)
+        steps.append(step._replace(apart=apart))
+        return joined
+
+    _, spread = _of_windows((0.0, 0.0), plan.steps, width, join)
+    return _Plan(steps, plan.count, spread / SECOND)
+
+
+def _join_times(
+    older: tuple[Any, Any], newer: tuple[Any, Any], step: _Step, times: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """How far two parts are apart, and the mean time and the sum of squared deviations of both.
+
+    Args:
+        older, newer: the same of each. A mean is relative to the last reading of its part.
+    """
+    mean, spread = (_cut(figure, step.newer, step.unseen) for figure in older)
+    end = step.older + step.newer - 1
+    moved = mean + (times[step.older - 1 : len(times) - step.newer] - times[end:])
+    if not isinstance(step.rest, float):  # an older part without values has no time either
+        moved = np.where(step.rest > 0, moved, 0.0)
+    b = [figure if isinstance(figure, float) else figure[..., step.older :] for figure in newer]
+    apart = b[0] - moved
+    joined = _plus(apart * apart * step.weight, spread, b[1])
+    return apart, (_plus(apart * step.share, moved), joined)
+
+
 def _over(figure: Any, count: Any) -> Any:
     """A quotient; 0 where the divisor is 0, because the dividend is 0 there too."""
     if isinstance(count, float):
@@ -182,14 +229,16 @@ def _of_readings(values: np.ndarray, missing: np.ndarray, needs: set[str]) -> Fi
     return figures
 
 
-def _of_windows(blocks: Figures, steps: Sequence[_Step], width: int) -> Figures:
+def _of_windows[F](
+    blocks: F, steps: Sequence[_Step], width: int, join: Callable[[F, F, _Step], F]
+) -> F:
     found, size, done = blocks, 1, width & 1
     for step in steps:
         if step.extends:
-            found = _join(blocks, found, step)
+            found = join(blocks, found, step)
             done += size
         else:
-            blocks = _join(blocks, blocks, step)
+            blocks = join(blocks, blocks, step)
             size *= 2
             if width & size and not done:
                 found, done = blocks, size

@@ -21,7 +21,8 @@ from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
 
 Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
 """Over the values of a window that are not missing. `std` is the population's, `slope` the
-least-squares slope per reading, `kurtosis` Fisher's excess (0 for a normal distribution, NaN if
+least-squares slope and `diff` the difference to the reading before, both per reading or, with
+`rate_per`, per second; `kurtosis` Fisher's excess (0 for a normal distribution, NaN if
 nothing varies). A window without values gives NaN."""
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
@@ -304,6 +305,8 @@ class Features(Section):
     """Readings of a device that a window has, with the present one."""
     max_gap_seconds: Annotated[float, Field(gt=0)] | None = None
     """A reading that comes later after the one before begins a new window."""
+    rate_per: Literal["reading", "second"] = "reading"
+    """What `slope` and `diff` are divided by: readings, or the seconds between their times."""
     reading: dict[str, str]
     """Features of one reading: a field, or arithmetic of fields."""
     rolling: dict[str, list[Statistic]] = {}

@@ -23,6 +23,7 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions, work
 from breezeway.datasets.dvc_objects import file_hashes, folder_hash
+from breezeway.preprocessing import spacing
 from breezeway.preprocessing.manifest import (
     MOST_REJECTED,
     Manifest,
@@ -323,6 +324,7 @@ def _whole_manifest(
         reasons=dict(sorted(reasons.items())),
         rejected=by_reason(rejected)[:MOST_REJECTED],
         missing=dict(sorted(missing.items())),
+        spacing=spacing.of_all(manifest.spacing for manifest in manifests),
         features=contract.feature_names,
         days={day.isoformat(): version.hash for day, version in days.items()},
     )

@@ -19,6 +19,7 @@ import httpx
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.values import Violation
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
+from breezeway.core.quoting import sql_string
 from breezeway.core.settings import Settings
 from breezeway.laptop.dag_run import DAG, failure, task_instances, trigger, xcom
 from breezeway.laptop.display import console, follow, print_addresses, print_summary
@@ -197,8 +198,7 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     store = RawStore(settings.raw_address)
     newest = "SELECT device, time, payload FROM readings {} ORDER BY time DESC LIMIT {}"
     name = _rows(store, newest.format("", 1))[0]["device"]
-    quoted = name.replace("'", "''")
-    rows = _rows(store, newest.format(f"WHERE device = '{quoted}'", 4 * contract.window))
+    rows = _rows(store, newest.format(f"WHERE device = {sql_string(name)}", 4 * contract.window))
     good = [row for row in rows if _keeps_to(contract, row["payload"])][: contract.window]
     if not good:
         raise DataError(f"None of the newest {len(rows)} readings of {name} keeps to the contract.")

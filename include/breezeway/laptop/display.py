@@ -96,6 +96,7 @@ def print_summary(
         "dataset": f"{data['tag']}: {data['rows_in']} readings in, {data['rows']} out, "
         f"{data['copies']} copies, {data['quarantined']} quarantined"
         + (f" ({reasons})" if reasons else ""),
+        "warnings": "; ".join(data["warnings"]) or "none",
         "best parameters": ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in results["tune"]["params"].items()

@@ -21,6 +21,7 @@ from breezeway.datasets.history import day_name
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import Manifest
+from breezeway.preprocessing.spacing import wrong_claim
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
@@ -54,7 +55,7 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
         return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)
 
     folder, manifest = _make(tag, make, settings)
-    return {"tag": tag, **_summary(folder, manifest)}
+    return {"tag": tag, **_summary(contract, folder, manifest)}
 
 
 def make_day(
@@ -86,7 +87,7 @@ def make_day(
     stale = days.stale_days(settings, contract, known, made=day)
     return {
         "day": day.isoformat(),
-        **_summary(folder, manifest),
+        **_summary(contract, folder, manifest),
         "seconds": round(time.monotonic() - started, 1),
         "stale": {day.isoformat(): why for day, why in stale.items()},
     }
@@ -140,14 +141,17 @@ def make_range(
     folder, manifest = _make(tag, lambda aside: history.lay_out(contract, opened, aside), settings)
     return {
         "tag": tag,
-        **_summary(folder, manifest),
+        **_summary(contract, folder, manifest),
         "days": len(opened),
         "made": [day.isoformat() for day in list(due)[:NAMED_DAYS]],
         "made_count": len(due),
     }
 
 
-def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
+def _summary(contract: Contract, folder: Path, manifest: Manifest | None) -> dict[str, Any]:
+    warning = wrong_claim(contract, manifest.spacing if manifest else None)
+    if warning:
+        log.warning("%s", warning)
     return {
         "folder": str(folder),
         "rows_in": manifest.raw.rows if manifest else 0,
@@ -157,6 +161,7 @@ def _summary(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
         "quarantined": manifest.quarantined if manifest else 0,
         "reasons": manifest.reasons if manifest else {},
         "missing": sum(manifest.missing.values()) if manifest else 0,
+        "warnings": [warning] if warning else [],
     }
 
 

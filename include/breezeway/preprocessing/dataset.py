@@ -22,6 +22,7 @@ from breezeway.preprocessing.content_hash import combined
 from breezeway.preprocessing.examples import example_devices
 from breezeway.preprocessing.manifest import MOST_REJECTED, Manifest, RawSummary, by_reason
 from breezeway.preprocessing.part import Part, PartResult, make_part
+from breezeway.preprocessing.spacing import IntervalTally
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.splitting import SplitRows
 from breezeway.preprocessing.staging import device_counts, stage
@@ -153,6 +154,9 @@ def _on_ray(
 def _manifest(spec: DatasetSpec, results: list[PartResult], payloads: int | None) -> Manifest:
     reasons: Counter[str] = sum((result.reasons for result in results), Counter())
     missing: Counter[str] = sum((result.missing for result in results), Counter())
+    intervals = IntervalTally(spec.contract.interval_seconds)
+    for result in results:
+        intervals.merge(result.intervals)
     return Manifest(
         contract=spec.contract.name,
         query=spec.query,
@@ -169,6 +173,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult], payloads: int | None
         reasons=dict(sorted(reasons.items())),
         rejected=by_reason(each for result in results for each in result.rejected)[:MOST_REJECTED],
         missing=dict(sorted(missing.items())),
+        spacing=intervals.spacing(),
         features=spec.contract.feature_names,
     )
 

@@ -319,17 +319,16 @@ def _parts(
 
 
 SHAPING = {
-    *("name", "interval_seconds", "device_pattern", "payload", "fields", "features"),
-    *("label", "quarantine"),
+    *("name", "time_zone", "interval_seconds", "device_pattern", "payload", "fields"),
+    *("features", "label", "quarantine"),
 }
 """The sections of a contract that a partition depends on."""
 
 
 def shape(contract: Contract) -> dict[str, Any]:
     """What a partition depends on: two contracts with the same shape make the same rows."""
-    shaping = contract.model_dump(mode="json", include=SHAPING)
-    # Contracts without a zone, and what was made by them, are older than the key.
-    return shaping if contract.time_zone == "UTC" else shaping | {"time_zone": contract.time_zone}
+    # Without defaults, so that what was made before a key existed stays valid.
+    return contract.model_dump(mode="json", include=SHAPING, exclude_defaults=True)
 
 
 def _labels_of(labels: pa.Table | None, day: date, zone: ZoneInfo) -> list[list[str]]:

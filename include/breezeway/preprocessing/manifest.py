@@ -69,6 +69,20 @@ def by_reason(several: Iterable[Rejected]) -> list[Rejected]:
     return sorted(found.values(), key=lambda r: (-r.rows, r.field, r.reason))
 
 
+class Spacing(_Document):
+    """How far good readings of a device are apart.
+
+    Attributes:
+        intervals: how many there are.
+        median_seconds: of them.
+        far_share: of those that are less than half or more than twice of `interval_seconds`.
+    """
+
+    intervals: int
+    median_seconds: float
+    far_share: float
+
+
 class Manifest(_Document):
     """What a dataset was made from, and the result.
 
@@ -84,6 +98,7 @@ class Manifest(_Document):
             `MOST_REJECTED`.
         missing: values of good readings that broke a rule of their field and count as missing, by
             field and reason, such as `temperature.out_of_range`. Nulls are not among them.
+        spacing: None if there is no interval, or in a manifest of an older release.
         features: names of the feature columns, in order.
     """
 
@@ -96,6 +111,7 @@ class Manifest(_Document):
     reasons: dict[str, int]
     rejected: list[Rejected] = []
     missing: dict[str, int] = {}
+    spacing: Spacing | None = None
     features: list[str]
 
     @classmethod

@@ -22,6 +22,7 @@ from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.manifest import Rejected, by_reason
 from breezeway.preprocessing.payloads import PayloadParser, Values
 from breezeway.preprocessing.row_checks import Copies, Devices, RowChecks
+from breezeway.preprocessing.spacing import IntervalTally
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import sorted_blocks
 from breezeway.readings.arrow import ID, NAIVE_READINGS, TIME
@@ -81,9 +82,11 @@ class PartResult:
         digest: the content hash of `rows_in`.
         field_totals: of the good readings, by field.
         examples: from `Examples.in_order`.
+        intervals: between good readings of a device, by the later one.
         sample: every `sample_step`-th row.
     """
 
+    intervals: IntervalTally
     lead_in: int = 0
     rows_in: int = 0
     rows: int = 0
@@ -146,7 +149,10 @@ class _PartMaker:
         self._run, self._last_time = 0, 0
         self._examples = Examples(contract.window, part.example_devices, contract.longest_carried)
         self._last_device: str | None = None
-        self._result = PartResult(field_totals={name: FieldTotals() for name in contract.fields})
+        self._result = PartResult(
+            IntervalTally(contract.interval_seconds),
+            field_totals={name: FieldTotals() for name in contract.fields},
+        )
         self._schema = pa.schema(
             [
                 ("device", pa.string()),
@@ -294,7 +300,10 @@ class _PartMaker:
         codes, taken = good.devices.codes, pa.array(good.rows)
         starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
         names = [good.devices.names[code] for code in codes[starts].tolist()]
-        features = self._history.features(*self._runs(good, names, starts), good.values)
+        elapsed = np.diff(good.times, prepend=self._last_time)
+        goes_on = np.append(names[0] == self._last_device, codes[1:] == codes[:-1])
+        self._result.intervals.add(elapsed[goes_on & ~good.is_lead_in])
+        features = self._history.features(*self._runs(good, names, starts), good.values, good.times)
         if self._intervals:
             pieces = zip(names, np.split(good.times, starts[1:]), strict=True)
             label = pa.array(np.concatenate([self._intervals.label(d, t) for d, t in pieces]))
@@ -311,7 +320,7 @@ class _PartMaker:
                     features[start:end],
                     is_continued=name == self._last_device,
                 )
-        self._last_device = names[-1]
+        self._last_device, self._last_time = names[-1], int(good.times[-1])
         columns = [block["device"].take(taken).combine_chunks(), pa.array(good.times).cast(TIME)]
         columns += [pa.array(features[:, k]) for k in range(features.shape[1])]
         return pa.Table.from_arrays([*columns, label], schema=self._schema)
@@ -326,7 +335,6 @@ class _PartMaker:
         far = np.diff(times, prepend=self._last_time) > self._max_gap
         far[starts[1:]] = True
         far[0] |= names[0] != self._last_device
-        self._last_time = int(times[-1])
         of_runs = np.union1d([0], np.flatnonzero(far))
         numbers = self._run + np.cumsum(far[of_runs])
         self._run = int(numbers[-1])

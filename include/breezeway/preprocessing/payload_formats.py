@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 from breezeway.contract.contract import Contract
 from breezeway.contract.schema import SensorField
 from breezeway.contract.values import NUMBER
+from breezeway.core.quoting import json_pointer, sql_string
 
 WORDS = ("category", "bool")
 """Types of fields whose values are words."""
@@ -95,7 +96,8 @@ class Json(PayloadFormat):
             name: tuple(segment for segment in path if isinstance(segment, str))
             for name, path in paths.items()
         }
-        self.is_columnar = self._keys == paths  # none leads into a list
+        leads_into_lists = self._keys != paths
+        self.is_columnar = not (leads_into_lists or contract.payload.readings)
 
     def template(self) -> bytes:
         return orjson.dumps(self._document({"vector": []}, 0)) if self.is_columnar else b""
@@ -109,6 +111,11 @@ class Json(PayloadFormat):
         return np.ones(len(payloads), bool)
 
     def extract(self, payloads: pa.StringArray, likely: np.ndarray) -> Extracted:
+        fields = self._contract.fields.items()
+        if not likely.any():
+            kinds = {"vector": pa.list_(pa.float64())} | dict.fromkeys(WORDS, pa.string())
+            nothing = {n: pa.nulls(len(likely), kinds.get(f.type, pa.float64())) for n, f in fields}
+            return {name: self._values(field, nothing[name]) for name, field in fields}
         _, offsets, data = payloads.buffers()
         valid = np.packbits(np.pad(likely, (payloads.offset, 0)), bitorder="little")
         shown = pa.StringArray.from_buffers(
@@ -122,7 +129,6 @@ class Json(PayloadFormat):
                 # A malformed text may have a correct sum, or the sums are not listed.
                 checked = "CASE WHEN json_valid(payload) THEN payload END"
                 found = cursor.sql(self._select(checked)).to_arrow_table()
-        fields = self._contract.fields.items()
         return {name: self._values(field, _in_one(found[name])) for name, field in fields}
 
     def _is_null(self, texts: pa.Array) -> pa.Array:
@@ -147,19 +153,19 @@ class Json(PayloadFormat):
             f'{self._column(field, self._keys[name])} AS "{name}"'
             for name, field in self._contract.fields.items()
         ]
+        document = f"from_json(text, {sql_string(orjson.dumps(types).decode())}) AS document"
         return (
-            f"SELECT {', '.join(columns)} FROM "
-            f"(SELECT text, from_json(text, {_quoted(orjson.dumps(types).decode())}) AS document "
+            f"SELECT {', '.join(columns)} FROM (SELECT text, {document} "
             f"FROM (SELECT {text} AS text FROM payloads))"
         )
 
     @staticmethod
     def _column(field: SensorField, path: tuple[str, ...]) -> str:
-        value = "document" + "".join(f"[{_quoted(key)}]" for key in path)
+        value = "document" + "".join(f"[{sql_string(key)}]" for key in path)
         if field.invalid == "reject" or field.type == "vector":
             return value
         # from_json gives NULL for a null and for a missing key alike.
-        null = f"json_type(text, {_quoted(_json_pointer(path))}) = 'NULL'"
+        null = f"json_type(text, {sql_string(json_pointer(path))}) = 'NULL'"
         known, missing = ("'null'", "NULL") if field.type in WORDS else ("NULL", "'inf'")
         return (
             f"CASE WHEN {value} IS NOT NULL THEN {value} "
@@ -251,12 +257,3 @@ def payload_format(contract: Contract, threads: int) -> PayloadFormat:
 
 def _in_one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _json_pointer(path: tuple[str, ...]) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)

@@ -30,7 +30,7 @@ from breezeway.contract.paths import shown
 from breezeway.contract.schema import SensorField
 from breezeway.contract.values import ValueReader, Violation
 from breezeway.preprocessing.fingerprints import Fingerprints
-from breezeway.preprocessing.json_texts import FEWEST_ROWS, JsonTexts
+from breezeway.preprocessing.json_documents import JsonDocuments
 from breezeway.preprocessing.payload_formats import NULL, WORDS, Extracted, payload_format
 
 MOST_SUMS = 1 << 14
@@ -76,15 +76,12 @@ class PayloadParser:
             name: [self._fingerprints.of_text(t.encode()) for t in self._format.category_texts(f)]
             for name, f in contract.fields.items()
         }
-        self._readers = {
-            name: ValueReader(name, field, contract.payload)
-            for name, field in contract.fields.items()
-        }
+        self._readers = contract.parser.readers
         self._sums = self._possible_sums()
-        self._texts = None
+        self._documents = None
         types = {field.type for field in contract.fields.values()}
-        if contract.payload.format == "json" and self._format.is_columnar and "vector" not in types:
-            self._texts = JsonTexts(contract, self._readers, threads)
+        if contract.payload.format == "json" and "vector" not in types:
+            self._documents = JsonDocuments(contract, self._readers)
 
     def parse(self, payloads: pa.StringArray) -> Parsed:
         """Parse and check.
@@ -102,7 +99,7 @@ class PayloadParser:
             extracted[name] = _converted(self._readers[name], field, extracted[name])
             sure &= _passes(field, extracted[name])
         others = np.flatnonzero(is_text & ~sure)
-        missing = self._read_texts(payloads, others, extracted, sure)
+        missing = self._read_documents(payloads, others, extracted, sure)
         slow: dict[int, dict[str, Any]] = {}
         violations: dict[int, Violation] = {}
         unsure = np.flatnonzero(~sure)
@@ -123,25 +120,25 @@ class PayloadParser:
         }
         return Parsed(good, values, violations, missing)
 
-    def _read_texts(
+    def _read_documents(
         self,
         payloads: pa.StringArray,
         rows: np.ndarray,
         extracted: dict[str, Any],
         sure: np.ndarray,
     ) -> list[tuple[int, Violation]]:
-        """Read some rows (their numbers) by the texts of their values; what is sure is added to
-        `extracted` and `sure`.
+        """Read some rows (their numbers) by their documents; what is sure is added to `extracted`
+        and `sure`.
 
         Returns:
-            The values without a key.
+            The values that the documents have not.
         """
-        if self._texts is None:
+        if self._documents is None:
             return []
-        rows = rows[self._texts.likely(payloads.take(pa.array(rows)))]
-        if len(rows) < FEWEST_ROWS:
+        rows = rows[self._documents.likely(payloads.take(pa.array(rows)))]
+        if not len(rows):
             return []
-        found = self._texts.read(payloads.take(pa.array(rows)))
+        found = self._documents.read(payloads.take(pa.array(rows)).to_pylist())
         rows = rows[found.sure]
         missing = []
         for name, field in self._contract.fields.items():

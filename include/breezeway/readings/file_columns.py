@@ -17,6 +17,7 @@ import duckdb
 from breezeway.contract.contract import Contract
 from breezeway.contract.files import Files
 from breezeway.core.errors import DataError
+from breezeway.core.quoting import json_pointer, sql_string
 from breezeway.readings.file_mistakes import Mistake, Mistakes, csv_reader, shown
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
 
@@ -26,14 +27,9 @@ REJECTS = "rejects"
 SEPARATORS = (";", ",", "\t", "|")
 
 
-def literal(text: str) -> str:
-    """A string of SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def file_literal(path: Path) -> str:
     """The name of one file, which DuckDB would take for a pattern of names."""
-    return literal(re.sub(r"([*?\[])", r"[\1]", str(path)))
+    return sql_string(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def joined(parts: Sequence[str], operator: str) -> str:
@@ -117,12 +113,7 @@ class Columns:
 def _paths(name: str) -> list[str]:
     """JSON pointers to a key: to the one of that name, else to one that dots lead to."""
     ways = [[name], name.split(".")] if "." in name else [[name]]
-    return [literal(pointer(way)) for way in ways]
-
-
-def pointer(keys: Sequence[str]) -> str:
-    """A JSON pointer."""
-    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
+    return [sql_string(json_pointer(way)) for way in ways]
 
 
 def find_columns(
@@ -160,10 +151,10 @@ def find_columns(
 
 def _read_csv(path: str, files: Files, width: int, skipped: int) -> str:
     columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
-    quote = literal(files.quote)
+    quote, separator = sql_string(files.quote), sql_string(files.separator)
     return (
         f"read_csv({path}, columns = {{{columns}}}, auto_detect = false, compression = 'none', "
-        f"header = false, skip = {skipped}, delim = {literal(files.separator)}, quote = {quote}, "
+        f"header = false, skip = {skipped}, delim = {separator}, quote = {quote}, "
         f"escape = {quote}, max_line_size = {MAX_LINE_BYTES}, buffer_size = {BUFFER_BYTES}, "
         f"hive_partitioning = false, store_rejects = true, rejects_table = '{REJECTS}', "
         "rejects_limit = 1000)"

@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.core.files import writing
+from breezeway.core.quoting import sql_string
 from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.readings.arrow import READINGS
-from breezeway.readings.file_columns import literal
 from breezeway.readings.file_mistakes import SHOWN, Mistake, Mistakes, shown
 from breezeway.readings.file_payloads import NULL, payload_sql
 from breezeway.readings.file_rows import BLOCK_ROWS, read_rows
@@ -138,7 +138,7 @@ def _tell(store: LoadStore, stage: _Stage, counts: Counts | None) -> None:
 def _connect(folder: Path, threads: int) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": threads})
     connection.execute(f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'")
-    connection.execute(f"SET temp_directory = {literal(str(folder / 'duckdb'))}")
+    connection.execute(f"SET temp_directory = {sql_string(str(folder / 'duckdb'))}")
     # It would make a join of each list of words: with hundreds of fields, minutes and gigabytes.
     connection.execute("SET disabled_optimizers = 'in_clause'")
     return connection

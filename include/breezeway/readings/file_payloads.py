@@ -1,7 +1,7 @@
 """The SQL that makes the payload of a reading from the cells of a row."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from breezeway.contract.files import NULL_WORDS, Files
 from breezeway.contract.paths import shown as path_text
 from breezeway.contract.schema import SensorField
 from breezeway.core.errors import UsageError
-from breezeway.readings.file_columns import Columns, joined, literal, pointer, toml
+from breezeway.core.quoting import json_pointer, sql_string
+from breezeway.readings.file_columns import Columns, joined, toml
 from breezeway.readings.file_mistakes import shown
 
 JSON_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
@@ -43,6 +44,12 @@ def null_words(contract: Contract, field: SensorField | None = None) -> list[str
     return sorted(words - {category.lower() for category in (field.categories if field else ())})
 
 
+def null_numbers(contract: Contract, field: SensorField | None = None) -> list[float]:
+    """The numbers that stand for no value, where a cell is no number to the contract."""
+    given = [*contract.payload.null_values, *(field.null_values if field else ())]
+    return [float(value) for value in given if not isinstance(value, str)]
+
+
 def keys_of(name: str, contract: Contract) -> list[str]:
     """The keys that lead to a field's value in a payload that is made from columns.
 
@@ -60,9 +67,13 @@ def keys_of(name: str, contract: Contract) -> list[str]:
     return keys
 
 
-def is_null(text: str, words: Iterable[str]) -> str:
+def is_null(text: str, words: Iterable[str], numbers: Sequence[float]) -> str:
     """The SQL that tells whether a cell holds no value."""
-    return f"({text} IS NULL OR lower({text}) IN ({', '.join(map(literal, words))}))"
+    found = f"{text} IS NULL OR lower({text}) IN ({', '.join(map(sql_string, words))})"
+    if numbers:
+        number = f"regexp_full_match({text}, {sql_string(NUMBER)}) AND TRY_CAST({text} AS DOUBLE)"
+        found += f" OR ({number} IN ({', '.join(map(repr, numbers))}))"
+    return f"({found})"
 
 
 def json_value(cell: str, field: SensorField, contract: Contract) -> str:
@@ -72,13 +83,15 @@ def json_value(cell: str, field: SensorField, contract: Contract) -> str:
     """
     text = f"trim({cell})"
     words = null_words(contract, field)
-    nothing = f"WHEN {is_null(text, words)} THEN {NULL}"
+    # What the parser will read as a number, it compares itself.
+    numbers = null_numbers(contract, field) if field.type in ("category", "bool") else []
+    nothing = f"WHEN {is_null(text, words, numbers)} THEN {NULL}"
     if field.type == "category":
-        known = ", ".join(map(literal, field.categories))
+        known = ", ".join(map(sql_string, field.categories))
         return (
             f"CASE WHEN {cell} IN ({known}) THEN CAST(to_json({cell}) AS VARCHAR) "
             f"WHEN {text} IN ({known}) THEN CAST(to_json({text}) AS VARCHAR) {nothing} "
-            f"WHEN regexp_full_match({text}, {literal(JSON_NUMBER)}) THEN {text} "
+            f"WHEN regexp_full_match({text}, {sql_string(JSON_NUMBER)}) THEN {text} "
             f"ELSE CAST(to_json({cell}) AS VARCHAR) END"
         )
     if field.type == "vector":
@@ -89,7 +102,7 @@ def json_value(cell: str, field: SensorField, contract: Contract) -> str:
     if field.type == "bool":
         return f"CASE {nothing} ELSE CAST(to_json({text}) AS VARCHAR) END"
     if field.unit:
-        unit = literal(field.unit)
+        unit = sql_string(field.unit)
         bare = f"rtrim(left({text}, length({text}) - length({unit})))"
         text = f"CASE WHEN ends_with({text}, {unit}) THEN {bare} ELSE {text} END"
     return _number(text, nothing, contract.files)
@@ -103,7 +116,7 @@ def _number(text: str, nothing: str, files: Files) -> str:
         number = f"CASE WHEN NOT contains({text}, '.') THEN replace({text}, ',', '.') END"
     plain = f"ltrim(regexp_replace({number}, '^([+-]?)0+([0-9])', '\\1\\2'), '+')"
     is_json, is_number = (
-        f"regexp_full_match({{}}, {literal(pattern)})" for pattern in (JSON_NUMBER, NUMBER)
+        f"regexp_full_match({{}}, {sql_string(pattern)})" for pattern in (JSON_NUMBER, NUMBER)
     )
     return (
         f"CASE {nothing if numeric else ''} WHEN {is_json.format(number)} THEN {number} "
@@ -155,7 +168,7 @@ def payload_sql(contract: Contract, value: Callable[[str], str]) -> str:
     parts: list[str] = []
     for name, field in contract.fields.items():
         if parts:
-            parts.append(literal(contract.payload.separator))
+            parts.append(sql_string(contract.payload.separator))
         if field.type in ("category", "bool"):
             parts.append(f"coalesce(json_extract_string({value(name)}, '$'), '')")
         else:
@@ -177,9 +190,9 @@ def _object(contract: Contract, value: Callable[[str], str]) -> str:
 def _members(tree: Mapping[str, Any]) -> str:
     parts = []
     for number, (key, inner) in enumerate(tree.items()):
-        parts.append(literal(f"{',' if number else '{'}{orjson.dumps(key).decode()}:"))
+        parts.append(sql_string(f"{',' if number else '{'}{orjson.dumps(key).decode()}:"))
         parts.append(_members(inner) if isinstance(inner, dict) else inner)
-    return joined([*parts, literal("}")], "||")
+    return joined([*parts, sql_string("}")], "||")
 
 
 def object_of_json(contract: Contract) -> str:
@@ -192,8 +205,8 @@ def object_of_json(contract: Contract) -> str:
         keys[contract.files.columns.get(name, first)] = first
     members = []
     for name in keys:
-        found = f"json_extract(j, {literal(pointer([name]))})"
-        key = literal(f"{orjson.dumps(keys[name]).decode()}:")
+        found = f"json_extract(j, {sql_string(json_pointer([name]))})"
+        key = sql_string(f"{orjson.dumps(keys[name]).decode()}:")
         members.append(f"CASE WHEN {found} IS NOT NULL THEN {key} || CAST({found} AS VARCHAR) END")
     return f"('{{' || concat_ws(',', {', '.join(members)}) || '}}')"
 

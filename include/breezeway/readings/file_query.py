@@ -9,8 +9,9 @@ from pathlib import Path
 from breezeway.contract.contract import Contract
 from breezeway.contract.paths import shown as path_text
 from breezeway.contract.schema import SensorField
+from breezeway.core.quoting import sql_string
 from breezeway.readings import file_times
-from breezeway.readings.file_columns import Columns, guess_separator, joined, literal
+from breezeway.readings.file_columns import Columns, guess_separator, joined
 from breezeway.readings.file_mistakes import Mistake, Mistakes, shown
 from breezeway.readings.file_payloads import (
     NULL,
@@ -19,6 +20,7 @@ from breezeway.readings.file_payloads import (
     find_cells,
     is_null,
     json_value,
+    null_numbers,
     null_words,
     object_of_json,
     payload_sql,
@@ -117,14 +119,14 @@ def _device(
         return _device_name(plain.file, named)
     has_own = is_split and contract.payload.device_path
     if has_own and not columns.has(contract.files.device_column):
-        return literal(OWN)
+        return sql_string(OWN)
     cell = find.cell("device_column", ONE_DEVICE)
-    return f"coalesce(nullif({cell}, ''), {literal(OWN)})" if has_own and cell else cell
+    return f"coalesce(nullif({cell}, ''), {sql_string(OWN)})" if has_own and cell else cell
 
 
 def _device_name(file: Path, template: str) -> str:
     folder = file.resolve().parent.name
-    return literal(template.replace("{file}", stem(file)).replace("{folder}", folder))
+    return sql_string(template.replace("{file}", stem(file)).replace("{folder}", folder))
 
 
 class _Finder:
@@ -209,7 +211,7 @@ def _value_of_tag(contract: Contract, find: _Finder) -> tuple[str, Cells]:
     places, values = [], []
     for place, (name, field) in enumerate(contract.fields.items()):
         tags = {files.columns.get(name) or name, files.columns.get(name) or _path(name, contract)}
-        places += [f"WHEN {literal(each)} THEN {place}" for each in sorted(tags)]
+        places += [f"WHEN {sql_string(each)} THEN {place}" for each in sorted(tags)]
         kinds.setdefault(json_value('"f value"', field, contract), []).append(place)
     for sql, wanted in kinds.items():
         values.append(f'WHEN "f field" IN ({", ".join(map(str, wanted))}) THEN {sql}')
@@ -229,9 +231,10 @@ def _label_sql(contract: Contract) -> tuple[str, str]:
     """The label, and whether it is one."""
     files = contract.files
     text = "trim(l)"
-    nothing = is_null(text, [w for w in null_words(contract) if w not in _lower(files.faults)])
+    words = [word for word in null_words(contract) if word not in _lower(files.faults)]
+    nothing = is_null(text, words, null_numbers(contract))
     if not files.faults:
-        known = " ".join(f"WHEN {literal(k)} THEN {v}" for k, v in LABELS.items())
+        known = " ".join(f"WHEN {sql_string(k)} THEN {v}" for k, v in LABELS.items())
         return f"CASE {text} {known} END", f"({text} IN ({_listed(LABELS)}) OR {nothing})"
     faults, normal = (_one_of(text, words) for words in (files.faults, files.normal))
     label = f"CASE WHEN {faults} THEN 1 WHEN {nothing} THEN NULL ELSE 0 END"
@@ -249,7 +252,7 @@ def _one_of(text: str, words: Iterable[str]) -> str:
 
 
 def _listed(words: Iterable[str]) -> str:
-    return ", ".join(map(literal, words)) or "NULL"
+    return ", ".join(map(sql_string, words)) or "NULL"
 
 
 def _lower(words: Iterable[str]) -> set[str]:
@@ -271,7 +274,7 @@ def _wrong_sql(cells: Cells, columns: Columns, is_split: bool) -> str:
         checks = {w: (f"{is_object} AND {wrong}", text) for w, (wrong, text) in checks.items()}
         checks["object"] = (f"NOT {is_object}", "left(CAST(j AS VARCHAR), 100)")
     parts = [
-        f"CASE WHEN {wrong} THEN {literal(f'["{what}",')} || "
+        f"CASE WHEN {wrong} THEN {sql_string(f'["{what}",')} || "
         f"coalesce(CAST(to_json(left({text}, {KEPT_LETTERS})) AS VARCHAR), 'null') || '],' END"
         for what, (wrong, text) in checks.items()
     ]

@@ -10,9 +10,10 @@ import numpy as np
 
 from breezeway.contract.files import Files
 from breezeway.contract.time_formats import EPOCHS, ISO
+from breezeway.core.quoting import sql_string
 from breezeway.core.times import from_iso
 from breezeway.readings.arrow import FIRST, LAST
-from breezeway.readings.file_columns import literal, toml
+from breezeway.readings.file_columns import toml
 from breezeway.readings.file_mistakes import shown
 
 CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
@@ -55,8 +56,8 @@ def stamp_sql(text: str, kind: str, files: Files) -> tuple[str, str]:
         cast = f"CAST({text} AS TIMESTAMPTZ)" if zoned else f"CAST({text} AS TIMESTAMP)"
         return f"epoch_us({cast})", "false" if zoned else "true"
     if files.time_format == ISO:
-        naive = f"regexp_full_match({text}, {literal(NAIVE)})"
-        offset = f"regexp_full_match({text}, {literal(NAIVE + OFFSET)})"
+        naive = f"regexp_full_match({text}, {sql_string(NAIVE)})"
+        offset = f"regexp_full_match({text}, {sql_string(NAIVE + OFFSET)})"
         return (
             f"CASE WHEN {naive} THEN epoch_us(TRY_CAST({text} AS TIMESTAMP)) "
             f"WHEN {offset} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
@@ -67,7 +68,7 @@ def stamp_sql(text: str, kind: str, files: Files) -> tuple[str, str]:
             return f"TRY(CAST(floor({number}) AS BIGINT) // 1000)", "false"
         unit = EPOCHS[files.time_format]
         return f"TRY(CAST(floor({number} * {unit}) AS BIGINT))", "false"
-    parsed = f"epoch_us(try_strptime({text}, {literal(files.time_format)}))"
+    parsed = f"epoch_us(try_strptime({text}, {sql_string(files.time_format)}))"
     has_offset = "%z" in files.time_format
     return f"CASE WHEN {parsed} >= {PATTERN_FIRST} THEN {parsed} END", str(not has_offset).lower()
 

@@ -21,6 +21,7 @@ from breezeway.core.errors import (
     TryAgain,
     UsageError,
 )
+from breezeway.core.quoting import sql_string
 from breezeway.readings import postgres_rows
 from breezeway.readings.arrow import are_dates
 from breezeway.readings.columns import TIME, Block, Column, Kind
@@ -202,7 +203,7 @@ class PostgreSQL(Engine):
 def _refuse_volatile(cursor: "Cursor", query: str) -> None:
     """Refuse functions that the server knows to do more than to read."""
     names, harmless = (
-        f"ARRAY[{', '.join(map(_literal, each))}]::text[]"
+        f"ARRAY[{', '.join(map(sql_string, each))}]::text[]"
         for each in (called_names(split(query)), HARMLESS)
     )
     cursor.execute(FIND_VOLATILE.format(names=names, harmless=harmless))
@@ -212,11 +213,6 @@ def _refuse_volatile(cursor: "Cursor", query: str) -> None:
             "may do more than read, and is refused. Leave it out; or, if it is your own and only "
             "reads, declare it STABLE."
         )
-
-
-def _literal(text: str) -> str:
-    doubled = text.replace("'", "''")
-    return f"'{doubled}'"
 
 
 def _type_of(field: pa.Field) -> str:

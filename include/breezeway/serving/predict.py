@@ -80,7 +80,8 @@ class LiveModel:
             contract.check_device(device)
         except Violation as violation:
             raise Refusal.of(violation) from None
-        return window_features(contract, window_of(contract, device, readings, flags, known))
+        window = window_of(contract, device, readings, flags, known)
+        return window_features(contract, *window)
 
     def score(self, device: str, readings: Readings) -> float:
         """Score the last of a device's readings; see `features`."""

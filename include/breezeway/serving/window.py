@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from breezeway.contract.contract import Contract
@@ -21,6 +22,11 @@ Known = dict[str, dict[str, Any]]
 """Payload → its values, for one contract; only payloads without a flag. In a batch of one device's
 windows each payload occurs as often as the window is long."""
 
+LEAST_READINGS = 5
+"""With fewer nothing is said of the times between them."""
+FAR = 2.0
+"""So many times longer or shorter than the contract says is told."""
+
 
 class _Arrived(NamedTuple):
     """A reading of a request: sorted, the newest is the last."""
@@ -36,7 +42,7 @@ def window_of(
     readings: Readings,
     flags: Flags,
     known: Known | None = None,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[datetime]]:
     """The window of the last reading: it and the good ones before it, as history takes them.
 
     They are put in the order of their times. Of several of one time the last one that arrived and
@@ -53,7 +59,7 @@ def window_of(
         known: payloads that were parsed before; extended.
 
     Returns:
-        The values of at most `contract.window` readings, oldest first.
+        The values of at most `contract.window` readings, oldest first, and their times.
 
     Raises:
         Refusal: 422, the last reading breaks the contract.
@@ -68,7 +74,23 @@ def window_of(
     if len(window) < contract.window and contract.features.rolling:
         error = f"readings: {len(window)} good ones, the window has {contract.window}."
         flags.append({"field": "readings", "reason": "short_window", "error": error})
-    return [values for _, values in reversed(window)]
+    times = [reading.time for reading, _ in window]
+    if len(times) >= LEAST_READINGS and contract.features.rolling:
+        flags += _unusual_interval(contract.interval_seconds, times)
+    return [values for _, values in reversed(window)], times[::-1]
+
+
+def _unusual_interval(claim: float, times: Sequence[datetime]) -> Flags:
+    """A flag if most readings, latest first, are not as far apart as the contract says."""
+    mean = (times[0] - times[-1]).total_seconds() / (len(times) - 1)
+    if claim / FAR <= mean <= claim * FAR:  # enough in nearly all requests
+        return []
+    apart = sorted((b - a).total_seconds() for a, b in pairwise(reversed(times)))
+    median = apart[len(apart) // 2]
+    if claim / FAR <= median <= claim * FAR:
+        return []
+    error = f"time: the readings are {median:.6g} s apart, interval_seconds is {claim:g}."
+    return [{"field": "time", "reason": "unusual_interval", "error": error}]
 
 
 def _accepted(

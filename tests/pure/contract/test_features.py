@@ -1,6 +1,7 @@
 """History and request give the same bits; the statistics are what their names say."""
 
 import math
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +14,7 @@ from breezeway.contract.rolling import rolling_statistics
 from breezeway.contract.schema import STATISTICS
 
 
-def contract(window: int) -> Contract:
+def contract(window: int, rate_per: str = "reading") -> Contract:
     statistics = ", ".join(f'"{name}"' for name in STATISTICS)
     return Contract.from_text(
         f"""
@@ -37,6 +38,7 @@ false_episodes_per_day = 1
 by = "time"
 [features]
 window = {window}
+rate_per = "{rate_per}"
 [features.reading]
 x = "x"
 product = "x * y / (y - 1)"
@@ -71,6 +73,17 @@ def made_readings(generator: np.random.Generator) -> list[dict]:
     ]
 
 
+EPOCH = datetime(1970, 1, 1)
+START = 1_767_225_600_123_457
+"""Microseconds, in 2026."""
+
+
+def made_times(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Microseconds, growing: regular ones, bursts a microsecond apart, or gaps of years."""
+    steps = [[10**7], [1, 10**7], [1, 3, 10**6, 7 * 10**7 + 1, 10**14]][generator.integers(3)]
+    return START + np.cumsum(generator.choice(steps, count))
+
+
 def columns(readings):
     lengths = [len(r["v"]) for r in readings]
     starts = np.cumsum([0, *lengths[:-1]]) if readings else np.empty(0, int)
@@ -82,14 +95,17 @@ def columns(readings):
     }
 
 
+@pytest.mark.parametrize("rate_per", ["reading", "second"])
 @pytest.mark.parametrize("window", [1, 2, 7, 30])
-@pytest.mark.parametrize("seed", range(6))
-def test_history_equals_requests_to_the_last_bit(window, seed):
+@pytest.mark.parametrize("seed", range(4))
+def test_history_equals_requests_to_the_last_bit(window, seed, rate_per):
     generator = np.random.default_rng(seed)
-    c = contract(window)
+    c = contract(window, rate_per)
     devices = [made_readings(generator) for _ in range(generator.integers(1, 4))]
+    times = [made_times(generator, len(readings)) for readings in devices]
     block = int(generator.integers(1, 51))
     rows = [(f"d{d}", r) for d, readings in enumerate(devices) for r in readings]
+    of_rows = np.concatenate(times)
     history = History(c)
     made = []
     for start in range(0, len(rows), block):
@@ -98,14 +114,18 @@ def test_history_equals_requests_to_the_last_bit(window, seed):
         starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
         made.append(
             history.features(
-                [names[i] for i in starts], np.array(starts), columns([r for _, r in piece])
+                [names[i] for i in starts],
+                np.array(starts),
+                columns([r for _, r in piece]),
+                of_rows[start : start + block],
             )
         )
     made = np.concatenate(made)
     row = 0
-    for readings in devices:
+    for readings, micros in zip(devices, times, strict=True):
+        moments = [EPOCH + timedelta(microseconds=time) for time in micros.tolist()]
         for end in range(1, len(readings) + 1):
-            expected = window_features(c, readings[:end])
+            expected = window_features(c, readings[:end], moments[:end])
             assert made[row].tobytes() == expected.tobytes()
             row += 1
 
@@ -187,6 +207,56 @@ def test_statistics_against_exact_arithmetic(width, seed):
             assert abs(got["slope"] - float(slope)) <= 1e-14 * largest + 1e-320
         else:
             assert math.isnan(got["slope"])
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 6, 9])
+@pytest.mark.parametrize("seed", range(8))
+def test_rates_against_exact_arithmetic(width, seed):
+    """By the times themselves. `slope` differs from what fractions give by roundings of the
+    largest value over the spread of the times, `diff` by those of its two operations."""
+    generator = np.random.default_rng(seed)
+    extreme = generator.random(16) < generator.choice([0, 0.1, 0.5])
+    usual = generator.uniform(-1e3, 1e3, 16)
+    values = np.where(extreme, generator.choice(EXTREME, 16), usual)
+    times = made_times(generator, 16)
+    found = rolling_statistics(values, width, ["slope", "diff"], times=times)
+    for start in range(len(values) - width + 1):
+        window = values[start : start + width].tolist()
+        seconds = [Fraction(t, 10**6) for t in times[start : start + width].tolist()]
+        slope, diff = found["slope"][start], found["diff"][start]
+        if width == 1 or math.isnan(window[-1] + window[-2]):
+            assert math.isnan(diff)
+        else:
+            exact = (window[-1] - window[-2]) / (seconds[-1] - seconds[-2])
+            assert diff == pytest.approx(float(exact), rel=1e-15, abs=1e-320)
+        there = [(t, Fraction(x)) for t, x in zip(seconds, window, strict=True) if x == x]
+        if len(there) < 2:
+            assert math.isnan(slope)
+            continue
+        mean = sum(x for _, x in there) / len(there)
+        middle = sum(t for t, _ in there) / len(there)
+        spread = sum((t - middle) ** 2 for t, _ in there)
+        exact = sum((t - middle) * (x - mean) for t, x in there) / spread
+        largest = float(max(abs(x) for _, x in there))
+        assert abs(slope - float(exact)) <= 1e-14 * largest / root(spread) + 1e-320
+
+
+def test_rates_do_not_depend_on_how_far_readings_are_apart():
+    """A ramp of 3 per second, whose readings come as they like, with a value that is missing."""
+    seconds = np.array([0, 1, 2, 30, 31, 3600, 3601.5, 86_400])
+    ramp = np.where(seconds == 31, np.nan, 3 * seconds + 7)
+    times = START + (seconds * 1e6).astype(np.int64)
+    found = rolling_statistics(ramp, 4, ["slope", "diff"], times=times)
+    np.testing.assert_allclose(found["slope"], 3, rtol=1e-12)
+    np.testing.assert_allclose(found["diff"], [3, np.nan, np.nan, 3, 3], rtol=1e-12)
+
+
+def test_there_is_no_rate_where_time_stands_still():
+    found = rolling_statistics(
+        np.array([1.0, 2.0, 4.0]), 2, ["slope", "diff"], times=np.array([START, START, START + 1])
+    )
+    assert np.isnan(found["slope"][0]) and np.isnan(found["diff"][0])
+    assert found["slope"][1] == found["diff"][1] == 2e6
 
 
 def root(number: Fraction) -> float:

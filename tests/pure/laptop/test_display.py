@@ -21,6 +21,7 @@ RESULTS = {
         "copies": 3,
         "quarantined": 2,
         "reasons": {"not_json": 2},
+        "warnings": ["interval_seconds = 60, but the median interval is 10 s"],
     },
     "tune": {"params": {"max_depth": 3, "learning_rate": 0.123456}},
     "train": {
@@ -57,6 +58,7 @@ def test_the_summary_tells_of_each_step(capsys: pytest.CaptureFixture[str]) -> N
     said = summary(capsys)
     for fact in (
         "plant-1: 100 readings in, 98 out, 3 copies, 2 quarantined (2 not_json)",
+        "warnings interval_seconds = 60, but the median interval is 10 s best",
         "max_depth 3, learning_rate 0.1235",
         "plant version 7, alarm from score 0.2500",
         "promoted: It is better.",

@@ -13,6 +13,7 @@ from breezeway.preprocessing import dataset
 from breezeway.preprocessing.dataset import broken_expectations, make_dataset, plan_parts
 from breezeway.preprocessing.manifest import Manifest, RawSummary
 from breezeway.preprocessing.part import FieldTotals, PartResult
+from breezeway.preprocessing.spacing import IntervalTally
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import stage
 from breezeway.readings.arrow import READINGS
@@ -78,7 +79,9 @@ def of_batch(totals: FieldTotals, rows: int, bad: int) -> tuple[Manifest, list[P
         features=[],
     )
     fields = {"temperature": totals}
-    return manifest, [PartResult(field_totals=fields, reasons=Counter(not_json=bad))]
+    return manifest, [
+        PartResult(IntervalTally(60), field_totals=fields, reasons=Counter(not_json=bad))
+    ]
 
 
 @pytest.mark.parametrize(

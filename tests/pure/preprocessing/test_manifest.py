@@ -17,6 +17,7 @@ DOCUMENT = {
     "reasons": {"not_json": 1},
     "rejected": [{"field": "payload", "reason": "not_json", "rows": 1, "example": "payload: x"}],
     "missing": {"torque.out_of_range": 1},
+    "spacing": {"intervals": 1, "median_seconds": 60.0, "far_share": 0.0},
     "features": ["torque"],
 }
 

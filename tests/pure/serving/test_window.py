@@ -84,7 +84,7 @@ def as_several(group: list[Message]) -> str:
 
 def features_of(contract: Contract, device: str, readings: list[tuple[str, str]]) -> np.ndarray:
     sent = [{"time": time, "payload": payload} for time, payload in readings]
-    return window_features(contract, window_of(contract, device, sent, []))
+    return window_features(contract, *window_of(contract, device, sent, []))
 
 
 @settings(max_examples=100, deadline=None)

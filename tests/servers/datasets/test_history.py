@@ -18,6 +18,8 @@ from breezeway.datasets import history, versions
 from breezeway.pipeline import preprocessing
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.manifest import Manifest
+from breezeway.preprocessing.spacing import of_all
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
@@ -140,6 +142,8 @@ def test_days_laid_end_to_end_are_one_run_over_all_bit_by_bit(home, tmp_path):
     assert sum(manifest["rows"] for manifest in manifests) == once.rows
     assert sum(manifest["quarantined"] for manifest in manifests) == once.quarantined
     assert sum(manifest["raw"]["rows"] for manifest in manifests) == len(readings())
+    of_days = of_all(Manifest.of(manifest, "day").spacing for manifest in manifests)
+    assert of_days == once.spacing
 
 
 def test_the_reading_that_arrived_later_is_kept_by_its_day_and_by_the_next_ones_windows(home):

@@ -177,6 +177,33 @@ def test_units_words_and_nulls_of_the_contract_s_fields(settings, write):
     ]
 
 
+def test_numbers_of_null_values_count_in_columns(settings, write):
+    """As texts do: in a field's column and in that of the labels, however they are written."""
+    fields = """
+        a = { type = "bool", null_values = [85] }
+        b = { type = "category", categories = [0, 85], null_values = [-1.5] }
+        c = { type = "float" }
+    """
+    lines = ["85,85,85,0", "1,-1.5,-9999,1", "+85.0,-9999,-9999.0,-9999.00", "-9999,0,1,-9.999e3"]
+    text = "device,time,a,b,c,l\n" + "".join(
+        f"m,2026-01-0{number},{line}\n" for number, line in enumerate(lines, start=1)
+    )
+    load(
+        settings,
+        write(text),
+        files='label_column = "l"',
+        fields=fields.strip(),
+        payload=", null_values = [-9999]",
+    )
+    assert [row["label"] for row in rows(settings)] == [0, 1, None, None]
+    assert payloads(settings) == [
+        '{"a":null,"b":"85","c":85}',
+        '{"a":"1","b":null,"c":-9999}',
+        '{"a":null,"b":null,"c":-9999.0}',
+        '{"a":null,"b":"0","c":1}',
+    ]
+
+
 def test_a_field_within_a_list_has_no_column(settings, write):
     with pytest.raises(UsageError, match=r"fields.a.path: 'x\[0\]' leads into a list"):
         load(

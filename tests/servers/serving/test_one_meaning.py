@@ -17,7 +17,7 @@ from breezeway.serving.trial import Contender, Serving
 from tests.fixtures.meaning import NO_TIME, of_history
 from tests.fixtures.serving import CONTRACT, make_model
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime(2026, 1, 1, 0, 0, 0, 123_457, UTC)
 TOLERANT = (
     CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\ninvalid = "missing"')
     .replace('unit = "g"', 'unit = "g"\ninvalid = "missing"\nnull_values = [-9999]')
@@ -29,9 +29,10 @@ Arrived = list[tuple[int | None, str]]
 """Minutes after `START` (None: a text that is no time) and payload, as they arrived."""
 
 
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory) -> Serving:
-    folder = make_model(tmp_path_factory.mktemp("model") / "m", contract_text=TOLERANT)
+@pytest.fixture(scope="module", params=["reading", "second"])
+def serving(request, tmp_path_factory) -> Serving:
+    text = TOLERANT.replace("window = 5", f'window = 5\nrate_per = "{request.param}"')
+    folder = make_model(tmp_path_factory.mktemp("model") / "m", contract_text=text)
     pointer = Pointer(
         model_name="pump",
         model_version="1",
@@ -79,7 +80,7 @@ def as_request(arrived: Arrived) -> list[dict[str, str]]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(arrivals)
 @example([(0, GOOD), (1, payload("-127", '"busy"', "[1,2]")), (2, GOOD)])
 @example([(0, GOOD), (1, payload("1", '"mad"', "[1,2]")), (2, GOOD)])

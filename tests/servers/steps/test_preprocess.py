@@ -20,6 +20,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.features import window_features
 from breezeway.core.errors import InternalError
 from breezeway.core.settings import Settings
+from breezeway.core.times import from_iso
 from breezeway.preprocessing import dataset
 from breezeway.preprocessing import part as part_module
 from breezeway.preprocessing.spec import DatasetSpec
@@ -113,6 +114,7 @@ def test_rows_in_are_rows_out_and_quarantined(home):
     assert code == 0
     assert result["rows_in"] == len(table) == result["rows"] + result["quarantined"]
     assert 300 < result["quarantined"] < 500
+    assert result["warnings"] == []
     assert result["reasons"].keys() == {"null_payload", "not_json", "missing", "wrong_type"}
     folder = Path(result["folder"])
     good = ds.dataset(folder / "features").to_table()
@@ -125,6 +127,14 @@ def test_rows_in_are_rows_out_and_quarantined(home):
     }
     assert len(keys) == len(table)
     assert set(bad["payload"].to_pylist()) <= set(BAD)
+
+
+def test_an_interval_that_is_not_true_is_told_in_the_result(home):
+    fill(home, readings(2, 500))
+    code, result = run_step(home, f"{QUERY} WHERE id % 5 = 0")
+    assert code == 0
+    [warning] = result["warnings"]
+    assert warning.startswith("interval_seconds = 60, but the median interval is 300 s")
 
 
 def test_a_query_without_end_is_ended(home, monkeypatch):
@@ -393,6 +403,7 @@ def test_examples_give_their_features_again(tmp_path, monkeypatch):
     assert {example["device"] for example in examples} == {f"machine-{d:02d}" for d in range(5)}
     for example in examples:
         parsed = [contract.parser.parse(reading["payload"]) for reading in example["readings"]]
-        features = window_features(contract, parsed)
+        times = [from_iso(reading["time"]) for reading in example["readings"]]
+        features = window_features(contract, parsed, times)
         expected = [np.nan if value is None else value for value in example["features"]]
         assert features.tobytes() == np.array(expected).tobytes()
