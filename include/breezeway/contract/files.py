@@ -74,6 +74,8 @@ def _utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
+ZoneName = Annotated[str, AfterValidator(_zone)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Words = Annotated[tuple[Annotated[str, Field(max_length=1000)], ...], BeforeValidator(_words)]
 Separator = Annotated[str, Field(pattern=r'^[^"\r\n\x00]{1,4}$')]
@@ -112,9 +114,9 @@ class Files(Section):
     """The column of the device's name."""
     time_column: Name = "time"
     """The column of the time."""
-    time_format: Annotated[str, AfterValidator(_time_format)] = ISO
+    time_format: TimeFormat = ISO
     """A pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
-    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    time_zone: ZoneName = "UTC"
     """Of times without an offset from UTC."""
     first_time: Annotated[datetime, AfterValidator(_utc)] | None = None
     """Of the first row, in files without times: a row each `interval_seconds` follows."""

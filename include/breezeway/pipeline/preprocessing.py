@@ -23,7 +23,7 @@ from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 
 log = logging.getLogger("breezeway")
 
@@ -48,7 +48,7 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
     """
 
     def make(aside: Path) -> Manifest:
-        store = RawStore(settings.raw_address, settings.query_seconds)
+        store = open_store(settings)
         chunks = store.stream(query, label=contract.label.column, with_ids=True)
         labels = LabelStore(settings.raw_address).labels_of(contract)
         return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)
@@ -104,7 +104,7 @@ def _is_rejected(settings: Settings, contract: Contract, day: date) -> bool:
         rows = Manifest.of(json.loads(text), str(folder)).raw.rows
     except (FileNotFoundError, ValueError, DataError):
         return False  # never, or a killed run left half of it
-    counts = RawStore(settings.raw_address).count_by_day(day, day, contract.zone)
+    counts = open_store(settings).count_by_day(day, day, contract.zone)
     return same and counts.get(day) == rows
 
 
@@ -126,7 +126,7 @@ def make_range(
         UsageError: no day has a reading.
         as for `make_day` and `history.publish_day`.
     """
-    counts = RawStore(settings.raw_address).count_by_day(first, last, contract.zone)
+    counts = open_store(settings).count_by_day(first, last, contract.zone)
     opened = history.open_published(settings, contract.name, first, last)
     due = days.days_to_make(settings, contract, history.fingerprints_of(opened), counts)
     for day, why in due.items():

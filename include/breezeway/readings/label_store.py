@@ -8,7 +8,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from breezeway.contract.contract import Contract
-from breezeway.core.errors import DataError, TryAgain
+from breezeway.core.errors import TryAgain
 from breezeway.readings import sql_tables
 from breezeway.readings.arrow import (
     LABELS,
@@ -95,7 +95,7 @@ class LabelStore(Database):
             The number of new reviews.
 
         Raises:
-            DataError: a device has no readings, or a period ends before it begins.
+            DataError: a period ends before it begins.
             ServiceUnavailable: the store does not answer.
             TryAgain: another process was writing the same.
         """
@@ -103,8 +103,6 @@ class LabelStore(Database):
         labels = label_rows(whole)
         keys = [_key(row) for row in whole.to_pylist()]
         with self._transaction() as connection:
-            for device in sorted(set(whole["device"].to_pylist())):
-                self._expect_device(connection, device)
             known = set(connection.execute(sa.select(sql_tables.reviews.c.content)).scalars())
             rows = {key: row for row, key in enumerate(keys) if key not in known}
             unknown = pa.array(rows.values(), pa.int64())
@@ -117,13 +115,6 @@ class LabelStore(Database):
                 raise TryAgain("Another process was importing the same labels.") from None
             self._insert(connection, "labels", new.filter(fault))
         return len(rows)
-
-    def _expect_device(self, connection: sa.Connection, device: str) -> None:
-        # The first condition uses the index, the second is exact.
-        same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
-        query = f"SELECT 1 FROM readings WHERE {same} LIMIT 1".format(self._engine.mark)
-        if connection.exec_driver_sql(query, (device, device)).first() is None:
-            raise DataError(f"The raw store has no readings of a device {device!r}.")
 
 
 def _key(review: dict[str, Any]) -> str:
