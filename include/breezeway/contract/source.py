@@ -7,6 +7,9 @@ from pydantic import AfterValidator, Field, model_validator
 from breezeway.contract.files import EPOCHS, ISO, TimeFormat, ZoneName
 from breezeway.contract.schema import Section
 
+EVERYTHING = "SELECT * FROM source"
+"""The query of all readings: in a query `source` stands for what the section names."""
+
 
 def _iso_or_epoch(text: str) -> str:
     if text != ISO and text not in EPOCHS:

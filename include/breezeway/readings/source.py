@@ -4,6 +4,7 @@ All that reads readings asks here for the names of their columns, and for the co
 Names of a contract are quoted.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import date
 from typing import Self
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.files import EPOCHS, ISO
-from breezeway.contract.source import Source
+from breezeway.contract.source import EVERYTHING, Source
 from breezeway.core.days import UTC_ZONE
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
@@ -130,6 +131,19 @@ class SourceTable:
     def _own(self, label: str | None) -> str | None:
         """The column of the label that a contract calls so."""
         return (self.source and label and self.source.label_column) or label
+
+    def of_query(self, query: str, label: str | None) -> str:
+        """A query in which `source` stands for what the contract names."""
+        if self.source is None or self.source.table == "source":
+            return query
+        if query.strip() == EVERYTHING:
+            return self.select(label)
+        if not re.search(r"(?i)\bsource\b", query):
+            return query
+        begin = re.match(r"(?i)\s*WITH(\s+RECURSIVE)?\s", query)
+        rest = f", {query[begin.end() :]}" if begin else f" {query}"
+        whole = f"source AS (SELECT * FROM {self.rows})"
+        return f"{begin[0] if begin else 'WITH '}{whole}{rest}"
 
     def select(
         self,

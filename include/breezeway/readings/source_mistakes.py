@@ -64,10 +64,10 @@ def _expect_table(sql: sa.Engine, name: str) -> None:
 def _nearest(name: str, known: Sequence[str]) -> str:
     by_letters = {each.lower(): each for each in known}
     near = get_close_matches(name.lower(), list(by_letters), n=1)
-    meant = f"did you mean {by_letters[near[0]]!r}? " if near else ""
+    meant = f"did you mean {by_letters[near[0]]!r}? There" if near else ""
     more = ", …" if len(known) > SHOWN_NAMES else ""
     listed = ", ".join(map(repr, known[:SHOWN_NAMES])) or "nothing that this user may see"
-    return f"{meant}There is {listed}{more}."
+    return f"{meant or 'there'} is {listed}{more}."
 
 
 def expect_times(engine: Engine, table: SourceTable) -> None:

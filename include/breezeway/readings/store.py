@@ -342,7 +342,8 @@ class RawStore(Database):
         every write.
 
         Args:
-            query: one SELECT with the columns device, time and payload; others are left out.
+            query: one SELECT with the columns device, time and payload, or those that the contract
+                names for them; others are left out. `source` stands for what it names.
             chunk_rows: rows of a chunk; the last one has fewer, and so has one that reaches
                 64 MiB.
             label: the column of the label, which must be there. None: a column `label` is used
@@ -363,7 +364,7 @@ class RawStore(Database):
         """
         if chunk_rows < 1:
             raise UsageError(f"chunk_rows: expected at least 1, got {chunk_rows}.")
-        query = check_query(query, self._url.drivername)
+        query = self._there.of_query(check_query(query, self._url.drivername), label)
         columns = self._table.columns(label, with_ids=with_ids)
         return _chunks(map(self._readings, self._blocks(query, columns)), chunk_rows)
 
