@@ -1,9 +1,11 @@
-"""What is wrong with the section `[source]` is told by its key; what is the user's stays as it is."""
+"""What is wrong with `[source]` is told by its key, and what is the user's stays as it is."""
 
 import argparse
 from datetime import date
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from breezeway.commands import loads
 from breezeway.core.errors import DataError, UsageError
@@ -48,7 +50,7 @@ TABLE = 'table = "Mess Werte"\n'
             'table = "Mess Wert"',
             "table: there is no table or view 'Mess Wert'; did you mean 'Mess W",
         ),
-        ('table = "hall.Mess Werte"', "table: there is no table or view 'Mess Werte' in 'hall'"),
+        ('table = "hall.Mess Werte"', "table: there is no schema 'hall'"),
         (f'{TABLE}time_column = "Zeitpunkt"', "time_column: .*; did you mean 'Zeit Punkt'"),
         (f'{TABLE}device_column = "x"', "device_column: .* no column 'x'; there is 'Nr', 'Anlage'"),
         (
@@ -197,7 +199,7 @@ def reader(request, address):
 def test_who_may_only_read_the_table_reads_everything(request, address, tmp_path):
     fill(address, NATIVE, naive)
     if address.startswith("sqlite"):
-        (tmp_path / "a folder" / "raw store?.db").chmod(0o400)
+        Path(str(make_url(address).database)).chmod(0o400)
     own = store_of(reader(request, address), f'table = "Mess Werte"\n{COLUMNS}')
     assert sum(own.count_by_day(FIRST, LAST, BERLIN).values()) == len(TIMES)
     assert len(rows_of(own, FIRST, LAST, BERLIN)) == len(TIMES)
