@@ -50,6 +50,11 @@ def _expect_table(sql: sa.Engine, name: str) -> None:
     schema, _, table = name.rpartition(".")
     with sql.connect() as connection:
         inspector = sa.inspect(connection)
+        schemas = inspector.get_schema_names()
+        if schema and schema not in schemas:
+            raise UsageError(
+                f"source.table: there is no schema {schema!r}; {_nearest(schema, schemas)}"
+            )
         known = [
             *inspector.get_table_names(schema or None),
             *inspector.get_view_names(schema or None),
