@@ -8,7 +8,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from breezeway.contract.contract import Contract
-from breezeway.core.errors import TryAgain
+from breezeway.core.errors import TryAgain, UsageError
 from breezeway.readings import sql_tables
 from breezeway.readings.arrow import (
     LABELS,
@@ -60,7 +60,19 @@ class LabelStore(Database):
         Raises:
             UsageError, DataError: as for `labels`.
         """
-        return self.labels(contract.label.table) if contract.label.table else None
+        table = contract.label.table
+        if table is None:
+            return None
+        try:
+            return self.labels(table)
+        except UsageError:
+            with self._judged():
+                if sa.inspect(self._sql).has_table(table):
+                    raise
+            raise UsageError(
+                f"label.table: the raw store has no table {table!r} with the faults: create it, "
+                "with the columns device, start_time and end_time; it may be empty."
+            ) from None
 
     def append(self, labels: pa.Table) -> int:
         """Append fault intervals: device, start, end (UTC without a zone).

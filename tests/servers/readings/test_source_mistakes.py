@@ -205,3 +205,13 @@ def test_who_may_only_read_the_table_reads_everything(request, address, tmp_path
     assert len(rows_of(own, FIRST, LAST, BERLIN)) == len(TIMES)
     assert own.newest() and own.devices_of(date(2026, 3, 29), BERLIN)
     assert own.last_readings(NAMES[0], TIMES[-1], 3)
+
+
+def test_a_table_of_faults_that_is_not_there_is_named_by_its_key(address, tmp_path):
+    run(address, "CREATE TABLE labels (device VARCHAR(9), start_time TIMESTAMP, wrong INTEGER)")
+    contract = contract_of('table = "t"')
+    with pytest.raises(DataError, match="no column 'end_time'"):
+        LabelStore(address).labels_of(contract)
+    run(address, "DROP TABLE labels")
+    with pytest.raises(UsageError, match=r"label\.table: the raw store has no table 'labels'"):
+        LabelStore(address).labels_of(contract)
