@@ -37,7 +37,7 @@ class Source(Section):
 
     table: Table | None = None
     """The table or view: `table` or `schema.table`."""
-    query: Annotated[str, Field(min_length=1, max_length=100_000)] | None = None
+    query: Annotated[str, Field(max_length=100_000, pattern=r"^[^\x00]+$")] | None = None
     """In its place, one SELECT that gives the columns."""
     device: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """The device of all readings, if no column holds it."""

@@ -117,7 +117,8 @@ class MySQL(Engine):
             for number, (column, place) in enumerate(zip(columns, places, strict=True)):
                 if place is None:
                     continue
-                if column.kind == "id" and found[place].kind not in TYPES["id"]:
+                may_lack = column.kind == "id" and not column.required
+                if may_lack and found[place].kind not in TYPES["id"]:
                     places[number] = None
                 else:
                     _check_type(column, found[place].kind)

@@ -153,7 +153,8 @@ class PostgreSQL(Engine):
             for number, (column, place) in enumerate(zip(columns, places, strict=True)):
                 if place is None:
                     continue
-                if column.kind == "id" and types[place] not in TYPES["id"]:
+                may_lack = column.kind == "id" and not column.required
+                if may_lack and types[place] not in TYPES["id"]:
                     places[number] = None
                 elif column.kind != "label" or types[place] != "text":  # which NULL has
                     _check_type(column, types[place])

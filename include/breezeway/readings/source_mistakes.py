@@ -114,8 +114,8 @@ def _fits(values: pa.Array, per_second: int | None) -> bool:
 # -- text with an offset from UTC
 
 
-def query_of_offsets(times: Calendar, since: date, until: date) -> str:
-    """The SELECT of one time that has an offset, from `{}`.
+def condition_of_offset(times: Calendar, since: date, until: date) -> str:
+    """The condition of times that have an offset.
 
     Text is compared letter by letter, which is right only for times of one zone.
     """
@@ -137,9 +137,8 @@ def query_of_offsets(times: Calendar, since: date, until: date) -> str:
     # An offset is less than a day.
     first, end = since - timedelta(days=1), until + timedelta(days=1)
     return (
-        f"SELECT {times.column} FROM {{}} WHERE {times.column} >= '{first}' "
-        f"AND {times.column} < '{end}' AND LENGTH({times.column}) > 13 "
-        f"AND ({' OR '.join(has)}){zero} LIMIT 1"
+        f"{times.column} >= '{first}' AND {times.column} < '{end}' "
+        f"AND LENGTH({times.column}) > 13 AND ({' OR '.join(has)}){zero}"
     )
 
 

@@ -196,7 +196,7 @@ def _allow_reading(action: int, first: str | None, second: str | None, *_: str |
 def _array(values: list[Any], column: Column) -> pa.Array:
     """One column from SQLite; the type of its values may differ from row to row."""
     found = set(map(type, values)) - {type(None)}
-    if column.kind == "id" and found != {int}:
+    if column.kind == "id" and found != {int} and not (column.required and found):
         return pa.nulls(len(values), pa.int64())
     if column.kind in ("time", "local") and bytes in found and len(found) > 1:
         # Numbers among times are unreadable times; a column of numbers is another kind of column.

@@ -18,6 +18,7 @@ from breezeway.core.errors import UsageError
 from breezeway.core.settings import QUERY_SECONDS, Settings
 from breezeway.readings import source_mistakes, sql_tables
 from breezeway.readings.arrow import (
+    ID,
     as_readings,
     as_text,
     label_rows,
@@ -109,7 +110,7 @@ class RawStore(Database):
         Raises:
             BreezewayError: the store is away, or has no readings table.
         """
-        return bool(self._ask_rows("SELECT 1 FROM {} LIMIT 1"))
+        return bool(self._ask_rows("SELECT 1", "LIMIT 1"))
 
     def append(
         self,
@@ -158,12 +159,12 @@ class RawStore(Database):
         """
         groups = self.times.groups(first, last, zone)
         self._expect_times(first, last, zone)
-        query = (
-            f"SELECT {groups.columns}, COUNT(*) FROM {{}} "
-            f"WHERE {groups.condition} GROUP BY {groups.columns}"
+        rows = self._ask_rows(
+            f"SELECT {groups.columns}, COUNT(*)",
+            f"WHERE {groups.condition} GROUP BY {groups.columns}",
         )
         counts: Counter[date] = Counter()
-        for *group, count in self._ask_rows(query):
+        for *group, count in rows:
             day = groups.day_of(group)
             if day and first <= day <= last:
                 counts[day] += count
@@ -172,10 +173,9 @@ class RawStore(Database):
                 source_mistakes.expect_times(self._engine, self._table)
         return dict(sorted(counts.items()))
 
-    def _ask_rows(self, query: str) -> list[tuple[Any, ...]]:
-        """A small result; `{}` in the query stands for where the readings are."""
-        before, after = query.split("{}")
-        return self._ask(f"{before}{self._there.rows}{after}")
+    def _ask_rows(self, select: str, rest: str) -> list[tuple[Any, ...]]:
+        """A small result of a query of the readings: what stands before FROM, and behind."""
+        return self._ask(f"{select} FROM {self._there.rows} {rest}")
 
     @cached_property
     def _there(self) -> SourceTable:
@@ -210,24 +210,25 @@ class RawStore(Database):
         since, until = self.times.dates_of(first, last, zone)
         until += timedelta(days=1)
         if self._type_of_times(since, until) == "text":
-            query = source_mistakes.query_of_offsets(self.times, since, until)
-            for (text,) in self._ask_rows(query):
+            condition = source_mistakes.condition_of_offset(self.times, since, until)
+            found = self._ask_rows(f"SELECT {self.times.column}", f"WHERE {condition} LIMIT 1")
+            for (text,) in found:
                 source_mistakes.refuse_offset(self._table, text)
 
     def devices_of(self, day: date, zone: ZoneInfo) -> list[str]:
         """The names of the devices that have readings on a day, in order."""
         condition = self.times.of_days(day, day, zone)
         if self._table.device is None:
-            found = self._ask_rows(f"SELECT 1 FROM {{}} WHERE {condition} LIMIT 1")
+            found = self._ask_rows("SELECT 1", f"WHERE {condition} LIMIT 1")
             return [self._table.fixed_device] if found else []
         device = self._engine.exact.format(self._table.device)
-        rows = self._ask_rows(f"SELECT DISTINCT {device} FROM {{}} WHERE {condition}")
+        rows = self._ask_rows(f"SELECT DISTINCT {device}", f"WHERE {condition}")
         return sorted(name.decode() if isinstance(name, bytes) else str(name) for (name,) in rows)
 
     def has_device(self, device: str) -> bool:
         """Whether a device has any reading."""
         same = self._of_device(device)
-        return same is not None and bool(self._ask_rows(f"SELECT 1 FROM {{}} WHERE {same} LIMIT 1"))
+        return same is not None and bool(self._ask_rows("SELECT 1", f"WHERE {same} LIMIT 1"))
 
     def _of_device(self, device: str) -> str | None:
         """The condition of a device's readings; None if it has none."""
@@ -244,13 +245,13 @@ class RawStore(Database):
             BreezewayError: the store is away, or has no readings table.
         """
         time, device = self.times.column, self._table.device
-        of_each = f" GROUP BY {device}" if device else ""
-        query = (
-            f"SELECT COUNT(*), MAX({time}){f', {device}' if device else ''} FROM {{}} "
-            f"WHERE {self.times.since(moment)} AND {self.times.readable}{of_each}"
+        name_of_each, of_each = (f", {device}", f" GROUP BY {device}") if device else ("", "")
+        rows = self._ask_rows(
+            f"SELECT COUNT(*), MAX({time}){name_of_each}",
+            f"WHERE {self.times.since(moment)} AND {self.times.readable}{of_each}",
         )
         found = {}
-        for count, latest, *name in self._ask_rows(query):
+        for count, latest, *name in rows:
             times, _ = self._read_times(pa.array([str(latest).encode()]))
             # Preprocessing names a time that cannot be read.
             if count and times[0].is_valid:
@@ -304,9 +305,9 @@ class RawStore(Database):
         for block in self._blocks(query, columns):
             self._refuse_any_offset(block[columns.index(self._table.time)])
             table = self._readings(block)
-            ids = table.column("id") if "id" in table.column_names else [None] * len(table)
-            kept = (table[name].to_pylist() for name in ("time", "payload", "label"))
-            rows += map(Reading, *kept, [id and id.as_py() for id in ids])
+            if ID.name not in table.column_names:
+                table = table.append_column(ID, pa.nulls(len(table), ID.type))
+            rows += map(Reading, *(table[name].to_pylist() for name in Reading._fields))
         return rows
 
     def _refuse_any_offset(self, times: pa.Array) -> None:

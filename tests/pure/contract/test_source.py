@@ -22,6 +22,7 @@ def source(lines: str, fields: str = 'a = { type = "float" }') -> Source | None:
         ('table = "a.b.c"', "source.table: 'a.b.c': expected 'table' or 'schema.table'"),
         ('table = ".t"', "source.table: '.t': expected 'table' or 'schema.table'"),
         ('table = "a\\u0000b"', "source.table: "),
+        ('query = "SELECT 1\\u0000"', "source.query: "),
         ('table = "t"\ndevice = "m"\ndevice_column = "d"', "either device or device_column"),
         ('table = "t"\npayload_column = "p"\ncolumns = {}', "either payload_column or columns"),
         ('table = "t"\ntime_format = "%d.%m.%Y"', "expected 'iso' or 'epoch s'.*the query has to"),

@@ -87,6 +87,7 @@ IN_SECONDS = 'time_format = "epoch s"'
             'time_zone = "Europe/Berlin"',
             "expected Europe/Berlin, such as '2026-03-27 19:00:00'",
         ),
+        ("milliseconds", 'time_format = "epoch ms"\nid_column = "Wert"', "'Wert' has the type"),
         ("german text", "", "'27.03.2026 20:00', which is no ISO text .*source.query"),
     ],
 )
@@ -97,9 +98,11 @@ def test_a_wrong_way_of_writing_times_is_told(address, form, lines, said):
     }
     types, write, _ = {**FORMS, **others}[form]
     fill(address, types, write)
-    own = store_of(address, f'table = "Mess Werte"\n{COLUMNS}{lines}')
+    columns = COLUMNS.replace("id_column", "# ") if "id_column" in lines else COLUMNS
+    own = store_of(address, f'table = "Mess Werte"\n{columns}{lines}')
     with pytest.raises(DataError, match=said):
         own.count_by_day(FIRST, LAST, BERLIN)
+        rows_of(own, FIRST, LAST, BERLIN)
 
 
 def test_names_are_quoted_and_never_run(address):
@@ -111,6 +114,7 @@ def test_names_are_quoted_and_never_run(address):
         own.has_readings()
     fill(address, NATIVE, naive)
     own = store_of(address, f"table = 'Mess Werte'\n{COLUMNS}")
+    assert not own.has_device("{}%s{0}") and not own.last_readings("{}%s", TIMES[0], 1)
     assert not own.has_device("x' OR '1' = '1") and not own.has_device("\\' OR 1 = 1 -- ")
     assert shape(address).items() >= before.items()
 
