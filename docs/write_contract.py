@@ -9,12 +9,12 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, UnionType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
-from breezeway.contract import contract, files, schema
+from breezeway.contract import contract, files, schema, source
 
 PAGE = Path(__file__).with_name("contract.md")
 SCHEMA = Path(__file__).with_name("contract.schema.json")
@@ -79,6 +79,17 @@ EXAMPLES = {
     "files.faults": '["Attack", "1"]',
     "files.normal": '["Normal"]',
     "files.normal_files": '["anomaly-free/*"]',
+    "source.table": '"hall.measurements"',
+    "source.query": '"SELECT * FROM measurements WHERE hall = 3"',
+    "source.device": '"press-1"',
+    "source.device_column": '"asset"',
+    "source.time_column": '"ts"',
+    "source.time_format": '"epoch ms"',
+    "source.time_zone": '"Europe/Berlin"',
+    "source.id_column": '"seq"',
+    "source.payload_column": '"message"',
+    "source.columns": '{ temperature = "temp_c" }',
+    "source.label_column": '"is_fault"',
     "features.window": "30",
     "features.max_gap_seconds": "600",
     "features.rate_per": '"second"',
@@ -140,7 +151,7 @@ def words_of(module: ModuleType) -> dict[tuple[str, str], str]:
     return found
 
 
-WORDS = {**words_of(schema), **words_of(files), **words_of(contract)}
+WORDS = {**words_of(schema), **words_of(files), **words_of(source), **words_of(contract)}
 
 
 def keys(model: type[BaseModel], place: str = "") -> Iterator[Key]:
@@ -160,11 +171,16 @@ def _table(kind: Any) -> tuple[type[BaseModel] | None, bool]:
     """The model of a table, and whether it stands under names of one's own."""
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
+    if isinstance(kind, UnionType):
+        kind = next(filter(_is_model, get_args(kind)), kind)
     if get_origin(kind) is dict:
         inner, _ = _table(get_args(kind)[1])
         return inner, True
-    is_table = isinstance(kind, type) and issubclass(kind, BaseModel)
-    return (kind if is_table else None), False
+    return (kind if _is_model(kind) else None), False
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _allowed(key: Key) -> str:

@@ -64,6 +64,10 @@ def _parsed(text: str) -> Mapping[str, Any]:
 def contract_defaults(settings: Settings) -> tuple[str, str]:
     """The sensor contract → model name and the query of all readings."""
     contract = read_contract(settings)
+    if "source" in contract:
+        from breezeway.contract.source import EVERYTHING  # pydantic takes a while
+
+        return contract["name"], EVERYTHING
     columns = ["device", "time", "payload", *filter(None, [contract["label"].get("column")])]
     return contract["name"], f"SELECT {', '.join(columns)} FROM readings"
 

@@ -8,8 +8,10 @@ there before without a load, such as those that an older release loaded. Those l
 import argparse
 from typing import Any
 
+from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
 from breezeway.readings.load_store import LoadStore
+from breezeway.readings.source import refuse_writing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,5 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> Any:
+    refuse_writing(load_contract(settings.sensors), settings, "loads")
     store = LoadStore(settings.raw_address)
     return store.loads() if arguments.take_back is None else store.take_back(arguments.take_back)

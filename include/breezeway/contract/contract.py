@@ -32,6 +32,7 @@ from breezeway.contract.schema import (
     Split,
     Train,
 )
+from breezeway.contract.source import Source
 from breezeway.contract.splitting import PayloadSplitter
 from breezeway.contract.time_formats import ZoneName
 from breezeway.contract.values import ValueReader, Violation
@@ -92,6 +93,7 @@ class Contract(Section):
     payload: Payload
     fields: Annotated[dict[str, SensorField], Field(min_length=1)]
     files: Files = Files()
+    source: Source | None = None
     features: Features
     label: Label
     alarm: Alarm
@@ -136,6 +138,7 @@ class Contract(Section):
             *(partial(self._check_reading_feature, name) for name in self.features.reading),
             self._check_features,
             self._check_files,
+            self._check_source,
             self._check_training,
         ]
         mistakes = []
@@ -158,6 +161,37 @@ class Contract(Section):
     def _check_files(self) -> None:
         if unknown := sorted(set(self.files.columns) - set(self.fields)):
             raise ValueError(f"files.columns.{unknown[0]}: there is no such field")
+
+    def _check_source(self) -> None:
+        source = self.source
+        if source is None:
+            return
+        if source.label_column and not self.label.column:
+            raise ValueError("source.label_column: needs label.column")
+        if source.device is not None:
+            self._check_device_of_source(source.device)
+        if source.columns is None:
+            return
+        if unknown := sorted(set(source.columns) - set(self.fields)):
+            raise ValueError(f"source.columns.{unknown[0]}: there is no such field")
+        if self.payload.format != "json":
+            raise ValueError('source.columns: a payload is made of them for format = "json" alone')
+        if self.payload.holds_readings:
+            raise ValueError(
+                "source.columns: each row is a reading, so payload.readings, time_path and "
+                "device_path have no place to look at"
+            )
+        for name, field in self.fields.items():
+            if not all(isinstance(key, str) for key in field.segments(name, self.payload)):
+                raise ValueError(
+                    f"fields.{name}.path: leads into a list, and none can be made of source.columns"
+                )
+
+    def _check_device_of_source(self, device: str) -> None:
+        try:
+            self.check_device(device)
+        except Violation as error:
+            raise ValueError(f"source.{error}") from None
 
     def _check_training(self) -> None:
         if self.train.every_labels and not self.label.table:

@@ -31,7 +31,8 @@ from breezeway.preprocessing.manifest import (
     RawSummary,
     by_reason,
 )
-from breezeway.readings.stretches import of_days
+from breezeway.readings.source import times_of_day
+from breezeway.readings.stretches import Calendar
 
 LOOK_BACK_DAYS = 28
 """How far back a late reading, or a label, makes a day stale by itself."""
@@ -202,15 +203,16 @@ def check_days(
             )
         if not _is_of_zone(contract, day, version):
             raise DataError(
-                f"{version.tag} is a day of another time zone than {contract.time_zone}, which the "
-                "sensor contract names now: make the day again."
+                f"{version.tag} is a day of another time zone than {contract.time_zone}, or was "
+                "found by another column than [source] names: the sensor contract has changed, "
+                "so make the day again."
             )
     return opened
 
 
 def _is_of_zone(contract: Contract, day: date, version: versions.DatasetVersion) -> bool:
     """Whether a day was made of the readings that are in it by the contract's zone."""
-    return _manifest_of(version).query.partition(_WHERE)[2] == of_days(day, day, contract.zone)
+    return times_of_day(contract, _manifest_of(version).query, day) is not None
 
 
 def open_published(
@@ -303,10 +305,11 @@ def _whole_manifest(
         missing.update(manifest.missing)
     rejected = [each for manifest in manifests for each in manifest.rejected]
     raw = [manifest.raw for manifest in manifests]
-    columns, where, _ = manifests[0].query.partition(_WHERE)
+    columns, where, _ = manifests[0].query.rpartition(_WHERE)
+    times = times_of_day(contract, manifests[0].query, min(days)) or Calendar()
     return RangeManifest(
         contract=contract.name,
-        query=f"{columns}{where}{of_days(min(days), max(days), contract.zone)}",
+        query=f"{columns}{where}{times.of_days(min(days), max(days), contract.zone)}",
         raw=RawSummary(
             rows=sum(each.rows for each in raw),
             payloads=(
@@ -342,9 +345,9 @@ def _manifest(folder: Path) -> Manifest:
 
 
 def _counts(settings: Settings, contract: Contract, first: date, last: date) -> dict[date, int]:
-    from breezeway.readings.store import RawStore
+    from breezeway.readings.store import open_store
 
-    return RawStore(settings.raw_address).count_by_day(first, last, contract.zone)
+    return open_store(settings).count_by_day(first, last, contract.zone)
 
 
 def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:

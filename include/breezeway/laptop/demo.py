@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,12 @@ import httpx
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.values import Violation
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
-from breezeway.core.quoting import sql_string
 from breezeway.core.settings import Settings
 from breezeway.laptop.dag_run import DAG, failure, task_instances, trigger, xcom
 from breezeway.laptop.display import console, follow, print_addresses, print_summary
 from breezeway.laptop.platform import Platform
 from breezeway.laptop.programs import LOOPBACK, OWN_HOSTS
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 
 RESULTS = ("preprocess", "tune", "train", "test", "promote", "deploy")
 """Tasks whose results the summary shows."""
@@ -154,7 +154,7 @@ def _fill(arguments: argparse.Namespace, settings: Settings) -> None:
     if settings.is_simulated:
         simulate.fill(settings)
         return
-    store = RawStore(settings.raw_address)
+    store = open_store(settings)
     if settings.raw_url is None:
         store.create()
     if not store.has_readings():
@@ -195,14 +195,20 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
         ServiceUnavailable: the server does not answer.
         DataError: the server refuses the readings.
     """
-    store = RawStore(settings.raw_address)
-    newest = "SELECT device, time, payload FROM readings {} ORDER BY time DESC LIMIT {}"
-    name = _rows(store, newest.format("", 1))[0]["device"]
-    rows = _rows(store, newest.format(f"WHERE device = {sql_string(name)}", 4 * contract.window))
-    good = [row for row in rows if _keeps_to(contract, row["payload"])][: contract.window]
+    store = open_store(settings)
+    newest = store.newest()
+    if newest is None:
+        raise InternalError(f"The raw store {store} is empty after a run that succeeded.")
+    name, last = newest
+    rows = store.last_readings(name, last + timedelta(seconds=1), 4 * contract.window)
+    good = [
+        {"time": row.time.isoformat(), "payload": row.payload}
+        for row in rows
+        if row.time and _keeps_to(contract, row.payload)
+    ]
     if not good:
         raise DataError(f"None of the newest {len(rows)} readings of {name} keeps to the contract.")
-    readings = [{"time": row["time"].isoformat(), "payload": row["payload"]} for row in good]
+    readings = good[: contract.window]
     body = {"device": name, "readings": readings[::-1]}
     began = time.perf_counter()
     try:
@@ -232,10 +238,3 @@ def _keeps_to(contract: Contract, payload: str | None) -> bool:
     except Violation:
         return False
     return True
-
-
-def _rows(store: RawStore, query: str) -> list[dict[str, Any]]:
-    rows = [row for chunk in store.stream(query) for row in chunk.to_pylist()]
-    if not rows:
-        raise InternalError(f"The raw store {store} is empty after a run that succeeded.")
-    return sorted(rows, key=lambda row: row["time"], reverse=True)

@@ -9,14 +9,14 @@ from breezeway.core.days import today
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.pipeline.backtest import FIRST_DAY
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 from breezeway.tracking import mlflow_client
 
 
 def plan(settings: Settings, dates: Sequence[date], period_days: int) -> dict[str, Any]:
     """What a backtest of some dates would read, and how long it would take."""
     contract = load_contract(settings.sensors)
-    counts = RawStore(settings.raw_address).count_by_day(
+    counts = open_store(settings).count_by_day(
         FIRST_DAY, max(dates) + timedelta(days=period_days), contract.zone
     )
     made = history.published_days(settings, contract.name)

@@ -28,7 +28,7 @@ from breezeway.preprocessing.days import shape
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 from breezeway.tracking import champions, registry, runs
 from breezeway.tracking.gate import Evidence
 from breezeway.tracking.load import load
@@ -143,7 +143,7 @@ def _features(
 ) -> tuple[pa.Table, Manifest]:
     """Check the readings and make features from them, by the model's own contract."""
     contract = model.contract
-    store = RawStore(settings.raw_address, settings.query_seconds)
+    store = open_store(settings)
     folder.mkdir()
     chunks = store.stream(query, label=contract.label.column, with_ids=True)
     labels = LabelStore(settings.raw_address).labels_of(contract)

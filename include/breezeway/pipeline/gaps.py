@@ -7,7 +7,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 from breezeway.tracking.nights import Absent, checked_nights
 
 log = logging.getLogger("breezeway.drift")
@@ -51,7 +51,7 @@ def _unpublished(settings: Settings, contract: Contract, night: date) -> list[da
     begun = max(first, min(published, default=night))
     if begun > last:
         return []
-    store = RawStore(settings.raw_address, settings.query_seconds)
+    store = open_store(settings)
     counts = store.count_by_day(begun, last, contract.zone)
     # A younger day gets its late readings by itself.
     settled = [day for day in counts if day < night - timedelta(days=history.LOOK_BACK_DAYS)]

@@ -29,7 +29,7 @@ from breezeway.detector.scoring import ScoringModel
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import LAST_TIME, RawStore
+from breezeway.readings.store import RawStore, open_store
 from breezeway.tracking import champions, reports
 from breezeway.tracking.load import load
 from breezeway.tracking.registry import newest_version
@@ -94,7 +94,7 @@ def make_queue(
         raise UsageError(f"{name!r} has no champion, so nothing is known to be unsure.")
     champion = load(settings, name, version)
     challenger = _challenger(settings, champion, challenger_version)
-    store = RawStore(settings.raw_address, settings.query_seconds)
+    store = open_store(settings)
     query = query or _last_week(store)
     readings = _scored(store, query, champion, settings)
     rival = _scored(store, query, challenger, settings) if challenger else None
@@ -206,18 +206,10 @@ def _challenger(
 
 
 def _last_week(store: RawStore) -> str:
-    query = (
-        f"SELECT device, time, payload FROM readings WHERE time <= '{LAST_TIME}' "
-        "ORDER BY time DESC LIMIT 1"
-    )
-    last = next(store.stream(query), None)
-    if last is None or not last["time"][0].is_valid:
+    newest = store.newest()
+    if newest is None:
         raise DataError("The raw store holds no reading whose time can be read.")
-    since = last["time"][0].as_py() - timedelta(days=7)
-    return (
-        "SELECT device, time, payload FROM readings "
-        f"WHERE time > '{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
-    )
+    return store.query_since(newest[1] - timedelta(days=7))
 
 
 def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings) -> pa.Table:

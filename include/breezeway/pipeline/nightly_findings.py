@@ -21,7 +21,7 @@ from breezeway.drift.faults import SensorFault, sensor_faults
 from breezeway.drift.hours import Hours
 from breezeway.drift.night import FalseAlarms
 from breezeway.pipeline.nightly_rows import Days, NightRows, hours_of
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 
 RATE_SHARES = {"features": 0.8, "score": 0.1, "quality": 0.1}
 """The share of the rate of false alarms that each may use."""
@@ -104,7 +104,7 @@ def find_faults(rows: NightRows, hours: NightHours, settings: Settings) -> list[
         faults += sensor_faults(hours.reference, hours.current, _unit(rows.day))
     now = datetime.now(UTC)
     if rows.day >= day_of(now, rows.zone) - timedelta(days=1):
-        ahead = RawStore(settings.raw_address).devices_ahead(now + AHEAD)
+        ahead = open_store(settings).devices_ahead(now + AHEAD)
         for device, (count, latest) in ahead.items():
             detail = f"{count} readings are dated ahead of now, up to {latest:%Y-%m-%d %H:%M}"
             faults.append(SensorFault(device, "clock", detail, columns))

@@ -6,7 +6,7 @@ from typing import Any
 from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
 from breezeway.pipeline.in_service import find_judge
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 from breezeway.tracking.nights import checked_nights
 
 RATE_NIGHTS = 7
@@ -22,7 +22,7 @@ def plan(settings: Settings, first: date, last: date) -> dict[str, Any]:
     """
     contract = load_contract(settings.sensors)
     model_name = contract.name
-    counts = RawStore(settings.raw_address).count_by_day(first, last, contract.zone)
+    counts = open_store(settings).count_by_day(first, last, contract.zone)
     checked = checked_nights(settings, model_name)
     nights = []
     for number in range((last - first).days + 1):

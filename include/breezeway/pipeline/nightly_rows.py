@@ -25,7 +25,7 @@ from breezeway.preprocessing.days import lead_in, range_query
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def read_days(
     Raises:
         ServiceUnavailable: the raw store does not answer.
     """
-    store = RawStore(settings.raw_address, settings.query_seconds)
+    store = open_store(settings)
     if not store.count_by_day(first, last, zone):
         return None
     contract = model.contract

@@ -24,7 +24,7 @@ from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.spacing import wrong_claim
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore
+from breezeway.readings.store import open_store
 
 log = logging.getLogger("breezeway")
 
@@ -49,7 +49,7 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
     """
 
     def make(aside: Path) -> Manifest:
-        store = RawStore(settings.raw_address, settings.query_seconds)
+        store = open_store(settings)
         chunks = store.stream(query, label=contract.label.column, with_ids=True)
         labels = LabelStore(settings.raw_address).labels_of(contract)
         return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)
@@ -105,7 +105,7 @@ def _is_rejected(settings: Settings, contract: Contract, day: date) -> bool:
         rows = Manifest.of(json.loads(text), str(folder)).raw.arrived
     except (FileNotFoundError, ValueError, DataError):
         return False  # never, or a killed run left half of it
-    counts = RawStore(settings.raw_address).count_by_day(day, day, contract.zone)
+    counts = open_store(settings).count_by_day(day, day, contract.zone)
     return same and counts.get(day) == rows
 
 
@@ -127,7 +127,7 @@ def make_range(
         UsageError: no day has a reading.
         as for `make_day` and `history.publish_day`.
     """
-    counts = RawStore(settings.raw_address).count_by_day(first, last, contract.zone)
+    counts = open_store(settings).count_by_day(first, last, contract.zone)
     opened = history.open_published(settings, contract.name, first, last)
     due = days.days_to_make(settings, contract, history.fingerprints_of(opened), counts)
     for day, why in due.items():

@@ -25,8 +25,7 @@ from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.splitting import SplitRows
 from breezeway.readings.arrow import ID, NAIVE_READINGS, READINGS, UNREADABLE
 from breezeway.readings.label_store import LabelStore
-from breezeway.readings.store import RawStore, Reading
-from breezeway.readings.stretches import dates_of, of_days
+from breezeway.readings.store import RawStore, Reading, open_store
 
 DIGEST_LETTERS = 12
 LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")
@@ -38,9 +37,7 @@ def range_query(
     store: RawStore, contract: Contract, first: date, last: date, zone: ZoneInfo
 ) -> str:
     """The SELECT of all readings from a first to a last day, both included."""
-    columns = ["device", "time", "payload", *filter(None, [contract.label.column])]
-    columns += ["id"] if store.has_ids() else []
-    return f"SELECT {', '.join(columns)} FROM readings WHERE {of_days(first, last, zone)}"
+    return store.query_of_days(first, last, zone, contract.label.column)
 
 
 def make_day(settings: Settings, contract: Contract, day: date, folder: Path) -> DayManifest | None:
@@ -56,7 +53,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
         DataError: too many bad rows, or a batch expectation is not met.
         ServiceUnavailable: the store is away.
     """
-    store = RawStore(settings.raw_address, settings.query_seconds)
+    store = open_store(settings)
     if not store.count_by_day(day, day, contract.zone):
         return None
     labels = LabelStore(settings.raw_address).labels_of(contract)
@@ -96,11 +93,9 @@ class _DayReadings:
         if UNREADABLE.name not in chunk.column_names:
             return chunk
         text = chunk[UNREADABLE.name]
-        starts = [
-            pc.starts_with(text, date.isoformat())
-            for date in dates_of(self._day, self._day, self._contract.zone)
-        ]
-        return chunk.filter(pc.or_(*starts).fill_null(True))
+        dates = self._store.times.dates_of(self._day, self._day, self._contract.zone)
+        starts = [pc.starts_with(text, date.isoformat()) for date in dates]
+        return chunk.filter(pc.or_(*starts).fill_null(True)) if starts else chunk
 
 
 def lead_in(store: RawStore, contract: Contract, devices: set[str], start: datetime) -> pa.Table:
@@ -236,7 +231,7 @@ def stale_days(
     """
     if not published:
         return {}
-    store = RawStore(settings.raw_address, settings.query_seconds)
+    store = open_store(settings)
     labels = LabelStore(settings.raw_address).labels_of(contract)
     counts = store.count_by_day(min(published), max(published), contract.zone)
     stale = {}
@@ -270,7 +265,7 @@ def days_to_make(
         published: day → the fingerprint in its manifest.
         counts: day → its readings; days without any are left out.
     """
-    store = RawStore(settings.raw_address, settings.query_seconds)
+    store = open_store(settings)
     labels = LabelStore(settings.raw_address).labels_of(contract)
     every = sorted({*published, *counts})
     changed = every[0] - timedelta(days=1) if every else None
@@ -320,7 +315,7 @@ def _parts(
 
 SHAPING = {
     *("name", "time_zone", "interval_seconds", "device_pattern", "payload", "fields"),
-    *("features", "label", "quarantine"),
+    *("features", "label", "quarantine", "source"),
 }
 """The sections of a contract that a partition depends on."""
 

@@ -1,5 +1,6 @@
 """Readings and labels as Arrow tables: their schemas, and what is converted on the way."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -54,14 +55,20 @@ LABELS = pa.schema(
 REVIEWS = pa.schema([*LABELS, ("fault", pa.bool_())])
 """Periods of readings that a person has reviewed, and whether each is a fault."""
 
+ReadTimes = Callable[[pa.Array], tuple[pa.Array, pa.Array | None]]
+"""Takes a column of times as the store has it; gives it as `TIME`, null where it cannot be read,
+and what stands there instead, if anything does."""
 _NOTES = ("labelled_by", "labelled_at")
 
 
 # -- from a store
 
 
-def readings_table(block: Block) -> pa.Table:
+def readings_table(block: Block, read_times: ReadTimes | None = None) -> pa.Table:
     """Readings, from the columns device, time, payload and label; and id, if it was asked for.
+
+    Args:
+        read_times: reads a column of times; without, as times or their ISO text, in UTC.
 
     Returns:
         As `READINGS`; with the column `ID` too, if there is one, and with the column `UNREADABLE`,
@@ -69,8 +76,8 @@ def readings_table(block: Block) -> pa.Table:
     """
     device, time, payload, label, *ids = block
     labels = pa.nulls(len(device), pa.int64()) if label is None else _integer(label, "label")
-    times, unreadable = _times(time)
-    table = pa.table([_text(device), times, _text(payload), labels], schema=READINGS)
+    times, unreadable = (read_times or iso_times)(time)
+    table = pa.table([as_text(device), times, as_text(payload), labels], schema=READINGS)
     for id in ids:
         if id is not None:
             table = table.append_column(ID, _integer(id, ID.name))
@@ -82,10 +89,10 @@ def labels_table(block: Block) -> pa.Table:
     device, start, end, who, when = block
     nobody = pa.nulls(len(device), pa.binary())
     columns = [
-        _text(device),
+        as_text(device),
         _time(start, "start_time"),
         _time(end, "end_time"),
-        _text(nobody if who is None else who),
+        as_text(nobody if who is None else who),
         _time(nobody if when is None else when, "labelled_at"),
     ]
     return pa.table(columns, schema=LABELS)
@@ -115,7 +122,7 @@ def read_time(value: str) -> datetime | None:
         return None
 
 
-def _text(values: pa.Array) -> pa.Array:
+def as_text(values: pa.Array) -> pa.Array:
     """Decode; invalid UTF-8 becomes U+FFFD, which the check of the contract finds."""
     try:
         return values.cast(pa.string())
@@ -135,17 +142,17 @@ def _integer(values: pa.Array, column: str) -> pa.Array:
 
 def _time(values: pa.Array, column: str) -> pa.Array:
     """A column of times, each read as by `parse_time`."""
-    times, unreadable = _times(values)
+    times, unreadable = iso_times(values)
     if unreadable is not None:
         parse_time(unreadable.drop_null()[0].as_py(), column)
     return times
 
 
-def _times(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+def iso_times(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     """A column of times, each read as by `read_time`; and what cannot be read, if there is any."""
     if pa.types.is_timestamp(values.type):
         return values.cast(TIME), None
-    text = _text(values)
+    text = as_text(values)
     for kind in (pa.timestamp("us"), TIME):  # either all times have a zone, or none
         try:
             times = text.cast(kind).cast(TIME)
@@ -153,14 +160,17 @@ def _times(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
             continue
         if are_dates(times):
             return times, None
-    texts = text.to_pylist()
-    times = [None if value is None else read_time(value) for value in texts]
-    unreadable = [
-        value[:SHOWN_LETTERS] if time is None and value is not None else None
-        for value, time in zip(texts, times, strict=True)
-    ]
-    found = pa.array(unreadable, pa.string())
-    return pa.array(times, TIME), found if found.null_count < len(found) else None
+    times = [None if value is None else read_time(value) for value in text.to_pylist()]
+    return with_unreadable(pa.array(times, TIME), text)
+
+
+def with_unreadable(times: pa.Array, text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+    """Times, and the text of those that could not be read, if there are any."""
+    missing = pc.and_(times.is_null(), text.is_valid())
+    if not pc.any(missing).as_py():
+        return times, None
+    shown = pc.utf8_slice_codeunits(text, 0, SHOWN_LETTERS)
+    return times, pc.if_else(missing, shown, pa.scalar(None, pa.string()))
 
 
 def are_dates(times: pa.Array) -> bool:

@@ -115,11 +115,10 @@ class Database:
     def _quoted(self, name: str) -> str:
         return self._sql.dialect.identifier_preparer.quote(name)
 
-    def _ask(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        """A small result; each `{0}` in the query is replaced by the next value."""
-        with self._judged(), self._sql.connect() as connection:
-            rows = connection.exec_driver_sql(query.format(self._engine.mark), values)
-            return [tuple(row) for row in rows]
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        """A small result."""
+        with self._judged():
+            return self._engine.ask(query)
 
     def _blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
         """A large result, some thousand rows at a time."""

@@ -12,8 +12,10 @@ from typing import Any, ClassVar, NoReturn
 import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, DataError
-from breezeway.readings.columns import EXPECTED, Block, Column
+from breezeway.readings.columns import EXPECTED, Block, Column, TimeType
+from breezeway.readings.source import SourceTable
 
+Dates = tuple[date, date]
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
 
@@ -79,15 +81,24 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def has_text_times(self, since: date, until: date) -> bool:
-        """Whether the column `time` of the table `readings` may hold text.
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT with a small result; every write is refused."""
+
+    @abstractmethod
+    def names(self, query: str) -> list[str]:
+        """The names of the columns of a SELECT."""
+
+    @abstractmethod
+    def type_of_times(self, table: SourceTable, dates: Dates) -> TimeType:
+        """What the column of times may hold.
 
         Args:
-            since, until: the days that are asked for, without the last.
+            table: where the readings are.
+            dates: those that are asked for, without the last.
 
         Raises:
-            DataError: it holds something else than times or text, such as numbers: a comparison
-                with a day would find none of them.
+            DataError: it holds something else than is expected, such as numbers among times: a
+                comparison with a day would find none of them.
         """
 
     @abstractmethod

@@ -29,6 +29,7 @@ from breezeway.readings.file_payloads import NULL, payload_sql
 from breezeway.readings.file_rows import BLOCK_ROWS, read_rows
 from breezeway.readings.file_text import find_files, plain_file
 from breezeway.readings.load_store import ID_LETTERS, Counts, LoadStore
+from breezeway.readings.source import refuse_writing
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,12 @@ def load(
         are new, how many were `known`, and how many were `replaced`.
 
     Raises:
-        UsageError: a file is not there.
+        UsageError: a file is not there; or readings are in a database of the user's own.
         DataError: the first ten mistakes, with file, line and column; nothing is loaded then. Or a
             reading has another content in the store; nothing of this file or the following is
             loaded then.
     """
+    refuse_writing(contract, settings, "load-readings")
     files = find_files(paths, contract.files.format)
     total = Counts()
     loaded = 0

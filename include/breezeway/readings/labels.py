@@ -18,6 +18,7 @@ from breezeway.core.settings import Settings
 from breezeway.core.times import from_iso
 from breezeway.readings.arrow import REVIEWS
 from breezeway.readings.label_store import LabelStore
+from breezeway.readings.store import open_store
 
 VERDICTS = {"fault": True, "normal": False}
 
@@ -42,6 +43,10 @@ def keep(settings: Settings, reviews: pa.Table) -> dict[str, int]:
             f'{settings.sensors.name}: label: expected table = "labels", which imported labels '
             f"go into; found {contract.label.table or contract.label.column!r}."
         )
+    readings = open_store(settings)
+    for device in sorted(set(reviews["device"].to_pylist())):
+        if not readings.has_device(device):
+            raise DataError(f"The raw store has no readings of a device {device!r}.")
     store = LabelStore(settings.raw_address)
     store.create()
     new = store.append_reviews(reviews)

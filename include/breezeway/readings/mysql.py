@@ -3,8 +3,10 @@
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import date
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CR, ER, FIELD_TYPE
@@ -18,8 +20,9 @@ from breezeway.core.errors import (
     UsageError,
 )
 from breezeway.readings import mysql_wire
-from breezeway.readings.columns import TIME, Block, Column, Kind
-from breezeway.readings.engine import BUSY_SECONDS, Engine, find_columns, refuse_type
+from breezeway.readings.columns import Block, Column, Kind, TimeType
+from breezeway.readings.engine import BUSY_SECONDS, Dates, Engine, find_columns, refuse_type
+from breezeway.readings.source import SourceTable
 
 TEXT = {
     FIELD_TYPE.VARCHAR,
@@ -38,11 +41,21 @@ INTEGER = {
     FIELD_TYPE.LONG,
     FIELD_TYPE.LONGLONG,
 }
+NUMBER = INTEGER | {
+    FIELD_TYPE.DECIMAL,
+    FIELD_TYPE.NEWDECIMAL,
+    FIELD_TYPE.FLOAT,
+    FIELD_TYPE.DOUBLE,
+}
+TIMES = {FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP, FIELD_TYPE.DATE}
 TYPES: dict[Kind, set[int]] = {
     "device": TEXT | INTEGER,
-    "time": TEXT | {FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP, FIELD_TYPE.DATE},
+    "time": TEXT | TIMES,
+    "local": TEXT | TIMES,
+    "epoch": NUMBER,
     "payload": TEXT,
-    "label": INTEGER,
+    "value": TEXT | NUMBER | {FIELD_TYPE.BIT},
+    "label": INTEGER | {FIELD_TYPE.BIT},
     "id": INTEGER,
 }
 TYPE_NAMES = {code: name for name, code in vars(FIELD_TYPE).items() if not name.startswith("_")}
@@ -104,19 +117,37 @@ class MySQL(Engine):
             for number, (column, place) in enumerate(zip(columns, places, strict=True)):
                 if place is None:
                     continue
-                if column.kind == "id" and found[place].kind not in TYPES["id"]:
+                may_lack = column.kind == "id" and not column.required
+                if may_lack and found[place].kind not in TYPES["id"]:
                     places[number] = None
                 else:
                     _check_type(column, found[place].kind)
             kept = {place for place in places if place is not None}
             for block in mysql_wire.blocks(connection, len(found), kept):
-                yield [None if place is None else block[place] for place in places]
+                yield [
+                    None if place is None else _values(block[place], column, found[place].kind)
+                    for place, column in zip(places, columns, strict=True)
+                ]
 
-    def has_text_times(self, since: date, until: date) -> bool:
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        with self._reading() as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+    def names(self, query: str) -> list[str]:
         with self._reading() as connection:
-            kind = mysql_wire.execute(connection, "SELECT time FROM readings LIMIT 0")[0].kind
-        _check_type(TIME, kind)
-        return kind in TEXT
+            return [column.name for column in mysql_wire.execute(connection, query)]
+
+    def type_of_times(self, table: SourceTable, dates: Dates) -> TimeType:
+        with self._reading() as connection:
+            query = f"SELECT {table.times.column} FROM {table.rows} LIMIT 0"
+            kind = mysql_wire.execute(connection, query)[0].kind
+        _check_type(table.time, kind)
+        if kind in TEXT:
+            return "text"
+        if kind in NUMBER:
+            return "number"
+        return "utc" if kind == FIELD_TYPE.TIMESTAMP else "naive"
 
     @contextmanager
     def _reading(self) -> Iterator[pymysql.Connection]:
@@ -152,3 +183,18 @@ class MySQL(Engine):
 def _check_type(column: Column, code: int) -> None:
     if code != FIELD_TYPE.NULL and code not in TYPES[column.kind]:
         refuse_type(column, TYPE_NAMES.get(code, str(code)))
+
+
+def _values(values: pa.BinaryArray, column: Column, code: int) -> pa.Array:
+    """A column as a block has it."""
+    if code == FIELD_TYPE.BIT:
+        bits = values.dictionary_encode()
+        numbers = [str(int.from_bytes(each)).encode() for each in bits.dictionary.to_pylist()]
+        return pa.array(numbers, pa.binary()).take(bits.indices)
+    if code == FIELD_TYPE.TIMESTAMP and column.kind == "local":
+        text = values.cast(pa.string())
+        try:
+            return text.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+        except pa.ArrowInvalid:  # such as 0000-00-00 00:00:00
+            return pc.binary_join_element_wise(values, b"+00:00", b"")
+    return values

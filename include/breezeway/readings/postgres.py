@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import adbc_driver_manager as adbc
+import orjson
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,20 +24,29 @@ from breezeway.core.errors import (
 from breezeway.core.quoting import sql_string
 from breezeway.readings import postgres_rows
 from breezeway.readings.arrow import are_dates
-from breezeway.readings.columns import TIME, Block, Column, Kind
-from breezeway.readings.engine import BUSY_SECONDS, Engine, find_columns, refuse_type
+from breezeway.readings.columns import Block, Column, Kind, TimeType
+from breezeway.readings.engine import BUSY_SECONDS, Dates, Engine, find_columns, refuse_type
 from breezeway.readings.postgres_tokens import called_names, split
+from breezeway.readings.source import SourceTable
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
 TEXT = {"text", "varchar", "bpchar", "name", "citext", "json", "jsonb"}
 INTEGER = {"int2", "int4", "int8"}
+NUMBER = INTEGER | {"float4", "float8", "numeric"}
+BITS = {"bit", "varbit"}
+LISTS = {"_int2", "_int4", "_int8", "_float4", "_float8", "_numeric"}
+TIMES = {"timestamp", "timestamptz", "date"}
+UTC_TIME = pa.timestamp("us", "UTC")
 TYPES: dict[Kind, set[str]] = {
     "device": TEXT | INTEGER | {"uuid"},
-    "time": TEXT | {"timestamp", "timestamptz", "date"},
+    "time": TEXT | TIMES,
+    "local": TEXT | TIMES,
+    "epoch": NUMBER,
     "payload": TEXT,
-    "label": INTEGER | {"bool"},
+    "value": TEXT | NUMBER | BITS | LISTS | {"bool"},
+    "label": INTEGER | BITS | {"bool"},
     "id": INTEGER,
 }
 OTHER_TIME = "a time that is not of the years 1 to 9999, such as infinity"
@@ -122,6 +131,11 @@ class PostgreSQL(Engine):
         return {name: value for name, value in CONNECTION.items() if name not in self.url.query}
 
     @property
+    def _address(self) -> str:
+        _, options = self.url.get_dialect()().create_connect_args(self.url)
+        return make_conninfo(**{**options, **self.connect_arguments})
+
+    @property
     def _settings(self) -> str:
         # 0 would be no limit.
         lock, query = (max(1, int(s * 1000)) for s in (BUSY_SECONDS, self.query_seconds))
@@ -140,7 +154,8 @@ class PostgreSQL(Engine):
             for number, (column, place) in enumerate(zip(columns, places, strict=True)):
                 if place is None:
                     continue
-                if column.kind == "id" and types[place] not in TYPES["id"]:
+                may_lack = column.kind == "id" and not column.required
+                if may_lack and types[place] not in TYPES["id"]:
                     places[number] = None
                 elif column.kind != "label" or types[place] != "text":  # which NULL has
                     _check_type(column, types[place])
@@ -150,17 +165,44 @@ class PostgreSQL(Engine):
                     for column, place in zip(columns, places, strict=True)
                 ]
 
-    def has_text_times(self, since: date, until: date) -> bool:
-        with self._reading("SELECT time FROM readings LIMIT 0") as (schema, _):
-            found = _type_of(schema.field(0))
-        _check_type(TIME, found)
-        return found in TEXT
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        with self._asking(query) as cursor:
+            return cursor.fetchall()
+
+    def names(self, query: str) -> list[str]:
+        with self._asking(query) as cursor:
+            return [column.name for column in cursor.description or []]
+
+    def type_of_times(self, table: SourceTable, dates: Dates) -> TimeType:
+        with self._asking(f"SELECT {table.times.column} FROM {table.rows} LIMIT 0") as cursor:
+            code = (cursor.description or [])[0].type_code
+        known = psycopg.adapters.types.get(code)
+        if known is None or known.name in TEXT:  # an enumeration is text
+            return "text"
+        _check_type(table.time, known.name)
+        if known.name in NUMBER:
+            return "number"
+        return "utc" if known.name == "timestamptz" else "naive"
+
+    @contextmanager
+    def _asking(self, query: str) -> Iterator[psycopg.Cursor[Any]]:
+        """A small result, by the driver that is loaded faster; in such a session too."""
+        start = time.monotonic()
+        try:
+            with psycopg.connect(self._address) as connection, connection.cursor() as cursor:
+                cursor.execute(READ_ONLY)
+                cursor.execute(self._settings)
+                _refuse_volatile(cursor, query)
+                cursor.execute(query)
+                yield cursor
+        except psycopg.errors.QueryCanceled:
+            if time.monotonic() - start >= self.query_seconds:
+                raise _TooLong(self.too_long) from None
+            raise
 
     @contextmanager
     def _reading(self, query: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """The columns and rows of a query, in a session that cannot write."""
-        _, options = self.url.get_dialect()().create_connect_args(self.url)
-        address = make_conninfo(**{**options, **self.connect_arguments})
         start = time.monotonic()
 
         def prepare(cursor: "Cursor") -> None:
@@ -172,7 +214,7 @@ class PostgreSQL(Engine):
             return SILENCE_SECONDS + max(0, start + self.query_seconds - time.monotonic())
 
         try:
-            with postgres_rows.reading(address, prepare, query, silence) as result:
+            with postgres_rows.reading(self._address, prepare, query, silence) as result:
                 yield result
         except postgres_rows.Silent:
             raise _TooLong(f"the server was silent; {self.too_long}") from None
@@ -200,7 +242,7 @@ class PostgreSQL(Engine):
         return UsageError, text
 
 
-def _refuse_volatile(cursor: "Cursor", query: str) -> None:
+def _refuse_volatile(cursor: "Cursor | psycopg.Cursor[Any]", query: str) -> None:
     """Refuse functions that the server knows to do more than to read."""
     names, harmless = (
         f"ARRAY[{', '.join(map(sql_string, each))}]::text[]"
@@ -228,15 +270,21 @@ def _check_type(column: Column, found: str) -> None:
 
 def _values(values: pa.Array, column: Column, found: str) -> pa.Array:
     """A column as a block has it."""
+    if column.kind == "value":
+        return _as_text(values, found)
+    if column.kind == "label" and found in BITS:
+        return _of_bits(values)
     if column.kind in ("label", "id"):
         if values.null_count == len(values):
             return pa.nulls(len(values), pa.int64())
         _check_type(column, found)
         return values.cast(pa.int64())
-    if found in INTEGER:
-        return values.cast(pa.string())
+    if found in NUMBER:
+        return _as_text(values, found)
     if pa.types.is_temporal(values.type):
-        return _times(values)
+        times = _times(values)
+        is_utc = column.kind == "local" and found == "timestamptz"
+        return times.cast(UTC_TIME) if is_utc and pa.types.is_timestamp(times.type) else times
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     if found == "uuid":
@@ -246,6 +294,30 @@ def _values(values: pa.Array, column: Column, found: str) -> pa.Array:
     if found == "bpchar":  # spaces at its end are no part of it
         values = pc.ascii_rtrim(values, " ")
     return values.cast(pa.binary())
+
+
+def _as_text(values: pa.Array, found: str) -> pa.Array:
+    """Values as text; of a list its JSON."""
+    if found in BITS:
+        return _of_bits(values)
+    if pa.types.is_list(values.type):
+        lists = values.to_pylist()
+        if found == "_numeric":
+            lists = [each and [None if v is None else float(v) for v in each] for each in lists]
+        return pa.array([None if v is None else orjson.dumps(v) for v in lists], pa.binary())
+    if isinstance(values, pa.ExtensionArray):
+        values = values.storage
+    return values.cast(pa.string())
+
+
+def _of_bits(values: pa.Array) -> pa.Array:
+    """Whole numbers. The server sends the number of bits, and then these from the left."""
+    bits = values.storage.dictionary_encode()
+    numbers = [
+        str(int.from_bytes(each[4:]) >> -int.from_bytes(each[:4]) % 8).encode()
+        for each in bits.dictionary.to_pylist()
+    ]
+    return pa.array(numbers, pa.binary()).take(bits.indices)
 
 
 def _times(values: pa.Array) -> pa.Array:

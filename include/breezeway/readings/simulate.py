@@ -15,6 +15,7 @@ from breezeway.core.days import UTC_ZONE, day_end, day_start, today
 from breezeway.core.errors import UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings.plant import VERSION, simulate
+from breezeway.readings.source import refuse_writing
 from breezeway.readings.store import RawStore
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ def fill(
     Raises:
         UsageError: a day is in the store with other readings than these arguments give.
     """
-    zone = load_contract(settings.sensors).zone
+    contract = load_contract(settings.sensors)
+    refuse_writing(contract, settings, "a simulation")
+    zone = contract.zone
     end = end or today(zone)
     drift_from = drift_from or end - timedelta(days=1)
     store = RawStore(settings.raw_address)

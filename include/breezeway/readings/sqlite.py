@@ -3,8 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from datetime import date
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,9 +18,10 @@ from breezeway.core.errors import (
     TryAgain,
     UsageError,
 )
-from breezeway.readings.columns import TIME, Block, Column, Kind
-from breezeway.readings.engine import BUSY_SECONDS, Engine, find_columns, refuse_type
+from breezeway.readings.columns import Block, Column, Kind, TimeType
+from breezeway.readings.engine import BUSY_SECONDS, Dates, Engine, find_columns, refuse_type
 from breezeway.readings.query import REFUSED_FUNCTIONS
+from breezeway.readings.source import SourceTable
 
 FETCH_ROWS = 4
 """Rows that are fetched before their bytes are counted."""
@@ -40,7 +40,10 @@ OPERATIONS = 100_000
 TYPES: dict[Kind, set[type]] = {
     "device": {bytes, int},
     "time": {bytes},
+    "local": {bytes},
+    "epoch": {int, float},
     "payload": {bytes},
+    "value": {bytes, int, float},
     "label": {int},
     "id": {int},
 }
@@ -98,15 +101,37 @@ class SQLite(Engine):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
+        with self._reading(query) as cursor:
+            places = find_columns([column[0] for column in cursor.description], columns)
+            for rows in _row_blocks(cursor):
+                yield [
+                    None if place is None else _array([row[place] for row in rows], column)
+                    for column, place in zip(columns, places, strict=True)
+                ]
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        with self._reading(query) as cursor:
+            return [
+                tuple(v.decode(errors="replace") if type(v) is bytes else v for v in row)
+                for row in cursor
+            ]
+
+    def names(self, query: str) -> list[str]:
+        with self._reading(query) as cursor:
+            return [column[0] for column in cursor.description]
+
+    @contextmanager
+    def _reading(self, query: str) -> Iterator[sqlite3.Cursor]:
+        """The rows of a query, in a connection that cannot write; text is bytes."""
         try:
-            yield from self._blocks(query, columns)
+            yield from self._cursor(query)
         except MemoryError:
             raise sqlite3.OperationalError(
                 f"the query needs more than {MEMORY >> 20} MiB of memory; select fewer or shorter "
                 "values in a row"
             ) from None
 
-    def _blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
+    def _cursor(self, query: str) -> Iterator[sqlite3.Cursor]:
         uri = f"file:{quote(str(self._path))}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA query_only = ON")
@@ -120,22 +145,20 @@ class SQLite(Engine):
             cursor = connection.execute(query)
             if cursor.description is None:
                 raise sqlite3.ProgrammingError("the statement gives no rows")
-            places = find_columns([column[0] for column in cursor.description], columns)
-            for rows in _row_blocks(cursor):
-                yield [
-                    None if place is None else _array([row[place] for row in rows], column)
-                    for column, place in zip(columns, places, strict=True)
-                ]
+            yield cursor
 
-    def has_text_times(self, since: date, until: date) -> bool:
+    def type_of_times(self, table: SourceTable, dates: Dates) -> TimeType:
+        if table.per_second:
+            return "number"
         # SQLite sorts numbers before text, and blobs after it; an index finds both. Some among
         # times are mistakes, as in `_array`; alone they are how this table writes times.
-        wanted = f"SELECT time FROM readings WHERE time >= '{since}' AND time < '{until}' LIMIT 1"
-        odd = "SELECT time FROM readings WHERE time < '' OR time >= x'' LIMIT 1"
-        if not any(self.blocks(wanted, [TIME])):
-            for _ in self.blocks(odd, [TIME]):
-                refuse_type(TIME, "blob")
-        return True
+        time, column = table.times.column, table.time
+        since, until = dates
+        select = f"SELECT {time} FROM {table.rows} WHERE {time}"
+        if not any(self.blocks(f"{select} >= '{since}' AND {time} < '{until}' LIMIT 1", [column])):
+            for _ in self.blocks(f"{select} < '' OR {time} >= x'' LIMIT 1", [column]):
+                refuse_type(column, "blob")
+        return "text"
 
     def judge(self, error: sqlite3.Error) -> tuple[type[BreezewayError], str]:
         # The primary result code; it is the lowest byte of the extended one.
@@ -173,9 +196,9 @@ def _allow_reading(action: int, first: str | None, second: str | None, *_: str |
 def _array(values: list[Any], column: Column) -> pa.Array:
     """One column from SQLite; the type of its values may differ from row to row."""
     found = set(map(type, values)) - {type(None)}
-    if column.kind == "id" and found != {int}:
+    if column.kind == "id" and found != {int} and not (column.required and found):
         return pa.nulls(len(values), pa.int64())
-    if column.kind == "time" and bytes in found and len(found) > 1:
+    if column.kind in ("time", "local") and bytes in found and len(found) > 1:
         # Numbers among times are unreadable times; a column of numbers is another kind of column.
         values = [
             f"{value} ({TYPE_NAMES[type(value)]})".encode()
@@ -184,10 +207,12 @@ def _array(values: list[Any], column: Column) -> pa.Array:
             for value in values
         ]
         found = {bytes}
+    if column.kind == "epoch" and len(found - {bytes}):
+        found -= {bytes}  # text among numbers is an unreadable time
     for other in found - TYPES[column.kind]:
         refuse_type(column, TYPE_NAMES[other])
     if column.kind in ("label", "id"):
         return pa.array(values, pa.int64())
-    if int in found:
-        values = [str(value).encode() if isinstance(value, int) else value for value in values]
+    if int in found or float in found:
+        values = [str(v).encode() if isinstance(v, int | float) else v for v in values]
     return pa.array(values, pa.binary())

@@ -3,22 +3,35 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple, NoReturn
+from functools import cached_property
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from breezeway.contract.contract import Contract, load_contract
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES
-from breezeway.core.errors import DataError, UsageError
-from breezeway.readings import sql_tables, stretches
-from breezeway.readings.arrow import as_readings, label_rows, read_time, readings_table
-from breezeway.readings.columns import Column
+from breezeway.core.days import UTC_ZONE
+from breezeway.core.errors import UsageError
+from breezeway.core.settings import QUERY_SECONDS, Settings
+from breezeway.readings import source_mistakes, sql_tables
+from breezeway.readings.arrow import (
+    ID,
+    as_readings,
+    as_text,
+    label_rows,
+    readings_table,
+)
+from breezeway.readings.columns import Block, TimeType
 from breezeway.readings.database import Database
-from breezeway.readings.query import check_query
+from breezeway.readings.query import check_query, dialect_of
+from breezeway.readings.source import SourceTable
+from breezeway.readings.source_payloads import payloads
+from breezeway.readings.source_times import reader_of
+from breezeway.readings.stretches import Calendar, Times
 
-LAST_TIME = "9999-12-31 23:59:59"
-"""Text that is not a time mostly sorts after it."""
 CHUNK_BYTES = 64 << 20
 """A chunk is passed on when it reaches this size, even with few rows."""
 
@@ -35,8 +48,28 @@ class Reading(NamedTuple):
     id: int | None = None
 
 
+def open_store(settings: Settings) -> "RawStore":
+    """The readings of the contract of these settings, wherever they are.
+
+    Raises:
+        UsageError: the contract says that they are in the user's database, and none is named.
+        DataError: the contract cannot be read.
+    """
+    contract = load_contract(settings.sensors)
+    if contract.source and settings.raw_url is None:
+        raise UsageError(
+            f"{settings.sensors.name}: [source] names readings in a database of your own, but "
+            "BREEZEWAY_RAW_URL does not say which: set it."
+        )
+    return RawStore(settings.raw_address, settings.query_seconds, contract)
+
+
 class RawStore(Database):
-    """The table of readings.
+    """The table of readings, or what the section `[source]` of a contract names.
+
+    Args:
+        address, query_seconds: as for `Database`.
+        contract: where readings are; None for the table `readings`.
 
     Example:
         >>> store = RawStore("sqlite:////tmp/readings.db")  # doctest: +SKIP
@@ -45,6 +78,24 @@ class RawStore(Database):
     """
 
     tables = written = (sql_tables.readings, sql_tables.labels, sql_tables.loads)
+
+    def __init__(
+        self,
+        address: str,
+        query_seconds: float = QUERY_SECONDS,
+        contract: Contract | None = None,
+    ):
+        super().__init__(address, query_seconds)
+        dialect = dialect_of(address)
+        self._contract = contract
+        self._table = SourceTable.of(contract, dialect) if contract else SourceTable(None, dialect)
+        self._read_times = reader_of(self._table.zone, self._table.per_second)
+        source = self._table.source
+        if source and source.query:
+            try:
+                check_query(source.query, address)
+            except UsageError as error:
+                raise UsageError(str(error).replace("--query", "source.query", 1)) from None
 
     def loads(self) -> dict[str, str]:
         """The loads: SHA-256 of the content → where it came from."""
@@ -59,7 +110,7 @@ class RawStore(Database):
         Raises:
             BreezewayError: the store is away, or has no readings table.
         """
-        return bool(self._ask("SELECT 1 FROM readings LIMIT 1"))
+        return bool(self._ask_rows("SELECT 1", "LIMIT 1"))
 
     def append(
         self,
@@ -106,62 +157,108 @@ class RawStore(Database):
                 an offset from UTC in this range.
             BreezewayError: the store is away, or has no readings table.
         """
-        groups = stretches.DayGroups(first, last, zone)
-        since, until = groups.dates
-        with self._judged():
-            has_text = self._engine.has_text_times(since, until)
-        if has_text:
-            self._refuse_offsets(since, until)
-        query = (
-            f"SELECT {groups.columns}, COUNT(*) FROM readings "
-            f"WHERE {groups.condition} GROUP BY {groups.columns}"
+        groups = self.times.groups(first, last, zone)
+        self._expect_times(first, last, zone)
+        rows = self._ask_rows(
+            f"SELECT {groups.columns}, COUNT(*)",
+            f"WHERE {groups.condition} GROUP BY {groups.columns}",
         )
         counts: Counter[date] = Counter()
-        for *group, count in self._ask(query):
-            if day := groups.day_of(group):
+        for *group, count in rows:
+            day = groups.day_of(group)
+            if day and first <= day <= last:
                 counts[day] += count
+        if not counts and self._table.source:
+            with self._judged():
+                source_mistakes.expect_times(self._engine, self._table)
         return dict(sorted(counts.items()))
 
-    def _refuse_offsets(self, since: date, until: date) -> None:
-        """Text is compared letter by letter, which is right only for times in UTC."""
-        places = " OR ".join(
-            f"{_letters_at_the_end(place, 1)} IN ('+', '-')" for place in (9, 6, 5, 3)
-        )
-        last_six, last_five, last_three = map(_letters_at_the_end, (6, 5, 3))
-        query = (
-            "SELECT time FROM readings WHERE time >= {0} AND time < {0} AND LENGTH(time) > 13 "
-            f"AND ({places}) AND {last_six} NOT IN ('+00:00', '-00:00') "
-            f"AND {last_five} NOT IN ('+0000', '-0000') "
-            f"AND {last_three} NOT IN ('+00', '-00') LIMIT 1"
-        )
-        # An offset is less than a day.
-        around = [since - timedelta(days=1), until + timedelta(days=1)]
-        for (text,) in self._ask(query, *(day.isoformat() for day in around)):
-            _refuse_offset(text)
+    def _ask_rows(self, select: str, rest: str) -> list[tuple[Any, ...]]:
+        """A small result of a query of the readings: what stands before FROM, and behind."""
+        return self._ask(f"{select} FROM {self._there.rows} {rest}")
+
+    @cached_property
+    def _there(self) -> SourceTable:
+        """Where the readings are, which was made sure of."""
+        if self._table.source:
+            with self._judged():
+                source_mistakes.expect_columns(self._engine, self._sql, self._table)
+        return self._table
+
+    @cached_property
+    def times(self) -> Times:
+        """The column of times, and its conditions.
+
+        Raises:
+            UsageError: it is not there.
+            DataError: it holds neither times nor text, or no numbers, as is expected of it.
+        """
+        times = self._there.times
+        if self._table.zone == UTC_ZONE or self._type_of_times(date.max, date.max) != "utc":
+            return times
+        return Calendar(times.column)  # they have a zone
+
+    def _type_of_times(self, since: date, until: date) -> TimeType:
+        with self._judged():
+            return self._engine.type_of_times(self._there, (since, until))
+
+    def _expect_times(self, first: date, last: date, zone: ZoneInfo) -> None:
+        """Make sure that the times there can be compared with days."""
+        if not isinstance(self.times, Calendar):
+            self._type_of_times(first, last)
+            return
+        since, until = self.times.dates_of(first, last, zone)
+        until += timedelta(days=1)
+        if self._type_of_times(since, until) == "text":
+            condition = source_mistakes.condition_of_offset(self.times, since, until)
+            found = self._ask_rows(f"SELECT {self.times.column}", f"WHERE {condition} LIMIT 1")
+            for (text,) in found:
+                source_mistakes.refuse_offset(self._table, text)
 
     def devices_of(self, day: date, zone: ZoneInfo) -> list[str]:
         """The names of the devices that have readings on a day, in order."""
-        device = self._engine.exact.format("device")
-        condition = stretches.of_days(day, day, zone)
-        rows = self._ask(f"SELECT DISTINCT {device} FROM readings WHERE {condition}")
+        condition = self.times.of_days(day, day, zone)
+        if self._table.device is None:
+            found = self._ask_rows("SELECT 1", f"WHERE {condition} LIMIT 1")
+            return [self._table.fixed_device] if found else []
+        device = self._engine.exact.format(self._table.device)
+        rows = self._ask_rows(f"SELECT DISTINCT {device}", f"WHERE {condition}")
         return sorted(name.decode() if isinstance(name, bytes) else str(name) for (name,) in rows)
 
+    def has_device(self, device: str) -> bool:
+        """Whether a device has any reading."""
+        same = self._of_device(device)
+        return same is not None and bool(self._ask_rows("SELECT 1", f"WHERE {same} LIMIT 1"))
+
+    def _of_device(self, device: str) -> str | None:
+        """The condition of a device's readings; None if it has none."""
+        column, name = self._table.device, self._table.literal(device)
+        if column is None:
+            return "1 = 1" if device == self._table.fixed_device else None
+        # The first condition uses the index, the second is exact.
+        return f"{column} = {name} AND {self._engine.exact.format(column)} = {name}"
+
     def devices_ahead(self, moment: datetime) -> dict[str, tuple[int, datetime]]:
-        """Devices with readings dated after a moment: how many, and the latest time.
+        """Devices with readings dated from a moment on: how many, and the latest time.
 
         Raises:
             BreezewayError: the store is away, or has no readings table.
         """
-        query = (
-            "SELECT device, COUNT(*), MAX(time) FROM readings WHERE time > {0} AND time <= {0} "
-            "GROUP BY device"
+        time, device = self.times.column, self._table.device
+        name_of_each, of_each = (f", {device}", f" GROUP BY {device}") if device else ("", "")
+        rows = self._ask_rows(
+            f"SELECT COUNT(*), MAX({time}){name_of_each}",
+            f"WHERE {self.times.since(moment)} AND {self.times.readable}{of_each}",
         )
-        after = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        rows = self._ask(query, after, LAST_TIME)
-        found = {str(device): (count, read_time(str(latest))) for device, count, latest in rows}
-        # Preprocessing names a time that cannot be read.
-        return {name: (count, time) for name, (count, time) in found.items() if time}
+        found = {}
+        for count, latest, *name in rows:
+            times, _ = self._read_times(pa.array([str(latest).encode()]))
+            # Preprocessing names a time that cannot be read.
+            if count and times[0].is_valid:
+                found[str(name[0]) if name else self._table.fixed_device] = count, times[0].as_py()
+        return found
 
+    @cached_property
     def has_ids(self) -> bool:
         """Whether the table of readings has a column `id` of whole numbers.
 
@@ -172,6 +269,17 @@ class RawStore(Database):
             columns = sa.inspect(connection).get_columns("readings")
         types = [column["type"] for column in columns if column["name"].lower() == "id"]
         return any(isinstance(kind, sa.Integer) for kind in types)
+
+    def newest(self) -> tuple[str, datetime] | None:
+        """Device and time of the newest reading; None if there is none whose time can be read."""
+        query = (
+            f"{self._select(None)} WHERE {self.times.readable} "
+            f"ORDER BY {self.times.column} DESC LIMIT 1"
+        )
+        for block in self._blocks(query, self._table.columns(None, with_ids=False)):
+            (row,) = self._readings(block).to_pylist()
+            return (row["device"], row["time"]) if row["time"] else None
+        return None
 
     def last_readings(
         self, device: str, before: datetime, count: int, label: str | None = None
@@ -185,26 +293,41 @@ class RawStore(Database):
             count: the most readings to return.
             label: the column of the label; None: the label is null.
         """
-        column = self._quoted(label) if label else "NULL"
-        number = "id" if self.has_ids() else "NULL"
-        # The first condition uses the index, the second is exact.
-        same = f"device = {{0}} AND {self._engine.exact.format('device')} = {{0}}"
-        time, payload = map(self._engine.text.format, ("time", "payload"))
+        same = self._of_device(device)
+        if same is None:
+            return []
         query = (
-            f"SELECT {time}, "
-            f"CASE WHEN LENGTH({payload}) <= {MAX_PAYLOAD_BYTES} THEN {payload} END, "
-            f"{column}, {number} "
-            f"FROM readings WHERE {same} AND {stretches.before(before)} "
-            f"ORDER BY readings.time DESC LIMIT {count:d}"
+            f"{self._select(label, text_up_to=MAX_PAYLOAD_BYTES)} WHERE {same} "
+            f"AND {self.times.before(before)} ORDER BY {self.times.column} DESC LIMIT {count:d}"
         )
-        rows = self._ask(query, device, device)
-        for text, *_ in rows:
-            if isinstance(text, str) and _has_offset(text):
-                _refuse_offset(text)
-        return [
-            Reading(read_time(str(time)), payload, int(label) if label in (0, 1) else label, id)
-            for time, payload, label, id in rows
-        ]
+        rows: list[Reading] = []
+        columns = self._table.columns(label, with_ids=True)
+        for block in self._blocks(query, columns):
+            self._refuse_any_offset(block[columns.index(self._table.time)])
+            table = self._readings(block)
+            if ID.name not in table.column_names:
+                table = table.append_column(ID, pa.nulls(len(table), ID.type))
+            rows += map(Reading, *(table[name].to_pylist() for name in Reading._fields))
+        return rows
+
+    def _refuse_any_offset(self, times: pa.Array) -> None:
+        if isinstance(self.times, Calendar) and not pa.types.is_timestamp(times.type):
+            for text in as_text(times).to_pylist():
+                if text and source_mistakes.has_offset(text, self._table.zone):
+                    source_mistakes.refuse_offset(self._table, text)
+
+    def query_of_days(self, first: date, last: date, zone: ZoneInfo, label: str | None) -> str:
+        """The SELECT of all readings from a first to a last day, both included."""
+        return f"{self._select(label)} WHERE {self.times.of_days(first, last, zone)}"
+
+    def query_since(self, moment: datetime) -> str:
+        """The SELECT of all readings from a moment on, without labels."""
+        return f"{self._select(None)} WHERE {self.times.since(moment)} AND {self.times.readable}"
+
+    def _select(self, label: str | None, text_up_to: int | None = None) -> str:
+        text = self._engine.text if text_up_to else None
+        has_ids = self._there.source is None and self.has_ids
+        return self._table.select(label, has_ids=has_ids, text=text, text_up_to=text_up_to)
 
     def stream(
         self,
@@ -220,7 +343,8 @@ class RawStore(Database):
         every write.
 
         Args:
-            query: one SELECT with the columns device, time and payload; others are left out.
+            query: one SELECT with the columns device, time and payload, or those that the contract
+                names for them; others are left out. `source` stands for what it names.
             chunk_rows: rows of a chunk; the last one has fewer, and so has one that reaches
                 64 MiB.
             label: the column of the label, which must be there. None: a column `label` is used
@@ -241,38 +365,24 @@ class RawStore(Database):
         """
         if chunk_rows < 1:
             raise UsageError(f"chunk_rows: expected at least 1, got {chunk_rows}.")
-        query = check_query(query, self._url.drivername)
-        columns = [
-            Column("device", "device"),
-            Column("time", "time"),
-            Column("payload", "payload"),
-            Column(label or "label", "label", required=label is not None),
-        ]
-        if with_ids:
-            columns.append(Column("id", "id", required=False))
-        return _chunks(map(readings_table, self._blocks(query, columns)), chunk_rows)
+        query = self._there.of_query(check_query(query, self._url.drivername), label)
+        columns = self._table.columns(label, with_ids=with_ids)
+        return _chunks(map(self._readings, self._blocks(query, columns)), chunk_rows)
 
-
-def _letters_at_the_end(place: int, count: int | None = None) -> str:
-    """Letters of a time that is text, from the last but so many; not each database counts back."""
-    return f"SUBSTR(time, LENGTH(time) - {place - 1}, {count or place})"
-
-
-def _has_offset(text: str) -> bool:
-    try:
-        return bool(datetime.fromisoformat(text).utcoffset())
-    except ValueError:
-        return False
-
-
-def _refuse_offset(text: str) -> NoReturn:
-    time = read_time(text)
-    instead = f", such as '{time:%Y-%m-%d %H:%M:%S}'" if time else ""
-    raise DataError(
-        f"The column 'time' of readings holds {text[:60]!r}, with an offset from UTC. Readings of "
-        f"a day are found by the text of their times: expected UTC{instead}. A run with --query "
-        "reads offsets."
-    )
+    def _readings(self, block: Block) -> pa.Table:
+        """Readings, from the columns that the table of the source has."""
+        if self._table.device is None:
+            whole = pa.array(np.zeros(len(block[0]), np.int64))
+            block = [pa.array([self._table.fixed_device]).take(whole), *block]
+        if self._contract and self._table.has_fields:
+            fields = self._contract.fields
+            end = 2 + len(fields)
+            block = [
+                *block[:2],
+                payloads(self._contract.payload, fields, block[2:end]),
+                *block[end:],
+            ]
+        return readings_table(block, self._read_times)
 
 
 def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:

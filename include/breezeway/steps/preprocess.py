@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rows.add_argument(
         "--query",
         help="one SELECT that returns device, time, payload and, if the contract names one, the "
-        "label column",
+        "label column; or what the contract's [source] names, such as SELECT * FROM source",
     )
     rows.add_argument("--day", type=day, help="all readings of this day")
     rows.add_argument(

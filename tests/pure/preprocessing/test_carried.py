@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example, given, settings
 
 from breezeway.preprocessing.carried import CarriedForward
 from breezeway.preprocessing.row_checks import Devices
@@ -31,6 +31,7 @@ def one_by_one(rows: list[tuple[str, int, float]]) -> list[float]:
     return filled
 
 
+@settings(deadline=None)
 @given(devices, st.integers(1, 5))
 @example([[(1, 1.0)], [(1, math.nan)]], 5)
 @example([[(1, 1.0), (1, math.nan), (1, math.nan)]], 1)

@@ -25,6 +25,7 @@ from breezeway.steps import labels as step
 from breezeway.steps import preprocess, train
 from breezeway.tracking import champions, mlflow_client, rest, runs
 from breezeway.tracking.load import load
+from tests.fixtures.readings import as_a_users_own
 
 MODEL = "worth"
 EVERYTHING = "SELECT device, time, payload FROM readings"
@@ -95,6 +96,15 @@ def test_the_reasons_take_turns(items):
     assert reasons[:2] == [label_queue.DISAGREE, label_queue.UNSURE]
     assert label_queue.DRIFTED not in reasons  # no drift check has named a device yet
     assert len(items) == 12
+
+
+@pytest.mark.parametrize("server", ["mariadb", "postgres"])
+def test_a_view_of_a_users_own_database_gives_the_same_queue(
+    request, settings, items, tmp_path, server
+):
+    database = request.getfixturevalue(server).database("queue")
+    own = as_a_users_own(settings, getattr(database, "url", database), tmp_path)
+    assert queue(own, tmp_path / "queue") == items
 
 
 def test_stretches_are_of_the_last_days_and_no_two_are_neighbours(items):

@@ -32,6 +32,12 @@ def test_the_default_query_asks_for_what_the_contract_needs(tmp_path, label, col
     )
 
 
+def test_the_default_query_of_a_users_own_table_is_all_of_it(tmp_path) -> None:
+    contract = tmp_path / "sensors.toml"
+    contract.write_text('name = "pump"\n[label]\ntable = "labels"\n[source]\ntable = "t"\n')
+    assert fields.contract_defaults(Settings(sensors=contract))[1] == "SELECT * FROM source"
+
+
 def test_the_contract_is_parsed_once_until_it_changes(tmp_path) -> None:
     settings = Settings(sensors=tmp_path / "sensors.toml")
     settings.sensors.write_text('name = "pump"\n')

@@ -9,6 +9,7 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.readings.arrow import LABELS, REVIEWS
+from breezeway.readings.labels import keep
 from tests.servers.readings.test_store import START, readings
 
 
@@ -94,11 +95,12 @@ def test_reviews_are_kept_once_and_their_faults_become_labels(store, labels):
     assert {(row["start"], row["end"]) for row in kept} == {(START, START + timedelta(hours=1))}
 
 
-def test_reviews_of_a_device_without_readings_are_refused_whole(store, labels):
+def test_reviews_of_a_device_without_readings_are_refused_whole(store, labels, address, tmp_path):
     store.append(readings())
     device = readings()["device"][0].as_py()
+    said = reviews((device, 0, 1, True), ("ghost", 0, 1, False))
     with pytest.raises(DataError, match="'ghost'"):
-        labels.append_reviews(reviews((device, 0, 1, True), ("ghost", 0, 1, False)))
+        keep(Settings(home=tmp_path, raw_url=address), said)
     assert len(labels.reviews()) == len(labels.labels()) == 0
 
 

@@ -72,7 +72,8 @@ def shape(address: str) -> dict[str, str]:
             return shape
         names = connection.exec_driver_sql("SHOW TABLES").scalars().all()
         definitions = {
-            name: connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").one()[1] for name in names
+            name: connection.exec_driver_sql(f"SHOW CREATE TABLE `{name}`").one()[1]
+            for name in names
         }
         return {n: re.sub(r"AUTO_INCREMENT=\d+", "", text) for n, text in definitions.items()}
 

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from breezeway.core.errors import DataError, ServiceUnavailable, TryAgain, UsageError
 from breezeway.readings import postgres as postgres_module
-from breezeway.readings import stretches
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
+from breezeway.readings.stretches import Calendar
 from tests.servers.readings.test_store import LONG, START, everything, failures, readings
 
 UTC_DAYS = ZoneInfo("UTC")
@@ -181,8 +181,8 @@ def test_a_day_is_found_by_an_index(store, zone):
         "timestamp '2026-01-01' + n * interval '1 minute' FROM generate_series(0, 20000) AS n",
         "ANALYZE readings",
     )
-    day = stretches.of_days(date(2026, 1, 5), date(2026, 1, 5), ZoneInfo(zone))
-    before = stretches.before(START + timedelta(days=13, minutes=1))
+    day = Calendar().of_days(date(2026, 1, 5), date(2026, 1, 5), ZoneInfo(zone))
+    before = Calendar().before(START + timedelta(days=13, minutes=1))
     same = f"{store._engine.exact.format('device')} = 'machine-1'"
     for query, index in (
         (f"SELECT * FROM readings WHERE {day}", "readings_time"),

@@ -24,7 +24,6 @@ from breezeway.readings import store as store_module
 from breezeway.readings.arrow import LABELS, READINGS
 from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore
-from breezeway.readings.stretches import of_days
 from tests.fixtures.mariadb import PASSWORD
 
 UTC_DAYS = ZoneInfo("UTC")
@@ -374,7 +373,7 @@ def test_the_days_of_a_zone_have_their_readings(store, name, first, hours, separ
     }
     last = [reading.time for reading in store.last_readings("a", begin, 2)]
     assert last == [edges[0], begin - quarter]
-    found = everything(store, f"SELECT * FROM readings WHERE {of_days(days[1], days[1], zone)}")
+    found = everything(store, store.query_of_days(days[1], days[1], zone, None))
     assert len(found) == counts[days[1]]
     assert min(found["time"].to_pylist()) == day_start(days[1], zone)
     assert store.devices_of(days[2], zone) == ["a"]
@@ -732,7 +731,7 @@ def test_memory_does_not_grow_with_rows(request, tmp_path, engine):
 
 def test_ids_come_if_they_are_asked_for_and_are_whole_numbers(store):
     store.append(readings())
-    assert store.has_ids()
+    assert store.has_ids
     found = everything(store, with_ids=True)["id"].to_pylist()
     assert found == sorted(set(found)) and len(found) == 7
     last = store.last_readings("a", datetime(2027, 1, 1, tzinfo=UTC), 2)

@@ -23,7 +23,7 @@ from breezeway.readings import plant
 from breezeway.readings.store import RawStore
 from breezeway.steps import drift, preprocess, train
 from breezeway.tracking import champions, mlflow_client, registry, rest
-from tests.fixtures.readings import midnight
+from tests.fixtures.readings import as_a_users_own, midnight
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -84,6 +84,16 @@ def days(first: date, count: int, drift_from: date | None = None) -> list[plant.
         for day in (first + timedelta(days=k) for k in range(count))
         for part in readings(day, 15.0 if drift_from and day >= drift_from else 0.0)
     ]
+
+
+@pytest.mark.parametrize("server", ["mariadb", "postgres"])
+def test_a_night_of_a_users_own_view_is_the_same(request, settings, tmp_path, server):
+    night = with_days(settings, tmp_path, days(NIGHT - timedelta(days=4), 5))
+    database = request.getfixturevalue(server).database("nights")
+    own = as_a_users_own(night, getattr(database, "url", database), tmp_path)
+    ours, theirs = check(night), check(own)
+    for key in ("verdict", "reason", "rows", "drifted", "sensor_faults", "labels"):
+        assert theirs[key] == ours[key]
 
 
 def test_a_quiet_night(settings, tmp_path):
