@@ -20,6 +20,7 @@ from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.manifest import Rejected, by_reason
 from breezeway.preprocessing.payloads import PayloadParser, Values
+from breezeway.preprocessing.profile import DeviceTotals, FieldTotals, LateReadings, Profile
 from breezeway.preprocessing.row_checks import Copies, Devices, RowChecks
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import sorted_blocks
@@ -49,22 +50,6 @@ class Part:
 
 
 @dataclass
-class FieldTotals:
-    """Totals of the values of one field; of vectors by element."""
-
-    count: int = 0
-    nulls: int = 0
-    sum: float = 0.0
-
-    def add(self, values: np.ndarray | Vectors) -> None:
-        numbers = values.values if isinstance(values, Vectors) else values
-        null = np.isnan(numbers)
-        self.count += len(numbers)
-        self.nulls += int(null.sum())
-        self.sum += float(numbers.sum() if not null.any() else numbers[~null].sum())
-
-
-@dataclass
 class PartResult:
     """The counts of a part.
 
@@ -79,6 +64,7 @@ class PartResult:
         first_time, last_time: of the good readings, ISO 8601, UTC.
         digest: the content hash of `rows_in`.
         field_totals: of the good readings, by field.
+        profile: of all readings that are counted.
         examples: from `Examples.in_order`.
         sample: every `sample_step`-th row.
     """
@@ -94,6 +80,7 @@ class PartResult:
     last_time: str | None = None
     digest: str = ""
     field_totals: dict[str, FieldTotals] = field(default_factory=dict)
+    profile: Profile = field(default_factory=lambda: Profile(fields={}))
     examples: list[dict[str, Any]] = field(default_factory=list)
     sample: pa.Table | None = None
 
@@ -144,7 +131,14 @@ class _PartMaker:
         self._run, self._last_time = 0, 0
         self._examples = Examples(contract.window, part.example_devices)
         self._last_device: str | None = None
-        self._result = PartResult(field_totals={name: FieldTotals() for name in contract.fields})
+        self._result = PartResult(
+            field_totals={
+                name: FieldTotals.of(contract, rules) for name, rules in contract.fields.items()
+            }
+        )
+        self._devices = DeviceTotals(round(contract.interval_seconds * 1_000_000))
+        self._late = LateReadings()
+        self._labels = np.zeros(3, np.int64)
         self._schema = pa.schema(
             [
                 ("device", pa.string()),
@@ -195,6 +189,9 @@ class _PartMaker:
         result.digest = digest.hexdigest()
         result.sample = pa.concat_tables(samples).combine_chunks()
         result.examples = self._examples.in_order()
+        result.profile = self._devices.profile(
+            result.field_totals, self._labels.tolist(), self._late.count
+        )
         if result.rows_in != result.rows + result.copies + result.reasons.total():
             raise InternalError(
                 f"part {part.number}: {result.rows_in} rows in, {result.rows} out, "
@@ -213,9 +210,13 @@ class _PartMaker:
         good, violations = self._check(block, lead_in)
         counted = ~good.is_lead_in
         self._count(good, counted)
+        self._count_devices(block, good, counted, [r for r in violations if not lead_in[r]])
         self._write_quarantine(block, {r: v for r, v in violations.items() if not lead_in[r]})
         features = self._features(block, good)
-        return features if counted.all() else features.filter(pa.array(counted))
+        features = features if counted.all() else features.filter(pa.array(counted))
+        faults, unknown = pc.sum(features["label"]).as_py() or 0, features["label"].null_count
+        self._labels += (faults, len(features) - faults - unknown, unknown)
+        return features
 
     def _check(self, block: pa.Table, lead_in: np.ndarray) -> tuple[_Good, dict[int, Violation]]:
         """The good readings of a block, and what is wrong with the others."""
@@ -256,6 +257,14 @@ class _PartMaker:
             first, last = (str(np.datetime64(int(t), "us")) for t in (times.min(), times.max()))
             result.first_time = min(filter(None, (result.first_time, first)))
             result.last_time = max(filter(None, (result.last_time, last)))
+
+    def _count_devices(
+        self, block: pa.Table, good: _Good, counted: np.ndarray, bad: list[int]
+    ) -> None:
+        names, codes = Devices.of(block)
+        self._devices.add(names, good.devices.codes, good.times, counted, codes[sorted(bad)])
+        ids = block[ID.name].combine_chunks().take(pa.array(good.rows[counted]))
+        self._late.add(names, good.devices.codes[counted], ids)
 
     def _write_quarantine(self, block: pa.Table, violations: Mapping[int, Violation]) -> None:
         if not violations:
