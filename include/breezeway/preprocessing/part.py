@@ -261,10 +261,13 @@ class _PartMaker:
     def _count_devices(
         self, block: pa.Table, good: _Good, counted: np.ndarray, bad: list[int]
     ) -> None:
-        names, codes = Devices.of(block)
-        self._devices.add(names, good.devices.codes, good.times, counted, codes[sorted(bad)])
-        ids = block[ID.name].combine_chunks().take(pa.array(good.rows[counted]))
-        self._late.add(names, good.devices.codes[counted], ids)
+        names, codes = good.devices
+        places = {name: place for place, name in enumerate(names)} if bad else {}
+        of_bad = block["device"].take(pa.array(bad, pa.int64())).to_pylist()
+        quarantined = np.array([places.get(name, -1) for name in of_bad], np.int64)
+        self._devices.add(names, codes, good.times, counted, quarantined)
+        ids = block[ID.name].take(pa.array(good.rows[counted])).combine_chunks()
+        self._late.add(names, codes[counted], ids)
 
     def _write_quarantine(self, block: pa.Table, violations: Mapping[int, Violation]) -> None:
         if not violations:

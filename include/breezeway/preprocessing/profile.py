@@ -199,17 +199,17 @@ def _bins(contract: Contract) -> int:
 class FieldTotals:
     """Totals of the values of one field; of vectors by element."""
 
-    histogram: HistogramCounter | None
-    words: np.ndarray | None
     count: int = 0
     nulls: int = 0
     sum: float = 0.0
+    histogram: HistogramCounter | None = None
+    words: np.ndarray | None = None
 
     @classmethod
     def of(cls, contract: Contract, rules: SensorField) -> Self:
         if rules.type not in WORDS:
-            return cls(HistogramCounter(_bins(contract)), None)
-        return cls(None, np.zeros(len(rules.categories) or 2, np.int64))
+            return cls(histogram=HistogramCounter(_bins(contract)))
+        return cls(words=np.zeros(len(rules.categories) or 2, np.int64))
 
     def add(self, values: np.ndarray | Vectors) -> None:
         numbers = values.values if isinstance(values, Vectors) else values
@@ -223,10 +223,10 @@ class FieldTotals:
         if self.words is not None:
             self.words += np.bincount(there.astype(np.intp), minlength=len(self.words))
         elif self.histogram is not None:
-            bounds = float(there.min()), float(there.max())
             if isinstance(values, Vectors):
+                self.histogram.reach(float(there.min()), float(there.max()))
                 there = _one_of_each(values)
-            self.histogram.add(there, *bounds)
+            self.histogram.add(there)
 
     def profile(self) -> FieldProfile:
         return FieldProfile(
@@ -299,8 +299,7 @@ class DeviceTotals:
             np.searchsorted(self._edges, steps[known]), minlength=len(self.intervals)
         )
         if counted.any():
-            seen = times[counted].astype(np.float64)
-            self.times.add(seen, seen.min(), seen.max())
+            self.times.add(times[counted].astype(np.float64))
         gaps = np.flatnonzero(known & (steps > GAP_INTERVALS * self.interval))
         absent = np.rint(steps[gaps] / self.interval).astype(np.int64) - 1
         self._keep_longest(names, codes[gaps], times[gaps], steps[gaps])
