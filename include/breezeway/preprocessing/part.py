@@ -252,7 +252,7 @@ class _PartMaker:
         result, times = self._result, good.times[counted]
         result.rows += len(times)
         for name, column in _select(good.values, counted).items():
-            result.field_totals[name].add(column)
+            result.field_totals[name].add(column, times)
         if len(times):
             first, last = (str(np.datetime64(int(t), "us")) for t in (times.min(), times.max()))
             result.first_time = min(filter(None, (result.first_time, first)))

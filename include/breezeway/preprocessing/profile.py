@@ -44,8 +44,7 @@ class FieldProfile(_Document):
     Attributes:
         values: how many, with those that count as missing.
         missing: null, or not as the contract says.
-        histogram: of numbers; of a vector one element of each reading is counted, each place in
-            turn.
+        histogram: of numbers; of a vector one element of each reading is counted.
         words: of a category or a bool, the count of each word.
     """
 
@@ -211,12 +210,14 @@ class FieldTotals:
             return cls(histogram=HistogramCounter(_bins(contract)))
         return cls(words=np.zeros(len(rules.categories) or 2, np.int64))
 
-    def add(self, values: np.ndarray | Vectors) -> None:
+    def add(self, values: np.ndarray | Vectors, times: np.ndarray) -> None:
+        """Count the values of readings and, of vectors, one element for each time (int64)."""
         numbers = values.values if isinstance(values, Vectors) else values
         null = np.isnan(numbers)
+        nulls = int(null.sum())
         self.count += len(numbers)
-        self.nulls += int(null.sum())
-        there = numbers if not null.any() else numbers[~null]
+        self.nulls += nulls
+        there = numbers[~null] if nulls else numbers
         self.sum += float(there.sum())
         if not len(there):
             return
@@ -225,7 +226,7 @@ class FieldTotals:
         elif self.histogram is not None:
             if isinstance(values, Vectors):
                 self.histogram.reach(float(there.min()), float(there.max()))
-                there = _one_of_each(values)
+                there = _one_of_each(values, times)
             self.histogram.add(there)
 
     def profile(self) -> FieldProfile:
@@ -237,9 +238,14 @@ class FieldTotals:
         )
 
 
-def _one_of_each(vectors: Vectors) -> np.ndarray:
-    """One element of each vector, the places in turn, without the missing ones."""
-    places = np.arange(len(vectors.starts)) % vectors.lengths
+def _one_of_each(vectors: Vectors, times: np.ndarray) -> np.ndarray:
+    """One element of each vector, without the missing ones.
+
+    Its place follows from the time of the reading by a hash, so it is the same in any block, and
+    all places come equally often.
+    """
+    mixed = (times.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    places = mixed.astype(np.int64) % vectors.lengths
     chosen: np.ndarray = vectors.values[vectors.starts + places]
     return chosen[~np.isnan(chosen)]
 

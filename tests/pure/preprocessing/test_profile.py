@@ -134,7 +134,7 @@ def test_a_late_reading_is_found_in_the_block_before():
 
 def test_a_category_is_counted_by_word_and_missing_values_apart(contract):
     totals = FieldTotals.of(contract, contract.fields["mode"])
-    totals.add(np.array([0, 1, 1, np.nan]))
+    totals.add(np.array([0, 1, 1, np.nan]), np.arange(4))
     found = totals.profile()
     assert (found.values, found.missing, found.histogram) == (4, 1, None)
     assert found.words is not None and found.words[:2] == [1, 2]
@@ -142,13 +142,23 @@ def test_a_category_is_counted_by_word_and_missing_values_apart(contract):
 
 
 def test_of_a_vector_one_element_of_each_reading_is_counted(contract):
-    totals = FieldTotals.of(contract, contract.fields["vibration"])
-    totals.add(Vectors(np.array([1.0, 2, np.nan, 4, 5, 6]), np.array([0, 2, 4])))
-    found = totals.profile()
-    assert (found.values, found.missing) == (6, 1)
-    assert found.histogram is not None
-    assert sum(found.histogram.counts) == 3
-    assert (found.histogram.lowest, found.histogram.highest) == (1, 6)
+    rules, generator = contract.fields["vibration"], np.random.default_rng(1)
+    numbers, times = generator.normal(size=(4000, 4)), np.arange(4000) * 60 * SECOND
+    numbers[:, 0] += 100
+    numbers[0, 3] = np.nan
+    whole, pieces = FieldTotals.of(contract, rules), FieldTotals.of(contract, rules)
+    whole.add(Vectors(numbers.ravel(), np.arange(4000) * 4), times)
+    for part in np.array_split(np.arange(4000), 7):
+        vectors = Vectors(numbers[part].ravel(), np.arange(len(part)) * 4)
+        pieces.add(vectors, times[part])
+    found = whole.profile()
+    assert found == pieces.profile()
+    assert (found.values, found.missing) == (16000, 1)
+    assert found.histogram is not None and found.histogram.highest == numbers[:, 0].max()
+    assert sum(found.histogram.counts) in (3999, 4000)
+    places = np.array(found.histogram.places) * 2.0**found.histogram.exponent
+    first = np.array(found.histogram.counts)[places > 50].sum()
+    assert 900 < first < 1100  # a fourth: the places come equally often
 
 
 def test_a_file_that_is_no_profile_is_none(tmp_path):
