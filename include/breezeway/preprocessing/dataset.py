@@ -22,7 +22,7 @@ from breezeway.preprocessing.content_hash import combined
 from breezeway.preprocessing.examples import example_devices
 from breezeway.preprocessing.manifest import MOST_REJECTED, Manifest, RawSummary, by_reason
 from breezeway.preprocessing.part import Part, PartResult, make_part
-from breezeway.preprocessing.profile import merged
+from breezeway.preprocessing.profile import Profile, merged
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import device_counts, stage
 
@@ -129,6 +129,23 @@ def make_features(
     merged((result.profile for result in results), spec.contract).write(folder)
     (folder / "contract.toml").write_text(spec.contract.text, encoding="utf-8")
     return manifest, results
+
+
+def profile_readings(
+    chunks: Iterable[pa.Table], spec: DatasetSpec, folder: Path, threads: int
+) -> tuple[Manifest, Profile]:
+    """Say what `make_features` would make of some readings; nothing of it is kept.
+
+    Args:
+        folder: for what is made on the way.
+    """
+    staging, aside = folder / "staging", folder / "dataset"
+    staging.mkdir()
+    stage(chunks, staging)
+    parts = plan_parts(staging)
+    results = [make_part(staging, spec, part, aside, threads) for part in parts]
+    profile = merged((result.profile for result in results), spec.contract)
+    return _manifest(spec, results), profile
 
 
 def _on_ray(

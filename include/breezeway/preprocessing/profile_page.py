@@ -33,6 +33,8 @@ BARS, FEWEST_BARS = 48, 9
 HEIGHT = 56
 TAIL = 0.001
 """Of the numbers, at either end, that do not stretch a picture."""
+EXACT = 1e-9
+"""Bins that are so narrow, as a share of the largest number, hold one number each."""
 MANY_QUARANTINED, MANY_MISSING, FEW_READINGS = 0.01, 0.05, 0.9
 """Shares from which on they are named at the top of the page."""
 NAMED = 3
@@ -95,7 +97,7 @@ def profile_page(
             (gap.device, _duration(gap.end - gap.start), _at(gap.start, zone), _at(gap.end, zone))
             for gap in profile.longest[:MOST_GAPS]
         ],
-        devices=[_device(each, zone) for each in profile.worst[:MOST_DEVICES]],
+        devices=[_device(each, zone) for each in profile.worst[:MOST_DEVICES] if each.lost],
         height=HEIGHT,
     )
 
@@ -133,6 +135,8 @@ def _findings(contract: Contract, manifest: Manifest, profile: Profile) -> Itera
             f"{_named([each.device for each in few])}: less than {percent(FEW_READINGS)} of the "
             "expected readings are there and good."
         )
+    if profile.devices > manifest.rows / 2 > NAMED:
+        yield "Most devices have a single row: is the device the right one?"
     if manifest.rows and not profile.labels[0]:
         yield "No reading is labelled as a fault."
 
@@ -226,6 +230,8 @@ def _quantile(histogram: Histogram, level: float) -> float:
     wanted, seen = level * sum(histogram.counts), 0
     for place, count in zip(histogram.places, histogram.counts, strict=True):
         if seen + count >= wanted:
+            if 2.0**histogram.exponent < EXACT * max(-histogram.lowest, histogram.highest):
+                return place * 2.0**histogram.exponent
             number = (place + (wanted - seen) / count) * 2.0**histogram.exponent
             return min(max(number, histogram.lowest), histogram.highest)
         seen += count
