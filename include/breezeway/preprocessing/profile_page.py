@@ -73,7 +73,7 @@ def profile_page(
         An HTML page whose size does not depend on the number of readings, devices or fields.
     """
     zone = contract.zone
-    shown = _shown_fields(profile)
+    shown, silent = _shown_fields(profile), _silent(contract, profile)
     expected = manifest.rows + manifest.quarantined + profile.absent
     return _templates.get_template("profile.html").render(
         title=title,
@@ -97,7 +97,9 @@ def profile_page(
             (gap.device, _duration(gap.end - gap.start), _at(gap.start, zone), _at(gap.end, zone))
             for gap in profile.longest[:MOST_GAPS]
         ],
-        devices=[_device(each, zone) for each in profile.worst[:MOST_DEVICES] if each.lost],
+        devices=[_device(each, zone) for each in profile.worst if each.lost or each in silent][
+            :MOST_DEVICES
+        ],
         height=HEIGHT,
     )
 
@@ -135,10 +137,19 @@ def _findings(contract: Contract, manifest: Manifest, profile: Profile) -> Itera
             f"{_named([each.device for each in few])}: less than {percent(FEW_READINGS)} of the "
             "expected readings are there and good."
         )
+    silent = _silent(contract, profile)
     if profile.devices > manifest.rows / 2 > NAMED:
         yield "Most devices have a single row: is the device the right one?"
+    elif silent:
+        yield f"{_named([each.device for each in silent])}: silent at the end."
     if manifest.rows and not profile.labels[0]:
         yield "No reading is labelled as a fault."
+
+
+def _silent(contract: Contract, profile: Profile) -> list[DeviceProfile]:
+    """Those of the worst devices whose last row is some intervals older than the last of all."""
+    since = profile.times.highest - GAP_INTERVALS * contract.interval_seconds * 1e6
+    return [each for each in profile.worst if each.last is not None and each.last < since]
 
 
 def _named(names: Sequence[str]) -> str:

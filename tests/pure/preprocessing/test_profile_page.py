@@ -159,6 +159,18 @@ def test_a_device_for_each_row_is_asked_about(contract):
     assert "is the device" not in page_of(contract, manifest_of(), Profile(fields={"x": field()}))
 
 
+def test_a_device_that_fell_silent_is_named(contract):
+    worst = [
+        DeviceProfile(device="p-1", rows=500, last=23 * HOUR),
+        DeviceProfile(device="p-2", rows=470, last=24 * HOUR),
+    ]
+    times = Histogram(places=[0, 24 * HOUR], counts=[1, 1], lowest=0, highest=24 * HOUR)
+    profile = Profile(fields={"x": field()}, times=times, devices=2, worst=worst)
+    said = text_of(page_of(contract, manifest_of(), profile))
+    assert "p-1: silent at the end." in said
+    assert "p-1 500 100 %" in said and "p-2 470" not in said
+
+
 def test_a_dataset_without_a_row_has_a_page(contract):
     empty = field(values=0, histogram=None)
     page = page_of(contract, manifest_of(rows=0, quarantined=1000), Profile(fields={"x": empty}))
