@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from breezeway.core.errors import DataError, UsageError
 from breezeway.readings import sql_tables
-from breezeway.readings.arrow import as_readings
+from breezeway.readings.arrow import as_readings, time_texts
 from breezeway.readings.database import Database
+from breezeway.readings.load_indexes import LateIndexes
 
 BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
@@ -134,6 +135,7 @@ class LoadStore(Database):
             merge = _Merge(self, connection, number, source, replace)
             for table in tables:
                 merge.add(as_readings(table))
+            merge.indexes.make()
             entry = {
                 "content": content,
                 "source": source[-255:],
@@ -225,6 +227,7 @@ class _Merge:
         self, store: LoadStore, connection: sa.Connection, number: int, source: str, replace: bool
     ):
         self.counts = Counts()
+        self.indexes = LateIndexes(connection, store._engine.late_indexes)
         self._connection = connection
         self._number = number
         self._source = source
@@ -250,6 +253,7 @@ class _Merge:
             self.counts.new += len(table)
             self._put(zip(*columns, strict=True))
         else:
+            self.indexes.make()
             for batch in _batches(map(Row, *columns)):
                 self._add(batch)
 
@@ -259,13 +263,13 @@ class _Merge:
         if not len(table) or len(set(zip(*columns[:2], strict=True))) < len(table):
             return False
         bounds = table.group_by("device").aggregate([("time", "min"), ("time", "max")])
-        if len(bounds) * ROWS_A_DEVICE > len(table):
-            return False
         names = bounds["device"].to_pylist()
-        spans = zip(names, *(_texts(bounds[f"time_{end}"]) for end in ("min", "max")), strict=True)
-        return all(
-            self._are_beyond({name: (first, last) for name, first, last in some})
-            for some in batched(spans, BATCH_DEVICES)
+        ends = zip(*(_texts(bounds[f"time_{end}"]) for end in ("min", "max")), strict=True)
+        spans = dict(zip(names, ends, strict=True))
+        if self.indexes.wait:
+            return self.indexes.are_later(spans)
+        return len(spans) * ROWS_A_DEVICE <= len(table) and all(
+            self._are_beyond(dict(some)) for some in batched(spans.items(), BATCH_DEVICES)
         )
 
     def _put(self, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -377,9 +381,7 @@ def _columns(table: pa.Table) -> list[list[Any]]:
 
 
 def _texts(times: pa.ChunkedArray) -> list[str]:
-    """Times as text, as the store has them."""
-    # Of times with a zone this takes thirty times as long.
-    texts: list[str] = times.cast(pa.timestamp("us")).cast(pa.string()).to_pylist()
+    texts: list[str] = time_texts(times).to_pylist()
     return texts
 
 

@@ -78,6 +78,7 @@ class SQLite(Engine):
     exact = "{}"
     text = "{}"
     whole_time = "CAST({} AS CHAR)"
+    late_indexes = True
 
     @property
     def connect_arguments(self) -> Mapping[str, Any]:
