@@ -249,7 +249,7 @@ class _Merge:
 
     def add(self, table: pa.Table) -> None:
         columns = _columns(table)
-        if self._is_new(table, columns):
+        if self._is_new(table):
             self.counts.new += len(table)
             self._put(zip(*columns, strict=True))
         else:
@@ -257,10 +257,11 @@ class _Merge:
             for batch in _batches(map(Row, *columns)):
                 self._add(batch)
 
-    def _is_new(self, table: pa.Table, columns: list[list[Any]]) -> bool:
+    def _is_new(self, table: pa.Table) -> bool:
         """Whether no two readings have the same device and time, and the store has nothing in the
         time of each device: then there is nothing to compare, as in most of a new file."""
-        if not len(table) or len(set(zip(*columns[:2], strict=True))) < len(table):
+        keys = table.group_by(["device", "time"]).aggregate([])
+        if not len(table) or len(keys) < len(table):
             return False
         bounds = table.group_by("device").aggregate([("time", "min"), ("time", "max")])
         names = bounds["device"].to_pylist()
