@@ -136,7 +136,7 @@ class _PartMaker:
                 name: FieldTotals.of(contract, rules) for name, rules in contract.fields.items()
             }
         )
-        self._devices = DeviceTotals(round(contract.interval_seconds * 1_000_000))
+        self._devices = DeviceTotals(max(1.0, contract.interval_seconds * 1e6))
         self._late = LateReadings()
         self._labels = np.zeros(3, np.int64)
         self._schema = pa.schema(

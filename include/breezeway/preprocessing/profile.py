@@ -257,10 +257,10 @@ class DeviceTotals:
     Only the devices that lost most readings are kept, and the one that may go on.
 
     Args:
-        interval: of the contract, in microseconds.
+        interval: of the contract, in microseconds; at least 1.
     """
 
-    interval: int
+    interval: float
     gaps: int = 0
     absent: int = 0
     devices: int = 0
@@ -275,7 +275,8 @@ class DeviceTotals:
 
     def __post_init__(self) -> None:
         halves = np.arange(SHORTEST, LONGEST) + 0.5
-        self._edges = self.interval * 2.0 ** (halves / STEPS_PER_OCTAVE)
+        with np.errstate(over="ignore"):
+            self._edges = self.interval * 2.0 ** (halves / STEPS_PER_OCTAVE)
 
     def add(
         self,

@@ -87,6 +87,15 @@ def test_intervals_are_counted_by_their_ratio_to_that_of_the_contract():
     assert counted({"a": [0, 10, 20, 40, 45]}).intervals == {-4: 1, 0: 2, 4: 1}
 
 
+@pytest.mark.parametrize("interval", [1.0, 1e300])
+def test_any_interval_of_a_contract_can_be_counted(interval):
+    totals = DeviceTotals(interval)
+    times, all_rows = np.array([0, 10**15]), np.ones(2, bool)
+    totals.add(["a"], np.zeros(2, np.int32), times, all_rows, np.zeros(0, np.int64))
+    found = totals.profile({}, [0, 0, 0], 0)
+    assert (found.gaps, sum(found.intervals.values())) == (int(interval == 1), 1)
+
+
 def test_the_longest_gaps_and_the_worst_devices_are_kept_and_no_others(monkeypatch):
     monkeypatch.setattr(profile_module, "MOST_GAPS", 2)
     monkeypatch.setattr(profile_module, "MOST_DEVICES", 3)
