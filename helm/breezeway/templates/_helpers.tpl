@@ -106,7 +106,7 @@ checksum/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sh
 {{- if has .step (list "preprocess" "test" "drift" "backtest" "labels") }}
   {{- $secrets = append $secrets $names.rawStore }}
 {{- end -}}
-{{- if has .step (list "tune" "train" "test" "deploy" "canary" "drift" "backtest") }}
+{{- if has .step (list "preprocess" "tune" "train" "test" "deploy" "canary" "drift" "backtest") }}
   {{- $secrets = append $secrets $names.mlflowClient }}
 {{- end -}}
 {{- if has .step (list "deploy" "canary") }}

@@ -1,19 +1,26 @@
 """Look at the first rows of a file and write a first version of its sensor contract.
 
 It guesses how the file is read, the interval, device, labels, and the fields with their types and
-ranges, and says what it is unsure of. Read the contract before you load the file.
+ranges, and says what it is unsure of. Beside the contract it writes a page of what the readings
+look like by it. Read both before you load the file.
 """
 
 import argparse
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import UsageError
+from breezeway.core.files import write_text
 from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.readings import file_guesses, file_loads
+from breezeway.readings.arrow import ID
 from breezeway.readings.file_columns import toml
 from breezeway.readings.file_text import stem
 
@@ -34,14 +41,61 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     target: Path = arguments.contract or Path(f"{name}.toml")
     if target.exists():
         raise UsageError(f"--contract: {target} is there already; name another file.")
+    profile = target.with_name(f"{target.stem}-profile.html")
     with scratch(settings, "new-sensor") as folder:
         found = file_guesses.guess(file, folder)
         contract = Contract.from_text(_text(name, found), target.name)
-        times, mistakes = file_loads.try_out(file, contract, folder)
-    found.interval = file_guesses.interval(times)
-    found.unsure += [mistakes] if mistakes else []
-    target.write_text(_text(name, found), encoding="utf-8")
-    return {"contract": str(target), "unsure": found.unsure}
+        tried = file_loads.try_out(file, contract, folder)
+        found.interval = file_guesses.interval(tried.first_times())
+        found.unsure += [tried.mistakes] if tried.mistakes else []
+        text = _text(name, found)
+        page = _page(file, Contract.from_text(text, target.name), found, tried, folder)
+    if page:
+        write_text(profile, page)
+    write_text(target, text)
+    return {
+        "contract": str(target),
+        **({"profile": str(profile)} if page else {}),
+        "unsure": found.unsure,
+    }
+
+
+def _page(
+    file: Path,
+    contract: Contract,
+    found: file_guesses.Guess,
+    tried: file_loads.TriedOut,
+    folder: Path,
+) -> str:
+    """What the rows look like by the contract; empty if none could be read."""
+    if not any(len(table) for table in tried.rows):
+        return ""
+    from breezeway.preprocessing.dataset import profile_readings
+    from breezeway.preprocessing.profile_page import profile_page
+    from breezeway.preprocessing.spec import DatasetSpec
+
+    rows = sum(len(table) for table in tried.rows)
+    others = "" if tried.is_whole else "; others were not looked at, or stand near a mistake"
+    spec = DatasetSpec(contract, str(file))
+    manifest, profile = profile_readings(_numbered(tried.rows), spec, folder, threads=1)
+    return profile_page(
+        contract,
+        manifest,
+        profile,
+        title=f"Profile of {file.name}",
+        source=f"{rows:,} rows of {file}{others}",
+        questions=found.unsure,
+        read_as={"interval_seconds": f"{found.interval:g}", **found.files},
+    )
+
+
+def _numbered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Readings that arrived in the order of the file."""
+    first = 0
+    for table in tables:
+        ids = pa.array(np.arange(first, first + len(table)))
+        yield table.select(["device", "time", "payload", "label"]).append_column(ID, ids)
+        first += len(table)
 
 
 def _text(name: str, found: file_guesses.Guess) -> str:

@@ -266,9 +266,22 @@ def lay_out(
                 _link(part, folder / kind / name)
     (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
     write_json(folder / "examples.json", _examples(days.values()))
+    _write_profile(contract, days.values(), folder)
     manifest = _whole_manifest(contract, days)
     manifest.write(folder)
     return manifest
+
+
+def _write_profile(
+    contract: Contract, days: Iterable[versions.OpenedVersion], folder: Path
+) -> None:
+    """Merge the days' profiles, unless a day is older than profiles."""
+    from breezeway.preprocessing.profile import Profile, merged
+
+    profiles = [Profile.read(version.folder) for version in days]
+    known = [profile for profile in profiles if profile]
+    if len(known) == len(profiles):
+        merged(known, contract).write(folder)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import history
 from breezeway.datasets.history import day_name
+from breezeway.pipeline import profile_report
 from breezeway.preprocessing import days
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import Manifest
@@ -54,8 +55,8 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
         labels = LabelStore(settings.raw_address).labels_of(contract)
         return make_dataset(chunks, DatasetSpec(contract, query, labels), aside, settings)
 
-    folder, manifest = _make(tag, make, settings)
-    return {"tag": tag, **_summary(contract, folder, manifest)}
+    made = _make(tag, make, settings, contract)
+    return {"tag": tag, **_summary(contract, *made)}
 
 
 def make_day(
@@ -74,10 +75,11 @@ def make_day(
         as for `make_version`.
     """
     started = time.monotonic()
-    folder, manifest = _make(
+    folder, manifest, run_id = _make(
         day_name(contract, day),
         lambda aside: days.make_day(settings, contract, day, aside),
         settings,
+        contract,
     )
     known = {
         other: fingerprint
@@ -87,7 +89,7 @@ def make_day(
     stale = days.stale_days(settings, contract, known, made=day)
     return {
         "day": day.isoformat(),
-        **_summary(contract, folder, manifest),
+        **_summary(contract, folder, manifest, run_id),
         "seconds": round(time.monotonic() - started, 1),
         "stale": {day.isoformat(): why for day, why in stale.items()},
     }
@@ -138,17 +140,19 @@ def make_range(
     if due:
         opened |= history.open_published(settings, contract.name, first, last, set(due))
     opened = history.check_days(contract, dict(sorted(opened.items())), set(counts), first)
-    folder, manifest = _make(tag, lambda aside: history.lay_out(contract, opened, aside), settings)
+    result = _make(tag, lambda aside: history.lay_out(contract, opened, aside), settings, contract)
     return {
         "tag": tag,
-        **_summary(contract, folder, manifest),
+        **_summary(contract, *result),
         "days": len(opened),
         "made": [day.isoformat() for day in list(due)[:NAMED_DAYS]],
         "made_count": len(due),
     }
 
 
-def _summary(contract: Contract, folder: Path, manifest: Manifest | None) -> dict[str, Any]:
+def _summary(
+    contract: Contract, folder: Path, manifest: Manifest | None, run_id: str
+) -> dict[str, Any]:
     warning = wrong_claim(contract, manifest.spacing if manifest else None)
     if warning:
         log.warning("%s", warning)
@@ -162,13 +166,15 @@ def _summary(contract: Contract, folder: Path, manifest: Manifest | None) -> dic
         "reasons": manifest.reasons if manifest else {},
         "missing": sum(manifest.missing.values()) if manifest else 0,
         "warnings": [warning] if warning else [],
+        **({"run_id": run_id} if run_id else {}),
     }
 
 
 def _make[M: Manifest | None](
-    name: str, make: Callable[[Path], M], settings: Settings
-) -> tuple[Path, M]:
-    """Make a dataset in a work folder, as its only writer."""
+    name: str, make: Callable[[Path], M], settings: Settings, contract: Contract
+) -> tuple[Path, M, str]:
+    """Make a dataset in a work folder, as its only writer, and show its page."""
+    started = time.time()
     work = settings.work / name
     work.mkdir(parents=True, exist_ok=True)
     with exclusive(settings, f"preprocess-{name}"):
@@ -176,19 +182,18 @@ def _make[M: Manifest | None](
             shutil.rmtree(left)
         aside = work / ".dataset"
         aside.mkdir()
-        return _make_aside(aside, make)
-
-
-def _make_aside[M: Manifest | None](aside: Path, make: Callable[[Path], M]) -> tuple[Path, M]:
-    try:
-        manifest = make(aside)
-    except DataError as error:
-        if not any(aside.iterdir()):
-            raise
-        raise DataError(f"{error}; the evidence is in {_keep(aside, 'rejected')}") from None
-    finally:
-        shutil.rmtree(aside.with_name(f"{aside.name}.staging"), ignore_errors=True)
-    return _keep(aside, "dataset"), manifest
+        try:
+            manifest = make(aside)
+        except DataError as error:
+            if not any(aside.iterdir()):
+                raise
+            evidence = _keep(aside, "rejected")
+            profile_report.show(settings, contract, evidence, started)
+            raise DataError(f"{error}; the evidence is in {evidence}") from None
+        finally:
+            shutil.rmtree(aside.with_name(f"{aside.name}.staging"), ignore_errors=True)
+        folder = _keep(aside, "dataset")
+        return folder, manifest, profile_report.show(settings, contract, folder, started)
 
 
 def _keep(aside: Path, name: str) -> Path:

@@ -22,6 +22,7 @@ from breezeway.preprocessing.content_hash import combined
 from breezeway.preprocessing.examples import example_devices
 from breezeway.preprocessing.manifest import MOST_REJECTED, Manifest, RawSummary, by_reason
 from breezeway.preprocessing.part import Part, PartResult, make_part
+from breezeway.preprocessing.profile import Profile, merged
 from breezeway.preprocessing.spacing import IntervalTally
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.splitting import SplitRows
@@ -72,7 +73,7 @@ def make_dataset(
         chunks: tables of device, time, payload and label.
         spec: the dataset to make.
         folder: an empty folder; gets `features/`, `quarantine/`, `contract.toml`,
-            `manifest.json`, `reference.json` and `examples.json`.
+            `manifest.json`, `profile.json`, `reference.json` and `examples.json`.
         settings: `threads` of one process, and from how many rows on (`ray_min_rows`) parts are
             made by a local Ray even where `RAY_ADDRESS` names no cluster.
 
@@ -100,8 +101,8 @@ def make_features(
     """Make features from raw readings, without the checks of the batch as a whole.
 
     Args:
-        as for `make_dataset`; `folder` gets `features/`, `quarantine/`, `contract.toml` and
-            `manifest.json`.
+        as for `make_dataset`; `folder` gets `features/`, `quarantine/`, `contract.toml`,
+            `manifest.json` and `profile.json`.
 
     Returns:
         What the folder's manifest says, and what each part counted.
@@ -129,8 +130,26 @@ def make_features(
     for rejected in manifest.rejected[:NAMED_REASONS]:
         log.warning("rejected: %s", rejected)
     manifest.write(folder)
+    merged((result.profile for result in results), spec.contract).write(folder)
     (folder / "contract.toml").write_text(spec.contract.text, encoding="utf-8")
     return manifest, results
+
+
+def profile_readings(
+    chunks: Iterable[pa.Table], spec: DatasetSpec, folder: Path, threads: int
+) -> tuple[Manifest, Profile]:
+    """Say what `make_features` would make of some readings; nothing of it is kept.
+
+    Args:
+        folder: for what is made on the way.
+    """
+    staging, aside = folder / "staging", folder / "dataset"
+    staging.mkdir()
+    stage(chunks, staging)
+    parts = plan_parts(staging)
+    results = [make_part(staging, spec, part, aside, threads) for part in parts]
+    profile = merged((result.profile for result in results), spec.contract)
+    return _manifest(spec, results, None), profile
 
 
 def _on_ray(

@@ -21,6 +21,7 @@ from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.manifest import Rejected, by_reason
 from breezeway.preprocessing.payloads import PayloadParser, Values
+from breezeway.preprocessing.profile import DeviceTotals, FieldTotals, LateReadings, Profile
 from breezeway.preprocessing.row_checks import Copies, Devices, RowChecks
 from breezeway.preprocessing.spacing import IntervalTally
 from breezeway.preprocessing.spec import DatasetSpec
@@ -51,22 +52,6 @@ class Part:
 
 
 @dataclass
-class FieldTotals:
-    """Totals of the values of one field; of vectors by element."""
-
-    count: int = 0
-    nulls: int = 0
-    sum: float = 0.0
-
-    def add(self, values: np.ndarray | Vectors) -> None:
-        numbers = values.values if isinstance(values, Vectors) else values
-        null = np.isnan(numbers)
-        self.count += len(numbers)
-        self.nulls += int(null.sum())
-        self.sum += float(numbers.sum() if not null.any() else numbers[~null].sum())
-
-
-@dataclass
 class PartResult:
     """The counts of a part.
 
@@ -81,6 +66,7 @@ class PartResult:
         first_time, last_time: of the good readings, ISO 8601, UTC.
         digest: the content hash of `rows_in`.
         field_totals: of the good readings, by field.
+        profile: of all readings that are counted.
         examples: from `Examples.in_order`.
         intervals: between good readings of a device, by the later one.
         sample: every `sample_step`-th row.
@@ -98,6 +84,7 @@ class PartResult:
     last_time: str | None = None
     digest: str = ""
     field_totals: dict[str, FieldTotals] = field(default_factory=dict)
+    profile: Profile = field(default_factory=lambda: Profile(fields={}))
     examples: list[dict[str, Any]] = field(default_factory=list)
     sample: pa.Table | None = None
 
@@ -151,8 +138,13 @@ class _PartMaker:
         self._last_device: str | None = None
         self._result = PartResult(
             IntervalTally(contract.interval_seconds),
-            field_totals={name: FieldTotals() for name in contract.fields},
+            field_totals={
+                name: FieldTotals.of(contract, rules) for name, rules in contract.fields.items()
+            },
         )
+        self._devices = DeviceTotals(max(1.0, contract.interval_seconds * 1e6))
+        self._late = LateReadings()
+        self._labels = np.zeros(3, np.int64)
         self._schema = pa.schema(
             [
                 ("device", pa.string()),
@@ -203,6 +195,9 @@ class _PartMaker:
         result.digest = digest.hexdigest()
         result.sample = pa.concat_tables(samples).combine_chunks()
         result.examples = self._examples.in_order()
+        result.profile = self._devices.profile(
+            result.field_totals, self._labels.tolist(), self._late.count
+        )
         if result.rows_in != result.rows + result.copies + result.reasons.total():
             raise InternalError(
                 f"part {part.number}: {result.rows_in} rows in, {result.rows} out, "
@@ -221,9 +216,13 @@ class _PartMaker:
         good, violations = self._check(block, lead_in)
         counted = ~good.is_lead_in
         self._count(good, counted)
+        self._count_devices(block, good, counted, [r for r in violations if not lead_in[r]])
         self._write_quarantine(block, {r: v for r, v in violations.items() if not lead_in[r]})
         features = self._features(block, good)
-        return features if counted.all() else features.filter(pa.array(counted))
+        features = features if counted.all() else features.filter(pa.array(counted))
+        faults, unknown = pc.sum(features["label"]).as_py() or 0, features["label"].null_count
+        self._labels += (faults, len(features) - faults - unknown, unknown)
+        return features
 
     def _check(self, block: pa.Table, lead_in: np.ndarray) -> tuple[_Good, dict[int, Violation]]:
         """The good readings of a block, and what is wrong with the others."""
@@ -260,11 +259,22 @@ class _PartMaker:
         result, times = self._result, good.times[counted]
         result.rows += len(times)
         for name, column in _select(good.values, counted).items():
-            result.field_totals[name].add(column)
+            result.field_totals[name].add(column, times)
         if len(times):
             first, last = (str(np.datetime64(int(t), "us")) for t in (times.min(), times.max()))
             result.first_time = min(filter(None, (result.first_time, first)))
             result.last_time = max(filter(None, (result.last_time, last)))
+
+    def _count_devices(
+        self, block: pa.Table, good: _Good, counted: np.ndarray, bad: list[int]
+    ) -> None:
+        names, codes = good.devices
+        places = {name: place for place, name in enumerate(names)} if bad else {}
+        of_bad = block["device"].take(pa.array(bad, pa.int64())).to_pylist()
+        quarantined = np.array([places.get(name, -1) for name in of_bad], np.int64)
+        self._devices.add(names, codes, good.times, counted, quarantined)
+        ids = block[ID.name].take(pa.array(good.rows[counted])).combine_chunks()
+        self._late.add(names, codes[counted], ids)
 
     def _write_quarantine(self, block: pa.Table, violations: Mapping[int, Violation]) -> None:
         if not violations:

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import QUERY_SECONDS, redacted
 from breezeway.readings import sql_tables
+from breezeway.readings.arrow import time_texts
 from breezeway.readings.columns import Block, Column
 from breezeway.readings.engine import Engine
 from breezeway.readings.mysql import MySQL
@@ -131,10 +131,7 @@ class Database:
         statement = f"INSERT INTO {table} ({', '.join(values.column_names)}) VALUES ({marks})"
         for start in range(0, values.num_rows, INSERT_ROWS):
             part = values.slice(start, INSERT_ROWS)
-            columns = [
-                pc.strftime(c, "%Y-%m-%d %H:%M:%S") if pa.types.is_timestamp(c.type) else c
-                for c in part.columns
-            ]
+            columns = [time_texts(c) if pa.types.is_timestamp(c.type) else c for c in part.columns]
             rows = list(zip(*(c.to_pylist() for c in columns), strict=True))
             connection.exec_driver_sql(statement, rows)
         return len(values)

@@ -46,6 +46,8 @@ class Engine(ABC):
     """SQL that gives a column as text, whatever its type; `{}` is the column."""
     whole_time: ClassVar[str]
     """SQL that gives a time of Breezeway's own table as text with six decimals; `{}` is it."""
+    late_indexes: ClassVar[bool] = False
+    """Whether a load into an empty table may make its indexes at the end, in its transaction."""
 
     def __init__(self, url: sa.URL, query_seconds: float):
         self.url = url

@@ -279,7 +279,9 @@ def _field(name: str, cells: list[str | None], decimal: str, words: set[str], fo
         found.unsure.append(f"The column {name!r} is left out: it is empty, or counts the rows.")
         return
     key = _identifier(name, found)
+    known = len(given)
     if _share(_is_number, texts) >= MOST:
+        known = len(numbers)
         words |= {text for text in given if not _is_number(text.replace(decimal, "."))}
         found.fields[key] = _number(numbers, name)
         if len(set(numbers)) == 1:
@@ -291,9 +293,9 @@ def _field(name: str, cells: list[str | None], decimal: str, words: set[str], fo
     else:
         found.unsure.append(f"The column {name!r} is left out: it holds many texts.")
         return
-    if len(given) < len(cells):
+    if known < len(cells):
         found.fields[key]["invalid"] = toml("missing")
-        missing = 100 * (1 - len(given) / len(cells))
+        missing = 100 * (1 - known / len(cells))
         found.unsure.append(f"{key} has no value in {missing:.2g} % of the rows.")
     if key != name and found.has_payload:
         found.fields[key]["path"] = f"[{toml(name)}]"

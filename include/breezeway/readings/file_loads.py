@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 MEMORY = "1GB"
 """Of DuckDB; what needs more goes to the disk."""
 PROGRESS_SECONDS = 5.0
+TRIED_ROWS, TRIED_BYTES = 200_000, 64 << 20
+"""Rows of a file that is tried out, and their bytes; the last table may have more."""
 
 
 @dataclass
@@ -101,27 +104,48 @@ def load(
     }
 
 
-def try_out(file: Path, contract: Contract, folder: Path) -> tuple[list[float], str]:
-    """Read a file without loading it.
+class TriedOut(NamedTuple):
+    """What was seen of a file that was read without loading it.
 
-    Returns:
-        The times of the first rows of the first device, in seconds; and what would be said of the
-        first ten mistakes, empty if there are none.
+    Attributes:
+        rows: its first rows, at most about `TRIED_ROWS` and `TRIED_BYTES`, in tables as of
+            `read_rows`; without the tables in which there is a mistake.
+        is_whole: whether these are all.
+        mistakes: what would be said of the first ten; empty if there are none.
     """
+
+    rows: list[pa.Table]
+    is_whole: bool
+    mistakes: str
+
+    def first_times(self) -> list[float]:
+        """The times of the first device in the first table, in seconds."""
+        if not self.rows or not len(self.rows[0]):
+            return []
+        first = self.rows[0]
+        rows = first.filter(pc.equal(first["device"], first["device"][0]))
+        return [time / 1e6 for time in rows["time"].to_pylist()]
+
+
+def try_out(file: Path, contract: Contract, folder: Path) -> TriedOut:
+    """Read a file without loading it."""
     mistakes = Mistakes()
-    first = None
+    rows: list[pa.Table] = []
+    is_whole, said = True, ""
+    count = size = wrong = 0
     with closing(_connect(folder, 1)) as connection:
         try:
             plain = plain_file(file, contract.files, folder)
             for table in read_rows(plain, contract, None, connection, mistakes):
-                first = table if first is None else first
+                if mistakes.count == wrong and count < TRIED_ROWS and size < TRIED_BYTES:
+                    rows.append(table)
+                    count, size = count + len(table), size + table.nbytes
+                else:
+                    is_whole, wrong = False, mistakes.count
             mistakes.refuse()
         except DataError as error:
-            return [], str(error)
-    if first is None:
-        return [], ""
-    rows = first.filter(pc.equal(first["device"], first["device"][0]))
-    return [time / 1e6 for time in rows["time"].to_pylist()], ""
+            is_whole, said = False, str(error)
+    return TriedOut(rows, is_whole, said)
 
 
 def _tell(store: LoadStore, stage: _Stage, counts: Counts | None) -> None:

@@ -4,26 +4,30 @@ A reading is the same if device, time, payload and label are.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import batched
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from breezeway.core.errors import DataError, UsageError
 from breezeway.readings import sql_tables
-from breezeway.readings.arrow import as_readings
+from breezeway.readings.arrow import as_readings, time_texts
 from breezeway.readings.database import Database
+from breezeway.readings.load_indexes import LateIndexes
 
 BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
 """Readings are looked for in the store until either is reached; bytes as if all were as long as
 the longest."""
 BATCH_DEVICES = 50
-"""Of a batch of more devices, each reading is looked for at once."""
+"""Of so many devices at once the store is asked whether it has readings in their time; of a batch
+of more devices, each reading is looked for."""
+ROWS_A_DEVICE = 4
+"""A table with fewer is looked for reading by reading."""
 SHOWN_LETTERS = 60
 ID_LETTERS = 12
 """Of a load's content, they are enough to name it."""
@@ -131,6 +135,7 @@ class LoadStore(Database):
             merge = _Merge(self, connection, number, source, replace)
             for table in tables:
                 merge.add(as_readings(table))
+            merge.indexes.make()
             entry = {
                 "content": content,
                 "source": source[-255:],
@@ -222,6 +227,7 @@ class _Merge:
         self, store: LoadStore, connection: sa.Connection, number: int, source: str, replace: bool
     ):
         self.counts = Counts()
+        self.indexes = LateIndexes(connection, store._engine.late_indexes)
         self._connection = connection
         self._number = number
         self._source = source
@@ -242,8 +248,34 @@ class _Merge:
         )
 
     def add(self, table: pa.Table) -> None:
-        for batch in _batches(table):
-            self._add(batch)
+        columns = _columns(table)
+        if self._is_new(table):
+            self.counts.new += len(table)
+            self._put(zip(*columns, strict=True))
+        else:
+            self.indexes.make()
+            for batch in _batches(map(Row, *columns)):
+                self._add(batch)
+
+    def _is_new(self, table: pa.Table) -> bool:
+        """Whether no two readings have the same device and time, and the store has nothing in the
+        time of each device: then there is nothing to compare, as in most of a new file."""
+        keys = table.group_by(["device", "time"]).aggregate([])
+        if not len(table) or len(keys) < len(table):
+            return False
+        bounds = table.group_by("device").aggregate([("time", "min"), ("time", "max")])
+        names = bounds["device"].to_pylist()
+        ends = zip(*(_texts(bounds[f"time_{end}"]) for end in ("min", "max")), strict=True)
+        spans = dict(zip(names, ends, strict=True))
+        if self.indexes.wait:
+            return self.indexes.are_later(spans)
+        return len(spans) * ROWS_A_DEVICE <= len(table) and all(
+            self._are_beyond(dict(some)) for some in batched(spans.items(), BATCH_DEVICES)
+        )
+
+    def _put(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        numbered = [(*row, self._number) for row in rows]
+        self._connection.exec_driver_sql(self._insert, numbered)
 
     def _add(self, batch: list[Row]) -> None:
         stored = self._stored(batch)
@@ -269,8 +301,7 @@ class _Merge:
                 replaced += [] if before else here
         self.counts.new += len(new)
         if new:
-            rows = [(*row, self._number) for row in new.values()]
-            self._connection.exec_driver_sql(self._insert, rows)
+            self._put(new.values())
         self._put_away(replaced)
         self._share(shared)
 
@@ -281,7 +312,8 @@ class _Merge:
     def _stored(self, batch: list[Row]) -> dict[tuple[str, str], list[Stored]]:
         """What the store has at the devices and times of some readings."""
         keys = {row[:2] for row in batch}
-        if self._are_beyond(keys):
+        spans = _spans(keys)
+        if len(spans) <= BATCH_DEVICES and self._are_beyond(spans):
             return {}
         longest = max(_size(row) for row in batch)
         query = self._find.format(longest) + " OR ".join([self._same] * len(keys))
@@ -296,15 +328,9 @@ class _Merge:
                 found.setdefault((device, time), []).append(stored)
         return found
 
-    def _are_beyond(self, keys: Iterable[tuple[str, str]]) -> bool:
-        """Whether the store has nothing in the time of each device, as with most of a new file:
-        one question a device is answered far sooner than one a reading."""
-        spans: dict[str, tuple[str, str]] = {}
-        for device, time in keys:
-            first, last = spans.get(device, (time, time))
-            spans[device] = min(first, time), max(last, time)
-        if len(spans) > BATCH_DEVICES:
-            return False
+    def _are_beyond(self, spans: Mapping[str, tuple[str, str]]) -> bool:
+        """Whether the store has nothing of the devices between two times each: one question a
+        device is answered far sooner than one a reading."""
         query = self._any.format(" OR ".join([self._between] * len(spans)))
         values = tuple(value for device, span in spans.items() for value in (device, *span))
         return self._connection.exec_driver_sql(query, values).first() is None
@@ -348,12 +374,31 @@ class _Merge:
         )
 
 
-def _batches(table: pa.Table) -> Iterator[list[Row]]:
-    times = pc.strftime(table["time"], "%Y-%m-%d %H:%M:%S")
-    columns = [table["device"], times, table["payload"], table["label"]]
+def _columns(table: pa.Table) -> list[list[Any]]:
+    """The columns of rows, as lists."""
+    texts = _texts(table["time"])
+    others = (table[name].to_pylist() for name in ("payload", "label"))
+    return [table["device"].to_pylist(), texts, *others]
+
+
+def _texts(times: pa.ChunkedArray) -> list[str]:
+    texts: list[str] = time_texts(times).to_pylist()
+    return texts
+
+
+def _spans(keys: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """The first and the last time of each device."""
+    spans: dict[str, tuple[str, str]] = {}
+    for device, time in keys:
+        first, last = spans.get(device, (time, time))
+        spans[device] = min(first, time), max(last, time)
+    return spans
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     longest = 0
-    for row in map(Row, *(column.to_pylist() for column in columns)):
+    for row in rows:
         longest = max(longest, _size(row))
         if len(batch) == BATCH_ROWS or (batch and (len(batch) + 1) * longest > BATCH_BYTES):
             yield batch

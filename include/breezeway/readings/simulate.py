@@ -61,11 +61,9 @@ def fill(
     readings = faults = 0
     first = end - timedelta(days=days)
     for day in _days_of(zone, first, days):
-        options: dict[str, Any] = {
-            "seed": seed,
-            "drift": drift if day >= drift_from else 0.0,
-            "bad_share": bad_share,
-        }
+        options: dict[str, Any] = {"seed": seed, "drift": 0.0, "bad_share": bad_share}
+        if day >= drift_from:
+            options["drift"] = drift
         for number in range(1, devices + 1):
             device = f"machine-{number:02}"
             source = f"simulated {device} {day}"

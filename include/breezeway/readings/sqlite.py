@@ -34,6 +34,8 @@ LONGEST_PATTERN = 1000
 """Characters of a LIKE pattern; its time grows with the pattern times the text."""
 MEMORY = 128 << 20
 """Bytes of SQLite in this process; the values of a row are among them."""
+CACHE_BYTES = 64 << 20
+"""Pages that a writer keeps; with SQLite's 2 MB it writes those of its indexes again and again."""
 OPERATIONS = 100_000
 """Steps of SQLite's machine, some milliseconds, between two looks at the clock."""
 
@@ -79,6 +81,7 @@ class SQLite(Engine):
     exact = "{}"
     text = "{}"
     whole_time = "CAST({} AS CHAR)"
+    late_indexes = True
 
     @property
     def connect_arguments(self) -> Mapping[str, Any]:
@@ -98,6 +101,7 @@ class SQLite(Engine):
             connection.execute("PRAGMA journal_mode=WAL")
 
     def lock(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:

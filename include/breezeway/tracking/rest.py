@@ -82,6 +82,34 @@ def open_artifact(settings: Settings, run_id: str, path: str) -> http.client.HTT
     return _open(settings, "GET", f"get-artifact?{query}", None, ARTIFACT_SECONDS)
 
 
+def put_artifact(settings: Settings, artifacts: str, path: str, content: bytes) -> None:
+    """Write a file of a run, through MLflow's server.
+
+    Args:
+        artifacts: `artifact_uri` of the run.
+        path: within the run's artifacts.
+
+    Raises:
+        UsageError: the server does not store artifacts itself; else as `get` does.
+    """
+    address = urllib.parse.urlsplit(artifacts)
+    if address.scheme != "mlflow-artifacts":
+        raise UsageError(
+            f"MLflow: files of its runs go to {redacted(artifacts)}, which needs MLflow's client; "
+            "start the server with --artifacts-destination."
+        )
+    place = urllib.parse.quote(f"{address.path.strip('/')}/{path}")
+    with _open(
+        settings,
+        "PUT",
+        f"api/2.0/mlflow-artifacts/artifacts/{place}",
+        content,
+        ARTIFACT_SECONDS,
+        "application/octet-stream",
+    ) as answer:
+        answer.read(ANSWER_BYTES)
+
+
 def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict[str, Any]:
     try:
         with _open(settings, method, f"api/2.0/mlflow/{path}", body, ANSWER_SECONDS) as response:
@@ -99,10 +127,15 @@ def _ask(settings: Settings, method: str, path: str, body: bytes | None) -> dict
 
 
 def _open(
-    settings: Settings, method: str, path: str, body: bytes | None, seconds: float
+    settings: Settings,
+    method: str,
+    path: str,
+    body: bytes | None,
+    seconds: float,
+    kind: str = "application/json",
 ) -> http.client.HTTPResponse:
     url = f"{settings.mlflow_url.rstrip('/')}/{path}"
-    headers = {"Content-Type": "application/json", **_credentials()}
+    headers = {"Content-Type": kind, **_credentials()}
     request = urllib.request.Request(url, body, headers, method=method)
     try:
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)
@@ -110,8 +143,8 @@ def _open(
     except urllib.error.HTTPError as error:
         if error.code >= 500 or error.code == 429:
             raise ServiceUnavailable(f"{_away(settings)}: {error}.") from None
-        kind = NotFound if error.code == 404 else UsageError
-        raise kind(f"MLflow: {_message(error)}") from None
+        refused = NotFound if error.code == 404 else UsageError
+        raise refused(f"MLflow: {_message(error)}") from None
     except (OSError, http.client.HTTPException) as error:
         raise ServiceUnavailable(
             f"{_away(settings)} ({getattr(error, 'reason', error)})."

@@ -12,7 +12,8 @@ from breezeway.core.settings import Settings
 from breezeway.preprocessing import dataset
 from breezeway.preprocessing.dataset import broken_expectations, make_dataset, plan_parts
 from breezeway.preprocessing.manifest import Manifest, RawSummary
-from breezeway.preprocessing.part import FieldTotals, PartResult
+from breezeway.preprocessing.part import PartResult
+from breezeway.preprocessing.profile import FieldTotals
 from breezeway.preprocessing.spacing import IntervalTally
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.staging import stage

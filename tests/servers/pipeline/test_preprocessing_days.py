@@ -16,6 +16,7 @@ from breezeway.detector import model
 from breezeway.detector.table import Table, read_table
 from breezeway.pipeline import preprocessing
 from breezeway.preprocessing import days
+from breezeway.preprocessing.profile import Profile
 from breezeway.readings import plant
 from breezeway.readings.store import RawStore
 from tests.fixtures.readings import midnight
@@ -58,6 +59,8 @@ def test_the_days_give_the_model_of_one_run_over_all_to_the_byte(home):
     once, joined = table(home, whole["folder"]), table(home, composed["folder"])
     assert joined.scope == once.scope
     np.testing.assert_array_equal(joined.features.view(np.int32), once.features.view(np.int32))
+    profile = Profile.read(Path(composed["folder"]))
+    assert profile is not None and profile == Profile.read(Path(whole["folder"]))
     of_once, of_joined = (
         model.model_bytes(
             model.fit(

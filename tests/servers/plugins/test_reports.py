@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 
@@ -12,8 +12,13 @@ from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleA
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
+from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
+from breezeway.pipeline.preprocessing import make_version
+from breezeway.readings import plant
+from breezeway.readings.store import RawStore
 from breezeway.tracking import mlflow_client, rest, runs
+from breezeway.tracking.page_runs import record_page
 from tests.fixtures.mlflow import serving
 from tests.fixtures.s3 import s3_server
 
@@ -142,6 +147,31 @@ def test_the_list_shows_each_report_of_a_run(server, viewer, run_id):
         assert shown.status_code == 200
         assert f"<title>{title}</title>" in shown.text
         assert server.get(link.replace("/view/", "/file/"), headers=viewer).status_code == 200
+
+
+def test_after_preprocess_the_page_of_its_data_is_there_and_harmless(
+    server, viewer, settings, tmp_path
+):
+    hostile = "<script>alert(1)</script>"
+    text = (Settings.shipped_sensors / "plant.toml").read_text("utf-8")
+    sensors = tmp_path / "hostile.toml"
+    pattern = re.search("device_pattern = .*", text)
+    text = text.replace(pattern[0], 'device_pattern = ".+"') if pattern else text
+    sensors.write_text(text.replace('name = "plant"', 'name = "hostile"'), "utf-8")
+    mine = Settings(
+        home=tmp_path, sensors=sensors, mlflow_url=settings.mlflow_url, run_id="training/h-1"
+    )
+    store = RawStore(mine.raw_address)
+    store.create()
+    store.append(plant.simulate(hostile, date(2026, 3, 1)).readings.slice(0, 200))
+    query = "SELECT device, time, payload FROM readings"
+    made = make_version(mine, load_contract(mine.sensors), query, "v1")
+    listed = server.get(f"{ROOT}/?dag=training&run=h-1", headers=viewer).text
+    link = f"{ROOT}/{made['run_id']}/view/profile.html"
+    assert re.findall(r'href="([^"]+/view/[^"]+)">([^<]+)<', listed) == [(link, "Data of v1")]
+    page = server.get(link.replace("/view/", "/file/"), headers=viewer)
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    assert hostile not in page.text and "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
 
 
 def test_what_is_missing_stands_above_the_reports(server, viewer, settings):
@@ -430,6 +460,20 @@ class TestInS3BehindAPassword:
         out = f"{ROOT}/{run}/file/..%2fdrift.html"
         assert server.get(out, headers=viewer).status_code == 404
         assert server.get(f"{ROOT}/{run}/file/drift.html").status_code == 401
+
+    def test_a_page_is_recorded_without_a_client_of_mlflow(
+        self, server, viewer, guarded, monkeypatch
+    ):
+        monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", guarded)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reader")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a long password")
+        settings, titles = Settings.from_environment(), {"profile.html": "Data"}
+        for page in (b"old", b"new"):
+            run = record_page(
+                settings, "pumps", "n", page, key="k1", titles=titles, step="preprocess", started=1
+            )
+        link = f"{ROOT}/{run}/file/profile.html"
+        assert server.get(link, headers=viewer).content == b"new"
 
     def test_a_wrong_password_is_said_so(self, server, viewer, guarded, monkeypatch):
         monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", guarded)

@@ -176,7 +176,7 @@ def test_a_step_gets_the_secrets_that_it_needs(chart: Path):
         for step, pod in pods.items()
     }
     assert secrets == {
-        "preprocess": {"raw-store"},
+        "preprocess": {"raw-store", "mlflow-client"},
         "tune": {"mlflow-client"},
         "train": {"mlflow-client"},
         "test": {"raw-store", "mlflow-client"},

@@ -45,6 +45,7 @@ NAMED = {
     "dvc": "run as `python -m dvc`",
     "filelock": "of every component but the model server",
     "httptools": "uvicorn takes it where it is",
+    "jinja2": "draws the page of `preprocess`; `test` has what that step has",
     "psycopg2-binary": "Airflow's driver, named in an address",
     "pandas": "imported by MLflow's `pyfunc`, which BentoML imports",
     "statsd": "Airflow's client, if its metrics are on",
@@ -58,7 +59,7 @@ NAMED = {
 MODULES = {
     **{step: f"breezeway.steps.{step}" for step in STEPS},
     "preprocess": "breezeway.steps.preprocess, breezeway.steps.labels, "
-    "breezeway.preprocessing.days",
+    "breezeway.preprocessing.days, breezeway.preprocessing.profile_page",
     "tune": "breezeway.steps.tune, breezeway.detector.search, breezeway.detector.plots",
     "train": "breezeway.steps.train, breezeway.detector.model, breezeway.detector.plots",
     "test": "breezeway.steps.test, breezeway.pipeline.evaluation, breezeway.steps.drift, "

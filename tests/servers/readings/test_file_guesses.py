@@ -1,6 +1,8 @@
 """`breezeway new-sensor` writes a contract with which the file that it saw is loaded."""
 
 import argparse
+import re
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +121,77 @@ def test_words_tell_that_a_column_holds_labels(guessed):
 def test_words_of_a_state_are_no_labels(guessed):
     contract, _, _ = guessed(LABELLED.format("RUN", "STOP"))
     assert contract.files.label_column is None and "Zustand" in contract.fields
+
+
+def profile(settings, tmp_path, text: str, name: str = "a.csv") -> str:
+    """The page that is written for a file, without its pictures and tags."""
+    file = tmp_path / name
+    file.write_text(text, "utf-8")
+    arguments = argparse.Namespace(file=file, contract=tmp_path / "new.toml")
+    result = new_sensor.run(arguments, settings)
+    page = Path(result["profile"])
+    assert page == tmp_path / "new-profile.html"
+    return page.read_text("utf-8")
+
+
+def said(page: str) -> str:
+    return " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S).split())
+
+
+def test_a_page_shows_what_was_guessed_and_what_the_rows_look_like(settings, tmp_path):
+    rows = [
+        f"P1;{k // 60:02}:{k % 60:02};{20 + k % 7};{'AUF' if k % 4 else 'ZU'}" for k in range(90)
+    ]
+    rows[5] = rows[5].replace(";25;", ";ERR;")
+    del rows[40:60]
+    text = "Anlage;Zeit;Temp (°C);Lage\n" + "\n".join(rows).replace("P1;", "P1;2026-10-01 ")
+    text = profile(settings, tmp_path, text + "\n")
+    page = said(text)
+    assert f"Profile of a.csv 70 rows of {tmp_path / 'a.csv'} 70 readings in 70 rows" in page
+    assert "Questions to you Times have no offset: is their zone UTC?" in page
+    assert "Do ERR stand for no value?" in page
+    assert "null_words [&#34;ERR&#34;]" in page and "interval_seconds 60" in page
+    assert "device_column &#34;Anlage&#34;" in page
+    assert "Temp float" not in page and "Temp int °C &middot; column Temp (°C)" in page
+    assert "1.43 % missing: 1 null" in page
+    assert "Temp has no value in 1.4 % of the rows." in page
+    assert (
+        "AUF" in page and "1 gap is longer than 5 intervals; 20 readings are absent there." in page
+    )
+    assert "<svg" in text
+
+
+def test_rows_that_break_the_guess_are_shown(settings, tmp_path):
+    rows = [
+        f"m,2026-01-01T{k // 3600:02}:{k // 60 % 60:02}:{k % 60:02},{k % 10}.5"
+        for k in range(21_000)
+    ]
+    rows[20_500] = rows[20_500].rpartition(",")[0] + ",900"
+    page = said(profile(settings, tmp_path, "device,time,a\n" + "\n".join(rows) + "\n"))
+    assert "a out_of_range 1" in page and "900" in page
+
+
+def test_the_page_of_a_file_is_made_with_its_contract_alone(settings, tmp_path):
+    text = "device,time,a\nm,2026-01-01,1\nm,2026-01-02,3\n"
+    left = tmp_path / "new-profile.html"
+    left.write_text("of an earlier contract")
+    assert "Profile of a.csv" in profile(settings, tmp_path, text)
+    left.write_text("mine")
+    with pytest.raises(UsageError, match="is there already"):
+        profile(settings, tmp_path, text)
+    assert left.read_text() == "mine"
+
+
+def test_a_file_without_a_row_that_can_be_read_has_no_page(settings, tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("device,time,a\nm,2026-10-25T02:30:00 X,1\nm,2026-10-25 02:30:00 CET,3\n")
+    arguments = argparse.Namespace(file=file, contract=tmp_path / "new.toml")
+    assert "profile" not in new_sensor.run(arguments, settings)
+    assert (tmp_path / "new.toml").exists() and not (tmp_path / "new-profile.html").exists()
+
+
+def test_what_a_file_holds_is_text_on_its_page(settings, tmp_path):
+    hostile = "<script>alert(1)</script>"
+    text = f"device,time,{hostile},b\n" + f"{hostile},2026-01-01,{hostile},1\n" * 3
+    page = profile(settings, tmp_path, text, "a<b>.csv")
+    assert hostile not in page and "&lt;script&gt;alert(1)" in page and "a&lt;b&gt;.csv" in page

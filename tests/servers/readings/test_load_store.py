@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from breezeway.commands import loads as command_loads
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.settings import Settings
-from breezeway.readings import load_store, mysql, postgres, simulate, sqlite
+from breezeway.readings import load_store, mysql, postgres, simulate, sql_tables, sqlite
 from breezeway.readings.arrow import READINGS
 from breezeway.readings.load_store import LoadStore
 from breezeway.readings.store import RawStore
@@ -455,4 +455,52 @@ def test_a_load_that_waits_for_another_for_long_may_be_tried_again(own, monkeypa
 def test_a_batch_is_short_where_payloads_are_long(monkeypatch):
     monkeypatch.setattr(load_store, "BATCH_BYTES", 100)
     table = many(6, "").set_column(2, "payload", pa.array(["x" * n for n in (9, 60, 9, 9, 200, 1)]))
-    assert [len(batch) for batch in load_store._batches(table)] == [1, 1, 2, 1, 1]
+    rows = map(load_store.Row, *load_store._columns(table))
+    assert [len(batch) for batch in load_store._batches(rows)] == [1, 1, 2, 1, 1]
+
+
+# -- the first load, whose indexes are made at the end
+
+
+def is_whole(settings):
+    with LoadStore(settings.raw_address)._transaction() as connection:
+        return sql_tables.is_whole(connection, sql_tables.readings)
+
+
+def test_after_the_first_load_all_indexes_are_there(own):
+    store = LoadStore(own.raw_address)
+    store.create()
+    counts = store.load([many(3000, "x").slice(k, 700) for k in range(0, 3000, 700)], "0" * 64, "a")
+    assert counts.new == 3000 == stored_rows(own)
+    assert is_whole(own)
+
+
+@pytest.mark.parametrize("devices", [["m", "m"], ["m", "n"]])
+def test_rows_of_the_first_load_are_compared_with_those_before_in_any_order(own, devices):
+    store = LoadStore(own.raw_address)
+    store.create()
+    late, early = many(3000, "x").slice(1500), many(3000, "x").slice(0, 2000)
+    early = early.set_column(0, "device", pa.array([devices[1]] * len(early)))
+    counts = store.load([late, early], "0" * 64, "a.csv")
+    known = 500 if devices[1] == "m" else 0
+    assert (counts.new, counts.known) == (3500 - known, known)
+    assert stored_rows(own) == 3500 - known and is_whole(own)
+
+
+def test_a_first_load_that_is_refused_or_killed_leaves_the_indexes(own):
+    store = LoadStore(own.raw_address)
+    store.create()
+    with pytest.raises(DataError, match="another content"):
+        store.load([many(100, "x"), many(100, "y")], "0" * 64, "a.csv")
+    assert is_whole(own) and stored_rows(own) == 0
+    kill_half_way(KILLED, own)
+    assert is_whole(own) and stored_rows(own) == 0
+    assert store.load([many(100, "x")], "0" * 64, "a.csv").new == 100
+
+
+def test_a_table_that_the_store_has_in_part_is_compared_row_by_row(own):
+    store = LoadStore(own.raw_address)
+    store.create()
+    store.load([many(100, "x").slice(50, 3)], "0" * 64, "a.csv")
+    counts = store.load([many(100, "x")], "1" * 64, "b.csv")
+    assert (counts.new, counts.known, stored_rows(own)) == (97, 3, 100)
