@@ -12,7 +12,7 @@ from bench.frame import ROOT
 from breezeway.core.settings import quiet_environment
 
 RUNS = ROOT / "bench" / "runs"
-PIPELINE = ("preprocess", "publish", "training", "tune", "start")
+PIPELINE = ("preprocess", "payloads", "publish", "training", "tune", "start")
 """The others answer other questions: of a Ray cluster, of the model server, of false alarms."""
 
 
