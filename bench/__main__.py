@@ -13,7 +13,8 @@ from breezeway.core.settings import quiet_environment
 
 RUNS = ROOT / "bench" / "runs"
 PIPELINE = ("preprocess", "publish", "training", "tune", "start")
-"""The others answer other questions: of a Ray cluster, of the model server, of false alarms."""
+"""The others answer other questions: of forms of payloads, of a Ray cluster, of the model server,
+of false alarms."""
 
 
 def main(names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from bench.frame import RESULTS, ROOT, SAME_MACHINE, picture
 
 BENCHES = (
     "preprocess",
+    "payloads",
     "publish",
     "training",
     "tune",

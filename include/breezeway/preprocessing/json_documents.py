@@ -12,7 +12,7 @@ object on the way to a value, is left to `ReadingParser` too.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import compress
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -219,7 +219,13 @@ def _follow(step: _Step, known: dict[str, Column]) -> Column:
         index = f"{step.before} by {segment.path}"
         if index not in known:
             known[index] = [_index(value, segment.path[0]) for value in values]
-        return [by.get(segment.value, UNSET) for by in known[index]]
+        return [
+            value if value is UNSURE else by.get(segment.value, UNSET)
+            for value, by in zip(values, known[index], strict=True)
+        ]
+    if isinstance(segment, str):
+        with suppress(KeyError, TypeError):
+            return list(map(itemgetter(segment), values))  # only an object takes a text
     return [_one(value, segment) for value in values]
 
 
@@ -240,8 +246,14 @@ def _is_plain(where: Where) -> bool:
 
 def _index(value: Any, key: Any) -> dict[Any, Any]:
     """The elements of a list by the text that each has at a key; of several of a text `UNSURE`."""
+    if type(value) is not list:
+        return {}
+    with suppress(KeyError, TypeError):
+        texts = [element[key] for element in value]  # only objects take a text
+        if set(map(type, texts)) == {str} and len(set(texts)) == len(texts):
+            return dict(zip(texts, value, strict=True))
     found: dict[Any, Any] = {}
-    for element in value if type(value) is list else ():
+    for element in value:
         if type(element) is dict and type(text := element.get(key)) is str:
             found[text] = UNSURE if text in found else element
     return found
@@ -253,6 +265,9 @@ def _numbers(
     """What the numbers of a column mean, NaN for a null, and which of its values are good."""
     if kinds <= {float, int}:
         return _checked(reader, np.fromiter(column, np.float64, len(column)))
+    if kinds <= {float, int, UnsetType, type(None)}:
+        numbers = np.array([np.nan if v is UNSET or v is None else v for v in column], np.float64)
+        return _checked(reader, numbers)
     if kinds == {str}:
         return _texts(reader, column)
     values, good = np.full(len(column), np.nan), np.zeros(len(column), bool)
@@ -281,6 +296,8 @@ def _texts(reader: ValueReader, texts: list[str]) -> tuple[np.ndarray, np.ndarra
                 return _checked(reader, np.fromiter(map(float, texts), np.float64, len(texts)))
     texts = [text.strip() for text in texts]
     is_null = np.array([text in nulls for text in texts])
+    if is_null.all():
+        return np.full(len(texts), np.nan), is_null
     if reader.unit:
         texts = [
             text.removesuffix(reader.unit).rstrip() if text.endswith(reader.unit) else text

@@ -91,7 +91,7 @@ json_values = st.one_of(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(*[json_values] * 5), min_size=1, max_size=20))
 @example([("21.5", "7", "true", '"idle"', "[1]"), ("85", "65535", '"OPEN"', "3", "[-9999,2]")])
 @example([("NaN", "1", "1", '"3"', "[null]"), ('"21,5 C"', '"7"', '"off"', "0", "null")])
@@ -129,10 +129,9 @@ def object_payload(draw) -> str:
     return draw(st.sampled_from([text, text, text, f" {text}\n", f"[{text}]", text[:-1], "5", ""]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(object_payload(), min_size=1, max_size=30))
 def test_objects_with_other_keys_equal_the_definition(payloads):
-    # So many rows are read by columns.
     assert_same(SCALARS, payloads)
 
 
@@ -160,7 +159,7 @@ def test_common_forms_are_read_by_columns(monkeypatch):
 
 
 @pytest.mark.parametrize("contract", [WORDY_DELIMITED, QUOTED], ids=["separator", "quote"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(
         st.lists(st.one_of(words, numbers.map(lambda text: text.replace(".", ","))), max_size=5),

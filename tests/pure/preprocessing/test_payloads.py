@@ -117,24 +117,30 @@ def json_payload(draw) -> str | None:
 BASE = '{"e":{"a":1.5,"n.1":7},"c":"x","v1":[1,2],"v2":[3]}'
 
 
-@settings(max_examples=30, deadline=None)
+ODD_ONES = [
+    *(BASE, BASE.replace("1.5", "1e400"), BASE.replace("1.5", "-0.0")),
+    *(BASE.replace('"c"', '"c":"1","c"'), BASE.replace('"v2"', '"v1":[9],"v2"')),
+    *(BASE.replace('"v2"', '"v1"'), BASE.replace('"v1"', '"v2"')),
+    *(BASE.replace('"a"', '"A"'), BASE.replace('"a"', '"\\u0061"')),
+    *(BASE.replace("7", '"7"').replace('"x"', "1"), BASE.replace('"x"', "true")),
+    *(BASE.replace("7", "7.0"), BASE.replace("7", "7e0"), BASE.replace("7", "7.5")),
+    *(BASE.replace('"a":1.5', '"a":null'), BASE.replace('"a":1.5', '"0a":null')),
+    *(BASE.replace("[3]", "[[3]]"), BASE.replace("[3]", "[]"), BASE.replace("[3]", "3")),
+    *(BASE.replace('"x"', '"\\"x\\""'), BASE.replace("7", "1e-400"), BASE.replace("3", "1e-320")),
+]
+MALFORMED = [
+    *(BASE, BASE.replace("}", ",}"), BASE.replace("[3]", "[3,]"), BASE + "x", BASE + " "),
+    *(BASE.replace("1.5", other) for other in (ARABIC_ONE, "nan", "Infinity")),
+]
+SAME_SUM = [BASE, BASE.replace("[3]", "]3["), BASE.replace("{", "}", 1)]
+
+
+@settings(max_examples=15, deadline=None)
 @given(st.lists(json_payload(), min_size=1, max_size=20))
-@example([BASE, BASE.replace("1.5", "1e400"), BASE.replace("1.5", "-0.0")])
-@example([BASE.replace('"c"', '"c":"1","c"'), BASE.replace('"v2"', '"v1":[9],"v2"')])
-@example([BASE.replace('"v2"', '"v1"'), BASE.replace('"v1"', '"v2"')])
-@example([BASE.replace("}", ",}"), BASE.replace("[3]", "[3,]"), BASE + "x", BASE + " "])
-@example([BASE.replace('"a"', '"A"'), BASE.replace('"a"', '"\\u0061"')])
-@example([BASE.replace("7", '"7"').replace('"x"', "1"), BASE.replace('"x"', "true")])
-@example([BASE.replace("7", "7.0"), BASE.replace("7", "7e0"), BASE.replace("7", "7.5")])
-@example(
-    [BASE.replace("1.5", ARABIC_ONE), BASE.replace("1.5", "nan"), BASE.replace("1.5", "Infinity")]
-)
-@example([BASE.replace('"a":1.5', '"a":null'), BASE.replace('"a":1.5', '"0a":null')])
-@example([BASE.replace("[3]", "[[3]]"), BASE.replace("[3]", "[]"), BASE.replace("[3]", "3")])
-@example([BASE, BASE.replace("[3]", "]3["), BASE.replace("{", "}", 1)])  # malformed, same sum
-@example(
-    [BASE.replace('"x"', '"\\"x\\""'), BASE.replace("7", "1e-400"), BASE.replace("3", "1e-320")]
-)
+@example(ODD_ONES)
+@example(ODD_ONES + MALFORMED)
+@example(MALFORMED)
+@example(SAME_SUM)
 def test_json_equals_the_definition(payloads):
     assert_same(JSON, payloads)
 
@@ -149,7 +155,7 @@ delimited_part = st.one_of(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -259,7 +265,7 @@ def test_a_payload_that_is_too_long_is_none(contract):
         for more in (room, room + 1)
     ]
     assert_same(contract, padded)
-    assert_same(contract, ["é" * (MAX_PAYLOAD_BYTES // 2 + 1), "[" * 2_000_000])
+    assert_same(contract, ["é" * (MAX_PAYLOAD_BYTES // 2 + 1), "[" * (MAX_PAYLOAD_BYTES + 1)])
     _, _, violations, _ = PARSERS[contract.payload.format].parse(pa.array(padded))
     assert [violation.reason for violation in violations.values()] == ["too_long"]
 
