@@ -10,7 +10,8 @@ the form within seconds and names the field to correct.
 - **steps**: The steps to run; their order in this list does not matter. To deploy without promote
   may put a model into service that the gate has not judged.
 - **query**: The readings to preprocess: one SELECT on the raw store that returns device, time,
-  payload and, if the label of the sensor contract is a column, that column. Empty: the days below.
+  payload and, if the label of the sensor contract is a column, that column; or the columns that
+  [source] of the contract names. Empty: the days below.
 - **first_day**: The first day of the readings to preprocess, in place of a query: a day of the
   contract's time zone. Days that the DAG history has made are taken as they are; the others are
   made first. Empty: as many days as the training window of the sensor contract has.

@@ -47,11 +47,10 @@ def fill(
         How many `readings` and `faults` are new; the days, `from` and `to`.
 
     Raises:
-        UsageError: a day is in the store with other readings than these arguments give.
+        UsageError: a day is in the store with other readings than these arguments give; or
+            readings are in a database of the user's own.
     """
-    contract = load_contract(settings.sensors)
-    refuse_writing(contract, settings, "a simulation")
-    zone = contract.zone
+    zone = _zone_of(settings)
     end = end or today(zone)
     drift_from = drift_from or end - timedelta(days=1)
     store = RawStore(settings.raw_address)
@@ -80,6 +79,13 @@ def fill(
             faults += part.labels.num_rows
     log.info("simulated %d readings and %d faults, %s to %s", readings, faults, first, end)
     return {"readings": readings, "faults": faults, "from": str(first), "to": str(end)}
+
+
+def _zone_of(settings: Settings) -> ZoneInfo:
+    """The contract's zone, if readings may be simulated for it."""
+    contract = load_contract(settings.sensors)
+    refuse_writing(contract, settings, "a simulation")
+    return contract.zone
 
 
 def _days_of(zone: ZoneInfo, first: date, count: int) -> list[date]:

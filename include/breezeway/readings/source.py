@@ -145,33 +145,24 @@ class SourceTable:
         whole = f"source AS (SELECT * FROM {self.rows})"
         return f"{begin[0] if begin else 'WITH '}{whole}{rest}"
 
-    def select(
-        self,
-        label: str | None,
-        *,
-        has_ids: bool = False,
-        text: str | None = None,
-        text_up_to: int | None = None,
-    ) -> str:
+    def select(self, label: str | None, *, has_ids: bool = False) -> str:
         """The SELECT of all readings, without a condition.
 
         Args:
             label: the column of the label that the contract names.
             has_ids: whether the table `readings` has a column `id`.
-            text, text_up_to: SQL that gives a column as text, and the bytes beyond which a payload
-                in one column is null.
         """
-        payload = self.payload
-        if text and not self.has_fields:
-            whole = text.format(payload[0])
-            payload = [
-                f"CASE WHEN LENGTH({whole}) <= {text_up_to} THEN {whole} END AS {payload[0]}"
-            ]
-        found = [*filter(None, [self.device]), self.times.column, *payload]
+        found = [*filter(None, [self.device]), self.times.column, *self.payload]
         found += [self.quote(name) for name in filter(None, [self._own(label)])]
         if self._id and (has_ids or self.source):
             found.append(self.quote(self._id))
         return f"SELECT {', '.join(dict.fromkeys(found))} FROM {self.rows}"
+
+    def label_and_id(self, label: str | None, *, has_ids: bool) -> str:
+        """The columns of label and id, NULL where there is none; as for `select`."""
+        own = self._own(label)
+        id = self._id if has_ids or self.source else None
+        return ", ".join(self.quote(name) if name else "NULL" for name in (own, id))
 
     def keys(self) -> dict[str, str]:
         """The columns that the contract names: key → column."""

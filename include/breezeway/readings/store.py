@@ -19,6 +19,7 @@ from breezeway.core.settings import QUERY_SECONDS, Settings
 from breezeway.readings import source_mistakes, sql_tables
 from breezeway.readings.arrow import (
     ID,
+    ReadTimes,
     as_readings,
     as_text,
     label_rows,
@@ -198,6 +199,12 @@ class RawStore(Database):
             return times
         return Calendar(times.column)  # they have a zone
 
+    @property
+    def _read_asked(self) -> ReadTimes:
+        """Reads times of a small question: there one with a zone is one of UTC that has none."""
+        zone = self.times.zone if isinstance(self.times, Calendar) else UTC_ZONE
+        return reader_of(zone, self._table.per_second)
+
     def _type_of_times(self, since: date, until: date) -> TimeType:
         with self._judged():
             return self._engine.type_of_times(self._there, (since, until))
@@ -252,7 +259,7 @@ class RawStore(Database):
         )
         found = {}
         for count, latest, *name in rows:
-            times, _ = self._read_times(pa.array([str(latest).encode()]))
+            times, _ = self._read_asked(pa.array([_octets(latest)], pa.binary()))
             # Preprocessing names a time that cannot be read.
             if count and times[0].is_valid:
                 found[str(name[0]) if name else self._table.fixed_device] = count, times[0].as_py()
@@ -296,13 +303,15 @@ class RawStore(Database):
         same = self._of_device(device)
         if same is None:
             return []
-        query = (
-            f"{self._select(label, text_up_to=MAX_PAYLOAD_BYTES)} WHERE {same} "
-            f"AND {self.times.before(before)} ORDER BY {self.times.column} DESC LIMIT {count:d}"
+        rest = (
+            f"WHERE {same} AND {self.times.before(before)} "
+            f"ORDER BY {self.times.column} DESC LIMIT {count:d}"
         )
+        if not self._table.has_fields:
+            return self._last_asked(rest, label)
         rows: list[Reading] = []
         columns = self._table.columns(label, with_ids=True)
-        for block in self._blocks(query, columns):
+        for block in self._blocks(f"{self._select(label)} {rest}", columns):
             self._refuse_any_offset(block[columns.index(self._table.time)])
             table = self._readings(block)
             if ID.name not in table.column_names:
@@ -310,10 +319,25 @@ class RawStore(Database):
             rows += map(Reading, *(table[name].to_pylist() for name in Reading._fields))
         return rows
 
+    def _last_asked(self, rest: str, label: str | None) -> list[Reading]:
+        """The same, as a small question: a large one takes PostgreSQL's driver longer to begin."""
+        text, table = self._engine.text.format, self._there
+        payload = text(table.payload[0])
+        short = f"CASE WHEN LENGTH({payload}) <= {MAX_PAYLOAD_BYTES} THEN {payload} END"
+        others = table.label_and_id(label, has_ids=table.source is None and self.has_ids)
+        found = self._ask_rows(f"SELECT {text(table.times.column)}, {short}, {others}", rest)
+        times = pa.array([_octets(time) for time, *_ in found], pa.binary())
+        self._refuse_any_offset(times)
+        payloads = as_text(pa.array([_octets(payload) for _, payload, *_ in found], pa.binary()))
+        read, _ = self._read_asked(times)
+        labels = [_label_of(label) for _, _, label, _ in found]
+        ids = [id for *_, id in found]
+        return list(map(Reading, read.to_pylist(), payloads.to_pylist(), labels, ids))
+
     def _refuse_any_offset(self, times: pa.Array) -> None:
         if isinstance(self.times, Calendar) and not pa.types.is_timestamp(times.type):
             for text in as_text(times).to_pylist():
-                if text and source_mistakes.has_offset(text, self._table.zone):
+                if text and source_mistakes.has_offset(text, self.times.zone):
                     source_mistakes.refuse_offset(self._table, text)
 
     def query_of_days(self, first: date, last: date, zone: ZoneInfo, label: str | None) -> str:
@@ -324,10 +348,8 @@ class RawStore(Database):
         """The SELECT of all readings from a moment on, without labels."""
         return f"{self._select(None)} WHERE {self.times.since(moment)} AND {self.times.readable}"
 
-    def _select(self, label: str | None, text_up_to: int | None = None) -> str:
-        text = self._engine.text if text_up_to else None
-        has_ids = self._there.source is None and self.has_ids
-        return self._table.select(label, has_ids=has_ids, text=text, text_up_to=text_up_to)
+    def _select(self, label: str | None) -> str:
+        return self._table.select(label, has_ids=self._there.source is None and self.has_ids)
 
     def stream(
         self,
@@ -383,6 +405,18 @@ class RawStore(Database):
                 *block[end:],
             ]
         return readings_table(block, self._read_times)
+
+
+def _octets(value: Any) -> bytes | None:
+    """What a driver made of a value, as text."""
+    return value if value is None or isinstance(value, bytes) else str(value).encode()
+
+
+def _label_of(value: Any) -> Any:
+    """A label; bits come as bytes or as text."""
+    if isinstance(value, bytes):
+        return int.from_bytes(value)
+    return int(value) if value in (0, 1, "0", "1") else value
 
 
 def _chunks(tables: Iterable[pa.Table], chunk_rows: int) -> Iterator[pa.Table]:

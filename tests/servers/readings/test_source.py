@@ -49,6 +49,7 @@ FORMS = {
     "times in UTC": (NATIVE, naive, ""),
     "times of Berlin": (NATIVE, berlin, 'time_zone = "Europe/Berlin"'),
     "times with a zone": (ZONED, naive, ""),
+    "times with a zone, beside one that is named": (ZONED, naive, 'time_zone = "Europe/Berlin"'),
     "text": (TEXT, lambda time: naive(time).replace(" ", "T"), ""),
     "text of Berlin": (TEXT, berlin, 'time_zone = "Europe/Berlin"'),
     "seconds": (REAL, lambda time: time.timestamp(), 'time_format = "epoch s"'),
@@ -116,6 +117,8 @@ def rows_of(store, first, last, zone):
 @pytest.fixture(params=FORMS)
 def own(address, request):
     types, write, lines = FORMS[request.param]
+    if types is ZONED and dialect(address) == "sqlite":
+        pytest.skip("SQLite has no times with a zone")
     fill(address, types, write)
     return store_of(address, f'table = "Mess Werte"\n{COLUMNS}{lines}')
 
@@ -189,9 +192,9 @@ def test_a_day_and_the_last_readings_are_found_by_an_index(address, form, wrappe
         run(address, "ANALYZE")
     queries = [(own.query_of_days(day, day, BERLIN, "label"), "of_time")]
     asked = []
-    own._blocks, blocks = lambda query, columns: asked.append(query) or (), own._blocks
+    own._ask, ask = lambda query: asked.append(query) or [], own._ask
     own.last_readings(NAMES[0], many[900], 5, "label")
-    own._blocks = blocks
+    own._ask = ask
     # PostgreSQL finds so few readings of two devices as fast by their times.
     queries.append((asked[0], "of_" if address.startswith("postgres") else "of_device"))
     for query, index in queries:
@@ -317,6 +320,8 @@ def test_a_label_may_be_a_bit(address):
     own = store_of(address, 'table = "t"\nlabel_column = "label"')
     labels = rows_of(own, date(2026, 3, 28), date(2026, 3, 29), UTC_DAYS)["label"].to_pylist()
     assert labels == [1, None]
+    last = own.last_readings("m", datetime(2026, 3, 29, tzinfo=UTC), 2, "label")
+    assert [each.label for each in last] == [None, 1]
 
 
 def test_times_that_clocks_show_twice_or_never_are_unreadable(address):
