@@ -79,7 +79,7 @@ def test_devices_follow_each_other_without_a_gap():
 
 
 def test_readings_before_a_day_are_no_rows_but_show_the_gap_at_midnight():
-    found = counted({"a": [100, 110], "before": {"a": [0]}})
+    found = counted({"a": [120, 130], "before": {"a": [0, 55]}})
     assert (found.gaps, sum(found.intervals.values()), found.worst[0].rows) == (1, 2, 2)
 
 
