@@ -5,11 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import hypothesis.strategies as st
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.features import window_features
+from breezeway.core.settings import Settings
+from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.arrow import READINGS
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.window import window_of
 from tests.fixtures.meaning import of_history
@@ -187,3 +192,31 @@ def test_a_flag_tells_which_reading_of_a_payload_is_meant():
         (None, "short_window", None),
     ]
     assert "expected a time as 'epoch ms'" in flags[2]["error"]
+
+
+@pytest.mark.parametrize("contract", [CARRIED, SEVERAL])
+def test_the_examples_of_a_dataset_give_their_features(contract, tmp_path):
+    rows = []
+    for minute in range(30):
+        pressure = None if minute % 3 else 1.5
+        several = [(1, minute, 20.25 + minute, pressure), (2, minute, 30.0, 2.75)]
+        if contract is SEVERAL:
+            rows.append(("gateway", minute, as_several(several)))
+        else:
+            rows += [(f"pump-{m[0]}", minute, json.dumps(values_of(m))) for m in several]
+    devices, minutes, payloads = zip(*rows, strict=True)
+    times = [START + timedelta(minutes=minute) for minute in minutes]
+    columns = [pa.array(times, READINGS.field("time").type), pa.array(payloads)]
+    label = pa.nulls(len(rows), pa.int64())
+    table = pa.table([pa.array(devices), *columns, label], schema=READINGS)
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    make_dataset([table], DatasetSpec(contract, "test"), folder, Settings())
+    examples = json.loads((folder / "examples.json").read_text())
+    assert [each["device"] for each in examples] == ["pump-1", "pump-2"]
+    for each in examples:
+        sent = [(reading["time"], reading["payload"]) for reading in each["readings"]]
+        row = features_of(contract, each["device"], sent)
+        assert [None if x != x else x for x in row.tolist()] == each["features"]
+    # Two more than a window may have the value that is carried into it.
+    assert len(examples[0]["readings"]) == (6 if contract is CARRIED else 4)
