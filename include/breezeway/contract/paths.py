@@ -1,8 +1,8 @@
 """Where a value, or each reading, stands in a JSON payload.
 
 The paths of RFC 9535 (JSONPath) that lead to one value, without the `$.`: keys, places in a list,
-and the element of a list that has one equal member; to each reading, `[*]` besides. A path of keys
-alone needs no quotes around them. `docs/decisions/json-paths.md` says why this is written by hand.
+and the element of a list that has one equal member; to each reading, `[*]` and `.*` besides. A path
+of keys alone needs no quotes around them. `docs/decisions/json-paths.md` says why this is written by hand.
 """
 
 import re
@@ -33,9 +33,11 @@ class Where(NamedTuple):
 
 
 class Each(Enum):
-    """Each element of a list, or each member of an object."""
+    """Each element of a list, or each member of an object; an object in place of a list is its one
+    element."""
 
     ELEMENT = "[*]"
+    MEMBER = ".*"
 
 
 Segment = str | int | Where | Each
@@ -63,8 +65,8 @@ def parse_path(text: str) -> tuple[Segment, ...]:
     ('metrics', Where(path=('name',), value='Temp'), 'value')
     """
     path = parse_readings_path(text)
-    if Each.ELEMENT in path:
-        raise ValueError(f"{text!r}: [*] is several values, expected one")
+    if several := [segment for segment in path if isinstance(segment, Each)]:
+        raise ValueError(f"{text!r}: {shown(several)} is several values, expected one")
     return path
 
 
@@ -78,10 +80,10 @@ def parse_readings_path(text: str) -> tuple[Segment, ...]:
     ('Messages', <Each.ELEMENT: '[*]'>)
     """
     if "[" not in text:
-        keys = tuple(text.split("."))
+        keys = text.split(".")
         if not all(keys):
             raise ValueError(f"{text!r}: a key is empty")
-        return _bounded(text, keys)
+        return _bounded(text, tuple(map(_named, keys)))
     return _bounded(text, tuple(_segments(text)))
 
 
@@ -111,7 +113,11 @@ def _segments(text: str) -> Iterator[Segment]:
                 raise ValueError(f"{text!r}: one condition within another")
             yield Where(keys, _of(found["literal"]))
         else:
-            yield found["name"] if found["quoted"] is None else found["quoted"][1:-1]
+            yield found["quoted"][1:-1] if found["quoted"] else _named(found["name"])
+
+
+def _named(name: str) -> Segment:
+    return Each.MEMBER if name == "*" else name
 
 
 def _of(literal: str) -> str | float | bool | None:
@@ -143,7 +149,7 @@ def find(document: Any, path: Sequence[Segment]) -> Any:
         elif isinstance(segment, Where):
             value = _element(value, segment, path)
         elif isinstance(segment, Each) and isinstance(value, (list, dict)):
-            value = _only(value, path)
+            value = _only(value, segment, path)
         elif isinstance(value, list):
             value = _at(value, segment, path)
         else:
@@ -174,13 +180,12 @@ def spread(document: Any, path: Sequence[Segment]) -> Iterator[tuple[Any, Any]]:
     if isinstance(segment, Each):
         if not isinstance(document, (list, dict)):
             raise NoValue("missing", f"no list at {shown(path)!r} in the payload")
-        if isinstance(document, list):
-            members: Any = enumerate(document)
-        else:
-            members = document.items()
-        for key, element in members:
+        for key, element in _members(document, segment):
             for one, reading in spread(element, rest):
-                yield [one] if isinstance(document, list) else {key: one}, reading
+                if isinstance(document, list):
+                    yield [one], reading
+                else:
+                    yield one if key is None else {key: one}, reading
         return
     inner = find(document, (segment,))
     place: Any = segment
@@ -201,8 +206,15 @@ def _at(value: list[Any], segment: str | int | Each, path: Sequence[Segment]) ->
     return value[segment]
 
 
-def _only(value: Any, path: Sequence[Segment]) -> Any:
-    found = list(value.values() if isinstance(value, dict) else value)
+def _members(value: Any, each: Each) -> list[tuple[Any, Any]]:
+    """The keys of what there is of each, and it; without a key, it is the value itself."""
+    if isinstance(value, list):
+        return list(enumerate(value)) if each is Each.ELEMENT else []
+    return [(None, value)] if each is Each.ELEMENT else list(value.items())
+
+
+def _only(value: Any, each: Each, path: Sequence[Segment]) -> Any:
+    found = [inner for _, inner in _members(value, each)]
     if len(found) != 1:
         raise NoValue("ambiguous", f"{len(found)} elements at {shown(path)!r}, expected one")
     return found[0]

@@ -16,7 +16,14 @@ from pydantic import (
     model_validator,
 )
 
-from breezeway.contract.paths import Each, Segment, from_root, parse_path, parse_readings_path
+from breezeway.contract.paths import (
+    Each,
+    Segment,
+    from_root,
+    parse_path,
+    parse_readings_path,
+    shown,
+)
 from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
 
 Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
@@ -78,7 +85,7 @@ NullValue = float | Word
 
 
 def _leads_to_readings(path: str | None) -> str | None:
-    if path is not None and Each.ELEMENT not in parse_readings_path(path):
+    if path is not None and not {*Each} & {*parse_readings_path(path)}:
         raise ValueError(f'{path!r}: expected [*] for each element of a list, as in "Messages[*]"')
     return path
 
@@ -115,8 +122,9 @@ class Payload(Section):
     """What stands for a null, in every field. A number is compared as a number, a text without the
     blanks around it."""
     readings: Annotated[str | None, AfterValidator(_leads_to_readings)] = None
-    """Where the readings stand in a payload that has several: `[*]` is each element of a list. The
-    paths of fields then begin at a reading; those that begin with `$.` at the payload."""
+    """Where the readings stand in a payload that has several: `[*]` is each element of a list, `.*`
+    each member of an object. The paths of fields then begin at a reading; those that begin with
+    `$.` at the payload."""
     time_path: OwnPath = None
     """Where a reading's own time stands, which counts in place of that beside the payload. `~`
     behind the path stands for the key there."""
@@ -169,10 +177,13 @@ class Payload(Section):
         readings = self.to_reading
         pairs = takewhile(lambda pair: pair[0] == pair[1], zip(segments, readings, strict=False))
         shared = len(list(pairs))
-        if Each.ELEMENT in segments[shared:]:
-            raise ValueError(f"{name}: {path!r}: [*] stands elsewhere in payload.readings")
-        if shared < len(segments) and readings[shared : shared + 1] == (Each.ELEMENT,):
-            raise ValueError(f"{name}: {path!r}: expected [*] there, as in payload.readings")
+        if any(isinstance(segment, Each) for segment in segments[shared:]):
+            raise ValueError(f"{name}: {path!r}: [*] or .* stands elsewhere in payload.readings")
+        if shared < len(segments) and isinstance((*readings, None)[shared], Each):
+            raise ValueError(
+                f"{name}: {path!r}: expected {shown(readings[shared : shared + 1])} there, as in "
+                "payload.readings"
+            )
         return segments
 
     @model_validator(mode="after")

@@ -52,12 +52,17 @@ def readings(payload: str, text: str, fields: str = FLOAT) -> list[tuple]:
             [("7", "12:00:00", 1.5), ("8", "12:00:00", 2)],
         ),
         (  # a gateway of ThingsBoard
-            'readings = "[*][*]"\ntime_path = "ts"\ntime_format = "epoch ms"\n'
-            'device_path = "$[*]~"',
+            'readings = "*[*]"\ntime_path = "ts"\ntime_format = "epoch ms"\ndevice_path = "$.*~"',
             'path = "values.t"',
             '{"A": [{"ts": 1769860800000, "values": {"t": 1}}], "B": [{"ts": 1769860801500, '
             '"values": {"t": 2}}, {"ts": 1769860802000, "values": {"t": 3}}]}',
             [("A", "12:00:00", 1), ("B", "12:00:01", 2), ("B", "12:00:02", 3)],
+        ),
+        (  # a list, or its one element alone
+            'readings = "[*]"\ntime_path = "ts"\ntime_format = "epoch ms"',
+            'path = "values.t"',
+            '{"ts": 1769860800000, "values": {"t": 1}}',
+            [(None, "12:00:00", 1)],
         ),
         (  # pairs of time and value, beside their device
             'readings = "v[*]"\ntime_path = "[0]"\ntime_format = "epoch s"\ndevice_path = "$.d.id"',
@@ -85,7 +90,7 @@ def readings(payload: str, text: str, fields: str = FLOAT) -> list[tuple]:
             [("p", "12:00:00", 1)],
         ),
         (  # members of an object, by time
-            'readings = "at[*]"\ntime_path = "$.at[*]~"',
+            'readings = "at.*"\ntime_path = "$.at.*~"',
             "",
             '{"at": {"2026-01-31T12:00": {"a": 1}, "2026-01-31T12:01": {"a": 2}}}',
             [(None, "12:00:00", 1), (None, "12:01:00", 2)],
@@ -149,7 +154,7 @@ def test_a_time_that_is_none_is_told(value, rules, said):
         ('readings = "v[*"', "payload.readings: 'v[*': no path from '[*' on"),
         ('time_format = "epoch s"', "payload: time_format is for time_path"),
         ('time_path = "t"\ntime_format = "%H:%M"', "has no full date"),
-        ('readings = "v[*]"\ntime_path = "$.w[*].t"', "[*] stands elsewhere in payload.readings"),
+        ('readings = "v[*]"\ntime_path = "$.w[*].t"', "[*] or .* stands elsewhere"),
         ('readings = "v[*]"\ntime_path = "$.v[0].t"', "expected [*] there, as in payload.readings"),
         ('device_path = "[*].d"', "payload.device_path: '[*].d': [*] is several values"),
     ],
@@ -176,7 +181,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_any_json_is_split_or_told(document):
     of_lists = 'readings = "v[*]"\ntime_path = "t"'
-    for rules in (of_lists, 'readings = "[*].v[*]"', 'device_path = "v"'):
+    for rules in (of_lists, 'readings = "[*].v[*]"', 'readings = "*"', 'device_path = "v"'):
         found = contract(rules)
         try:
             several = found.splitter.split(json.dumps(document))

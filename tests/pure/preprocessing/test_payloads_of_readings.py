@@ -26,6 +26,7 @@ CONTRACTS = {
     "in a list": contract('readings = "v[*]"\ntime_path = "t"'),
     "at the root": contract('readings = "[*]"'),
     "in two": contract('readings = "[*].v[*]"', b=", path = '$[*].b'"),
+    "of members": contract('readings = "v.*"'),
     "beside": contract('readings = "v[*]"', ", path = '$.a'", ", path = '$.s.b'"),
 }
 values = st.sampled_from([None, 1.5, 7, "x", "y", "1", True, [], {}])
