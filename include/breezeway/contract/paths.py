@@ -2,7 +2,7 @@
 
 The paths of RFC 9535 (JSONPath) that lead to one value, without the `$.`: keys, places in a list,
 and the element of a list that has one equal member; to each reading, `[*]` and `.*` besides. A path
-of keys alone needs no quotes around them. `docs/decisions/json-paths.md` says why this is written by hand.
+of keys alone needs no quotes around them. `docs/decisions/json-paths.md` says why this is our own.
 """
 
 import re
