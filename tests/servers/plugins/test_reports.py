@@ -163,7 +163,8 @@ def test_after_preprocess_the_page_of_its_data_is_there_and_harmless(
     )
     store = RawStore(mine.raw_address)
     store.create()
-    store.append(plant.simulate(hostile, date(2026, 3, 1)).readings.slice(0, 200))
+    readings = plant.simulate(hostile, date(2026, 3, 1)).readings
+    store.append([readings.slice(0, 100), readings.slice(150, 100)])  # a gap, which is named
     query = "SELECT device, time, payload FROM readings"
     made = make_version(mine, load_contract(mine.sensors), query, "v1")
     listed = server.get(f"{ROOT}/?dag=training&run=h-1", headers=viewer).text
