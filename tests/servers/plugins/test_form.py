@@ -203,23 +203,23 @@ def test_a_trial_needs_a_champion_and_another_version(settings, model) -> None:
             form.check_canary(filled | {field: value}, settings)
 
 
-TODAY = datetime.now(UTC).date()
-
-
 def ago(days: int) -> str:
-    return f"{TODAY - timedelta(days=days)}"
+    return f"{datetime.now(UTC).date() - timedelta(days=days)}"
 
 
 @pytest.mark.parametrize(
     ("params", "partition", "date"),
     [
-        ({"date": ago(20), "days": 7}, None, ago(20)),
-        ({"date": ago(7), "days": 7}, None, ago(7)),
-        ({"date": None, "days": 7.0}, ago(9), ago(9)),
-        ({"date": None, "days": 3}, None, ago(5)),
+        ({"date": 20, "days": 7}, None, 20),
+        ({"date": 7, "days": 7}, None, 7),
+        ({"date": None, "days": 7.0}, 9, 9),
+        ({"date": None, "days": 3}, None, 5),
     ],
 )
 def test_a_backtest_takes_its_date_from_form_partition_or_run(params, partition, date) -> None:
+    # Dates are days ago: the tests may begin before midnight and end after it.
+    params = params | {"date": params["date"] and ago(params["date"])}
+    partition, date = partition and ago(partition), ago(date)
     moment = datetime.now(UTC) - timedelta(days=2)
     checked = form.check_backtest(params, partition, moment, Settings())
     assert (checked["date"], checked["days"]) == (date, params["days"])
