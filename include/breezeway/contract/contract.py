@@ -96,7 +96,7 @@ class Contract(Section):
     source: Source | None = None
     features: Features
     label: Label
-    alarm: Alarm
+    alarm: Alarm = Alarm()
     split: Split
     train: Train = Train()
     quarantine: Quarantine = Quarantine()

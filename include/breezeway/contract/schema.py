@@ -341,23 +341,37 @@ class Label(Section):
 
 
 class Alarm(Section):
-    """What chooses the threshold: a budget of false alarm episodes, or costs."""
+    """What chooses the threshold: limits, and what is best within them.
+
+    Limits are `false_episodes_per_day` and `max_alarm_share`. Best is the lowest cost, or the
+    highest F1; with a budget of false episodes and neither of the two, the lowest threshold, which
+    has the earliest alarms; without anything, the highest F1.
+    """
 
     false_episodes_per_day: Annotated[float, Field(gt=0)] | None = None
     """The budget of false alarm episodes, for each device."""
+    max_alarm_share: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """The largest share of normal time that may be in alarm."""
     missed_event_cost: Annotated[float, Field(gt=0)] | None = None
     """What a missed fault costs, in any unit."""
     false_episode_cost: Annotated[float, Field(gt=0)] | None = None
     """What a false alarm episode costs, in the same unit."""
+    delay_cost: Annotated[float, Field(ge=0)] = 0.0
+    """What each interval between readings costs, from the start of a fault to its first alarm; a
+    missed fault is late by its whole length."""
+    maximize: Literal["f1"] | None = None
+    """The readings' F1 is to be as high as possible; in place of costs."""
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
+    def _one_aim(self) -> Self:
         costs = (self.missed_event_cost is not None, self.false_episode_cost is not None)
-        if any(costs) != all(costs) or all(costs) == (self.false_episodes_per_day is not None):
+        if any(costs) != all(costs) or (self.delay_cost and not all(costs)):
             raise ValueError(
-                "expected either false_episodes_per_day, or both missed_event_cost and "
-                "false_episode_cost"
+                "expected both missed_event_cost and false_episode_cost, to which delay_cost may "
+                "be added"
             )
+        if all(costs) and self.maximize:
+            raise ValueError("expected either costs or maximize")
         return self
 
 

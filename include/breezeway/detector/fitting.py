@@ -14,6 +14,7 @@ from breezeway.detector.model import OutOfFold
 from breezeway.detector.scorecard import Scorecard, baselines, scorecard
 from breezeway.detector.table import Table
 from breezeway.detector.thresholds import (
+    Choice,
     ThresholdCurve,
     choose_threshold,
     honest_thresholds,
@@ -32,7 +33,7 @@ class Fitted:
         params, rounds: of the booster.
         scores: cross-fitted: of each row, by a model that did not see it.
         curve: the effect of each candidate threshold on these scores.
-        threshold: a reading with at least this score is in alarm.
+        choice: a reading with at least this score is in alarm; and the threshold's interval.
     """
 
     booster: xgb.Booster
@@ -40,7 +41,11 @@ class Fitted:
     rounds: int
     scores: OutOfFold
     curve: ThresholdCurve
-    threshold: float
+    choice: Choice
+
+    @property
+    def threshold(self) -> float:
+        return self.choice.threshold
 
 
 def fit_detector(

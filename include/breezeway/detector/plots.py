@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from breezeway.detector.scorecard import Rows
-from breezeway.detector.thresholds import ThresholdCurve
+from breezeway.detector.thresholds import Choice, ThresholdCurve
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -163,19 +163,26 @@ def draw_precision_recall(
         save(figure, path)
 
 
-def draw_threshold(curve: ThresholdCurve, threshold: float, path: Path) -> None:
-    """Plot events hit and false episodes over the candidate thresholds."""
+def draw_threshold(curve: ThresholdCurve, choice: Choice, path: Path) -> None:
+    """Plot events hit and false episodes over the candidate thresholds, with the chosen one and
+    its interval."""
+    effects, threshold = curve.effects, choice.threshold
     with rc_context(STYLE):
         figure, (hits, false) = new_figure(10, 4.2, 2)
-        hit = (curve.events - curve.missed) / max(1, curve.events)
+        hit = (curve.events - effects.missed) / max(1, curve.events)
         hits.step(curve.threshold, hit, where="pre", color=BLUE, lw=2)
         hits.set(title=f"Events hit, of {curve.events}", ylim=(-0.02, 1.03))
         hits.yaxis.set_major_formatter(PercentFormatter(1))
-        per_day = curve.false_episodes / curve.device_days
+        per_day = effects.false_episodes / effects.device_days
         false.step(curve.threshold, per_day, where="pre", color=BLUE, lw=2)
         false.set(title="False episodes in a day of one device", ylim=(0, None))
-        figure.suptitle(f"Alarm threshold {threshold:.3g}", color=ORANGE)
+        figure.suptitle(
+            f"Alarm threshold {threshold:.3g}; on resampled readings "
+            f"{choice.low:.3g} to {choice.high:.3g}",
+            color=ORANGE,
+        )
         for axes in (hits, false):
+            axes.axvspan(choice.low, choice.high, color=ORANGE, alpha=0.15, lw=0)
             axes.axvline(threshold, color=ORANGE, lw=1.6)
             axes.set_xlabel("threshold on the score")
             axes.set_xlim(curve.threshold[-1], min(1.02, curve.threshold[0] + 0.02))

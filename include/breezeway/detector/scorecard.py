@@ -160,19 +160,23 @@ def event_starts(rows: Rows) -> np.ndarray:
     return begins
 
 
-def false_episodes(rows: Rows, alarm: np.ndarray, horizon: float) -> int:
-    """Count the alarm episodes without an alarm inside an event.
+def false_episode_starts(rows: Rows, alarm: np.ndarray, horizon: float) -> np.ndarray:
+    """Find the alarm episodes without an alarm inside an event.
 
     Args:
         alarm: bool, of the rows.
         horizon: the longest time between two alarms of one episode, in seconds.
+
+    Returns:
+        int (false episodes,): the rows at which they start.
     """
     alarms = np.flatnonzero(alarm)
     device, time = rows.device[alarms], rows.time[alarms]
     begins = np.ones(len(alarms), dtype=bool)
     begins[1:] = (device[1:] != device[:-1]) | (np.diff(time) > horizon * 1_000_000)
     episode = np.cumsum(begins) - 1
-    return int((np.bincount(episode, weights=rows.label[alarms]) == 0).sum())
+    starts: np.ndarray = alarms[begins][np.bincount(episode, weights=rows.label[alarms]) == 0]
+    return starts
 
 
 def scorecard(
@@ -333,7 +337,7 @@ def _judged(rows: Rows, alarm: np.ndarray, score: np.ndarray, interval_seconds: 
     hit, first_hit = np.unique(event[hit_rows], return_index=True)
     delay = rows.time[hit_rows[first_hit]] - rows.time[np.flatnonzero(begins)[hit]]
     horizon = horizon_seconds(interval_seconds)
-    false = false_episodes(rows, alarm, horizon)
+    false = len(false_episode_starts(rows, alarm, horizon))
 
     normal, positive = int((~label).sum()), int(label.sum())
     caught, alarms = int((label & alarm).sum()), int(alarm.sum())

@@ -5,26 +5,60 @@ from typing import NamedTuple
 import numpy as np
 
 from breezeway.contract.contract import Contract
+from breezeway.contract.schema import Alarm
 from breezeway.detector import scorecard
+from breezeway.detector.boosting import SEED
 from breezeway.detector.model import OutOfFold
 from breezeway.detector.scorecard import Rows
 
 CANDIDATES = 300
-"""Candidate thresholds: at ranks that grow geometrically from the highest score down."""
+"""Candidate thresholds, more of them among the highest scores."""
+RESAMPLES = 200
+GROUPS = 400
+"""Blocks of rows are resampled; more of them are put together to so many groups."""
 DAY_SECONDS = 86_400
 
 
-class ThresholdCurve(NamedTuple):
-    """The effect of each candidate threshold, from the highest down; one array each."""
+class Effects(NamedTuple):
+    """The effect of each candidate threshold, from the highest down: (…, candidates) each."""
 
-    threshold: np.ndarray
-    """The first is above every score: no alarm."""
     false_episodes: np.ndarray
     """The largest number of false episodes of this or any higher threshold."""
     missed: np.ndarray
     """Events without an alarm."""
+    delay: np.ndarray
+    """Intervals between readings from the starts of the events to their first alarms; a missed
+    event counts with its length."""
+    caught: np.ndarray
+    """Positive rows in alarm."""
+    false_alarms: np.ndarray
+    """Normal rows in alarm."""
+    positive: np.ndarray
+    """Positive rows: (…, 1)."""
+    normal: np.ndarray
+    """Normal rows: (…, 1)."""
+    device_days: np.ndarray
+    """Time of all rows: (…, 1)."""
+
+
+class ThresholdCurve(NamedTuple):
+    """The effect of each candidate threshold on labelled rows."""
+
+    threshold: np.ndarray
+    """(candidates,), descending. The first is above every score: no alarm."""
+    effects: Effects
+    """(candidates,): on all rows."""
+    resampled: Effects
+    """(resamples, candidates): on samples of blocks of the rows."""
     events: int
-    device_days: float
+
+
+class Choice(NamedTuple):
+    """The threshold, and the interval that holds 95 % of the choices on resampled rows."""
+
+    threshold: float
+    low: float
+    high: float
 
 
 def threshold_curve(rows: Rows, score: np.ndarray, contract: Contract) -> ThresholdCurve:
@@ -32,40 +66,46 @@ def threshold_curve(rows: Rows, score: np.ndarray, contract: Contract) -> Thresh
 
     With a lower threshold there are more false episodes, until they merge into one endless alarm
     and their number falls. That fall is no improvement. So each threshold gets the largest number
-    of any higher threshold, and no candidate has half of the normal time or more in alarm.
+    of any higher threshold.
+
+    Neighbouring readings are almost the same, so blocks of a device's time are resampled (a block
+    bootstrap), and a false episode or an event counts in the block that it starts in.
 
     Args:
         rows: labelled rows.
         score: (rows,), cross-fitted.
     """
-    horizon = scorecard.horizon_seconds(contract.interval_seconds)
-    descending = np.sort(score)[::-1]
-    ranks = np.unique(np.geomspace(1, len(score), CANDIDATES).astype(int)) - 1
-    thresholds = np.unique(descending[ranks])[::-1]
-    if not rows.label.all():
-        thresholds = thresholds[thresholds > np.median(score[~rows.label])]
-    thresholds = np.insert(thresholds, 0, np.nextafter(descending[0], np.inf))
-    begins = scorecard.event_starts(rows)
-    event = (np.cumsum(begins) - 1)[rows.label]
-    peak = np.zeros(int(begins.sum()))
-    np.maximum.at(peak, event, score[rows.label])
+    thresholds = _candidates(rows, score, contract.alarm.max_alarm_share)
+    group = _groups(rows, contract)
+    by_group = _effects_by_group(rows, score, thresholds, group, contract.interval_seconds)
+    drawn = np.random.default_rng(SEED).multinomial(
+        group.max() + 1, np.full(group.max() + 1, 1 / (group.max() + 1)), RESAMPLES
+    )
+    totals = Effects(*(figure.sum(axis=0) for figure in by_group))
+    samples = Effects(*(drawn @ figure for figure in by_group))
+    # Without an event or without a normal row a sample says nothing about a threshold.
+    says = (samples.positive[:, 0] > 0) & (samples.normal[:, 0] > 0)
+    samples = Effects(*(figure[says] for figure in samples))
     return ThresholdCurve(
         thresholds,
-        np.maximum.accumulate(
-            [scorecard.false_episodes(rows, score >= t, horizon) for t in thresholds]
-        ),
-        np.array([(peak < t).sum() for t in thresholds]),
-        len(peak),
-        len(score) * contract.interval_seconds / DAY_SECONDS,
+        _without_merging(totals),
+        _without_merging(samples),
+        int(scorecard.event_starts(rows).sum()),
     )
 
 
-def choose_threshold(curve: ThresholdCurve, contract: Contract) -> float:
+def choose_threshold(curve: ThresholdCurve, contract: Contract) -> Choice:
     """Choose the score from which on a reading is in alarm, by the contract's `alarm`.
 
-    With a budget of false episodes per day and device: the lowest threshold within the budget.
-    With costs of missed events and false episodes: the threshold with the lowest cost, and of
-    equal ones the lowest.
+    Only thresholds within the limits count: the budget of false episodes, and the share of normal
+    time in alarm. Of these the one with the lowest cost is best, or the one with the highest F1;
+    with a budget alone it is the lowest, which has the earliest alarms. Of equally good ones the
+    lowest is taken.
+
+    The best threshold of a sample jumps: two thresholds far apart may cost almost the same. So it
+    is chosen on each resample, and the median of these choices is the threshold, as far as it is
+    within the limits on all rows (Breiman, "Bagging Predictors", 1996, for the median of unstable
+    choices).
 
     Works badly on short histories: in less than five days of one device, a budget of 0.2 a day
     allows no false episode at all.
@@ -73,14 +113,11 @@ def choose_threshold(curve: ThresholdCurve, contract: Contract) -> float:
     Returns:
         The threshold; a number above every score if it is best to have no alarm.
     """
-    alarm = contract.alarm
-    if alarm.false_episodes_per_day is None:
-        cost = (
-            alarm.missed_event_cost * curve.missed + alarm.false_episode_cost * curve.false_episodes
-        )
-        return float(curve.threshold[cost == cost.min()][-1])
-    kept = curve.false_episodes <= alarm.false_episodes_per_day * curve.device_days
-    return float(curve.threshold[kept][-1])
+    allowed, best = _best(curve.effects, contract.alarm)
+    choices = _best(curve.resampled, contract.alarm)[1] if len(curve.resampled.delay) else [best]
+    low, middle, high = np.percentile(choices, (2.5, 50, 97.5), method="nearest")
+    at = curve.threshold[[min(int(middle), int(allowed)), int(high), int(low)]]
+    return Choice(*map(float, (at[0], min(at[0], at[1]), max(at[0], at[2]))))
 
 
 def honest_thresholds(rows: Rows, scores: OutOfFold, contract: Contract) -> np.ndarray:
@@ -100,5 +137,128 @@ def honest_thresholds(rows: Rows, scores: OutOfFold, contract: Contract) -> np.n
             others &= scores.fold < number
         if others.any():
             curve = threshold_curve(rows.where(others), scores.score[others], contract)
-            thresholds[scores.fold == number] = choose_threshold(curve, contract)
+            chosen = choose_threshold(curve, contract).threshold
+            thresholds[scores.fold == number] = chosen
     return thresholds
+
+
+def _candidates(rows: Rows, score: np.ndarray, max_alarm_share: float) -> np.ndarray:
+    """Scores to try, from the one above all down to where too much normal time is in alarm."""
+    descending = np.sort(score)[::-1]
+    normal = np.sort(score[~rows.label])
+    lowest = descending[-1]
+    if len(normal):
+        # The highest score that too many normal rows reach; a candidate lies above it.
+        allowed = int(max_alarm_share * len(normal))
+        lowest = np.nextafter(normal[len(normal) - 1 - allowed], np.inf)
+    reached = max(1, int((score >= lowest).sum()))
+    ranks = np.concatenate(
+        [np.geomspace(1, reached, CANDIDATES * 2 // 3), np.linspace(1, reached, CANDIDATES // 3)]
+    )
+    thresholds = np.unique(descending[np.unique(ranks.astype(int)) - 1])[::-1]
+    above_all = np.nextafter(descending[0], np.inf)
+    return np.insert(thresholds[thresholds >= lowest], 0, above_all)
+
+
+def _groups(rows: Rows, contract: Contract) -> np.ndarray:
+    """Number the groups of blocks (device, period); a period is longer than a feature window.
+
+    Returns:
+        int (rows,), from 0.
+    """
+    period = int(4 * contract.window * contract.interval_seconds * 1_000_000)
+    stretch = (rows.time - rows.time.min()) // max(1, period)
+    blocks = rows.device.astype(np.int64) * (stretch.max() + 1) + stretch
+    # An event belongs to the block that it starts in, with all its rows.
+    begins = scorecard.event_starts(rows)
+    event = np.cumsum(begins) - 1
+    blocks = np.where(
+        rows.label, blocks[np.flatnonzero(begins)[event]] if begins.any() else 0, blocks
+    )
+    block = np.unique(blocks, return_inverse=True)[1]
+    count = int(block.max()) + 1
+    shuffled = np.random.default_rng(SEED).permutation(count)
+    groups: np.ndarray = shuffled[block] % min(count, GROUPS)
+    return groups
+
+
+def _effects_by_group(
+    rows: Rows, score: np.ndarray, thresholds: np.ndarray, group: np.ndarray, interval: float
+) -> Effects:
+    """Return the effects in each group: (groups, candidates) each, not yet without merging."""
+    groups, candidates = int(group.max()) + 1, len(thresholds)
+    horizon = scorecard.horizon_seconds(interval)
+    false = np.empty((groups, candidates))
+    for number, threshold in enumerate(thresholds):
+        starts = scorecard.false_episode_starts(rows, score >= threshold, horizon)
+        false[:, number] = np.bincount(group[starts], minlength=groups)
+    # The first candidate that a row reaches; those that reach none are in a column of their own.
+    first = np.searchsorted(-thresholds, -score)
+    cells = group * (candidates + 1) + first
+    size = groups * (candidates + 1)
+
+    def reached(kept: np.ndarray) -> np.ndarray:
+        counts = np.bincount(cells[kept], minlength=size).reshape(groups, -1)
+        return np.cumsum(counts, axis=1)[:, :-1].astype(float)
+
+    missed, delay = _missed_and_delay(rows, score, thresholds, group, interval)
+    label = rows.label
+    count = np.bincount(group, minlength=groups).astype(float)
+    positive = np.bincount(group, weights=label, minlength=groups)
+    return Effects(
+        false,
+        missed,
+        delay,
+        reached(label),
+        reached(~label),
+        positive[:, None],
+        (count - positive)[:, None],
+        count[:, None] * interval / DAY_SECONDS,
+    )
+
+
+def _missed_and_delay(
+    rows: Rows, score: np.ndarray, thresholds: np.ndarray, group: np.ndarray, interval: float
+) -> tuple[np.ndarray, np.ndarray]:
+    groups = int(group.max()) + 1
+    missed = np.zeros((groups, len(thresholds)))
+    delay = np.zeros((groups, len(thresholds)))
+    starts = np.flatnonzero(scorecard.event_starts(rows))
+    positive = np.flatnonzero(rows.label)
+    ends = np.append(np.searchsorted(positive, starts[1:]), len(positive))
+    begin = 0
+    for start, end in zip(starts, ends, strict=True):
+        own = positive[begin:end]
+        begin = end
+        highest = np.maximum.accumulate(score[own])
+        at = np.searchsorted(highest, thresholds)
+        since = (rows.time[own] - rows.time[start]) / (interval * 1e6)
+        missed[group[start]] += at == len(own)
+        delay[group[start]] += np.append(since, since[-1] + 1)[at]
+    return missed, delay
+
+
+def _without_merging(effects: Effects) -> Effects:
+    largest = np.maximum.accumulate(effects.false_episodes, axis=-1)
+    return effects._replace(false_episodes=largest)
+
+
+def _best(effects: Effects, alarm: Alarm) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the lowest allowed candidate, and of the best one: (…,) each."""
+    within = effects.false_alarms <= alarm.max_alarm_share * effects.normal
+    if alarm.false_episodes_per_day is not None:
+        within &= effects.false_episodes <= alarm.false_episodes_per_day * effects.device_days
+    # The first candidate is no alarm at all, which every limit allows.
+    allowed = np.asarray(within.sum(axis=-1) - 1)
+    if alarm.missed_event_cost is not None and alarm.false_episode_cost is not None:
+        loss = (
+            alarm.missed_event_cost * effects.missed
+            + alarm.false_episode_cost * effects.false_episodes
+            + alarm.delay_cost * effects.delay
+        )
+    elif alarm.maximize == "f1" or alarm.false_episodes_per_day is None:
+        loss = -2 * effects.caught / (effects.caught + effects.false_alarms + effects.positive)
+    else:
+        return allowed, allowed
+    loss = np.where(within, loss, np.inf)[..., ::-1]  # so that `argmin` finds the lowest of equals
+    return allowed, np.asarray(loss.shape[-1] - 1 - np.argmin(loss, axis=-1))

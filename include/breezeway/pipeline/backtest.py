@@ -194,7 +194,7 @@ def _judged(frame: pa.Table, threshold: float, interval: float) -> dict[str, Any
     return {
         "rows": card.rows,
         "average_precision": card.average_precision,
-        "alarms": scorecard.false_episodes(nowhere, alarm, card.horizon_seconds),
+        "alarms": len(scorecard.false_episode_starts(nowhere, alarm, card.horizon_seconds)),
         "false_episodes_per_day": card.false_episodes / device_days if device_days else None,
         "events": card.events,
         "events_hit": card.events_hit,

@@ -188,7 +188,7 @@ def _draw_scores(training: Training, folder: Path) -> None:
     average = scorecard.average_precision(label, score) or 0.0
     path = folder / "precision_recall.png"
     plots.draw_precision_recall(label, score, fitted.threshold, average, path)
-    plots.draw_threshold(fitted.curve, fitted.threshold, folder / "threshold.png")
+    plots.draw_threshold(fitted.curve, fitted.choice, folder / "threshold.png")
 
 
 def _draw_alarms(training: Training, folder: Path) -> None:
@@ -231,7 +231,11 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
             "refit": training.served.again,
         }
     )
-    metrics: dict[str, float | None] = {"threshold": fitted.threshold}
+    metrics: dict[str, float | None] = {
+        "threshold": fitted.threshold,
+        "threshold_low": fitted.choice.low,
+        "threshold_high": fitted.choice.high,
+    }
     for name, card in training.judgement.cards.items():
         prefix = "" if name == "model" else f"{name}/"
         metrics |= {f"{prefix}{figure}": value for figure, value in card.figures().items()}

@@ -53,7 +53,11 @@ def test_shipped_contracts_are_valid(file):
         ('power = ["mean"', 'powr = ["mean"', "features.rolling.powr: no such name"),
         ('table = "labels" ', 'table = "a b"', "label.table: "),
         ('table = "labels" ', 'table = "labels"\ncolumn = "label"', "label: expected either"),
-        ("false_episodes_per_day = 0.2", "missed_event_cost = 1", "alarm: expected either"),
+        (
+            "false_episodes_per_day = 0.2",
+            "missed_event_cost = 1",
+            "alarm: expected both missed_event_cost and",
+        ),
         ("folds = 3", "folds = 1", "split.folds: "),
         (
             "holdout = 0.2",

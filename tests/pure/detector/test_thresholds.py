@@ -10,13 +10,13 @@ from tests.fixtures.plant import make_plant, plant_contract, rows_from
 
 
 def chosen_threshold(rows, score, contract) -> float:
-    return choose_threshold(threshold_curve(rows, score, contract), contract)
+    return choose_threshold(threshold_curve(rows, score, contract), contract).threshold
 
 
 def false_a_day(rows, score, threshold) -> float:
     horizon = scorecard.horizon_seconds(60)
     days = len(score) * 60 / 86400
-    return scorecard.false_episodes(rows, score >= threshold, horizon) / days
+    return len(scorecard.false_episode_starts(rows, score >= threshold, horizon)) / days
 
 
 def test_budget_is_kept_and_used(table, scores):
