@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgb
 
 from breezeway.detector import plots
 from breezeway.detector.scorecard import Rows
-from breezeway.detector.thresholds import ThresholdCurve
+from breezeway.detector.thresholds import Choice, threshold_curve
+from tests.fixtures.plant import plant_contract
 
 MINUTE = 60_000_000
 
@@ -37,14 +38,10 @@ def trial(*curve: float, ended: str = "") -> SimpleNamespace:
 
 
 SEARCH = [trial(0.2, 0.4), trial(0.3, 0.6), trial(0.1, ended="behind")]
-CURVE = ThresholdCurve(
-    threshold=np.array([1.0, 0.7, 0.4]),
-    false_episodes=np.array([0, 1, 5]),
-    missed=np.array([3, 1, 0]),
-    events=3,
-    device_days=10.0,
-)
 ROWS, SCORE = rows_of(3, 200)
+NOISY = SCORE * np.random.default_rng(0).random(len(SCORE))
+CURVE = threshold_curve(ROWS, NOISY, plant_contract())
+CHOICE = Choice(0.7, 0.6, 0.8)
 
 DRAWN: dict[str, Callable[[Path], None]] = {
     "search": lambda path: plots.draw_search(SEARCH, 1, 20, path),
@@ -54,7 +51,7 @@ DRAWN: dict[str, Callable[[Path], None]] = {
     "precision and recall": lambda path: plots.draw_precision_recall(
         ROWS.label, SCORE, 0.5, 1.0, path
     ),
-    "threshold": lambda path: plots.draw_threshold(CURVE, 0.7, path),
+    "threshold": lambda path: plots.draw_threshold(CURVE, CHOICE, path),
     "score over time": lambda path: plots.draw_score_over_time(
         ROWS, SCORE, np.full(len(SCORE), 0.5), path
     ),
@@ -94,8 +91,9 @@ def test_a_threshold_above_every_score_is_no_point(tmp_path: Path) -> None:
 
 
 def test_without_an_event_a_threshold_can_still_be_drawn(tmp_path: Path) -> None:
-    none = CURVE._replace(missed=np.zeros(3, int), events=0)
-    plots.draw_threshold(none, 0.7, tmp_path / "threshold.png")
+    normal = ROWS._replace(label=np.zeros_like(ROWS.label))
+    none = threshold_curve(normal, NOISY, plant_contract())
+    plots.draw_threshold(none, CHOICE, tmp_path / "threshold.png")
     assert shows(tmp_path / "threshold.png", plots.BLUE)
 
 
