@@ -11,6 +11,7 @@ from breezeway.detector import model
 from breezeway.detector.boosting import SEED, xgb
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import OutOfFold
+from breezeway.detector.platt_scaling import PlattScaling, fit_platt_scaling
 from breezeway.detector.scorecard import Scorecard, baselines, scorecard
 from breezeway.detector.table import Table
 from breezeway.detector.thresholds import (
@@ -29,9 +30,10 @@ class Fitted:
     """A detector, and the scores that its threshold was chosen by.
 
     Args:
-        booster: fitted on all rows of the table.
+        booster: fitted on all rows of the table, and scaled.
         params, rounds: of the booster.
-        scores: cross-fitted: of each row, by a model that did not see it.
+        scores: cross-fitted: of each row, by a model that did not see it, and scaled.
+        scaling: what makes them probabilities.
         curve: the effect of each candidate threshold on these scores.
         choice: a reading with at least this score is in alarm; and the threshold's interval.
     """
@@ -40,6 +42,7 @@ class Fitted:
     params: dict[str, Any]
     rounds: int
     scores: OutOfFold
+    scaling: PlattScaling
     curve: ThresholdCurve
     choice: Choice
 
@@ -51,18 +54,28 @@ class Fitted:
 def fit_detector(
     table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
 ) -> Fitted:
-    """Fit a booster on all rows, and choose its threshold on cross-fitted scores.
+    """Fit a booster on all rows, and scale it and choose its threshold on cross-fitted scores.
 
     Raises:
         DataError: no fold has both classes, or XGBoost refuses a parameter.
     """
     scores = model.out_of_fold(table, contract, params, rounds, threads)
     scored = scores.fold >= 0
+    scaling = fit_platt_scaling(table.rows.label[scored], scores.score[scored])
+    scores = scores._replace(score=scaling.scores(scores.score))
     curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
     booster = model.fit(
         table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads
     )
-    return Fitted(booster, params, rounds, scores, curve, choose_threshold(curve, contract))
+    return Fitted(
+        scaling.booster(booster, threads),
+        params,
+        rounds,
+        scores,
+        scaling,
+        curve,
+        choose_threshold(curve, contract),
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class Served:
 def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) -> Served:
     """Fit the parameters of a detector once more, on all rows of a dataset.
 
-    The threshold stays the one that was chosen, and evaluated, with the detector.
+    Scaling and threshold stay those that were chosen, and evaluated, with the detector.
     """
     booster = model.fit(
         whole,
@@ -92,7 +105,7 @@ def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) ->
         rounds=fitted.rounds,
         threads=threads,
     )
-    return Served(booster, whole.scope, again=True)
+    return Served(fitted.scaling.booster(booster, threads), whole.scope, again=True)
 
 
 @dataclass(frozen=True)
