@@ -19,6 +19,7 @@ from breezeway.contract.files import Files
 from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
+    MOST_READINGS,
     Alarm,
     Canary,
     Drift,
@@ -194,6 +195,11 @@ class Contract(Section):
             raise ValueError(f"source.{error}") from None
 
     def _check_training(self) -> None:
+        if self.request_readings > MOST_READINGS:
+            raise ValueError(
+                f"alarm: a score needs {self.request_readings} readings; "
+                f"{MOST_READINGS} are allowed"
+            )
         if self.train.every_labels and not self.label.table:
             raise ValueError("train.every_labels: only labels in a table are counted")
         window, holdout = self.train.window, self.split.holdout
@@ -262,6 +268,11 @@ class Contract(Section):
     @property
     def window(self) -> int:
         return self.features.window
+
+    @property
+    def request_readings(self) -> int:
+        """How many readings a request needs: a window for each score that has a say."""
+        return self.window + self.alarm.lookback
 
     @cached_property
     def expressions(self) -> dict[str, Expression]:

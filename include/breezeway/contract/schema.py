@@ -26,6 +26,9 @@ from breezeway.contract.paths import (
 )
 from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
 
+MOST_READINGS = 10_000
+"""Of a window, and of a request."""
+
 Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
 """Over the values of a window that are not missing. `std` is the population's, `slope` the
 least-squares slope and `diff` the difference to the reading before, both per reading or, with
@@ -312,7 +315,7 @@ class SensorField(Section):
 class Features(Section):
     """What a model sees of a window of readings."""
 
-    window: Annotated[int, Field(ge=1, le=10_000)]
+    window: Annotated[int, Field(ge=1, le=MOST_READINGS)]
     """Readings of a device that a window has, with the present one."""
     max_gap_seconds: Annotated[float, Field(gt=0)] | None = None
     """A reading that comes later after the one before begins a new window."""
@@ -361,6 +364,14 @@ class Alarm(Section):
     missed fault is late by its whole length."""
     maximize: Literal["f1"] | None = None
     """The readings' F1 is to be as high as possible; in place of costs."""
+    mean_readings: Annotated[int, Field(ge=1, le=50)] = 1
+    """The score is the mean of so many readings' scores, the present one included."""
+    on_delay_readings: Annotated[int, Field(ge=0, le=50)] = 0
+    """An alarm begins when the score has been at the threshold for so many readings before, too."""
+    release: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """An alarm goes on until the score is below this part of the threshold (hysteresis)."""
+    hold_readings: Annotated[int, Field(ge=1, le=50)] | None = None
+    """How many readings an alarm goes on at most below the threshold; with `release`."""
 
     @model_validator(mode="after")
     def _one_aim(self) -> Self:
@@ -372,7 +383,14 @@ class Alarm(Section):
             )
         if all(costs) and self.maximize:
             raise ValueError("expected either costs or maximize")
+        if (self.release is None) != (self.hold_readings is None):
+            raise ValueError("expected release and hold_readings together")
         return self
+
+    @property
+    def lookback(self) -> int:
+        """How many readings before the present one have a say in its score."""
+        return self.mean_readings - 1 + self.on_delay_readings + (self.hold_readings or 0)
 
 
 class Split(Section):

@@ -12,6 +12,7 @@ from breezeway.detector.boosting import SEED, xgb
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import OutOfFold
 from breezeway.detector.platt_scaling import PlattScaling, fit_platt_scaling
+from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, baselines, scorecard
 from breezeway.detector.table import Table
 from breezeway.detector.thresholds import (
@@ -32,7 +33,7 @@ class Fitted:
     Args:
         booster: fitted on all rows of the table, and scaled.
         params, rounds: of the booster.
-        scores: cross-fitted: of each row, by a model that did not see it, and scaled.
+        scores: cross-fitted: of each row, by a model that did not see it; scaled and filtered.
         scaling: what makes them probabilities.
         curve: the effect of each candidate threshold on these scores.
         choice: a reading with at least this score is in alarm; and the threshold's interval.
@@ -62,7 +63,11 @@ def fit_detector(
     scores = model.out_of_fold(table, contract, params, rounds, threads)
     scored = scores.fold >= 0
     scaling = fit_platt_scaling(table.rows.label[scored], scores.score[scored])
-    scores = scores._replace(score=scaling.scores(scores.score))
+    score = scaling.scores(scores.score)
+    own = table.rows.where(scored)
+    ages = ages_of(own.device, own.time, contract)
+    score[scored] = filtered(score[scored], ages, contract.alarm)
+    scores = scores._replace(score=score)
     curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
     booster = model.fit(
         table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads

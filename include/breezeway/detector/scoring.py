@@ -12,6 +12,8 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError
 from breezeway.detector.boosting import xgb
 from breezeway.detector.holdout import TrainingScope
+from breezeway.detector.score_filter import ages_of, filtered
+from breezeway.detector.scorecard import arrow_column, microseconds
 
 MODEL_FILE = "model.ubj"
 JUDGED_FILE = "judged.ubj"
@@ -68,10 +70,29 @@ class ScoringModel:
             )
         return self.booster.inplace_predict(features).astype(np.float64)
 
-    def score_columns(self, columns: Mapping[str, Any]) -> np.ndarray:
-        """The same for an Arrow table or batch with a float64 column for each feature."""
-        features = [columns[name].to_numpy(zero_copy_only=False) for name in self.feature_names]
-        return self.score(np.column_stack(features))
+    def score_readings(self, readings: Mapping[str, Any]) -> np.ndarray:
+        """Return float64 (rows,): the score of each reading, by which it is in alarm or not.
+
+        Args:
+            readings: an Arrow table or batch with `device`, `time` and a float64 column for each
+                feature, in any order. What it does not hold has no say in a score.
+        """
+        return score_readings(self.booster, self.contract, readings)
+
+
+def score_readings(
+    booster: xgb.Booster, contract: Contract, readings: Mapping[str, Any]
+) -> np.ndarray:
+    """Score readings with a booster; see `ScoringModel.score_readings`."""
+    features = [readings[name].to_numpy(zero_copy_only=False) for name in contract.feature_names]
+    score = booster.inplace_predict(np.column_stack(features)).astype(np.float64)
+    if contract.alarm.lookback:
+        device = arrow_column(readings["device"]).dictionary_encode().indices.to_numpy()
+        time = microseconds(readings["time"])
+        order = np.lexsort((time, device))
+        ages = ages_of(device[order], time[order], contract)
+        score[order] = filtered(score[order], ages, contract.alarm)
+    return score
 
 
 def load_folder(

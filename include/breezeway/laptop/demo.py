@@ -200,7 +200,7 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     if newest is None:
         raise InternalError(f"The raw store {store} is empty after a run that succeeded.")
     name, last = newest
-    rows = store.last_readings(name, last + timedelta(seconds=1), 4 * contract.window)
+    rows = store.last_readings(name, last + timedelta(seconds=1), 4 * contract.request_readings)
     good = [
         {"time": row.time.isoformat(), "payload": row.payload}
         for row in rows
@@ -208,7 +208,7 @@ def predict(url: str, model: str, contract: Contract, settings: Settings) -> dic
     ]
     if not good:
         raise DataError(f"None of the newest {len(rows)} readings of {name} keeps to the contract.")
-    readings = good[: contract.window]
+    readings = good[: contract.request_readings]
     body = {"device": name, "readings": readings[::-1]}
     began = time.perf_counter()
     try:

@@ -148,6 +148,7 @@ def judge(
     """
     from breezeway.detector import model  # XGBoost: two seconds, which a plan does without
     from breezeway.detector.fitting import fit_again, fit_detector
+    from breezeway.detector.scoring import score_readings
     from breezeway.detector.table import labelled_table
 
     refuse_unfinished(moment, period_days, contract.zone)
@@ -169,8 +170,7 @@ def judge(
     if truth is not None:
         readings = _relabelled(readings, truth)
     readings = readings.filter(readings["label"].is_valid())
-    features = np.column_stack([readings[name].to_numpy() for name in contract.feature_names])
-    score = booster.inplace_predict(features).astype(np.float64)
+    score = score_readings(booster, contract, readings)
     frame = readings.select(["device", "time", "label"]).append_column("score", pa.array(score))
     sources = {**known.sources, **{day: version.hash for day, version in days.items()}}
     return BacktestFigures(

@@ -96,7 +96,7 @@ def _judge(
             f"query: all of its {len(readings)} good readings were used to train version "
             f"{model.version} of {model.name}; ask for newer ones."
         )
-    unseen = unseen.append_column("score", pa.array(model.score_columns(unseen)))
+    unseen = unseen.append_column("score", pa.array(model.score_readings(unseen)))
     reports = work / "reports"
     reports.mkdir()
     truth = unseen.filter(unseen["label"].is_valid())
@@ -177,7 +177,7 @@ def _beside(
         readings, _ = _features(query, champion, settings, work / "dataset of the champion")
     readings = readings.filter(pa.array(_unseen(readings, champion)))
     scored = readings.select(["device", "time"]).append_column(
-        "champion_score", pa.array(champion.score_columns(readings))
+        "champion_score", pa.array(champion.score_readings(readings))
     )
     both = truth.select(keys).join(scored, ["device", "time"], join_type="inner")
     return both.sort_by([("device", "ascending"), ("time", "ascending")])
@@ -188,7 +188,7 @@ def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
     version = versions.open_dataset(settings, model.data_tag)
     table = ds.dataset(version.folder / "features").to_table()
     table = table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
-    return table.append_column("score", pa.array(model.score_columns(table)))
+    return table.append_column("score", pa.array(model.score_readings(table)))
 
 
 def _find_drift(

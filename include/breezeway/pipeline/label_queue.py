@@ -222,7 +222,7 @@ def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings
         )
         table = ds.dataset(folder / "features").to_table()
     table = table.sort_by([("device", "ascending"), ("time", "ascending")])
-    return table.append_column("score", pa.array(model.score_columns(table)))
+    return table.append_column("score", pa.array(model.score_readings(table)))
 
 
 def _looked_at(labels: LabelStore, model: ScoringModel) -> pa.Table:

@@ -203,9 +203,14 @@ def hours_of(
 
 
 def _scored(model: ScoringModel, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    before: list[pa.RecordBatch] = []
     for batch in rows:
         if len(batch):
-            yield batch.append_column("score", pa.array(model.score_columns(batch)))
+            whole = pa.concat_batches([*before, batch])
+            score = model.score_readings(whole)[len(whole) - len(batch) :]
+            yield batch.append_column("score", pa.array(score))
+            if lookback := model.contract.alarm.lookback:
+                before = [whole.slice(max(0, len(whole) - lookback))]
 
 
 def _on_weekday(

@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from breezeway.contract.contract import Contract
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
+from breezeway.core.times import from_iso
 from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector import plots, scorecard
 from breezeway.detector.boosting import xgb
 from breezeway.detector.fitting import Fitted, Judgement, Served
 from breezeway.detector.model import GROWTH_ROUNDS, model_bytes
-from breezeway.detector.scorecard import Scorecard
+from breezeway.detector.score_filter import ages_of, filtered
+from breezeway.detector.scorecard import Scorecard, microseconds
 from breezeway.detector.scoring import JUDGED_FILE
 from breezeway.detector.table import Table
 from breezeway.tracking import mlflow_client, runs
@@ -135,9 +138,7 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
     """Write the files beside the model: examples with their scores, threshold, contract; and the
     fit that was evaluated, if another one serves."""
     folder.mkdir()
-    features = np.array([example["features"] for example in examples], dtype=np.float64)
-    scores = training.served.booster.inplace_predict(features).tolist()
-    scored = [{**example, "score": s} for example, s in zip(examples, scores, strict=True)]
+    scored = [{**example, "score": _score_of(training, example)} for example in examples]
     write_json(folder / "examples.json", scored)
     decided = {
         "threshold": training.fitted.threshold,
@@ -150,6 +151,16 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
     if training.served.again:
         (folder / JUDGED_FILE).write_bytes(model_bytes(training.fitted.booster))
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
+
+
+def _score_of(training: Training, example: dict[str, Any]) -> float:
+    """The score of a recorded reading, in which those before it may have a say."""
+    rows = [*example.get("before", ()), example["features"]]
+    scores = training.served.booster.inplace_predict(np.array(rows, dtype=np.float64))
+    times = [from_iso(reading["time"]) for reading in example["readings"][-len(rows) :]]
+    ages = ages_of(np.zeros(len(rows)), microseconds(pa.array(times)), training.contract)
+    found = filtered(scores.astype(np.float64), ages, training.contract.alarm)
+    return float(found[-1])
 
 
 def write_reports(training: Training, folder: Path) -> None:

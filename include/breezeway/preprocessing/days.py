@@ -323,7 +323,9 @@ SHAPING = {
 def shape(contract: Contract) -> dict[str, Any]:
     """What a partition depends on: two contracts with the same shape make the same rows."""
     # Without defaults, so that what was made before a key existed stays valid.
-    return contract.model_dump(mode="json", include=SHAPING, exclude_defaults=True)
+    shaping = contract.model_dump(mode="json", include=SHAPING, exclude_defaults=True)
+    lookback = contract.alarm.lookback  # the examples are as long
+    return shaping | ({"lookback": lookback} if lookback else {})
 
 
 def _labels_of(labels: pa.Table | None, day: date, zone: ZoneInfo) -> list[list[str]]:

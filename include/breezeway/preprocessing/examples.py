@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from breezeway.contract.schema import MOST_READINGS
+
 EXAMPLE_DEVICES = 16
 """The most devices with examples."""
-MOST_READINGS = 10_000
-"""Of an example: a model server takes no more."""
 
 
 def example_devices(names: Sequence[str]) -> Sequence[str]:
@@ -23,14 +23,21 @@ class Examples:
     """The last complete window of each device, and the last one in an event.
 
     Args:
-        window: readings of a window.
+        window: readings that a score needs.
         devices: the devices to record.
         carried: how old values may be that are carried into a window.
+        lookback: how many of the readings before the last are scored, too.
     """
 
-    def __init__(self, window: int, devices: Collection[str], carried: timedelta | None = None):
+    def __init__(
+        self,
+        window: int,
+        devices: Collection[str],
+        carried: timedelta | None = None,
+        lookback: int = 0,
+    ):
         self.devices = devices
-        self._window, self._carried = window, carried
+        self._window, self._carried, self._lookback = window, carried, lookback
         self._recorded: dict[tuple[str, str], dict[str, Any]] = {}
 
     def record(
@@ -65,13 +72,15 @@ class Examples:
                 continue
             window = pa.array(rows[start:end])
             readings = block.select(["time", "payload"]).take(window).to_pylist()
+            before = features[max(0, end - 1 - self._lookback) : end - 1]
             self._recorded[(device, kind)] = {
                 "device": device,
                 "readings": [
                     {"time": _utc_text(reading["time"]), "payload": reading["payload"]}
                     for reading in readings
                 ],
-                "features": [None if np.isnan(x) else x for x in features[end - 1].tolist()],
+                "features": _plain(features[end - 1]),
+                **({"before": [_plain(row) for row in before]} if self._lookback else {}),
             }
 
     def _start(self, block: pa.Table, rows: np.ndarray, end: int) -> int:
@@ -86,6 +95,10 @@ class Examples:
     def in_order(self) -> list[dict[str, Any]]:
         """By device; its event before its normal readings."""
         return [self._recorded[key] for key in sorted(self._recorded)]
+
+
+def _plain(row: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(x) else x for x in row.tolist()]
 
 
 def _utc_text(time: datetime) -> str:

@@ -134,7 +134,12 @@ class _PartMaker:
         gap = contract.features.max_gap_seconds
         self._max_gap = int(gap * 1_000_000) if gap else None
         self._run, self._last_time = 0, 0
-        self._examples = Examples(contract.window, part.example_devices, contract.longest_carried)
+        self._examples = Examples(
+            contract.request_readings,
+            part.example_devices,
+            contract.longest_carried,
+            contract.alarm.lookback,
+        )
         self._last_device: str | None = None
         self._result = PartResult(
             IntervalTally(contract.interval_seconds),

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,17 +12,16 @@ import numpy as np
 import orjson
 
 from breezeway.contract.features import window_features
+from breezeway.contract.schema import MOST_READINGS
 from breezeway.contract.values import Violation
 from breezeway.core.names import DEVICE
 from breezeway.deployment.store import Served
+from breezeway.detector.score_filter import filtered
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.window import Flags, Known, Readings, window_of
 
 if TYPE_CHECKING:
     from breezeway.detector.scoring import ScoringModel
-
-MOST_READINGS = 10_000
-"""In one request; no contract has a longer window."""
 
 LARGEST_BATCH = 1000
 """Requests in one batch."""
@@ -64,7 +64,8 @@ class LiveModel:
     def features(
         self, device: str, readings: Readings, flags: Flags, known: Known | None = None
     ) -> np.ndarray:
-        """The features of the last of a device's readings, float64 (features,).
+        """The features of the last of a device's readings, and of those before it that have a say
+        in its score, if the contract's alarm says so: float64 (rows, features), oldest first.
 
         Args:
             device: its name.
@@ -80,12 +81,23 @@ class LiveModel:
             contract.check_device(device)
         except Violation as violation:
             raise Refusal.of(violation) from None
-        window = window_of(contract, device, readings, flags, known)
-        return window_features(contract, *window)
+        values, times = window_of(contract, device, readings, flags, known)
+        ends = range(max(1, len(values) - contract.alarm.lookback), len(values) + 1)
+        return np.array([window_features(contract, values[:end], times[:end]) for end in ends])
 
     def score(self, device: str, readings: Readings) -> float:
         """Score the last of a device's readings; see `features`."""
-        return self.score_row(self.features(device, readings, []))
+        return self.score_rows(self.features(device, readings, []))
+
+    def score_rows(self, rows: np.ndarray) -> float:
+        """Score the last of the rows that `features` gives."""
+        return self.settle([self.score_row(row) for row in rows])
+
+    def settle(self, scores: Sequence[float]) -> float:
+        """The score of a reading from its own, the last one, and those of the readings before it,
+        which have a say if the contract's alarm says so."""
+        alarm = self.model.contract.alarm
+        return float(filtered(np.array(scores), np.arange(len(scores)), alarm)[-1])
 
     def answer(self, score: float, flags: Flags) -> dict[str, Any]:
         """The answer to a client that goes with a score."""

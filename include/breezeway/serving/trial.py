@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,13 @@ class Contender:
         """
         started = time.perf_counter()
         flags: Flags = []
-        row = self._features(device, readings, flags)
+        rows = self._features(device, readings, flags)
         try:
-            score = self.live.score_row(row)
+            score = self.live.score_rows(rows)
         except Exception:
             self._count("error")
             raise
-        return self._answer(row, score, flags, time.perf_counter() - started)
+        return self._answer(rows[-1], score, flags, time.perf_counter() - started)
 
     def predict_all(
         self, requests: list[tuple[str, Readings]], known: dict[str, Known]
@@ -57,22 +58,26 @@ class Contender:
         started = time.perf_counter()
         of_model = known.setdefault(self.live.deployment.deployment, {})
         flags: list[Flags] = [[] for _ in requests]
-        rows: list[np.ndarray | Refusal] = []
+        found: list[np.ndarray | Refusal] = []
         for request, of_request in zip(requests, flags, strict=True):
             try:
-                rows.append(self._features(*request, of_request, of_model))
+                found.append(self._features(*request, of_request, of_model))
             except Refusal as refusal:
-                rows.append(refusal)
-        good = [row for row in rows if isinstance(row, np.ndarray)]
+                found.append(refusal)
+        good = [rows for rows in found if isinstance(rows, np.ndarray)]
         try:
-            scores = iter(self.live.model.score(np.stack(good)).tolist() if good else ())
+            scores = iter(self.live.model.score(np.concatenate(good)).tolist() if good else ())
         except Exception:
             self._count("error", len(good))
             raise
         seconds = (time.perf_counter() - started) / len(requests)
         return [
-            row if isinstance(row, Refusal) else self._answer(row, next(scores), of_row, seconds)
-            for row, of_row in zip(rows, flags, strict=True)
+            rows
+            if isinstance(rows, Refusal)
+            else self._answer(
+                rows[-1], self.live.settle(list(islice(scores, len(rows)))), of_rows, seconds
+            )
+            for rows, of_rows in zip(found, flags, strict=True)
         ]
 
     def _features(
@@ -83,7 +88,7 @@ class Contender:
         known: Known | None = None,
     ) -> np.ndarray:
         try:
-            row = self.live.features(device, readings, flags, known)
+            rows = self.live.features(device, readings, flags, known)
         except Refusal as refusal:
             # Whether a trial counts it depends on what the other says of the same request.
             self.tallies[0].outcomes["rejected"] += 1
@@ -95,7 +100,7 @@ class Contender:
         for flag in flags:
             if "action" in flag:
                 self._count_violation(flag, flag["action"])
-        return row
+        return rows
 
     def _answer(
         self, row: np.ndarray, score: float, flags: Flags, seconds: float

@@ -59,7 +59,7 @@ def window_of(
         known: payloads that were parsed before; extended.
 
     Returns:
-        The values of at most `contract.window` readings, oldest first, and their times.
+        The values of at most `contract.request_readings` readings, oldest first, and their times.
 
     Raises:
         Refusal: 422, the last reading breaks the contract.
@@ -71,8 +71,8 @@ def window_of(
         _carry_forward(contract, window, arrived, found)
     if found:
         flags += sorted(found, key=lambda flag: flag["reading"])
-    if len(window) < contract.window and contract.features.rolling:
-        error = f"readings: {len(window)} good ones, the window has {contract.window}."
+    if len(window) < contract.request_readings and contract.request_readings > 1:
+        error = f"readings: {len(window)} good ones, a score needs {contract.request_readings}."
         flags.append({"field": "readings", "reason": "short_window", "error": error})
     times = [reading.time for reading, _ in window]
     if len(times) >= LEAST_READINGS and contract.features.rolling:
@@ -105,7 +105,7 @@ def _accepted(
     window: list[tuple[_Arrived, dict[str, Any]]] = []
     furthest = contract.features.max_gap_seconds or math.inf
     for reading in reversed(arrived):
-        if window and len(window) == contract.window:
+        if window and len(window) == contract.request_readings:
             break
         newer = window[-1][0].time if window else last.time
         if (newer - reading.time).total_seconds() > furthest:

@@ -28,11 +28,11 @@ def model(contract) -> ScoringModel:
 @pytest.fixture
 def unseen(contract, model) -> pa.Table:
     rows = rows_of(contract, TRAINED_UNTIL, LAST, seed=1)
-    return rows.append_column("score", pa.array(model.score_columns(rows)))
+    return rows.append_column("score", pa.array(model.score_readings(rows)))
 
 
 def beside(unseen: pa.Table, champion: ScoringModel) -> pa.Table:
-    return unseen.append_column("champion_score", pa.array(champion.score_columns(unseen)))
+    return unseen.append_column("champion_score", pa.array(champion.score_readings(unseen)))
 
 
 def test_alone_a_version_stands_beside_detectors_that_look_at_no_sensor(model, unseen):

@@ -101,7 +101,7 @@ def test_where_devices_are_the_units_others_say_what_is_usual_of_scores(rows):
     assert {name for batch in known for name in batch["device"].to_pylist()} == {"mill-0"}
     batch, *_ = others
     assert set(batch["device"].to_pylist()) == {"mill-1", "mill-2"}
-    assert batch["score"].to_pylist() == rows.model.score_columns(batch).tolist()
+    assert batch["score"].to_pylist() == rows.model.score_readings(batch).tolist()
 
 
 def test_pictures_show_the_same_day_of_the_week(rows):
@@ -114,7 +114,7 @@ def test_pictures_show_the_same_day_of_the_week(rows):
 def test_quality_is_the_scorecard_of_the_days_labelled_rows(rows, contract):
     found = nightly_findings.judge_quality(rows.model, rows.tonight.scored(rows.model, LAST))
     table = pa.Table.from_batches(batches(rows.tonight.folder / "features"))
-    scores = pa.array(rows.model.score_columns(table).astype(np.float32))
+    scores = pa.array(rows.model.score_readings(table).astype(np.float32))
     expected = scorecard(table.append_column("score", scores), 0.5, contract.interval_seconds)
     assert (found.card, found.device_days) == (expected, 3.0)
     assert list(rows.tonight.scored(rows.model, LAST - timedelta(1))) == []

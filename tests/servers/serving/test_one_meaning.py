@@ -1,17 +1,21 @@
 """The same readings mean the same in history, in a request and in a batch."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import hypothesis.strategies as st
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
+from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
 from breezeway.deployment.store import Pointer
 from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
+from breezeway.serving.predict import LiveModel
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Contender, Serving
 from tests.fixtures.meaning import NO_TIME, of_history
@@ -25,13 +29,17 @@ TOLERANT = (
     .replace('["mean", "slope"]', '["mean", "slope", "std", "diff", "last"]')
 )
 
+FILTER = "mean_readings = 2\non_delay_readings = 1\nrelease = 0.9\nhold_readings = 2\n"
+"""Of scores: with it five readings before the last have a say, too."""
+
 Arrived = list[tuple[int | None, str]]
 """Minutes after `START` (None: a text that is no time) and payload, as they arrived."""
 
 
-@pytest.fixture(scope="module", params=["reading", "second"])
+@pytest.fixture(scope="module", params=[("reading", ""), ("second", ""), ("reading", FILTER)])
 def serving(request, tmp_path_factory) -> Serving:
-    text = TOLERANT.replace("window = 5", f'window = 5\nrate_per = "{request.param}"')
+    rate_per, score_filter = request.param
+    text = TOLERANT.replace("window = 5", f'window = 5\nrate_per = "{rate_per}"')
     folder = make_model(tmp_path_factory.mktemp("model") / "m", contract_text=text)
     pointer = Pointer(
         model_name="pump",
@@ -42,7 +50,10 @@ def serving(request, tmp_path_factory) -> Serving:
         sha256="",
         deployed_at=START,
     )
-    return Serving(Contender(load(folder, pointer), (Tally(),), Metrics()))
+    live = load(folder, pointer)
+    filtering = Contract.from_text(text.replace("[alarm]", f"[alarm]\n{score_filter}"), "here")
+    model = replace(live.model, contract=filtering)
+    return Serving(Contender(LiveModel(model, pointer, START), (Tally(),), Metrics()))
 
 
 def payload(temperature: str, mode: str, vibration: str) -> str:
@@ -107,16 +118,28 @@ def test_history_a_request_and_a_batch_agree_to_the_bit(serving, arrived):
         return
     times = [None if m is None else START + timedelta(minutes=m) for m, _ in arrived]
     rows = [("pump-1", time, text) for time, (_, text) in zip(times, arrived, strict=True)]
-    expected = of_history(live.model.contract, rows)[0]["pump-1", times[-1]]
+    history = of_history(live.model.contract, rows)[0]
+    expected = [(time, row) for (_, time), row in sorted(history.items()) if time <= times[-1]]
     found = live.features("pump-1", readings, [])
-    assert found.tobytes() == np.array(expected).tobytes()
-    [score] = live.model.score(found[None])
+    known = np.array([row for _, row in expected])
+    assert found.tobytes() == known[-len(found) :].tobytes()
+    assert len(found) == min(len(known_run(expected)), 1 + live.model.contract.alarm.lookback)
+    columns = dict(zip(live.model.feature_names, map(pa.array, known.T), strict=True))
+    devices, moments = ["pump-1"] * len(known), [time for time, _ in expected]
+    score = live.model.score_readings(pa.table({"device": devices, "time": moments, **columns}))[-1]
     one = serving.predict("pump-1", readings)
     # The batch's second item finds the first one's payloads parsed already.
     request = {"device": "pump-1", "readings": readings}
     several = serving.predict_some([request, request], {})
     assert [answer["score"] for answer in (one, *several)] == [score] * 3
     assert all(item.get("flags") == one.get("flags") for item in several)
+
+
+def known_run(rows: list[tuple[datetime, list[float]]]) -> list[datetime]:
+    """The times of the readings since the last gap."""
+    times = [time for time, _ in rows]
+    gaps = [n for n in range(1, len(times)) if times[n] - times[n - 1] > timedelta(seconds=120)]
+    return times[gaps[-1] :] if gaps else times
 
 
 def test_what_is_left_out_and_missing_is_told(serving):
@@ -132,7 +155,8 @@ def test_what_is_left_out_and_missing_is_told(serving):
         (5, "mode", "unknown_category", "left_out"),
         (None, "readings", "short_window", None),
     ]
-    assert "3 good ones, the window has 5" in answer["flags"][-1]["error"]
+    needed = serving.champion.live.model.contract.request_readings
+    assert f"3 good ones, a score needs {needed}" in answer["flags"][-1]["error"]
 
 
 def test_older_readings_take_the_place_of_those_left_out(serving):
@@ -147,6 +171,7 @@ def test_older_readings_take_the_place_of_those_left_out(serving):
 
 
 def test_the_flags_of_an_answer_are_bounded(serving):
-    arrived = [(None, GOOD)] * 300 + [(n, GOOD) for n in range(5)]
+    needed = serving.champion.live.model.contract.request_readings
+    arrived = [(None, GOOD)] * 300 + [(n, GOOD) for n in range(needed)]
     answer = serving.predict("pump-1", as_request(arrived))
     assert (len(answer["flags"]), answer["more_flags"]) == (100, 200)

@@ -106,7 +106,7 @@ def test_a_champion_of_another_contract_reads_the_readings_by_its_own(settings, 
     champion = replace(model, contract=Contract.from_text(text, "sensors.toml"))
     rows, _ = evaluation._features(QUERY, model, settings, tmp_path / "dataset")
     truth = rows.filter(pa.array(evaluation._unseen(rows, model)))
-    truth = truth.append_column("score", pa.array(model.score_columns(truth)))
+    truth = truth.append_column("score", pa.array(model.score_readings(truth)))
     ours, other = (
         evaluation._beside(QUERY, model, beside, truth, settings, tmp_path)
         for beside in (model, champion)
