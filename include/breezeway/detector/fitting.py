@@ -54,9 +54,7 @@ def fit_detector(
     scores = model.out_of_fold(table, contract, params, rounds, threads)
     scored = scores.fold >= 0
     curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
-    booster = model.fit(
-        table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads
-    )
+    booster = model.fit(table, slice(None), contract, params, rounds=rounds, threads=threads)
     return Fitted(booster, params, rounds, scores, curve, choose_threshold(curve, contract))
 
 
@@ -80,12 +78,7 @@ def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) ->
     The threshold stays the one that was chosen, and evaluated, with the detector.
     """
     booster = model.fit(
-        whole,
-        slice(None),
-        contract.feature_names,
-        fitted.params,
-        rounds=fitted.rounds,
-        threads=threads,
+        whole, slice(None), contract, fitted.params, rounds=fitted.rounds, threads=threads
     )
     return Served(booster, whole.scope, again=True)
 
