@@ -124,7 +124,8 @@ def rounds_alone(folder: str, trials: list[dict[str, Any]]) -> Callable[[], Any]
     def boost(trial: dict[str, Any]) -> int:
         rounds = len(trial["curve"]) * ROUNDS_A_STEP
         for learned, label in folds:
-            booster = xgb.Booster(booster_params(trial["params"], label, threads=1), [learned])
+            params = booster_params(trial["params"], contract, label, threads=1)
+            booster = xgb.Booster(params, [learned])
             for number in range(rounds):
                 booster.update(learned, number)
         return rounds
@@ -294,7 +295,7 @@ def _judge(folder: Path, found: dict[str, dict[str, Any]]) -> dict[str, dict[str
         booster = model.fit(
             table,
             slice(None),
-            contract.feature_names,
+            contract,
             best["params"],
             rounds=best["rounds"],
             threads=THREADS,

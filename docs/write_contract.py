@@ -115,6 +115,7 @@ EXAMPLES = {
     "train.every_days": "14",
     "train.every_labels": "20",
     "train.refit": "true",
+    "train.monotone": '{ tool_wear = "increasing" }',
     "quarantine.max_share": "0.05",
     "gate.max_loss": "0.02",
     "gate.approval": "true",

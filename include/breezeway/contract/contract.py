@@ -3,6 +3,7 @@
 One object, read from one TOML file, checks rows in preprocessing and requests at the server.
 """
 
+import difflib
 import tomllib
 from collections.abc import Callable
 from datetime import timedelta
@@ -141,6 +142,7 @@ class Contract(Section):
             self._check_files,
             self._check_source,
             self._check_training,
+            *(partial(self._check_monotone, name) for name in self.train.monotone),
         ]
         mistakes = []
         for check in checks:
@@ -208,6 +210,12 @@ class Contract(Section):
                 f"split.holdout: {holdout.days} days cannot be kept back from the {window.days} of "
                 "train.window"
             )
+
+    def _check_monotone(self, name: str) -> None:
+        if name not in self.feature_names:
+            nearest = difflib.get_close_matches(name, self.feature_names, 1)
+            meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"train.monotone.{name}: there is no such feature{meant}")
 
     def _check_field(self, name: str, field: SensorField) -> None:
         if not name.isidentifier():

@@ -429,6 +429,9 @@ class Train(Section):
     refit: bool = False
     """Whether the model that serves is fitted again, with the parameters and the threshold of the
     one that is evaluated, on all rows: on the held out ones too."""
+    monotone: dict[str, Literal["increasing", "decreasing"]] = {}
+    """For a feature, what the score may do when it rises and all others stay: only rise, or only
+    fall. For what physics says, such as of wear."""
 
 
 class Quarantine(Section):

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from breezeway.contract.contract import Contract
+
 SEED = 20260101
 
 
@@ -42,30 +45,62 @@ else:
     xgb = _import_xgboost()
 
 
+FINE_BINS, COARSE_BINS = 4096, 256
+FINE_ROWS = 20_000
+"""Up to so many rows, a feature has the fine bins: a limit that a machine fails at may lie within a
+coarse one. Fine bins take up to ten times the CPU, and gain nothing where readings are many and
+noisy: docs/decisions/boosting-bins.md."""
+
+
+def bins_for(rows: int) -> int:
+    """The most bins of a feature, for a table of so many rows."""
+    return FINE_BINS if rows <= FINE_ROWS else COARSE_BINS
+
+
 def matrix(
-    features: np.ndarray, label: np.ndarray, names: list[str], threads: int
+    features: np.ndarray,
+    label: np.ndarray,
+    names: list[str],
+    threads: int,
+    max_bin: int = COARSE_BINS,
 ) -> xgb.QuantileDMatrix:
     """Bin rows for a booster to learn from.
 
     Args:
         features: float32 (rows, features); NaN is missing.
         label: bool (rows,).
+        max_bin: the booster's own.
     """
-    return xgb.QuantileDMatrix(features, label=label, feature_names=names, nthread=threads)
+    return xgb.QuantileDMatrix(
+        features, label=label, feature_names=names, nthread=threads, max_bin=max_bin
+    )
 
 
-def booster_params(params: dict[str, Any], label: np.ndarray, threads: int) -> dict[str, Any]:
+def booster_params(
+    params: dict[str, Any], contract: "Contract", label: np.ndarray, threads: int
+) -> dict[str, Any]:
     """Return XGBoost's parameters: the given ones, and those that all models here have.
 
-    Positive rows are few, so they get a weight: together they weigh as much as the normal rows.
+    Parameters tuned before `scale_pos_weight` was one of them leave it out, and keep what they were
+    tuned with: the positive rows together weigh as much as the normal ones.
     """
-    positive = max(1, int(label.sum()))
-    return {
+    fixed = {
         "objective": "binary:logistic",
         "tree_method": "hist",
-        "scale_pos_weight": (len(label) - positive) / positive,
+        "scale_pos_weight": balancing_weight(label),
         "seed": SEED,
         "nthread": threads,
         "verbosity": 0,
-        **params,
     }
+    if contract.train.monotone:
+        fixed["monotone_constraints"] = {
+            name: 1 if direction == "increasing" else -1
+            for name, direction in contract.train.monotone.items()
+        }
+    return {**fixed, **params}
+
+
+def balancing_weight(label: np.ndarray) -> float:
+    """The weight of a positive row with which all of them weigh as much as the normal rows."""
+    positive = max(1, int(label.sum()))
+    return (len(label) - positive) / positive

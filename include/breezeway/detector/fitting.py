@@ -69,9 +69,7 @@ def fit_detector(
     score[scored] = filtered(score[scored], ages, contract.alarm)
     scores = scores._replace(score=score)
     curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
-    booster = model.fit(
-        table, slice(None), contract.feature_names, params, rounds=rounds, threads=threads
-    )
+    booster = model.fit(table, slice(None), contract, params, rounds=rounds, threads=threads)
     return Fitted(
         scaling.booster(booster, threads),
         params,
@@ -103,12 +101,7 @@ def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) ->
     Scaling and threshold stay those that were chosen, and evaluated, with the detector.
     """
     booster = model.fit(
-        whole,
-        slice(None),
-        contract.feature_names,
-        fitted.params,
-        rounds=fitted.rounds,
-        threads=threads,
+        whole, slice(None), contract, fitted.params, rounds=fitted.rounds, threads=threads
     )
     return Served(fitted.scaling.booster(booster, threads), whole.scope, again=True)
 

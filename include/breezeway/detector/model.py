@@ -11,30 +11,36 @@ import numpy as np
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
-from breezeway.detector.boosting import booster_params, matrix, xgb
+from breezeway.detector.boosting import COARSE_BINS, bins_for, booster_params, matrix, xgb
 from breezeway.detector.folds import split
 from breezeway.detector.table import Table
 
 DEFAULT_PARAMS: dict[str, float] = {
     "max_depth": 5,
     "learning_rate": 0.1,
-    "min_child_weight": 5,
+    "min_child_weight": 1,
     "subsample": 0.8,
     "colsample_bytree": 0.8,
     "reg_lambda": 1.0,
     "gamma": 0.0,
+    "scale_pos_weight": 1.0,
 }
-"""XGBoost's parameters if none were tuned."""
+"""XGBoost's parameters if none were tuned, without those that depend on the rows."""
 DEFAULT_ROUNDS = 100
 
 GROWTH_ROUNDS = 10
 """Boosting rounds between two points of a learning curve."""
 
 
+def default_params(rows: int) -> dict[str, float]:
+    """XGBoost's parameters if none were tuned, for a table of so many rows."""
+    return {**DEFAULT_PARAMS, "max_bin": bins_for(rows)}
+
+
 def fit(
     table: Table,
     rows: np.ndarray | slice,
-    names: list[str],
+    contract: Contract,
     params: dict[str, Any],
     *,
     rounds: int,
@@ -46,9 +52,12 @@ def fit(
         DataError: XGBoost refuses a parameter.
     """
     label = table.rows.label[rows]
-    data = matrix(table.features[rows], label, names, threads)
+    bins = params.get("max_bin", COARSE_BINS)
+    data = matrix(table.features[rows], label, contract.feature_names, threads, bins)
     try:
-        return xgb.train(booster_params(params, label, threads), data, num_boost_round=rounds)
+        return xgb.train(
+            booster_params(params, contract, label, threads), data, num_boost_round=rounds
+        )
     except xgb.core.XGBoostError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"XGBoost refuses the parameters {json.dumps(params)}: {reason}") from None
@@ -79,9 +88,7 @@ def out_of_fold(
     fold_of = np.full(len(table.features), -1)
     growth = []
     for number, fold in enumerate(split(table.rows, contract)):
-        booster = fit(
-            table, fold.fit, contract.feature_names, params, rounds=rounds, threads=threads
-        )
+        booster = fit(table, fold.fit, contract, params, rounds=rounds, threads=threads)
         score[fold.scored] = booster.inplace_predict(table.features[fold.scored])
         fold_of[fold.scored] = number
         growth.append([_growth(booster, table, rows) for rows in (fold.fit, fold.scored)])

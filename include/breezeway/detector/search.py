@@ -1,38 +1,29 @@
-"""The search for parameters: Ray Tune and Optuna, with the same result every time.
+"""The search for parameters: Optuna, with the same result every time.
 
 Trials run in parallel and end in any order, so nothing may depend on that order. Whether a trial is
-suggested or pruned depends only on the results of all trials except the few just before it.
+suggested or pruned depends only on the results of all trials except the few just before it. So
+threads of this process and workers of a Ray cluster give the same.
 """
 
 import logging
 import os
-import statistics
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from threading import Condition
 
-from breezeway.core.ray_session import ray, ray_session  # before others import Ray
-
-# Tune reads this when it is imported.
-os.environ.update(
-    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # write no files that nobody reads
-    TUNE_GLOBAL_CHECKPOINT_S="3600",
-    RAY_CHDIR_TO_TRIAL_DIR="0",
-    RAY_AIR_NEW_OUTPUT="0",
-)
-
+import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
-from ray import tune
-from ray.tune.search.optuna import OptunaSearch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from breezeway.contract.contract import Contract
-from breezeway.core.errors import DataError, InternalError, ServiceUnavailable
+from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
-from breezeway.detector.boosting import SEED
+from breezeway.detector.boosting import SEED, balancing_weight, bins_for
 from breezeway.detector.folds import split
-from breezeway.detector.model import DEFAULT_PARAMS
+from breezeway.detector.model import default_params
 from breezeway.detector.table import Table
-from breezeway.detector.trials import ROUNDS_A_STEP, Boosters
+from breezeway.detector.trials import ROUNDS_A_STEP, Boosters, FoldMatrices, fold_matrices
 
 log = logging.getLogger("breezeway")
 
@@ -45,13 +36,20 @@ SPACE = {
     "reg_lambda": FloatDistribution(0.1, 30, log=True),
     "gamma": FloatDistribution(0.0, 5.0),
 }
+"""Besides, `scale_pos_weight`: 1, or what balances the classes."""
 
-GRACE_STEPS = 3
+WEIGHT_GAIN = 0.01
+"""The average precision that a class weight has to gain: with one, scores are no probabilities."""
+
+GRACE_STEPS = 2
 """Steps of every trial before it is compared with others."""
 ENOUGH_TRIALS = 4
 """The number of earlier trials that a comparison needs."""
 
-AHEAD = 4
+KEPT_PERCENT = 25
+"""The share of earlier trials that a trial has to belong to at each step, by its best score."""
+
+AHEAD = 2
 """How many further trials may start while a trial takes long."""
 RANDOM_TRIALS = 4
 """Random trials before the search starts to learn."""
@@ -65,7 +63,7 @@ class SearchTrial:
         number: from 0; trial 0 has the default parameters.
         curve: mean average precision over the folds after each `ROUNDS_A_STEP` rounds.
         ended: `complete` (all rounds), `levelled` (no gain for `PATIENCE` steps) or `behind`
-            (pruned: worse than the median of earlier trials).
+            (pruned: not among the best quarter of earlier trials).
     """
 
     number: int
@@ -85,8 +83,9 @@ class SearchTrial:
 def search(table: Table, contract: Contract, count: int, settings: Settings) -> list[SearchTrial]:
     """Try `count` sets of parameters.
 
-    `settings.threads` trials run in parallel, with one thread each. The result depends on that
-    number, the data and the count, but not on the speed and load of the machine.
+    `settings.threads` trials run in parallel, with one thread each: here, or on the Ray cluster of
+    `RAY_ADDRESS`. The result depends on that number, the data and the count, but not on the place,
+    speed and load of the machine.
 
     The best average precision of many is too optimistic: `train` reports its own estimate.
 
@@ -95,130 +94,94 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
 
     Raises:
         DataError: no fold has both classes in the rows to fit on and in the rows to score.
-        ServiceUnavailable: Ray doesn't answer, or a worker died.
+        ServiceUnavailable: the Ray cluster doesn't answer, or a worker died.
     """
     folds = split(table.rows, contract)
-    scorable = [fold for fold in folds if table.rows.label[fold.scored].any()]
+    scorable = [(fold.fit, fold.scored) for fold in folds if table.rows.label[fold.scored].any()]
     if not scorable:
         raise DataError("split: no fold has a positive row to be scored on; more data is needed.")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    lag = settings.threads + AHEAD
-    with ray_session(settings.threads) as folder:
-        tuner = tune.Tuner(
-            tune.with_parameters(
-                Boosters,
-                features=table.features,
-                label=table.rows.label,
-                folds=[tuple(fold) for fold in scorable],
-                names=contract.feature_names,
-            ),
-            tune_config=tune.TuneConfig(
-                metric="best",
-                mode="max",
-                num_samples=count,
-                search_alg=_LaggingSearch(lag, count),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(folder),
-                stop=_MedianRule(lag),
-                failure_config=tune.FailureConfig(fail_fast=True),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
-        results = tuner.fit()
-        for error in results.errors:
-            if isinstance(error, ray.exceptions.RayError) and not isinstance(
-                error, ray.exceptions.RayTaskError
-            ):
-                raise ServiceUnavailable(f"A worker of Ray died: {error}")
-            raise InternalError(f"A trial failed: {error}")
-        trials = [_trial(results[number]) for number in range(len(results))]
-    return sorted(trials, key=lambda trial: trial.number)
+    study = Study(table, count, settings.threads + AHEAD)
+    if os.environ.get("RAY_ADDRESS"):
+        from breezeway.detector.ray_search import try_on_ray  # two seconds, and only for a cluster
+
+        try_on_ray(study, table, contract, scorable, settings.threads)
+    else:
+        label, bins = table.rows.label, bins_for(len(table.features))
+        matrices = fold_matrices(table.features, label, scorable, contract, bins)
+        _Threads(study, matrices, contract).run(settings.threads)
+    return study.trials
 
 
 def best(trials: list[SearchTrial]) -> SearchTrial:
-    """Return the trial with the highest average precision; of equal trials, the first."""
-    return max(trials, key=lambda trial: (trial.average_precision, -trial.number))
+    """Return the trial with the highest average precision; of equal trials, the first.
 
-
-def _trial(result: tune.Result) -> SearchTrial:
-    params, metrics = dict(result.config or {}), result.metrics or {}
-    number = params.pop("number")
-    return SearchTrial(number, params, metrics["curve"], metrics["ended"] or "behind")
-
-
-class _LaggingSearch(OptunaSearch):
-    """Optuna's TPE, which suggests trial n from the results of trials 0 to n - `lag`.
-
-    So the next trial can start as soon as one ends, unless a trial takes as long as several others.
-    This also saves CPU: Tune stops a worker that has no next trial, and starting a worker costs
-    as much as a trial.
+    One with a class weight has to be better than all without one by `WEIGHT_GAIN`.
     """
 
-    def __init__(self, lag: int, count: int):
+    def reached(trial: SearchTrial) -> tuple[float, int]:
+        weighted = trial.params["scale_pos_weight"] != 1
+        return trial.average_precision - WEIGHT_GAIN * weighted, -trial.number
+
+    return max(trials, key=reached)
+
+
+class Study:
+    """What is tried next, and what is not worth going on with.
+
+    Optuna's TPE suggests trial n from the results of trials 0 to n - `lag`. So the next trial can
+    start as soon as one ends, unless a trial takes as long as several others.
+
+    A trial is pruned if its best score so far is not among the best `KEPT_PERCENT` of those that
+    earlier trials had at that step. The usual rule of this kind (Golovin et al., "Google Vizier: A
+    Service for Black-Box Optimization", 2017, section 3.2.1) takes the median of all completed
+    trials; as later trials are better than earlier ones, that prunes few of them. Here only trials
+    0 to n - `lag` count: they have completed before trial n starts, whatever the timing.
+
+    Args:
+        table: what parameters are searched for.
+        count: of trials.
+        lag: from the last trial that counts for another one.
+    """
+
+    def __init__(self, table: Table, count: int, lag: int):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.count = count
+        self.defaults = default_params(len(table.features))
+        weights = (1.0, balancing_weight(table.rows.label))
+        self._space = {**SPACE, "scale_pos_weight": CategoricalDistribution(weights)}
+        self._lag = lag
         sampler = optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS)
-        super().__init__(
-            space=SPACE,
-            metric="best",
-            mode="max",
-            sampler=sampler,
-            points_to_evaluate=[DEFAULT_PARAMS],
-        )
-        self._lag = lag
-        self._count = count
-        self._numbers: dict[str, int] = {}
-        self._ended: dict[str, tuple[dict[str, Any] | None, bool]] = {}
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        number = len(self._numbers)
-        if number >= self._lag:
-            shown = list(self._numbers)[number - self._lag]
-            if shown not in self._ended:
-                return None  # Tune asks again soon
-            super().on_trial_complete(shown, *self._ended[shown])
-        self._numbers[trial_id] = number
-        suggested = super().suggest(trial_id)
-        assert isinstance(suggested, dict), "Optuna has the whole space"
-        return {**suggested, "number": number}
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tells Optuna nothing, because the state of a running trial depends on timing."""
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        self._ended[trial_id] = (result, error)
-        number = self._numbers[trial_id]
-        if result:
-            # Not with a callback of Tune: given one, it imports all its loggers, MLflow too.
-            log.info(
-                "trial %d of %d: average precision %.4f after %d rounds (%s)",
-                number + 1,
-                self._count,
-                result["best"],
-                len(result["curve"]) * ROUNDS_A_STEP,
-                result["ended"] or "behind",
-            )
-
-
-class _MedianRule(tune.Stopper):
-    """Prunes a trial whose best score so far is below the median of earlier trials at that step.
-
-    The usual median rule (Golovin et al., "Google Vizier: A Service for Black-Box
-    Optimization", 2017, section 3.2.1) compares with all completed trials. Here only trials 0 to
-    n - `lag` count: they have completed before trial n starts, whatever the timing.
-    """
-
-    def __init__(self, lag: int):
-        self._lag = lag
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._study.enqueue_trial({name: self.defaults[name] for name in self._space})
+        self._suggested: list[optuna.Trial] = []
+        self._ended: dict[int, SearchTrial] = {}
         self._curves: dict[int, list[float]] = {}
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        number, curve = result["config"]["number"], list(result["curve"])
-        self._curves[number] = curve
+    @property
+    def trials(self) -> list[SearchTrial]:
+        """Those that have ended, in the order of their numbers."""
+        return [self._ended[number] for number in sorted(self._ended)]
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether all trials have been suggested."""
+        return len(self._suggested) == self.count
+
+    def suggest(self) -> tuple[int, dict[str, float]] | None:
+        """The number and the parameters of the next trial; None as long as it has to wait."""
+        number = len(self._suggested)
+        if number >= self._lag:
+            shown = self._ended.get(number - self._lag)
+            if shown is None:
+                return None
+            self._study.tell(self._suggested[shown.number], shown.average_precision)
+        trial = self._study.ask(self._space)
+        self._suggested.append(trial)
+        return number, {**self.defaults, **trial.params}
+
+    def is_behind(self, number: int, curve: Sequence[float]) -> bool:
+        """Whether to prune a trial that has come so far."""
+        self._curves[number] = list(curve)
         bests = [
             max(earlier[: len(curve)])
             for other, earlier in self._curves.items()
@@ -226,7 +189,72 @@ class _MedianRule(tune.Stopper):
         ]
         if len(curve) < GRACE_STEPS or len(bests) < ENOUGH_TRIALS:
             return False
-        return bool(max(curve) < statistics.median(bests))
+        return bool(max(curve) < np.percentile(bests, 100 - KEPT_PERCENT))
 
-    def stop_all(self) -> bool:
-        return False
+    def end(self, trial: SearchTrial) -> None:
+        self._ended[trial.number] = trial
+        log.info(
+            "trial %d of %d: average precision %.4f after %d rounds (%s)",
+            trial.number + 1,
+            self.count,
+            trial.average_precision,
+            len(trial.curve) * ROUNDS_A_STEP,
+            trial.ended,
+        )
+
+
+class _Cancelled(Exception):
+    """Another trial failed, or the step is being ended."""
+
+
+class _Threads:
+    """Runs the trials of a study in threads, which share the matrices: XGBoost needs no GIL.
+
+    Args:
+        study: suggests the trials, and gets their results.
+        matrices: of the folds.
+        contract: of the sensor.
+    """
+
+    def __init__(self, study: Study, matrices: list[FoldMatrices], contract: Contract):
+        self._study, self._matrices, self._contract = study, matrices, contract
+        self._turn = Condition()
+        self._cancelled = False
+
+    def run(self, threads: int) -> None:
+        """Return when all trials have ended."""
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                workers = [pool.submit(self._work) for _ in range(threads)]
+                for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
+                    worker.result()
+            finally:  # on SIGTERM, too
+                with self._turn:
+                    self._cancelled = True
+                    self._turn.notify_all()
+
+    def _work(self) -> None:
+        while suggested := self._next():
+            number, params = suggested
+            boosters, ended = Boosters(self._matrices, params, self._contract), ""
+            while not ended:
+                boosters.step(self._go_on)
+                with self._turn:
+                    behind = self._study.is_behind(number, boosters.curve)
+                ended = boosters.ended or ("behind" if behind else "")
+            with self._turn:
+                self._study.end(SearchTrial(number, params, boosters.curve, ended))
+                self._turn.notify_all()
+
+    def _next(self) -> tuple[int, dict[str, float]] | None:
+        with self._turn:
+            while not self._study.is_exhausted:
+                self._go_on()
+                if suggested := self._study.suggest():
+                    return suggested
+                self._turn.wait()
+        return None
+
+    def _go_on(self) -> None:
+        if self._cancelled:
+            raise _Cancelled

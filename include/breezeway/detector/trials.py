@@ -1,13 +1,14 @@
-"""One trial of a search for parameters, run by a worker process of Ray.
+"""One trial of a search for parameters: its boosters, grown step by step.
 
-This module does not import the search, because each worker would pay for the import.
+This module does not import the search, because each worker of a cluster would pay for the import.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from ray import tune
 
+from breezeway.contract.contract import Contract
 from breezeway.detector.boosting import booster_params, matrix, xgb
 from breezeway.detector.scorecard import average_precision
 
@@ -18,65 +19,90 @@ PATIENCE = 2
 """After this many steps without a better score a trial has levelled off."""
 
 
-class Boosters(tune.Trainable):
+class FoldMatrices(NamedTuple):
+    """The rows of a fold as boosters take them. All trials of a process share them."""
+
+    learned: xgb.QuantileDMatrix
+    label: np.ndarray
+    """bool, of `learned`."""
+    scored: xgb.DMatrix
+    truth: np.ndarray
+    """bool, of `scored`."""
+
+
+def fold_matrices(
+    features: np.ndarray,
+    label: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    contract: Contract,
+    max_bin: int,
+) -> list[FoldMatrices]:
+    """Make the matrices of all folds.
+
+    Args:
+        features: float32 (rows, features).
+        label: bool (rows,).
+        folds: for each the row numbers to fit on and to score.
+        contract: names the features.
+        max_bin: of the boosters.
+    """
+    names = contract.feature_names
+    return [
+        FoldMatrices(
+            matrix(features[fit], label[fit], names, threads=1, max_bin=max_bin),
+            label[fit],
+            # Not binned: that gives the same scores at twice the time.
+            xgb.DMatrix(features[scored], feature_names=names, nthread=1),
+            label[scored],
+        )
+        for fit, scored in folds
+    ]
+
+
+class Boosters:
     """The boosters of one trial, one for each fold, trained step by step together.
 
-    The matrices stay in the process, and its next trial reuses them.
+    Args:
+        matrices: of the folds.
+        params: XGBoost's.
+        contract: what all models of the sensor have in common.
     """
 
-    def setup(  # type: ignore[override]  # `tune.with_parameters` passes all but the first
-        self,
-        config: dict[str, Any],
-        features: np.ndarray,
-        label: np.ndarray,
-        folds: list[tuple[np.ndarray, np.ndarray]],
-        names: list[str],
-    ) -> None:
-        """Make the matrices, and start.
+    def __init__(
+        self, matrices: Sequence[FoldMatrices], params: dict[str, Any], contract: Contract
+    ):
+        self._matrices = matrices
+        self._boosters = [
+            xgb.Booster(
+                booster_params(params, contract, fold.label, threads=1),
+                [fold.learned, fold.scored],
+            )
+            for fold in matrices
+        ]
+        self.curve: list[float] = []
+        """Mean average precision over the folds, after each step."""
+
+    def step(self, go_on: Callable[[], object] = lambda: None) -> None:
+        """Grow by `ROUNDS_A_STEP` rounds.
 
         Args:
-            config: XGBoost's parameters, and the trial's `number`.
-            features: float32 (rows, features).
-            label: bool (rows,).
-            folds: for each fold the row numbers to fit on and to score.
-            names: of the features.
+            go_on: is called before each round, and may raise to end it all.
         """
-        self._matrices: list[tuple[xgb.DMatrix, xgb.DMatrix, np.ndarray, np.ndarray]] = []
-        for fit, scored in folds:
-            learned = matrix(features[fit], label[fit], names, threads=1)
-            # Not binned: that gives the same scores at twice the time.
-            others = xgb.DMatrix(features[scored], feature_names=names, nthread=1)
-            self._matrices.append((learned, others, label[fit], label[scored]))
-        self.reset_config(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        params = {name: value for name, value in new_config.items() if name != "number"}
-        self._boosters = [
-            xgb.Booster(booster_params(params, label, threads=1), [learned, others])
-            for learned, others, label, _ in self._matrices
-        ]
-        self._curve: list[float] = []
-        return True
-
-    def step(self) -> dict[str, Any]:
-        first = len(self._curve) * ROUNDS_A_STEP
+        first = len(self.curve) * ROUNDS_A_STEP
         values = []
-        for booster, (learned, others, _, label) in zip(
-            self._boosters, self._matrices, strict=True
-        ):
+        for booster, fold in zip(self._boosters, self._matrices, strict=True):
             for number in range(first, first + ROUNDS_A_STEP):
-                booster.update(learned, number)
-            precision = average_precision(label, booster.predict(others))
+                go_on()
+                booster.update(fold.learned, number)
+            precision = average_precision(fold.truth, booster.predict(fold.scored))
             assert precision is not None, "the search takes folds that hold a positive row"
             values.append(precision)
-        self._curve.append(float(np.mean(values)))
-        since_best = len(self._curve) - 1 - int(np.argmax(self._curve))
-        ended = "levelled" if since_best >= PATIENCE else ""
-        if len(self._curve) == STEPS:
-            ended = "complete"
-        return {
-            "best": max(self._curve),
-            "curve": self._curve,
-            "ended": ended,
-            "done": bool(ended),
-        }
+        self.curve.append(float(np.mean(values)))
+
+    @property
+    def ended(self) -> str:
+        """`complete`, `levelled`, or nothing yet."""
+        if len(self.curve) == STEPS:
+            return "complete"
+        since_best = len(self.curve) - 1 - int(np.argmax(self.curve))
+        return "levelled" if since_best >= PATIENCE else ""

@@ -156,9 +156,8 @@ def judge(
     known = read_known(settings, contract, moment)
     labelled = known.readings.filter(known.readings["label"].is_valid())
     table = labelled_table(labelled, contract)
-    fitted = fit_detector(
-        table, contract, model.DEFAULT_PARAMS, model.DEFAULT_ROUNDS, settings.threads
-    )
+    params = model.default_params(len(table.features))
+    fitted = fit_detector(table, contract, params, model.DEFAULT_ROUNDS, settings.threads)
     booster, trained_rows = fitted.booster, len(table.rows.label)
     if contract.train.refit:
         whole = labelled_table(labelled, contract, whole=True)

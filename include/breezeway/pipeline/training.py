@@ -18,7 +18,7 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.datasets.versions import DatasetVersion, OpenedVersion
 from breezeway.detector.fitting import Fitted, Served, fit_again, fit_detector, judge_unseen
-from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS
+from breezeway.detector.model import DEFAULT_ROUNDS, default_params
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.table import Table, read_table
 from breezeway.pipeline.training_record import REPORTS, Training, record
@@ -53,7 +53,7 @@ def train(
     name = model_name or contract.name
     with exclusive(settings, f"train-{name}"):
         table = read_table(version.folder, contract)
-        params, rounds = parameters(version)
+        params, rounds = parameters(version, len(table.features))
         log.info(
             "%d rows of %d features to train on; %s parameters, %d rounds",
             *table.features.shape,
@@ -112,10 +112,15 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
     return examples
 
 
-def parameters(version: DatasetVersion) -> tuple[dict[str, Any], int]:
-    """The parameters tuned for the dataset version, or the defaults; and the rounds."""
+def parameters(version: DatasetVersion, rows: int) -> tuple[dict[str, Any], int]:
+    """The parameters tuned for the dataset version, or the defaults; and the boosting rounds.
+
+    Args:
+        version: of the dataset.
+        rows: that the defaults are for.
+    """
     if not version.params:
-        return DEFAULT_PARAMS, DEFAULT_ROUNDS
+        return default_params(rows), DEFAULT_ROUNDS
     return version.params["params"], version.params["rounds"]
 
 

@@ -7,7 +7,7 @@ from breezeway.detector import model, scorecard
 from tests.fixtures.plant import plant_contract
 
 ROUNDS = 20
-NAMES = plant_contract().feature_names
+CONTRACT = plant_contract()
 
 
 def test_out_of_fold_scores_learn_something(table, scores):
@@ -17,7 +17,7 @@ def test_out_of_fold_scores_learn_something(table, scores):
 
 
 def test_same_bytes_every_time_whatever_the_threads(table):
-    arguments = (table, slice(None), NAMES, model.DEFAULT_PARAMS)
+    arguments = (table, slice(None), CONTRACT, model.DEFAULT_PARAMS)
     first, again, threaded = (
         model.model_bytes(model.fit(*arguments, rounds=ROUNDS, threads=threads))
         for threads in (1, 1, 2)
@@ -27,4 +27,4 @@ def test_same_bytes_every_time_whatever_the_threads(table):
 
 def test_a_parameter_that_xgboost_refuses_is_named(table):
     with pytest.raises(DataError, match=r"XGBoost refuses .*max_depth"):
-        model.fit(table, slice(None), NAMES, {"max_depth": "x"}, rounds=1, threads=1)
+        model.fit(table, slice(None), CONTRACT, {"max_depth": "x"}, rounds=1, threads=1)

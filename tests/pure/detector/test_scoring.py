@@ -15,8 +15,8 @@ from tests.fixtures.plant import plant_contract
 
 @pytest.fixture(scope="module")
 def booster(table):
-    names = plant_contract().feature_names
-    return model.fit(table, slice(None), names, model.DEFAULT_PARAMS, rounds=20, threads=1)
+    params = model.DEFAULT_PARAMS
+    return model.fit(table, slice(None), plant_contract(), params, rounds=20, threads=1)
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def test_scores_as_it_was_fitted(model_folder, table, booster):
 
 
 def test_the_fit_that_was_judged_is_kept_beside_the_one_that_serves(model_folder, table, booster):
-    names = plant_contract().feature_names
-    judged = model.fit(table, slice(None), names, model.DEFAULT_PARAMS, rounds=5, threads=1)
+    params = model.DEFAULT_PARAMS
+    judged = model.fit(table, slice(None), plant_contract(), params, rounds=5, threads=1)
     extra = model_folder / "extra_files"
     (extra / "judged.ubj").write_bytes(model.model_bytes(judged))
     decided = json.loads((extra / "threshold.json").read_text())
