@@ -17,7 +17,9 @@ from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.datasets.versions import DatasetVersion, OpenedVersion
+from breezeway.detector.clock import clock_scores
 from breezeway.detector.fitting import Fitted, Served, fit_again, fit_detector, judge_unseen
+from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.table import Table, read_table
@@ -61,6 +63,7 @@ def train(
             rounds,
         )
         fitted = fit_detector(table, contract, params, rounds, settings.threads)
+        clock = clock_scores(table, split(table.rows, contract), settings.threads)
         training = Training(
             run_name=run_name,
             model_name=name,
@@ -69,9 +72,11 @@ def train(
             version=version,
             fitted=fitted,
             served=_served(version, table, contract, fitted, settings),
-            judgement=judge_unseen(table, contract, fitted),
+            judgement=judge_unseen(table, contract, fitted.scores, clock),
             lineage=lineage_of(version, settings),
         )
+        if beside := training.beside_clock:
+            log.warning(beside)
         run_id = _finished_run(training, settings) or record(training, examples, settings, started)
         number = _register(training, run_id, settings)
         _tag_reports(settings, run_id, f"{name}/{number}")
@@ -89,6 +94,7 @@ def _result_of(training: Training) -> dict[str, Any]:
         "judged_on": training.table.scope.until_text,
         "metrics": _shown(cards["model"]),
         "baselines": {name: _shown(card) for name, card in cards.items() if name != "model"},
+        "beside_clock": training.beside_clock,
     }
 
 

@@ -96,6 +96,11 @@ class Training:
         return {"trained_on": self.served.scope.to_json(), "judged_on": self.table.scope.to_json()}
 
     @property
+    def beside_clock(self) -> str:
+        """A sentence, where a clock that sees no sensor is not clearly worse; else empty."""
+        return self.judgement.clock.sentence if self.judgement.clock else ""
+
+    @property
     def identity(self) -> str:
         """An identity: a second run with the same one has nothing to add to the first."""
         data = [self.lineage.get(key) for key in ("data_tag", "data_hash", "params_tag")]
@@ -163,12 +168,15 @@ def write_reports(training: Training, folder: Path) -> None:
         "|---" + "|---:" * (len(TABLE_COLUMNS) - 1) + "|",
         *("| " + " | ".join(line) + " |" for line in lines),
     ]
+    if training.beside_clock:
+        markdown += ["", training.beside_clock]
     (folder / "scorecard.md").write_text("\n".join(markdown) + "\n", "utf-8")
     plots.draw_table(
         "Rows that the scoring model did not see, beside detectors that look at no sensor",
         TABLE_COLUMNS,
         lines,
         folder / "scorecard.png",
+        training.beside_clock,
     )
     _draw_scores(training, folder)
     _draw_alarms(training, folder)
@@ -232,6 +240,12 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
         }
     )
     metrics: dict[str, float | None] = {"threshold": fitted.threshold}
+    if clock := training.judgement.clock:
+        metrics |= {
+            "beside_clock/difference": clock.difference.estimate,
+            "beside_clock/low": clock.difference.low,
+            "beside_clock/high": clock.difference.high,
+        }
     for name, card in training.judgement.cards.items():
         prefix = "" if name == "model" else f"{name}/"
         metrics |= {f"{prefix}{figure}": value for figure, value in card.figures().items()}
