@@ -59,16 +59,16 @@ TITLES = {
     ),
     "plant": (
         "The simulated plant",
-        "8 machines, 8 days, a reading a minute. Whole days are left out, in 4 folds. A fault takes "
-        "20 to 90 minutes to develop, so nothing tells of most in the first 10 minutes. The "
+        "8 machines, 8 days, a reading a minute. Whole days are left out, in 4 folds. A fault "
+        "takes 20 to 90 minutes to develop, so nothing tells of most in the first 10 minutes. The "
         "budget is 0.2 false alarms a day of a machine.",
     ),
 }
 
 BESIDE = {
     "skab": (
-        "Published for detectors without labels, fitted on each file's first 400 rows and scored on "
-        "the rest. That protocol favours a clock, so these are no measure for the table above:",
+        "Published for detectors without labels, fitted on each file's first 400 rows and scored "
+        "on the rest. That protocol favours a clock, so these are no measure for the table above:",
         ("detector", "F1", "hit", "prompt", "false alarms an hour", "false time"),
         (
             ("Conv-AE", "0.78", "31", "17", "0.3", "13.6 %"),
@@ -161,7 +161,7 @@ def _shown(spread: Sequence[float] | None, form: str) -> str:
     if spread is None:
         return "-"
     mean, low, high = (form.format(value) for value in spread)
-    return mean if low == high else f"{mean} ({low}–{high})"
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -53,7 +53,8 @@ REPORTS = {
 TABLE_COLUMNS = (
     "detector",
     "events hit",
-    "promptly hit",
+    "median\ndelay, s",
+    "90 %\ndelay, s",
     "false episodes\nper normal hour",
     "normal time\nin alarm",
     "precision",
@@ -297,7 +298,8 @@ def table_lines(cards: Mapping[str, Scorecard]) -> list[list[str]]:
         [
             name.replace("_", " "),
             f"{card.events_hit} of {card.events}",
-            f"{card.events_hit_promptly} of {card.events}",
+            _shown(card.median_delay_seconds, ".0f"),
+            _shown(card.p90_delay_seconds, ".0f"),
             _shown(card.false_episodes_per_normal_hour),
             _shown(card.false_alarm_rate, ".1%"),
             *map(_shown, (card.precision, card.recall, card.f1, card.average_precision)),

@@ -75,7 +75,8 @@ def test_the_table_has_a_line_a_detector(training):
     assert {len(line) for line in lines} == {len(TABLE_COLUMNS)}
     card = training.judgement.cards["model"]
     assert lines[0][1] == f"{card.events_hit} of {card.events}"
-    assert lines[1][4] == "100.0%"
+    assert lines[1][2] == "0"
+    assert lines[1][5] == "100.0%"
 
 
 def test_another_name_or_model_is_another_identity(training):
