@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench import quality_page
 from bench.frame import RESULTS, ROOT, SAME_MACHINE, picture
 
 BENCHES = (
@@ -20,8 +21,10 @@ BENCHES = (
     "serving",
     "request",
     "drift",
+    "quality",
 )
-"""In the order of the page."""
+"""In the order of the page; `QUALITY` has a page of its own."""
+QUALITY = "quality"
 DOCS = ROOT / "docs"
 PAGE = "performance.md"
 Results = dict[str, dict[str, Any]]
@@ -80,13 +83,17 @@ def publish(run: Path, published: Path, docs: Path) -> None:
 
 
 def write_page(results: Path, folder: Path) -> None:
-    """Write the page of a folder's results to a folder, that of its pictures.
+    """Write the pages of a folder's results to a folder, that of its pictures.
 
     Raises:
         SystemExit: the figures are of two machines.
     """
     found = _read(results)
     _refuse_two_machines(found)
+    if quality := found.pop(QUALITY, None):
+        quality_page.write(quality, folder)
+    if not found:
+        return
     sections = [HEAD, _machine(found), _table(found)]
     sections += [_section(name, found[name], folder) for name in BENCHES if name in found]
     (folder / PAGE).write_text("\n".join(sections), encoding="utf-8")
@@ -104,7 +111,10 @@ def _read(folder: Path) -> Results:
 
 def _refuse_two_machines(results: Results) -> None:
     of_machine: dict[str, list[str]] = {}
-    for name, result in results.items():
+    for name in (
+        each for each in results if each != QUALITY
+    ):  # how good alarms are, the machine does not decide
+        result = results[name]
         machine = ", ".join(f"{key} {result['machine'].get(key)}" for key in SAME_MACHINE)
         of_machine.setdefault(machine, []).append(name)
     if len(of_machine) > 1:

@@ -9,6 +9,7 @@ import numpy as np
 from breezeway.contract.contract import Contract
 from breezeway.detector import model
 from breezeway.detector.boosting import SEED, xgb
+from breezeway.detector.clock import LEARNED_CLOCK, BesideClock, beside_clock
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import OutOfFold
 from breezeway.detector.platt_scaling import PlattScaling, fit_platt_scaling
@@ -113,32 +114,45 @@ class Judgement:
     Args:
         judged: bool, of the table's rows: the rows of the evaluation.
         thresholds: of the table's rows, each chosen without the row; NaN where it is not judged.
-        cards: by detector: `model` and the baselines.
+        cards: by detector: `model`, the baselines, and the learned clock.
+        clock: the detector's ranking beside the learned clock's; None without a positive row.
     """
 
     judged: np.ndarray
     thresholds: np.ndarray
     cards: dict[str, Scorecard]
+    clock: BesideClock | None
 
 
-def judge_unseen(table: Table, contract: Contract, fitted: Fitted) -> Judgement:
+def judge_unseen(
+    table: Table, contract: Contract, scores: OutOfFold, clock: OutOfFold
+) -> Judgement:
     """Evaluate the scores of the folds, each with a threshold that was chosen on other rows.
 
-    With only one fold there are no other rows. Then the detector's own threshold is used, and the
-    result is too optimistic.
+    With only one fold there are no other rows. Then the threshold is chosen on the rows of the
+    evaluation, and the result is too optimistic.
+
+    Args:
+        scores: of the detector.
+        clock: of the learned clock, by the same folds.
     """
-    scores = fitted.scores
+    thresholds, of_clock = (_thresholds(table, each, contract) for each in (scores, clock))
+    judged = ~np.isnan(thresholds)
+    frame, interval = table.frame(scores.score, judged), contract.interval_seconds
+    timed = table.frame(clock.score, judged)
+    cards = {
+        "model": scorecard(frame, thresholds[judged], interval),
+        **baselines(frame, thresholds[judged], interval, SEED),
+        LEARNED_CLOCK: scorecard(timed, of_clock[judged], interval),
+    }
+    return Judgement(judged, thresholds, cards, beside_clock(frame, timed["score"], contract))
+
+
+def _thresholds(table: Table, scores: OutOfFold, contract: Contract) -> np.ndarray:
     thresholds = honest_thresholds(table.rows, scores, contract)
     if np.isnan(thresholds).all():
         log.warning("one fold only: the threshold was chosen on the rows that it is judged on")
-        thresholds[scores.fold >= 0] = fitted.threshold
-    judged = ~np.isnan(thresholds)
-    frame, interval = table.frame(scores.score, judged), contract.interval_seconds
-    return Judgement(
-        judged,
-        thresholds,
-        {
-            "model": scorecard(frame, thresholds[judged], interval),
-            **baselines(frame, thresholds[judged], interval, SEED),
-        },
-    )
+        scored = scores.fold >= 0
+        curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
+        thresholds[scored] = choose_threshold(curve, contract)
+    return thresholds

@@ -5,6 +5,7 @@ They use Matplotlib's object interface with Agg: no window, no global state.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -260,11 +261,17 @@ def draw_importance(gain: Mapping[str, float], path: Path) -> None:
 
 
 def draw_table(
-    title: str, header: Sequence[str], lines: Sequence[Sequence[str]], path: Path
+    title: str, header: Sequence[str], lines: Sequence[Sequence[str]], path: Path, note: str = ""
 ) -> None:
-    """Draw a table; the first line, that of the model, is highlighted."""
+    """Draw a table; the first line, that of the model, is highlighted.
+
+    Args:
+        note: a sentence below it.
+    """
     with rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = new_figure(1.9 + 1.35 * len(header[1:]), 1.0 + 0.38 * (1 + len(lines)))
+        figure, axes = new_figure(
+            1.9 + 1.35 * len(header[1:]), 1.0 + 0.38 * (1 + len(lines)) + 0.5 * bool(note)
+        )
         axes.set_axis_off()
         axes.set_title(title)
         widths = [1.6] + [1.35] * len(header[1:])
@@ -285,6 +292,8 @@ def draw_table(
                 cell.get_text().set_color(GREY)
             if line == 1:
                 cell.get_text().set_weight("bold")
+        if note:
+            figure.supxlabel(fill(note, int(11 * figure.get_figwidth())), fontsize=9.5, color=RED)
         save(figure, path)
 
 

@@ -65,6 +65,8 @@ class Scorecard:
         horizon_seconds: a hit is prompt if it is at most this long after the start of its event.
         false_alarm_rate: share of the normal rows that are in alarm.
         missed_share: share of the positive rows that are not.
+        median_delay_seconds, p90_delay_seconds: from the start of an event that is hit to its first
+            alarm, the median and the 90th percentile; None without a hit.
     """
 
     rows: int
@@ -80,6 +82,8 @@ class Scorecard:
     recall: float | None
     f1: float | None
     average_precision: float | None
+    median_delay_seconds: float | None
+    p90_delay_seconds: float | None
 
     def figures(self) -> dict[str, float | int | None]:
         """By the names that are logged; that of the prompt hits contains the horizon:
@@ -355,11 +359,20 @@ def _judged(rows: Rows, alarm: np.ndarray, score: np.ndarray, interval_seconds: 
         recall=_share(caught, positive),
         f1=_share(2 * caught, alarms + positive),
         average_precision=average_precision(label, score),
+        median_delay_seconds=_percentile(delay, 50),
+        p90_delay_seconds=_percentile(delay, 90),
     )
 
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+def _percentile(microseconds: np.ndarray, percent: float) -> float | None:
+    """In seconds."""
+    if not len(microseconds):
+        return None
+    return float(np.percentile(microseconds, percent) / 1_000_000)
 
 
 class _Ranking(NamedTuple):

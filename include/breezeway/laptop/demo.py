@@ -184,7 +184,7 @@ def _pipeline(platform: Platform, arguments: argparse.Namespace, started: float)
             raise failure(client, platform, run_id)
         tasks = task_instances(client, run_id)
     prediction = predict(platform.url("serving"), conf["model_name"], contract, settings)
-    print_summary(results, prediction, tasks, dag_run, time.monotonic() - started)
+    print_summary(results, prediction, tasks, dag_run, time.monotonic() - started, contract)
     print_addresses(platform)
 
 

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from breezeway.contract.contract import Contract
 from breezeway.laptop.dag_run import DAG, task_instances
 from breezeway.laptop.platform import Platform
 from breezeway.laptop.programs import USER
 
+DAY_SECONDS = 86_400
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 SHOWN = (*ENDED, "running", "up_for_retry", "awaiting_input")
 
@@ -62,9 +64,14 @@ def _seconds(task: dict[str, Any]) -> str:
     return f"{(datetime.now(UTC) - start).total_seconds():.1f}"
 
 
-def _prompt(card: dict[str, Any]) -> str:
-    name = next(name for name in card if name.startswith("events_hit_within_"))
-    return f"{card[name]} in {name.removeprefix('events_hit_within_')}"
+def _duration(seconds: float | None) -> str:
+    """In the largest unit of which there are at least two."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _figure(value: float | None) -> str:
@@ -73,7 +80,8 @@ def _figure(value: float | None) -> str:
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "events hit": lambda card: f"{card['events_hit']} of {card['events']}",
-    "promptly": _prompt,
+    "half of them within": lambda card: _duration(card["median_delay_seconds"]),
+    "90 % within": lambda card: _duration(card["p90_delay_seconds"]),
     "false alarms an hour": lambda card: _figure(card["false_episodes_per_normal_hour"]),
     "time in false alarm": lambda card: _figure(card["false_alarm_rate"]),
     "F1": lambda card: _figure(card["f1"]),
@@ -87,6 +95,7 @@ def print_summary(
     tasks: dict[str, dict[str, Any]],
     dag_run: dict[str, Any],
     seconds: float,
+    contract: Contract,
 ) -> None:
     data, train, test = results["preprocess"], results["train"], results["test"]
     rejected = {"promoted": False, "reason": "A person rejected it."}
@@ -116,7 +125,7 @@ def print_summary(
         table.add_row(name, fact)
     console.print()
     console.print(table)
-    _print_scores(train, test)
+    _print_scores(train, test, contract)
     console.print()
     times = (f"{name} {task['duration']:.1f}" for name, task in tasks.items() if task["duration"])
     console.print(f"seconds: {', '.join(times)}")
@@ -127,15 +136,36 @@ def print_summary(
     )
 
 
-def _print_scores(train: dict[str, Any], test: dict[str, Any]) -> None:
+def _print_scores(train: dict[str, Any], test: dict[str, Any], contract: Contract) -> None:
     cards = {train["model_name"]: train["metrics"], **train["baselines"]}
     table = Table("", *COLUMNS, title="On readings that training did not see", box=None)
     for name, card in cards.items():
         table.add_row(name.replace("_", " "), *(column(card) for column in COLUMNS.values()))
     console.print()
     console.print(table)
+    console.print(_in_a_line(train["metrics"], contract))
+    if train["beside_clock"]:
+        console.print(train["beside_clock"], style="yellow")
     drifted = ", ".join(test["drifted"]) or "none"
     console.print(f"Drift among {test['judged']} recent readings: {drifted}.")
+
+
+def _in_a_line(card: dict[str, Any], contract: Contract) -> str:
+    """What was found, how soon and at which price, beside the price that the contract allows."""
+    found = f"{card['events_hit']} of {card['events']} faults found"
+    if card["events_hit"]:
+        found += f", half of them within {_duration(card['median_delay_seconds'])} of their start"
+    days = card["rows"] * contract.interval_seconds / DAY_SECONDS
+    alarm = contract.alarm
+    if alarm.false_episodes_per_day is not None:
+        allowed = f"the budget is {alarm.false_episodes_per_day:g}"
+    else:
+        allowed = (
+            f"a missed fault counts {alarm.missed_event_cost:g}, a false alarm "
+            f"{alarm.false_episode_cost:g}"
+        )
+    per_day = card["false_episodes"] / days
+    return f"{found}, at {per_day:.2g} false alarms a day of a device; {allowed}."
 
 
 def print_addresses(platform: Platform) -> None:

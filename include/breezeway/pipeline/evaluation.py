@@ -19,6 +19,7 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
+from breezeway.detector.clock import fit_clock
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision, hours, report
@@ -103,12 +104,13 @@ def _judge(
     both = None
     if champion and champion is not model and has_both_classes(truth):
         both = _beside(query, model, champion, truth, settings, work)
-    evidence, cards = weigh(query, model, champion, unseen, both)
+    reference = _reference(model, settings)
+    clock = fit_clock(scorecard.rows_of(reference), model.trained_on, settings.threads)
+    evidence, cards = weigh(query, model, champion, unseen, both, clock)
     if evidence.labelled:
         report.report_classification(
             truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
         )
-    reference = _reference(model, settings)
     drifted = _find_drift(reference, unseen, model, reports, settings.threads)
     evidence = replace(evidence, drifted=len(drifted))
     write_json(reports / "evidence.json", asdict(evidence))

@@ -4,10 +4,12 @@ detectors that look at no sensor."""
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from breezeway.detector import scorecard
+from breezeway.detector.clock import LEARNED_CLOCK, Clock, beside_clock
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.tracking.gate import Difference, Evidence
@@ -19,6 +21,7 @@ def weigh(
     champion: ScoringModel | None,
     unseen: pa.Table,
     both: pa.Table | None,
+    clock: Clock,
 ) -> tuple[Evidence, dict[str, Scorecard]]:
     """The evidence for the gate, and the metrics of each detector.
 
@@ -27,6 +30,7 @@ def weigh(
         unseen: device, time, label and score of the rows that the model was not trained on.
         both: those with a label that the champion was not trained on either, with both scores;
             None if there is no other champion.
+        clock: fitted on the rows that the model was trained on.
     """
     truth = unseen.filter(unseen["label"].is_valid())
     evidence = Evidence(
@@ -44,10 +48,16 @@ def weigh(
     card = scorecard.scorecard(truth, model.threshold, interval)
     baselines = scorecard.baselines(truth, model.threshold, interval)
     cards = {"model": card, **baselines}
+    rows = scorecard.rows_of(truth)
+    timed = np.empty(len(truth))
+    timed[rows.order] = clock.score(rows)
+    beside = beside_clock(truth, timed, model.contract)
+    by_chance = {name: card.average_precision or 0.0 for name, card in baselines.items()}
     evidence = replace(
         evidence,
         average_precision=card.average_precision,
-        baseline={name: card.average_precision or 0.0 for name, card in baselines.items()},
+        baseline=by_chance | ({LEARNED_CLOCK: beside.of_clock} if beside else {}),
+        beside_clock=beside.sentence if beside else "",
     )
     if champion is None or both is None or not has_both_classes(both):
         return evidence, cards

@@ -17,14 +17,27 @@ from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.datasets.versions import DatasetVersion, OpenedVersion
+from breezeway.detector.clock import clock_scores
 from breezeway.detector.fitting import Fitted, Served, fit_again, fit_detector, judge_unseen
+from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_ROUNDS, default_params
-from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.table import Table, read_table
 from breezeway.pipeline.training_record import REPORTS, Training, record
 from breezeway.tracking import mlflow_client, runs
 
 log = logging.getLogger("breezeway")
+
+OF_BASELINES = (
+    "events",
+    "events_hit",
+    "median_delay_seconds",
+    "p90_delay_seconds",
+    "false_episodes_per_normal_hour",
+    "false_alarm_rate",
+    "f1",
+    "average_precision",
+)
+"""What a result, whose length is limited, says of detectors that look at no sensor."""
 
 
 def train(
@@ -61,6 +74,7 @@ def train(
             rounds,
         )
         fitted = fit_detector(table, contract, params, rounds, settings.threads)
+        clock = clock_scores(table, split(table.rows, contract), settings.threads)
         training = Training(
             run_name=run_name,
             model_name=name,
@@ -69,9 +83,11 @@ def train(
             version=version,
             fitted=fitted,
             served=_served(version, table, contract, fitted, settings),
-            judgement=judge_unseen(table, contract, fitted),
+            judgement=judge_unseen(table, contract, fitted.scores, clock),
             lineage=lineage_of(version, settings),
         )
+        if beside := training.beside_clock:
+            log.warning(beside)
         run_id = _finished_run(training, settings) or record(training, examples, settings, started)
         number = _register(training, run_id, settings)
         _tag_reports(settings, run_id, f"{name}/{number}")
@@ -87,8 +103,13 @@ def _result_of(training: Training) -> dict[str, Any]:
         "threshold": training.fitted.threshold,
         "trained_on": training.served.scope.until_text,
         "judged_on": training.table.scope.until_text,
-        "metrics": _shown(cards["model"]),
-        "baselines": {name: _shown(card) for name, card in cards.items() if name != "model"},
+        "metrics": _shown(cards["model"].figures()),
+        "baselines": {
+            name: _shown({figure: card.figures()[figure] for figure in OF_BASELINES})
+            for name, card in cards.items()
+            if name != "model"
+        },
+        "beside_clock": training.beside_clock,
     }
 
 
@@ -200,10 +221,9 @@ def _tag_reports(settings: Settings, run_id: str, about: str) -> None:
         runs.tag_reports(settings, run_id, REPORTS, step="train", about=about)
 
 
-def _shown(card: Scorecard) -> dict[str, Any]:
-    """A scorecard for a result, with rounded numbers."""
+def _shown(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures with rounded numbers."""
     return {
         name: round(value, 5) if isinstance(value, float) else value
-        for name, value in card.figures().items()
-        if name != "rows"
+        for name, value in figures.items()
     }

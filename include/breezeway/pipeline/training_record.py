@@ -56,7 +56,8 @@ REPORTS = {
 TABLE_COLUMNS = (
     "detector",
     "events hit",
-    "promptly hit",
+    "median\ndelay, s",
+    "90 %\ndelay, s",
     "false episodes\nper normal hour",
     "normal time\nin alarm",
     "precision",
@@ -97,6 +98,11 @@ class Training:
     def scopes(self) -> dict[str, str]:
         """The rows that each fit knows, for tags: what serves, and what was evaluated."""
         return {"trained_on": self.served.scope.to_json(), "judged_on": self.table.scope.to_json()}
+
+    @property
+    def beside_clock(self) -> str:
+        """A sentence, where a clock that sees no sensor is not clearly worse; else empty."""
+        return self.judgement.clock.sentence if self.judgement.clock else ""
 
     @property
     def identity(self) -> str:
@@ -174,12 +180,15 @@ def write_reports(training: Training, folder: Path) -> None:
         "|---" + "|---:" * (len(TABLE_COLUMNS) - 1) + "|",
         *("| " + " | ".join(line) + " |" for line in lines),
     ]
+    if training.beside_clock:
+        markdown += ["", training.beside_clock]
     (folder / "scorecard.md").write_text("\n".join(markdown) + "\n", "utf-8")
     plots.draw_table(
         "Rows that the scoring model did not see, beside detectors that look at no sensor",
         TABLE_COLUMNS,
         lines,
         folder / "scorecard.png",
+        training.beside_clock,
     )
     _draw_scores(training, folder)
     _draw_alarms(training, folder)
@@ -247,6 +256,12 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
         "threshold_low": fitted.choice.low,
         "threshold_high": fitted.choice.high,
     }
+    if clock := training.judgement.clock:
+        metrics |= {
+            "beside_clock/difference": clock.difference.estimate,
+            "beside_clock/low": clock.difference.low,
+            "beside_clock/high": clock.difference.high,
+        }
     for name, card in training.judgement.cards.items():
         prefix = "" if name == "model" else f"{name}/"
         metrics |= {f"{prefix}{figure}": value for figure, value in card.figures().items()}
@@ -298,7 +313,8 @@ def table_lines(cards: Mapping[str, Scorecard]) -> list[list[str]]:
         [
             name.replace("_", " "),
             f"{card.events_hit} of {card.events}",
-            f"{card.events_hit_promptly} of {card.events}",
+            _shown(card.median_delay_seconds, ".0f"),
+            _shown(card.p90_delay_seconds, ".0f"),
             _shown(card.false_episodes_per_normal_hour),
             _shown(card.false_alarm_rate, ".1%"),
             *map(_shown, (card.precision, card.recall, card.f1, card.average_precision)),

@@ -60,6 +60,7 @@ class Evidence:
         trained_on: the evaluated fit saw readings before this time (ISO 8601, UTC).
         refit: whether the version serves with another fit than the evaluated one: the same
             parameters and threshold on all rows of its dataset.
+        beside_clock: a sentence, where a clock that sees no sensor is not clearly worse.
     """
 
     labelled: bool
@@ -74,6 +75,7 @@ class Evidence:
     drifted: int = 0
     trained_on: str = ""
     refit: bool = False
+    beside_clock: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
@@ -122,9 +124,8 @@ def decide(gate: Gate, evidence: Evidence) -> Decision:
         decision = _decide_alone(score, evidence.baseline)
     else:
         decision = _decide_against(gate, score, evidence)
-    if not evidence.refit:
-        return decision
-    return replace(decision, reason=f"{decision.reason} {_two_fits(evidence)}")
+    told = [decision.reason, _two_fits(evidence) if evidence.refit else "", evidence.beside_clock]
+    return replace(decision, reason=" ".join(filter(None, told)))
 
 
 def _two_fits(evidence: Evidence) -> str:

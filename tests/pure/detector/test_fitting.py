@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from breezeway.contract.contract import Contract, load_contract
+from breezeway.detector.clock import LEARNED_CLOCK, clock_scores
 from breezeway.detector.fitting import fit_detector, judge_unseen
-from breezeway.detector.model import DEFAULT_PARAMS, model_bytes
+from breezeway.detector.folds import split
+from breezeway.detector.model import DEFAULT_PARAMS, OutOfFold, model_bytes
 from breezeway.detector.scorecard import BASELINES
-from breezeway.detector.table import read_table
+from breezeway.detector.table import Table, read_table
 from tests.fixtures.plant import make_plant
+
+
+def clock_of(table: Table, contract: Contract) -> OutOfFold:
+    return clock_scores(table, split(table.rows, contract), threads=1)
 
 
 def test_by_device_every_row_is_judged_by_a_threshold_of_other_rows(tmp_path):
@@ -18,10 +24,10 @@ def test_by_device_every_row_is_judged_by_a_threshold_of_other_rows(tmp_path):
     contract = load_contract(folder / "contract.toml")
     table = read_table(folder, contract)
     fitted = fit_detector(table, contract, DEFAULT_PARAMS, 20, threads=1)
-    found = judge_unseen(table, contract, fitted)
+    found = judge_unseen(table, contract, fitted.scores, clock_of(table, contract))
     assert found.judged.all()
     assert len(np.unique(found.thresholds)) == contract.split.folds
-    assert set(found.cards) == {"model", *BASELINES}
+    assert set(found.cards) == {"model", *BASELINES, LEARNED_CLOCK}
     assert found.cards["model"].rows == len(table.rows.label)
 
 
@@ -35,7 +41,7 @@ def test_with_one_fold_the_detectors_own_threshold_judges_and_that_is_said(tmp_p
     table = table._replace(rows=rows._replace(label=rows.label & late))
     fitted = fit_detector(table, contract, DEFAULT_PARAMS, 5, threads=1)
     with caplog.at_level(logging.WARNING):
-        found = judge_unseen(table, contract, fitted)
+        found = judge_unseen(table, contract, fitted.scores, clock_of(table, contract))
     assert "one fold only" in caplog.text
     scored = fitted.scores.fold >= 0
     assert (found.judged == scored).all()

@@ -65,6 +65,18 @@ def test_a_late_hit_is_a_hit_but_not_a_prompt_one():
     assert (figures.events_hit, figures.events_hit_promptly) == (1, 0)
 
 
+def test_the_delay_of_a_hit_runs_from_the_start_of_its_event():
+    frame = frame_of(
+        {"a": "0" + "1" * 9, "b": "1" * 10, "c": "0" + "1" * 9},
+        {"a": "0" * 5 + "99999", "b": "9" * 10, "c": "9" + "0" * 9},
+    )
+    figures = scorecard.scorecard(frame, 0.5, 60)  # c's event has no alarm, so it has no delay
+    assert (figures.events_hit, figures.median_delay_seconds) == (2, 120)
+    assert figures.p90_delay_seconds == pytest.approx(216)
+    nothing = scorecard.scorecard(frame, 2.0, 60)
+    assert nothing.median_delay_seconds is nothing.p90_delay_seconds is None
+
+
 def test_alarms_within_the_horizon_are_one_episode():
     near = frame_of({"a": "0" * 30}, {"a": "9" + "0" * 9 + "9" + "0" * 19})
     far = frame_of({"a": "0" * 30}, {"a": "9" + "0" * 10 + "9" + "0" * 18})

@@ -2,12 +2,19 @@
 
 import pytest
 
+from breezeway.contract.contract import Contract
 from breezeway.laptop import display
+from tests.fixtures.plant import plant_contract
+
+CONTRACT = plant_contract()
 
 CARD = {
+    "rows": 28_800,
     "events": 4,
     "events_hit": 3,
-    "events_hit_within_10_min": 2,
+    "median_delay_seconds": 1260.0,
+    "p90_delay_seconds": 86_400.0,
+    "false_episodes": 3,
     "false_episodes_per_normal_hour": 0.25,
     "false_alarm_rate": None,
     "f1": 0.5,
@@ -30,6 +37,7 @@ RESULTS = {
         "threshold": 0.25,
         "metrics": CARD,
         "baselines": {"always_on": CARD},
+        "beside_clock": "",
     },
     "test": {"judged": 40, "drifted": []},
     "promote": {"promoted": True, "reason": "It is better."},
@@ -49,8 +57,10 @@ DAG_RUN = {"run_after": "2026-01-01T00:00:00+00:00", "end_date": "2026-01-01T00:
 TASKS = {"train": {"duration": 12.34}, "skipped": {"duration": None}}
 
 
-def summary(capsys: pytest.CaptureFixture[str], **changed: object) -> str:
-    display.print_summary(RESULTS | changed, PREDICTION, TASKS, DAG_RUN, 95.0)
+def summary(
+    capsys: pytest.CaptureFixture[str], contract: Contract = CONTRACT, **changed: object
+) -> str:
+    display.print_summary(RESULTS | changed, PREDICTION, TASKS, DAG_RUN, 95.0, contract)
     return " ".join(capsys.readouterr().out.split())
 
 
@@ -66,12 +76,32 @@ def test_the_summary_tells_of_each_step(capsys: pytest.CaptureFixture[str]) -> N
         "m-1 at 2026-01-01T00:00:00: score 0.7500, ALARM (version 7, 10 readings, 2 ms,",
         "always on",
         "3 of 4",
-        "2 in 10_min",
+        "3 of 4 21 minutes 24 hours 0.250",
+        "3 of 4 faults found, half of them within 21 minutes of their start, at 0.15 false alarms "
+        "a day of a device; the budget is 2.",
         "Drift among 40 recent readings: none.",
         "seconds: train 12.3 From",
         "From the trigger to the deployment 90.0 s; in all 95 s.",
     ):
         assert fact in said
+
+
+def test_costs_are_told_where_there_is_no_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    costs = "missed_event_cost = 10\nfalse_episode_cost = 0.5"
+    said = summary(capsys, plant_contract(false_episodes_per_day=costs))
+    assert "a day of a device; a missed fault counts 10, a false alarm 0.5." in said
+
+
+def test_without_a_hit_there_is_no_delay(capsys: pytest.CaptureFixture[str]) -> None:
+    card = CARD | {"events_hit": 0, "median_delay_seconds": None, "p90_delay_seconds": None}
+    said = summary(capsys, train={**RESULTS["train"], "metrics": card})
+    assert "0 of 4 - - 0.250" in said
+    assert "0 of 4 faults found, at 0.15 false alarms" in said
+
+
+def test_a_clock_that_is_as_good_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    train = {**RESULTS["train"], "beside_clock": "A clock is not clearly worse."}
+    assert "A clock is not clearly worse. Drift" in summary(capsys, train=train)
 
 
 def test_a_figure_that_there_is_not_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,12 @@ import pyarrow as pa
 import pytest
 
 from breezeway.contract.contract import Contract
+from breezeway.detector.clock import LEARNED_CLOCK, Clock, fit_clock
 from breezeway.detector.scorecard import BASELINES
+from breezeway.detector.scorecard import rows_of as ordered
 from breezeway.detector.scoring import ScoringModel
 from breezeway.pipeline.evidence import weigh
-from tests.fixtures.mill import LAST, TRAINED_UNTIL, make_champion, make_contract, rows_of
+from tests.fixtures.mill import FIRST, LAST, TRAINED_UNTIL, make_champion, make_contract, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +33,30 @@ def unseen(contract, model) -> pa.Table:
     return rows.append_column("score", pa.array(model.score_readings(rows)))
 
 
+@pytest.fixture(scope="module")
+def clock(contract, model) -> Clock:
+    known = rows_of(contract, FIRST, TRAINED_UNTIL, seed=2)
+    return fit_clock(ordered(known), model.trained_on, threads=1)
+
+
 def beside(unseen: pa.Table, champion: ScoringModel) -> pa.Table:
     return unseen.append_column("champion_score", pa.array(champion.score_readings(unseen)))
 
 
-def test_alone_a_version_stands_beside_detectors_that_look_at_no_sensor(model, unseen):
-    evidence, cards = weigh("SELECT 1", model, None, unseen, None)
+def test_alone_a_version_stands_beside_detectors_that_look_at_no_sensor(model, unseen, clock):
+    evidence, cards = weigh("SELECT 1", model, None, unseen, None, clock)
     assert (evidence.labelled, evidence.rows, evidence.champion) == (True, len(unseen), None)
     assert set(cards) == {"model", *BASELINES}
     assert evidence.average_precision == cards["model"].average_precision > 0.5
+    of_clock = evidence.baseline.pop(LEARNED_CLOCK)
     assert evidence.baseline == {name: cards[name].average_precision for name in BASELINES}
+    assert of_clock < 0.5
+    assert evidence.beside_clock == ""
     assert (evidence.difference, evidence.champion_average_precision) == (None, None)
 
 
-def test_beside_a_champion_the_difference_has_an_interval(model, champion, unseen):
-    evidence, cards = weigh("SELECT 1", model, champion, unseen, beside(unseen, champion))
+def test_beside_a_champion_the_difference_has_an_interval(model, champion, unseen, clock):
+    evidence, cards = weigh("SELECT 1", model, champion, unseen, beside(unseen, champion), clock)
     assert evidence.champion == "1"
     assert evidence.champion_average_precision == cards["champion"].average_precision
     difference = evidence.difference
@@ -55,18 +66,18 @@ def test_beside_a_champion_the_difference_has_an_interval(model, champion, unsee
     )
 
 
-def test_a_champion_that_knows_the_rows_gives_no_difference(model, champion, unseen):
+def test_a_champion_that_knows_the_rows_gives_no_difference(model, champion, unseen, clock):
     both = beside(unseen, champion).slice(0, 0)
-    evidence, cards = weigh("SELECT 1", model, champion, unseen, both)
+    evidence, cards = weigh("SELECT 1", model, champion, unseen, both, clock)
     assert (evidence.champion, evidence.difference) == ("1", None)
     assert "champion" not in cards
 
 
 @pytest.mark.parametrize("label", [0, 1, None])
-def test_without_labels_of_both_classes_there_is_no_figure(model, unseen, label):
+def test_without_labels_of_both_classes_there_is_no_figure(model, unseen, label, clock):
     place = unseen.column_names.index("label")
     column = pa.array([label] * len(unseen), pa.int8())
     evidence, cards = weigh(
-        "SELECT 1", model, None, unseen.set_column(place, "label", column), None
+        "SELECT 1", model, None, unseen.set_column(place, "label", column), None, clock
     )
     assert (evidence.labelled, evidence.average_precision, cards) == (False, None, {})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import quality_page
 from bench.page import publish, write_page
 
 
@@ -92,3 +93,41 @@ def test_a_run_of_all_published_benches_takes_them_to_another_machine(run, publi
 def test_a_folder_without_results_is_no_run(tmp_path, published, docs):
     with pytest.raises(SystemExit, match="holds no results"):
         publish(tmp_path / "none", published, docs)
+
+
+def put_quality(folder: Path, processor: str) -> None:
+    put_result(folder, "quality", processor)
+    result = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+    shown = [figure for figure, _ in filter(None, quality_page.COLUMNS.values())]
+    figures = {figure: [0.5, 0.25, 0.75] for figure in shown}
+    difference = {"estimate": 0.3, "low": -0.1, "high": 0.5}
+    result["problems"] = {
+        "ai4i": {
+            "seeds": 2,
+            "rows": 10_000,
+            "cards": {"model": figures, "random": {**figures, "median_delay_seconds": None}},
+            "beside_clock": [difference, {**difference, "low": 0.2}],
+            "thresholds": [[0.1, 0.25], [0.9, 0.5]],
+        }
+    }
+    result["targets"][0]["what"] = "ai4i: F1"
+    (folder / "quality.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def test_how_good_alarms_are_has_a_page_of_its_own_from_any_machine(run, published, docs):
+    put_quality(run, "another")
+    publish(run, published, docs)
+    assert "quality" not in (docs / "performance.md").read_text(encoding="utf-8")
+    page = (docs / "quality.md").read_text(encoding="utf-8")
+    assert "| model | 0.500 (0.250 to 0.750) |" in page
+    assert "| F1 | ≥ 1 | 2 | met |" in page
+    assert "thresholds lie between 0.100 and 0.900" in page
+    assert "clearly better than the learned clock in 1 of 2 runs" in page
+    assert "## SKAB" not in page
+
+
+def test_a_run_of_quality_alone_has_no_page_of_costs(tmp_path):
+    put_quality(tmp_path, "ours")
+    write_page(tmp_path, tmp_path)
+    assert (tmp_path / "quality.md").exists()
+    assert not (tmp_path / "performance.md").exists()

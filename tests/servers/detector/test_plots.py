@@ -57,7 +57,9 @@ DRAWN: dict[str, Callable[[Path], None]] = {
     ),
     "confusion": lambda path: plots.draw_confusion(ROWS.label, SCORE > 0.5, path),
     "importance": lambda path: plots.draw_importance({"strain": 3.0, "torque": 1.0}, path),
-    "table": lambda path: plots.draw_table("Scores", ["", "F1"], [["model", "0.9"]], path),
+    "table": lambda path: plots.draw_table(
+        "Scores", ["", "F1"], [["model", "0.9"]], path, "A note."
+    ),
 }
 
 

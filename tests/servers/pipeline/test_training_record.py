@@ -7,7 +7,9 @@ import pytest
 
 from breezeway.contract.contract import load_contract
 from breezeway.datasets.versions import OpenedVersion
+from breezeway.detector.clock import clock_scores
 from breezeway.detector.fitting import Served, fit_detector, judge_unseen
+from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_PARAMS, model_bytes
 from breezeway.detector.scoring import load_folder
 from breezeway.detector.table import read_table
@@ -28,6 +30,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
     contract = load_contract(folder / "contract.toml")
     table = read_table(folder, contract)
     fitted = fit_detector(table, contract, DEFAULT_PARAMS, 20, threads=1)
+    clock = clock_scores(table, split(table.rows, contract), threads=1)
     return Training(
         run_name="nightly",
         model_name="mill",
@@ -36,7 +39,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
         version=OpenedVersion("v1", "c", "h", "", "", {}, folder=folder),
         fitted=fitted,
         served=Served(fitted.booster, table.scope, again=False),
-        judgement=judge_unseen(table, contract, fitted),
+        judgement=judge_unseen(table, contract, fitted.scores, clock),
         lineage={"data_tag": "v1", "data_hash": "h"},
     )
 
@@ -66,11 +69,14 @@ def test_the_model_loads_with_its_files_and_gives_the_recorded_scores(training, 
 
 def test_the_table_has_a_line_a_detector(training):
     lines = table_lines(training.judgement.cards)
-    assert [line[0] for line in lines] == ["model", "always on", "clock only", "random"]
+    assert [line[0] for line in lines] == [
+        "model", "always on", "clock only", "random", "learned clock",
+    ]  # fmt: skip
     assert {len(line) for line in lines} == {len(TABLE_COLUMNS)}
     card = training.judgement.cards["model"]
     assert lines[0][1] == f"{card.events_hit} of {card.events}"
-    assert lines[1][4] == "100.0%"
+    assert lines[1][2] == "0"
+    assert lines[1][5] == "100.0%"
 
 
 def test_another_name_or_model_is_another_identity(training):

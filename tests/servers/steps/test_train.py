@@ -50,9 +50,10 @@ def test_result_names_the_version_and_its_figures(first):
     assert (first["tag"], first["params_tag"]) == ("v1", None)
     assert 0 < first["threshold"] < 1
     metrics, baselines = first["metrics"], first["baselines"]
-    assert set(baselines) == {"always_on", "clock_only", "random"}
+    assert set(baselines) == {"always_on", "clock_only", "random", "learned_clock"}
     assert metrics["average_precision"] > 0.6
     assert baselines["always_on"]["false_alarm_rate"] == 1
+    assert first["beside_clock"] == ""
     assert all(metrics["average_precision"] > b["average_precision"] for b in baselines.values())
     # The first fold has no earlier one to choose its threshold on: it is not judged.
     assert metrics["events"] < 30

@@ -47,6 +47,11 @@ def evidence(champion: str | None = None, low: float = 0.0, **changed: Any) -> E
             True,
             r"is ruled out\. Judged was the fit on readings before 2026-05-06T00:00; the one that",
         ),
+        (
+            evidence(beside_clock="A clock is as good."),
+            True,
+            r"of chance\. A clock is as good\.$",
+        ),
         (evidence("3", difference=None), False, "could not be scored"),
         (evidence(labelled=False), False, "no labels"),
         (evidence(average_precision=None), False, "no event"),
