@@ -93,7 +93,7 @@ EXAMPLES = {
     "features.window": "30",
     "features.max_gap_seconds": "600",
     "features.rate_per": '"second"',
-    "features.reading": '{ power = "torque * speed * 0.10472", shock = "kurtosis(vibration)" }',
+    "features.reading": '{ power = "torque * speed * 0.10472", idle = "1 if speed < 5 else 0" }',
     "features.rolling": '{ power = ["mean", "std", "slope"] }',
     "label.column": '"label"',
     "label.table": '"labels"',

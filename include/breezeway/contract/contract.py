@@ -286,6 +286,11 @@ class Contract(Section):
     def expressions(self) -> dict[str, Expression]:
         return {name: self._expression(name) for name in self.features.reading}
 
+    @cached_property
+    def takes_time(self) -> bool:
+        """Whether features need the hour or the weekday."""
+        return any(expression.takes_time for expression in self.expressions.values())
+
     @property
     def feature_names(self) -> list[str]:
         rolling = self.features.rolling.items()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from breezeway.contract.clock import HOUR, WEEKDAY, clock, clock_columns
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.rolling import rolling_statistics
@@ -54,8 +55,10 @@ class History:
         """
         if not len(runs):
             return np.empty((0, len(self._contract.feature_names)))
-        columns = {name: e(values) for name, e in self._contract.expressions.items()}
-        rows = len(next(iter(columns.values())))
+        if self._contract.takes_time:
+            values = {**values, **clock_columns(self._contract.zone, times)}
+        rows, expressions = len(times), self._contract.expressions
+        columns = {name: np.broadcast_to(e(values), rows) for name, e in expressions.items()}
         goes_on = runs[0] == self._run
         out = np.empty((len(self._contract.feature_names), rows)).T  # each column in one piece
         for position, name in enumerate(columns):
@@ -142,12 +145,15 @@ def window_features(
         contract: defines the features.
         readings: from `ReadingParser.parse`, oldest first; at least one. The last
             `contract.window` of them are used.
-        times: of the readings, each later than the one before.
+        times: of the readings, with an offset from UTC, each later than the one before.
 
     Returns:
         float64 of shape (len(contract.feature_names),).
     """
-    readings = readings[-contract.window :]
+    readings, times = readings[-contract.window :], times[-contract.window :]
+    if contract.takes_time:
+        zone = contract.zone
+        readings = [{**r, **clock(zone, t)} for r, t in zip(readings, times, strict=True)]
     rolling = contract.features.rolling
     columns = _vector_columns(contract, readings)
     for name, expression in contract.expressions.items():
@@ -167,8 +173,7 @@ def window_features(
         passed = None
         if contract.features.rate_per == "second":
             passed = np.zeros(contract.window, np.int64)
-            latest = times[-len(readings) :]
-            passed[-len(readings) :] = [(time - times[-1]) // MICROSECOND for time in latest]
+            passed[-len(readings) :] = [(time - times[-1]) // MICROSECOND for time in times]
         figures = rolling_statistics(matrix, contract.window, every, times=passed)
         for row, wanted in enumerate(rolling.values()):
             out.extend(figures[statistic][row, 0] for statistic in wanted)
@@ -180,7 +185,11 @@ def _vector_columns(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
     expressions = {n: e for n, e in contract.expressions.items() if e.takes_vectors}
     if not expressions:
         return {}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {
+        name: np.array([reading[name] for reading in readings])
+        for name in (HOUR, WEEKDAY)
+        if contract.takes_time
+    }
     for name, field in contract.fields.items():
         column = [reading[name] for reading in readings]
         if field.type == "vector":

@@ -322,7 +322,8 @@ class Features(Section):
     rate_per: Literal["reading", "second"] = "reading"
     """What `slope` and `diff` are divided by: readings, or the seconds between their times."""
     reading: dict[str, str]
-    """Features of one reading: a field, or arithmetic of fields."""
+    """Features of one reading: a field, or arithmetic of fields with functions, comparisons,
+    conditions and the clock."""
     rolling: dict[str, list[Statistic]] = {}
     """For a name of `reading`, statistics of the window: last, mean, std, min, max, slope, rms,
     kurtosis, diff."""

@@ -1,7 +1,7 @@
 """History and request give the same bits; the statistics are what their names say."""
 
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import numpy as np
@@ -20,6 +20,7 @@ def contract(window: int, rate_per: str = "reading") -> Contract:
         f"""
 name = "any"
 interval_seconds = 1
+time_zone = "Australia/Lord_Howe"
 [payload]
 format = "json"
 [fields.x]
@@ -42,10 +43,14 @@ rate_per = "{rate_per}"
 [features.reading]
 x = "x"
 product = "x * y / (y - 1)"
+larger = "max(log(abs(x)), y) if hour() < 12 else sqrt(rms(v) * hour())"
+weekday = "weekday()"
 {chr(10).join(f'v_{name} = "{name}(v)"' for name in VECTOR_FUNCTIONS)}
 [features.rolling]
 x = [{statistics}]
 product = [{statistics}]
+larger = ["mean", "diff"]
+weekday = ["max"]
 v_rms = ["mean", "slope"]
 """,
         "any",
@@ -73,7 +78,7 @@ def made_readings(generator: np.random.Generator) -> list[dict]:
     ]
 
 
-EPOCH = datetime(1970, 1, 1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = 1_767_225_600_123_457
 """Microseconds, in 2026."""
 

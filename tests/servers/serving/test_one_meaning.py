@@ -26,6 +26,8 @@ TOLERANT = (
     CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\ninvalid = "missing"')
     .replace('unit = "g"', 'unit = "g"\ninvalid = "missing"\nnull_values = [-9999]')
     .replace("window = 5", "window = 5\nmax_gap_seconds = 120")
+    .replace('mode = "mode"', 'mode = "mode"\nload = "log(temperature) if mode else -hour()"')
+    .replace("interval_seconds", 'time_zone = "Asia/Kathmandu"\ninterval_seconds')
     .replace('["mean", "slope"]', '["mean", "slope", "std", "diff", "last"]')
 )
 
