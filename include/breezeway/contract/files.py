@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
-from breezeway.contract.schema import Section
+from breezeway.contract.schema import Section, Thousands
 from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
 
 NULL_WORDS = frozenset(
@@ -62,6 +62,8 @@ class Files(Section):
     """Around a value that holds a separator; twice for itself. Empty: there are none."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of numbers."""
+    thousands: Thousands = None
+    """The mark between groups of three digits of numbers."""
     skip_rows: Annotated[NonNegativeInt, Field(le=10_000)] = 0
     """Lines before the header."""
     names: tuple[Annotated[str, Field(max_length=1000)], ...] = ()
@@ -75,8 +77,8 @@ class Files(Section):
     folder's."""
     device_column: Name = "device"
     """The column of the device's name."""
-    time_column: Name = "time"
-    """The column of the time."""
+    time_column: Name | tuple[Name, Name] = "time"
+    """The column of the time, or the two of the date and the time of day."""
     time_format: TimeFormat = ISO
     """A pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
     time_zone: ZoneName = "UTC"
@@ -98,7 +100,8 @@ class Files(Section):
     label_required: bool = True
     """Whether a file without `label_column` is refused; else its readings have no label."""
     faults: Words = ()
-    """Labels that are faults; all others are none, unless `normal` names them."""
+    """Labels that are faults, in upper or lower case; all others are none, unless `normal` names
+    them."""
     normal: Words = ()
     """Labels without a fault; beside them and `faults`, all others are mistakes."""
     normal_files: Words = ()
@@ -108,7 +111,7 @@ class Files(Section):
     def _hangs_together(self) -> Self:
         given = self.model_fields_set
         timed = {"time_column", "time_format", "time_zone"} & given
-        both = set(self.faults) & set(self.normal)
+        both = {word.casefold() for word in self.faults} & {w.casefold() for w in self.normal}
         marks = [mark for mark in (self.separator, self.comment, self.quote) if mark]
         rest = (self.device or "").replace("{file}", "").replace("{folder}", "")
         for wrong, said in (
@@ -127,6 +130,7 @@ class Files(Section):
                 (self.faults or not self.label_required) and not self.label_column,
                 "faults and label_required need label_column",
             ),
+            (self.thousands == self.decimal, "thousands and decimal: the same mark"),
             (len(set(marks)) < len(marks), "separator, quote and comment: two are the same"),
         ):
             if wrong:

@@ -179,7 +179,7 @@ def _unquoted(text: str, separator: str, quote: str) -> list[str]:
         rows = list(csv.reader([text], delimiter=separator, quotechar=quote, strict=True))
     except csv.Error as error:
         raise Violation("payload", "wrong_quotes", f"payload: {error}") from None
-    return rows[0] if rows else [""]
+    return (rows and rows[0]) or [""]
 
 
 def _check_length(payload: str) -> None:

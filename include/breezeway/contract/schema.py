@@ -110,6 +110,10 @@ OwnPath = Annotated[str | None, AfterValidator(_is_a_path_to_a_value_or_key)]
 """`~` behind it stands for the key there."""
 
 
+Thousands = Literal[".", ",", "'", " "] | None
+"""A blank is also one that keeps a line together."""
+
+
 class Payload(Section):
     """The form of all payloads."""
 
@@ -121,6 +125,8 @@ class Payload(Section):
     """What may stand around a delimited value."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of numbers in text."""
+    thousands: Thousands = None
+    """The mark between groups of three digits of numbers in text."""
     null_values: tuple[NullValue, ...] = ()
     """What stands for a null, in every field. A number is compared as a number, a text without the
     blanks around it."""
@@ -197,6 +203,10 @@ class Payload(Section):
             raise ValueError("quote: needs a separator of one other character")
         if self.format == "delimited" and self.decimal in self.separator:
             raise ValueError(f"decimal: {self.decimal!r} stands in the separator")
+        if self.thousands == self.decimal:
+            raise ValueError("thousands and decimal: the same mark")
+        if self.format == "delimited" and self.thousands and self.thousands in self.separator:
+            raise ValueError(f"thousands: {self.thousands!r} stands in the separator")
         return self
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator
 
 from breezeway.core.days import find_zone
-from breezeway.core.times import in_utc
+from breezeway.core.times import from_end_of_day, in_utc, moved
 
 EPOCHS = {"epoch s": 1_000_000, "epoch ms": 1000, "epoch us": 1, "epoch ns": 0.001}
 """Time format → microseconds in one of its units."""
@@ -74,11 +74,14 @@ def read_time(value: Any, time_format: str, zone: ZoneInfo) -> datetime:
         raise ValueError(f"{str(value)[:60]!r} is no time")
     if time_format in EPOCHS:
         return _of_epoch(text, EPOCHS[time_format])
+    text, further = from_end_of_day(text)
     if time_format != ISO:
-        return _in_utc(datetime.strptime(text, time_format.replace("%-", "%")), zone)
-    if text[4:5] != "-" and _NUMBER.fullmatch(text):
+        found = datetime.strptime(text, time_format.replace("%-", "%"))
+    elif text[4:5] != "-" and _NUMBER.fullmatch(text):
         raise ValueError(f"{text!r} is a number")
-    return _in_utc(datetime.fromisoformat(text), zone)
+    else:
+        found = datetime.fromisoformat(text)
+    return _in_utc(moved(found, further), zone)
 
 
 def _of_epoch(text: str, unit: float) -> datetime:

@@ -11,12 +11,37 @@ from breezeway.contract.schema import NullValue, Payload, SensorField
 from breezeway.core.errors import DataError
 
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 """A number in text: ASCII, no blanks, no NaN and no infinity."""
+BETWEEN_GROUPS = {".": "[.]", ",": ",", "'": "['\u2019]", " ": "[ \u00a0\u202f]"}
+"""The mark of thousands → the pattern of it in text."""
 MISSING_VECTOR = np.array([math.nan])
 """Every figure of it is NaN."""
 TRUE_WORDS = frozenset({"true", "on", "1"})
 FALSE_WORDS = frozenset({"false", "off", "0"})
 _SHOWN = 60
+_HINTS = {
+    bool: ' (true or false? type = "bool")',
+    dict: " (one of its members? a path to it)",
+    list: ' (one of its elements? a path such as "name[0]"; all of them? type = "vector")',
+}
+"""By the type of a value that is no number."""
+
+
+def grouped(thousands: str, decimal: str) -> str:
+    """The pattern of numbers in text that have a mark between groups of three digits."""
+    between = BETWEEN_GROUPS[thousands]
+    return rf"[+-]?[0-9]{{1,3}}(?:{between}[0-9]{{3}})+(?:[{decimal}][0-9]*)?"
+
+
+def marks_of(text: str) -> list[str]:
+    """The settings by which a text is a number in groups of digits; none if it is none."""
+    for thousands in BETWEEN_GROUPS:
+        for decimal in ".,".replace(thousands, ""):
+            if re.fullmatch(grouped(thousands, decimal), text):
+                is_told = decimal == "." or decimal not in text
+                return [f'thousands = "{thousands}"', *([] if is_told else ['decimal = ","'])]
+    return []
 
 
 class Violation(DataError):
@@ -52,12 +77,17 @@ class ValueReader:
         words: what the words of a category or a bool mean; those of a bool are in lower case.
         null_texts: what stands for a null.
         has_comma: whether numbers in text have a decimal comma.
+        grouped: whether a text is a number in groups of digits; None if the contract has none.
         unit: may follow a number in text.
     """
 
     def __init__(self, name: str, field: SensorField, payload: Payload):
         self._name, self._field = name, field
         self.has_comma, self.unit = payload.decimal == ",", field.unit
+        self.grouped, self._between_groups = None, ""
+        if payload.thousands:
+            self._between_groups = BETWEEN_GROUPS[payload.thousands]
+            self.grouped = re.compile(grouped(payload.thousands, payload.decimal)).fullmatch
         nulls: list[NullValue] = [*payload.null_values, *field.null_values]
         self.null_texts = {value.strip() for value in nulls if isinstance(value, str)}
         self._null_numbers = {value for value in nulls if isinstance(value, float)}
@@ -138,7 +168,7 @@ class ValueReader:
                 return None
             value = self._of_text(text)
         elif type(value) is not float and type(value) is not int:  # a bool is an int to isinstance
-            self._refuse(value, "expected a number")
+            self._refuse(value, f"expected a number{_HINTS.get(type(value), '')}")
         number = float(value)
         if number in self._null_numbers:
             return None
@@ -161,16 +191,28 @@ class ValueReader:
         number = text
         if self._field.unit and number.endswith(self._field.unit):
             number = number.removesuffix(self._field.unit).rstrip()
+        if self.grouped:
+            number = self.ungrouped(number)
         if self.has_comma:
             number = "" if "." in number else number.replace(",", ".", 1)
         if not NUMBER.fullmatch(number):
             self._refuse(text, f"expected a number{self._hint(text)}")
         return float(number)
 
+    def ungrouped(self, text: str) -> str:
+        """A number in text without what stands between its groups of digits."""
+        if self.grouped and self.grouped(text):
+            return re.sub(self._between_groups, "", text)
+        return text
+
     def _hint(self, text: str) -> str:
         """The setting that would help with a text that is no number."""
         if not self.has_comma and NUMBER.fullmatch(text.replace(",", ".", 1)):
             return ' (a decimal comma? payload.decimal = ",")'
+        if self.has_comma and NUMBER.fullmatch(text):
+            return ' (the contract says payload.decimal = ",")'
+        if marks := marks_of(text):
+            return f" (thousands? {' and '.join(f'payload.{mark}' for mark in marks)})"
         if found := NUMBER.match(text):
             rest = text[found.end() :].strip()
             if 0 < len(rest) <= 10 and rest.isprintable() and not rest[0].isdigit():
@@ -193,6 +235,8 @@ class ValueReader:
         if text is None:
             return None
         if text not in self.words:
+            text = _whole(text)
+        if text not in self.words:
             known = ", ".join(self._field.categories)
             raise Violation(
                 self._name,
@@ -202,13 +246,16 @@ class ValueReader:
         return self.words[text]
 
     def _bool(self, value: Any, _: list[Violation]) -> float | None:
-        expected = "expected true or false, on or off, 1 or 0, or one of its words"
+        expected = (
+            "expected true or false, on or off, 1 or 0, or one of its true_values and false_values"
+        )
         text = self._word(value, expected)
         if text is None:
             return None
-        if text.casefold() not in self.words:
+        found = self.words.get(text.casefold(), self.words.get(_whole(text)))
+        if found is None:
             self._refuse(value, expected)
-        return self.words[text.casefold()]
+        return found
 
     def _word(self, value: Any, expected: str) -> str | None:
         """The text of a scalar; None for one that stands for a null."""
@@ -263,6 +310,12 @@ class ValueReader:
 
     def _refuse(self, value: Any, expected: str) -> NoReturn:
         raise Violation(self._name, "wrong_type", f"{self._name}: {shown(value)}, {expected}")
+
+
+def _whole(text: str) -> str:
+    """A whole number without the zeros behind its point; tables that have gaps write them."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
 
 
 def shown(value: Any) -> str:

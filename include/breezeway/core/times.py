@@ -1,6 +1,9 @@
 """Times as text, read alike wherever they come from."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
+
+_END_OF_DAY = re.compile(r"(?<![0-9:.+-])24((?::00){1,2}(?:[.,]0+)?)(?![0-9:])")
 
 
 def from_iso(text: str) -> datetime:
@@ -12,7 +15,32 @@ def from_iso(text: str) -> datetime:
     >>> from_iso("2026-01-31T12:00:00+01:00").isoformat()
     '2026-01-31T11:00:00+00:00'
     """
-    return in_utc(datetime.fromisoformat(text))
+    text, further = from_end_of_day(text)
+    return in_utc(moved(datetime.fromisoformat(text), further))
+
+
+def from_end_of_day(text: str) -> tuple[str, timedelta]:
+    """A time with 00:00 in place of 24:00, and what is to be added to it.
+
+    >>> from_end_of_day("2026-01-31T24:00")
+    ('2026-01-31T00:00', datetime.timedelta(days=1))
+    """
+    if "24:" not in text:
+        return text, timedelta()
+    begun, times = _END_OF_DAY.subn(r"00\1", text)
+    return (begun, timedelta(days=1)) if times == 1 else (text, timedelta())
+
+
+def moved(time: datetime, further: timedelta) -> datetime:
+    """A time somewhat later.
+
+    Raises:
+        ValueError: it would be after the year 9999.
+    """
+    try:
+        return time + further
+    except OverflowError as error:
+        raise ValueError(f"{time.isoformat()!r} is out of range") from error
 
 
 def in_utc(time: datetime) -> datetime:

@@ -313,9 +313,11 @@ def _whole_manifest(
     manifests = [_manifest_of(version) for version in days.values()]
     reasons: Counter[str] = Counter()
     missing: Counter[str] = Counter()
+    carried: Counter[str] = Counter()
     for manifest in manifests:
         reasons.update(manifest.reasons)
         missing.update(manifest.missing)
+        carried.update(manifest.carried)
     rejected = [each for manifest in manifests for each in manifest.rejected]
     raw = [manifest.raw for manifest in manifests]
     columns, where, _ = manifests[0].query.rpartition(_WHERE)
@@ -340,6 +342,7 @@ def _whole_manifest(
         reasons=dict(sorted(reasons.items())),
         rejected=by_reason(rejected)[:MOST_REJECTED],
         missing=dict(sorted(missing.items())),
+        carried=dict(sorted(carried.items())),
         spacing=spacing.of_all(manifest.spacing for manifest in manifests),
         features=contract.feature_names,
         days={day.isoformat(): version.hash for day, version in days.items()},

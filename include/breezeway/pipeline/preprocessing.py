@@ -60,13 +60,19 @@ def make_version(settings: Settings, contract: Contract, query: str, tag: str) -
 
 
 def make_day(
-    settings: Settings, contract: Contract, day: date, published: Mapping[date, str]
+    settings: Settings,
+    contract: Contract,
+    day: date,
+    published: Mapping[date, str],
+    *,
+    has_page: bool = True,
 ) -> dict[str, Any]:
     """Make the partition of a day.
 
     Args:
         published: other days and the fingerprints that they were published with; empty for a
             day that is not published.
+        has_page: whether the page of a good day is among the reports; that of a rejected one is.
 
     Returns:
         The result of the step; `stale` names those of the other days that have to be made.
@@ -80,6 +86,7 @@ def make_day(
         lambda aside: days.make_day(settings, contract, day, aside),
         settings,
         contract,
+        has_page=has_page,
     )
     known = {
         other: fingerprint
@@ -134,7 +141,8 @@ def make_range(
     due = days.days_to_make(settings, contract, history.fingerprints_of(opened), counts)
     for day, why in due.items():
         log.info("%s is made: %s", day, why)
-        made = make_day(settings, contract, day, {})
+        # Of ninety days, the pages would hide the runs of models that people compare.
+        made = make_day(settings, contract, day, {}, has_page=False)
         if made["rows_in"]:
             history.publish_day(settings, Path(made["folder"]), day, made["seconds"], f"For {tag}")
     if due:
@@ -171,9 +179,14 @@ def _summary(
 
 
 def _make[M: Manifest | None](
-    name: str, make: Callable[[Path], M], settings: Settings, contract: Contract
+    name: str,
+    make: Callable[[Path], M],
+    settings: Settings,
+    contract: Contract,
+    *,
+    has_page: bool = True,
 ) -> tuple[Path, M, str]:
-    """Make a dataset in a work folder, as its only writer, and show its page."""
+    """Make a dataset in a work folder, as its only writer, and show its page if it has one."""
     started = time.time()
     work = settings.work / name
     work.mkdir(parents=True, exist_ok=True)
@@ -193,7 +206,8 @@ def _make[M: Manifest | None](
         finally:
             shutil.rmtree(aside.with_name(f"{aside.name}.staging"), ignore_errors=True)
         folder = _keep(aside, "dataset")
-        return folder, manifest, profile_report.show(settings, contract, folder, started)
+        shown = profile_report.show(settings, contract, folder, started) if has_page else ""
+        return folder, manifest, shown
 
 
 def _keep(aside: Path, name: str) -> Path:

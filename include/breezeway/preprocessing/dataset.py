@@ -173,6 +173,7 @@ def _on_ray(
 def _manifest(spec: DatasetSpec, results: list[PartResult], payloads: int | None) -> Manifest:
     reasons: Counter[str] = sum((result.reasons for result in results), Counter())
     missing: Counter[str] = sum((result.missing for result in results), Counter())
+    carried: Counter[str] = sum((result.carried for result in results), Counter())
     intervals = IntervalTally(spec.contract.interval_seconds)
     for result in results:
         intervals.merge(result.intervals)
@@ -192,6 +193,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult], payloads: int | None
         reasons=dict(sorted(reasons.items())),
         rejected=by_reason(each for result in results for each in result.rejected)[:MOST_REJECTED],
         missing=dict(sorted(missing.items())),
+        carried=dict(sorted(carried.items())),
         spacing=intervals.spacing(),
         features=spec.contract.feature_names,
     )

@@ -290,7 +290,7 @@ def _texts(reader: ValueReader, texts: list[str]) -> tuple[np.ndarray, np.ndarra
     nulls = reader.null_texts
     # An empty text is among the nulls' too, but no number.
     special = {*nulls, reader.unit} - {""}
-    if not reader.has_comma and all(text.strip(NUMERIC) for text in special):
+    if not (reader.has_comma or reader.grouped) and all(text.strip(NUMERIC) for text in special):
         with suppress(ValueError):
             if not "".join(texts).strip(NUMERIC):  # most are such
                 return _checked(reader, np.fromiter(map(float, texts), np.float64, len(texts)))
@@ -303,6 +303,8 @@ def _texts(reader: ValueReader, texts: list[str]) -> tuple[np.ndarray, np.ndarra
             text.removesuffix(reader.unit).rstrip() if text.endswith(reader.unit) else text
             for text in texts
         ]
+    if reader.grouped:
+        texts = list(map(reader.ungrouped, texts))
     if reader.has_comma:
         texts = ["" if "." in text else text.replace(",", ".", 1) for text in texts]
     numbers = np.array([float(t) if NUMBER.fullmatch(t) else np.nan for t in texts])

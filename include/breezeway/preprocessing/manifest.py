@@ -98,6 +98,8 @@ class Manifest(_Document):
             `MOST_REJECTED`.
         missing: values of good readings that broke a rule of their field and count as missing, by
             field and reason, such as `temperature.out_of_range`. Nulls are not among them.
+        carried: missing values of good readings in whose place the last known one stands, by
+            field; `missing` has none of them.
         spacing: None if there is no interval, or in a manifest of an older release.
         features: names of the feature columns, in order.
     """
@@ -111,6 +113,7 @@ class Manifest(_Document):
     reasons: dict[str, int]
     rejected: list[Rejected] = []
     missing: dict[str, int] = {}
+    carried: Annotated[dict[str, int], Field(exclude_if=lambda counts: not counts)] = {}
     spacing: Spacing | None = None
     features: list[str]
 

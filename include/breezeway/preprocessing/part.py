@@ -62,7 +62,7 @@ class PartResult:
         copies: readings that repeat another to the letter.
         reasons: how many were bad, by reason.
         rejected: the same by field and reason, with an example.
-        missing: as in the manifest.
+        missing, carried: as in the manifest.
         first_time, last_time: of the good readings, ISO 8601, UTC.
         digest: the content hash of `rows_in`.
         field_totals: of the good readings, by field.
@@ -80,6 +80,7 @@ class PartResult:
     reasons: Counter[str] = field(default_factory=Counter)
     rejected: list[Rejected] = field(default_factory=list)
     missing: Counter[str] = field(default_factory=Counter)
+    carried: Counter[str] = field(default_factory=Counter)
     first_time: str | None = None
     last_time: str | None = None
     digest: str = ""
@@ -122,7 +123,7 @@ def make_part(staged: Path, spec: DatasetSpec, part: Part, into: Path, threads: 
 
 class _PartMaker:
     def __init__(self, spec: DatasetSpec, part: Part, into: Path, threads: int):
-        contract = spec.contract
+        contract = self._contract = spec.contract
         self._part = part
         self._since = pa.scalar(spec.since, TIME).value if spec.since else None
         self._intervals = Intervals(spec.labels) if spec.labels is not None else None
@@ -251,14 +252,39 @@ class _PartMaker:
             )
         keep[keep] = first
         rows, times = rows[first], times[first]
+        of_rows, values = Devices(names, codes[rows]), _select(values, keep)
+        filled = self._carried.fill(of_rows, times, values)
+        self._count_missing(rows, ~lead_in[rows], missing, values, filled)
+        return _Good(rows, times, filled, of_rows, lead_in[rows]), violations
+
+    def _count_missing(
+        self,
+        rows: np.ndarray,
+        counted: np.ndarray,
+        missing: list[tuple[int, Violation]],
+        before: Values,
+        filled: Values,
+    ) -> None:
+        """Count what is missing, and apart from it what a known value was carried into.
+
+        Args:
+            rows: of the good readings.
+            counted: bool, of the same; the others only fill windows.
+            missing: a row and what is wrong with a value of it.
+            before, filled: the values without and with those that were carried.
+        """
+        carried = {}
+        for name in self._contract.carried:
+            is_filled = np.isnan(np.asarray(before[name])) & ~np.isnan(np.asarray(filled[name]))
+            carried[name] = set(rows[counted & is_filled].tolist())
+        self._result.carried.update({n: len(places) for n, places in carried.items() if places})
         if missing:
-            counted = set(rows[~lead_in[rows]].tolist())
+            of_rows = set(rows[counted].tolist())
             self._result.missing.update(
-                f"{found.field}.{found.reason}" for row, found in missing if row in counted
+                f"{found.field}.{found.reason}"
+                for row, found in missing
+                if row in of_rows and row not in carried.get(found.field, ())
             )
-        of_rows = Devices(names, codes[rows])
-        values = self._carried.fill(of_rows, times, _select(values, keep))
-        return _Good(rows, times, values, of_rows, lead_in[rows]), violations
 
     def _count(self, good: _Good, counted: np.ndarray) -> None:
         result, times = self._result, good.times[counted]

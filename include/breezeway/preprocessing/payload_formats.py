@@ -233,6 +233,8 @@ class Delimited(PayloadFormat):
         text = pc.binary_join(whole, "\n")[0].as_buffer()
         if not text.size:  # not a CSV file: there is one field and it is null, or there is no row
             return pa.table({n: pa.nulls(len(lines), kind) for n, kind in kinds.items()})
+        if not lines[-1].as_py():  # it would be taken for the end of the line before
+            text = pa.py_buffer(text.to_pybytes() + b"\n")
         return pa_csv.read_csv(
             pa.BufferReader(text),
             pa_csv.ReadOptions(use_threads=False, block_size=text.size, column_names=list(fields)),

@@ -180,6 +180,7 @@ def _card(contract: Contract, manifest: Manifest, name: str, field: FieldProfile
         "column": f"{column}" if column not in (None, name) else "",
         "share": field.missing / max(field.values, 1),
         "missing": ([("null", nulls)] if nulls > 0 else []) + sorted(reasons.items()),
+        "carried": manifest.carried.get(name, 0),
         "quarantined": [
             (each.reason, each.rows) for each in manifest.rejected if each.field == name
         ],

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import duckdb
+import orjson
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.files import Files
@@ -25,6 +26,10 @@ MAX_COLUMNS = 5000
 BUFFER_BYTES = 4 * MAX_LINE_BYTES
 REJECTS = "rejects"
 SEPARATORS = (";", ",", "\t", "|")
+SPREADSHEETS_MARK = re.compile(r'"?sep=.?"?\s*')
+"""The first line of files for a spreadsheet may tell it the separator."""
+LINES = "newline_delimited"
+BLANKS = b"\xef\xbb\xbf \t\r\n"
 
 
 def file_literal(path: Path) -> str:
@@ -49,6 +54,7 @@ class Columns:
         names: as the file writes them; empty if each row has its own, as in JSON lines.
         types: of a Parquet file, in SQL.
         skipped: lines before the first row.
+        has_lines: whether each row begins a line.
     """
 
     plain: PlainFile
@@ -56,6 +62,7 @@ class Columns:
     names: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
     skipped: int = 0
+    has_lines: bool = True
 
     @property
     def is_json(self) -> bool:
@@ -126,13 +133,10 @@ def find_columns(
     """
     path, files = file_literal(plain.path), contract.files
     if plain.format == "jsonl":
-        if not contract.payload.readings:
-            _refuse_array(plain)
-        options = (
-            f"ignore_errors = true, compression = 'none', maximum_object_size = {MAX_LINE_BYTES}"
-        )
-        relation = f"(SELECT json AS j FROM read_ndjson_objects({path}, {options}))"
-        return Columns(plain, relation)
+        to_reading = contract.payload.to_reading
+        layout = json_layout(plain, bool(to_reading) and not isinstance(to_reading[0], str))
+        relation = f"(SELECT json AS j FROM {read_json(path, layout)})"
+        return Columns(plain, relation, has_lines=layout == LINES)
     if plain.format == "parquet":
         parquet = f"read_parquet({path}, hive_partitioning = false)"
         try:
@@ -143,7 +147,7 @@ def find_columns(
         _refuse_width(plain.file, len(names))
         columns = ", ".join(f"c{n}" for n in range(len(names)))
         relation = f"(SELECT * FROM {parquet} AS file({columns}))"
-        return Columns(plain, relation, names, types)
+        return Columns(plain, relation, names, types, has_lines=False)
     names, skipped = _header(plain, files, mistakes)
     _refuse_width(plain.file, len(names))
     return Columns(plain, _read_csv(path, files, len(names), skipped), names, skipped=skipped)
@@ -166,18 +170,46 @@ def _refuse_width(file: Path, width: int) -> None:
         raise DataError(f"{file}: {width} columns: expected up to {MAX_COLUMNS}.")
 
 
-def _refuse_array(plain: PlainFile) -> None:
+def json_layout(plain: PlainFile, has_lists: bool) -> str:
+    """How the values of a file of JSON stand in it, as DuckDB calls it.
+
+    Args:
+        has_lists: whether a list in a line is a payload, and not the list of all readings.
+    """
     with plain.path.open("rb") as file:
-        if file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-            raise DataError(f"{plain.file}: a JSON array: expected a JSON object in each line.")
+        first = next(filter(None, (line.strip(BLANKS) for line in _pieces(file))), b"")
+    try:
+        orjson.loads(first)
+    except orjson.JSONDecodeError:
+        if first.startswith(b"["):
+            return "array"
+        return "unstructured" if first.endswith((b"{", b"[", b":", b",")) else LINES
+    return "array" if first.startswith(b"[") and not has_lists else LINES
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while line := file.readline(MAX_LINE_BYTES):
+        yield line
+
+
+def read_json(path: str, layout: str) -> str:
+    """The SQL of a table with the column `json`."""
+    options = f"compression = 'none', maximum_object_size = {MAX_LINE_BYTES}"
+    if layout == LINES:  # only there DuckDB goes on behind what it cannot read
+        return f"read_ndjson_objects({path}, ignore_errors = true, {options})"
+    return f"read_json_objects({path}, format = '{layout}', {options})"
 
 
 def _header(plain: PlainFile, files: Files, mistakes: Mistakes) -> tuple[list[str], int]:
     """The names of the columns, and how many lines stand before the first row."""
     with plain.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        for _ in range(files.skip_rows):
+        skipped = files.skip_rows
+        if not skipped and SPREADSHEETS_MARK.fullmatch(lines.readline(100)):
+            skipped = 1
+        lines.seek(0)
+        for _ in range(skipped):
             lines.readline(MAX_LINE_BYTES)
-        read = files.skip_rows
+        read = skipped
         names = list(files.names)
         if not names or files.units_row:
             separator = files.separator if len(files.separator) == 1 else "\0"
@@ -193,7 +225,7 @@ def _header(plain: PlainFile, files: Files, mistakes: Mistakes) -> tuple[list[st
             read += reader.line_num
             if separator == "\0" and not files.names:
                 names = files.separator.join(names).split(files.separator)
-            _check_header(plain.file, names, files.skip_rows + start, mistakes)
+            _check_header(plain.file, names, skipped + start, mistakes)
     return [name.encode(errors="surrogateescape").decode(errors="replace") for name in names], read
 
 

@@ -16,9 +16,15 @@ import orjson
 
 from breezeway.contract.files import NULL_WORDS, Files
 from breezeway.contract.time_formats import ISO
+from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import DataError
 from breezeway.core.times import from_iso
-from breezeway.readings.file_columns import file_literal, guess_encoding, toml
+from breezeway.readings.file_columns import (
+    SPREADSHEETS_MARK,
+    file_literal,
+    guess_encoding,
+    toml,
+)
 from breezeway.readings.file_payloads import NUMBER
 from breezeway.readings.file_rows import NORMAL
 from breezeway.readings.file_text import PlainFile, plain_file, stem
@@ -40,6 +46,7 @@ WORDS = {
     "fault": r"anomal|fault|fail|attack|defe[ck]t|st(ö|oe)rung|alarm|error|fehler|broken|kaputt",
 }
 DECIMAL = re.compile(r"[+-]?[0-9]+,[0-9]+")
+CLOCK = re.compile(r"[0-9]{1,2}[:.][0-9]{2}([:.][0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
 
 
 @dataclass
@@ -85,15 +92,15 @@ def guess(file: Path, folder: Path) -> Guess:
     if plain.format == "csv":
         _look_for_units(values, found)
         _look_for_decimal(values, found)
-    decimal = "," if "decimal" in found.files else "."
-    taken = {_time(values, found), _device(values, file, found), _label(values, found)}
+    marks = _Marks(*(found.files.get(key, "").strip('"') for key in ("decimal", "thousands")))
+    taken = {*_time(values, found), _device(values, file, found), _label(values, found)}
     rest = {name: cells for name, cells in values.items() if name not in taken}
     words: set[str] = set()
     for name, cells in (_members(rest, found) or rest).items():
         if plain.format == "csv" and UNNAMED.fullmatch(name):
             found.unsure.append("A column without a name is left out.")
         else:
-            _field(name, cells, decimal, words, found)
+            _field(name, cells, marks, words, found)
     if words:
         found.files["null_words"] = f"[{', '.join(map(toml, sorted(words)))}]"
         found.unsure.append(f"Do {', '.join(sorted(words))} stand for no value?")
@@ -118,17 +125,18 @@ def _encoding(file: Path) -> str:
 def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
     """Column → the texts of its first rows."""
     path = file_literal(plain.path)
+    csv = "all_varchar = true, store_rejects = true, null_padding = true"
     reads = {
-        "csv": f"read_csv({path}, all_varchar = true, store_rejects = true, null_padding = true)",
+        "csv": f"read_csv({path}, skip = {{}}, {csv})",
         "jsonl": f"read_json({path}, format = 'newline_delimited')",
         "parquet": f"read_parquet({path}, hive_partitioning = false)",
     }
     try:
         with duckdb.connect() as connection:
-            if plain.format == "csv":
-                _sniff(connection, path, found)
+            skip = _sniff(connection, plain, found) if plain.format == "csv" else 0
+            rows_of = reads[plain.format].format(skip)
             relation = connection.sql(
-                f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {reads[plain.format]} LIMIT {SAMPLE_ROWS}"
+                f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {rows_of} LIMIT {SAMPLE_ROWS}"
             )
             names, rows = relation.columns, relation.fetchall()
     except duckdb.Error as error:
@@ -140,18 +148,27 @@ def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
     }
 
 
-def _sniff(connection: duckdb.DuckDBPyConnection, path: str, found: Guess) -> None:
+def _sniff(connection: duckdb.DuckDBPyConnection, plain: PlainFile, found: Guess) -> int:
+    """Look for separator, quote and header.
+
+    Returns:
+        The lines before the header.
+    """
+    with plain.path.open(encoding="utf-8-sig", errors="replace") as lines:
+        marked = int(SPREADSHEETS_MARK.fullmatch(lines.readline(100)) is not None)
     delimiter, quote, skip, header = connection.sql(
-        f"SELECT Delimiter, Quote, SkipRows, HasHeader FROM sniff_csv({path})"
+        "SELECT Delimiter, Quote, SkipRows, HasHeader "
+        f"FROM sniff_csv({file_literal(plain.path)}, skip = {marked})"
     ).fetchall()[0]
     if delimiter != ",":
         found.files["separator"] = toml(delimiter)
     if quote not in ('"', "\0", "(empty)", ""):
         found.files["quote"] = toml(quote)
-    if skip:
+    if skip > marked:
         found.files["skip_rows"] = str(skip)
     if not header:
         found.unsure.append("No header was found: give the columns' names with names = […].")
+    return int(skip)
 
 
 def _look_for_units(values: dict[str, list[str | None]], found: Guess) -> None:
@@ -163,22 +180,54 @@ def _look_for_units(values: dict[str, list[str | None]], found: Guess) -> None:
             del cells[0]
 
 
+@dataclass
+class _Marks:
+    """What is within numbers."""
+
+    decimal: str
+    thousands: str
+
+    def plain(self, text: str) -> str:
+        """A number as Python reads it; any other text as it is."""
+        decimal = self.decimal or "."
+        if self.thousands and re.fullmatch(grouped(self.thousands, decimal), text):
+            text = re.sub(BETWEEN_GROUPS[self.thousands], "", text)
+        return text.replace(decimal, ".")
+
+
 def _look_for_decimal(values: dict[str, list[str | None]], found: Guess) -> None:
     cells = [cell.strip() for cells in values.values() for cell in cells if cell]
+    told: Counter[str] = Counter()
+    for cell in cells:
+        if not re.fullmatch(NUMBER.replace(r"\.", "[.,]"), cell):
+            told.update(["\n".join(marks_of(cell))])
+    if best := max(told, key=lambda each: told[each] * bool(each), default=""):
+        for setting in best.splitlines():
+            key, _, mark = setting.partition(" = ")
+            found.files[key] = mark
+        return
     commas = sum(DECIMAL.fullmatch(cell) is not None for cell in cells)
     points = sum(re.fullmatch(r"[+-]?[0-9]+\.[0-9]+", cell) is not None for cell in cells)
     if commas > points:
         found.files["decimal"] = '","'
 
 
-def _time(values: dict[str, list[str | None]], found: Guess) -> str:
+def _time(values: dict[str, list[str | None]], found: Guess) -> list[str]:
+    """The columns of the time."""
     named = [name for name in values if re.search(WORDS["time"], name.lower())]
     for name in [*named, *(name for name in values if name not in named)]:
         texts = [cell.strip() for cell in values[name] if cell and cell.strip()][:1000]
         formats = _formats(texts) if texts else []
         if not formats:
             continue
-        if name.strip() != "time":
+        columns = [name]
+        if clock := _clock(name, texts, values):
+            columns.append(clock)
+            pairs = zip(*(values[each] for each in columns), strict=True)
+            texts = [f"{day.strip()} {time.strip()}" for day, time in pairs if day and time][:1000]
+            formats = _formats(texts)
+            found.files["time_column"] = f"[{', '.join(toml(each.strip()) for each in columns)}]"
+        elif name.strip() != "time":
             found.files["time_column"] = toml(name.strip())
         if formats[0] != ISO:
             found.files["time_format"] = toml(formats[0])
@@ -186,14 +235,27 @@ def _time(values: dict[str, list[str | None]], found: Guess) -> str:
             found.unsure.append(f"Times may also be {formats[1]!r}: day or month first?")
         if not re.search(r"Z$|[+-][0-9]{2}:?[0-9]{2}$", texts[0]) and "epoch" not in formats[0]:
             found.unsure.append("Times have no offset: is their zone UTC? Else set time_zone.")
-        return name
+        return columns
     if named:
         found.files["time_column"] = toml(named[0].strip())
         found.unsure.append(f"The times in {named[0]!r} have no form that all share.")
-        return named[0]
+        return named[:1]
     found.files["first_time"] = "2020-01-01T00:00:00Z"
     found.unsure.append("No column of times was found: a row is taken for each interval.")
-    return ""
+    return []
+
+
+def _clock(name: str, days: list[str], values: dict[str, list[str | None]]) -> str | None:
+    """The column of the time of day, if the one of the time holds days alone."""
+    if any(":" in day for day in days):
+        return None
+    for other, cells in values.items():
+        times = [cell.strip() for cell in cells if cell and cell.strip()][:1000]
+        if other == name or not times or not all(CLOCK.fullmatch(time) for time in times):
+            continue
+        if _formats([f"{days[0]} {time}" for time in times]):
+            return other
+    return None
 
 
 def _formats(texts: list[str]) -> list[str]:
@@ -271,9 +333,11 @@ def _object(text: str) -> dict[str, Any]:
     return payload if isinstance(payload, dict) else {}
 
 
-def _field(name: str, cells: list[str | None], decimal: str, words: set[str], found: Guess) -> None:
+def _field(
+    name: str, cells: list[str | None], marks: _Marks, words: set[str], found: Guess
+) -> None:
     given = _given(cells)
-    texts = [text.replace(decimal, ".") for text in given]
+    texts = list(map(marks.plain, given))
     numbers = [float(text) for text in texts if _is_number(text)]
     if not given or (numbers and _is_counter(numbers)):
         found.unsure.append(f"The column {name!r} is left out: it is empty, or counts the rows.")
@@ -282,7 +346,7 @@ def _field(name: str, cells: list[str | None], decimal: str, words: set[str], fo
     known = len(given)
     if _share(_is_number, texts) >= MOST:
         known = len(numbers)
-        words |= {text for text in given if not _is_number(text.replace(decimal, "."))}
+        words |= {text for text in given if not _is_number(marks.plain(text))}
         found.fields[key] = _number(numbers, name)
         if len(set(numbers)) == 1:
             found.unsure.append(f"{key} never varies in the first rows.")
@@ -304,6 +368,8 @@ def _field(name: str, cells: list[str | None], decimal: str, words: set[str], fo
 
 
 def _number(numbers: list[float], name: str) -> dict[str, str]:
+    if set(numbers) == {0, 1}:
+        return {"type": '"bool"'}
     lowest, highest = min(numbers), max(numbers)
     margin = (highest - lowest or abs(highest) or 1) / 2
     unit = re.search(r"[\[(](.+)[\])]\s*$", name)

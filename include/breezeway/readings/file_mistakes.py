@@ -22,6 +22,7 @@ class Mistake:
 
     Attributes:
         line: of the file, from 1; None where it is not known yet, or is of no line.
+        unit: what `line` counts, where rows do not begin lines.
         row: place among the rows that DuckDB gave, from 0, where the line is to be found by it.
         column: its name; empty for a whole row.
         said: what was expected, and what there is.
@@ -34,11 +35,12 @@ class Mistake:
     row: int | None = None
     column: str = ""
     setting: str = ""
+    unit: str = "line"
 
     def __str__(self) -> str:
         where = [str(self.file)]
         if self.line is not None:
-            where.append(f"line {self.line}")
+            where.append(f"{self.unit} {self.line}")
         if self.column:
             where.append(f"column {shown(self.column)}")
         return f"{', '.join(where)}: {self.said}" + (f"; set {self.setting}" * bool(self.setting))
@@ -71,11 +73,13 @@ class Mistakes:
         found = itertools.chain(*self._kinds.values())
         return {m.row for m in found if m.file == file and m.row is not None and m.line is None}
 
-    def place(self, file: Path, lines: dict[int, int]) -> None:
+    def place(self, file: Path, lines: dict[int, int], unit: str = "line") -> None:
         for kind, found in self._kinds.items():
             if kind[0] == file:
                 found[:] = [
-                    replace(m, line=lines.get(m.row)) if m.line is None and m.row is not None else m
+                    replace(m, line=lines.get(m.row), unit=unit)
+                    if m.line is None and m.row is not None
+                    else m
                     for m in found
                 ]
 

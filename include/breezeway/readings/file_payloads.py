@@ -11,6 +11,7 @@ from breezeway.contract.contract import Contract
 from breezeway.contract.files import NULL_WORDS, Files
 from breezeway.contract.paths import shown as path_text
 from breezeway.contract.schema import SensorField
+from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import UsageError
 from breezeway.core.quoting import json_pointer, sql_string
 from breezeway.readings.file_columns import Columns, joined, toml
@@ -112,8 +113,15 @@ def _number(text: str, nothing: str, files: Files) -> str:
     # Words that look like numbers have to be asked for first, for every cell.
     numeric = any(re.fullmatch(NUMBER.replace(r"\.", "[.,]"), w.strip()) for w in files.null_words)
     number = text
+    if files.thousands:
+        pattern = sql_string(grouped(files.thousands, files.decimal))
+        between = sql_string(BETWEEN_GROUPS[files.thousands])
+        number = (
+            f"CASE WHEN regexp_full_match({text}, {pattern}) "
+            f"THEN regexp_replace({text}, {between}, '', 'g') ELSE {text} END"
+        )
     if files.decimal == ",":
-        number = f"CASE WHEN NOT contains({text}, '.') THEN replace({text}, ',', '.') END"
+        number = f"CASE WHEN NOT contains({number}, '.') THEN replace({number}, ',', '.') END"
     plain = f"ltrim(regexp_replace({number}, '^([+-]?)0+([0-9])', '\\1\\2'), '+')"
     is_json, is_number = (
         f"regexp_full_match({{}}, {sql_string(pattern)})" for pattern in (JSON_NUMBER, NUMBER)
@@ -226,6 +234,12 @@ def expected_number(text: str, field: SensorField, files: Files) -> tuple[str, s
         said = f"expected a number with a comma, got {shown(text)}"
     if re.fullmatch(NUMBER.replace(r"\.", re.escape(other)), trimmed):
         return said, f"decimal = {toml(other)}"
+    if marks := marks_of(trimmed):
+        return said, " and ".join(marks)
+    if number := re.match(NUMBER.replace(r"\.", re.escape(files.decimal)), trimmed):
+        unit = trimmed[number.end() :].strip()
+        is_unit = 0 < len(unit) <= 10 and unit.isprintable() and not re.search("[0-9]", unit)
+        return said, f"unit = {toml(unit)} for the field" if is_unit else ""
     if re.search("[0-9]", trimmed):
         return said, ""
     return said, f"null_words = [{toml(trimmed[:60])}] if it stands for no value"

@@ -28,6 +28,7 @@ from breezeway.readings.file_payloads import (
 from breezeway.readings.file_splitting import OWN
 from breezeway.readings.file_text import PlainFile, stem
 
+TEXT = "VARCHAR"
 LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 KEPT_LETTERS = 200
 """Of a wrong value, for the message."""
@@ -58,11 +59,10 @@ def query_of(
     find = _Finder(plain, contract, columns, mistakes)
     is_split = contract.payload.holds_readings and _is_whole(contract, columns)
     inner = {"d": _device(plain, contract, device, columns, find, is_split) or NULL}
-    timed, kind = None, "VARCHAR"
+    timed, kind = None, TEXT
     has_times = files.first_time is None and not (is_split and contract.payload.time_path)
     if has_times:
-        timed = find.cell("time_column")
-        kind = find.type_of(files.time_column) if timed else kind
+        timed, kind = find.time()
     inner["t"] = f"trim({timed})" if timed else "NULL"
     inner["l"] = find.label() or "NULL"
     payload, cells = _payload(contract, columns, find)
@@ -96,7 +96,7 @@ def query_of(
         f"SELECT {_aliased(outer)} FROM (SELECT *, {_aliased(middle)} FROM "
         f"(SELECT *, {_aliased(inner)} FROM {columns.relation}))"
     )
-    where = {"device": files.device_column, "time": files.time_column} | cells.columns
+    where = {"device": files.device_column, "time": ", ".join(find.times)} | cells.columns
     where["label"] = files.label_column or ""
     fields = dict(contract.fields)
     return Query(sql, where, fields, is_local, is_split)
@@ -135,6 +135,8 @@ class _Finder:
     def __init__(self, plain: PlainFile, contract: Contract, columns: Columns, mistakes: Mistakes):
         self._file = plain.file
         self._files = contract.files
+        names = self._files.time_column
+        self.times = [names] if isinstance(names, str) else list(names)
         self._columns = columns
         self._mistakes = mistakes
         self._separator = (
@@ -158,9 +160,14 @@ class _Finder:
             self._mistakes.add(mistake)
         return None
 
-    def type_of(self, name: str) -> str:
-        """The SQL type of a column that was found."""
-        return self._columns.type_of(name)
+    def time(self) -> tuple[str | None, str]:
+        """The SQL of the time as text, and the SQL type of its column."""
+        cells = [self.named(name, "time_column = …") for name in self.times]
+        if None in cells:
+            return None, TEXT
+        if len(cells) > 1:
+            return f"concat_ws(' ', {', '.join(f'trim({cell})' for cell in cells)})", TEXT
+        return cells[0], self._columns.type_of(self.times[0])
 
     def label(self) -> str | None:
         name = self._files.label_column
@@ -242,13 +249,13 @@ def _label_sql(contract: Contract) -> tuple[str, str]:
 
 
 def _one_of(text: str, words: Iterable[str]) -> str:
-    """Whether a label is one of some words; 1.0 is 1."""
+    """Whether a label is one of some words, in upper or lower case; 1.0 is 1."""
     numbers = []
     for word in words:
         if re.fullmatch(NUMBER, word.strip()):
             numbers.append(word.strip())
     as_number = f" OR TRY_CAST({text} AS DOUBLE) IN ({', '.join(numbers)})" if numbers else ""
-    return f"coalesce({text} IN ({_listed([w.strip() for w in words])}){as_number}, false)"
+    return f"coalesce(lower({text}) IN ({_listed(sorted(_lower(words)))}){as_number}, false)"
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -230,8 +230,8 @@ def _place(
 ) -> None:
     """Add the rows that DuckDB refused, and find the lines of all mistakes."""
     wanted = mistakes.unplaced(plain.file)
-    if plain.format == "parquet":
-        mistakes.place(plain.file, {row: row + 1 for row in wanted})
+    if not columns.has_lines:
+        mistakes.place(plain.file, {row: row + 1 for row in wanted}, "row")
         return
     lines, rows = find_rows(
         plain.path,

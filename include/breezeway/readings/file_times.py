@@ -11,7 +11,7 @@ import numpy as np
 from breezeway.contract.files import Files
 from breezeway.contract.time_formats import EPOCHS, ISO
 from breezeway.core.quoting import sql_string
-from breezeway.core.times import from_iso
+from breezeway.core.times import from_end_of_day, from_iso, in_utc, moved
 from breezeway.readings.arrow import FIRST, LAST
 from breezeway.readings.file_columns import toml
 from breezeway.readings.file_mistakes import shown
@@ -25,14 +25,21 @@ QUARTER = 15 * 60 * 1_000_000
 PATTERN_FIRST = -30_610_224_000_000_000
 """The year 1000, in microseconds since 1970: `%Y` also takes 26 for a year."""
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
-DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y")
-CLOCKS = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %I:%M:%S %p", " %I:%M %p", "-%H:%M:%S")
-PATTERNS = (
-    *(f"{day}{clock}" for day in DAYS for clock in CLOCKS),
-    *("%d/%b/%Y:%H:%M:%S", "%d-%b-%Y %H:%M:%S", "%d %b %Y %H:%M:%S", "%b %d %Y %H:%M:%S"),
-    *("%d-%b-%Y", "%Y%m%d%H%M%S", "%Y%m%d %H%M%S", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d-%H:%M:%S"),
+DAYS = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y"),
+    *("%d/%m/%y", "%m/%d/%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y"),
+)
+CLOCKS = (
+    *("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S,%f", " %I:%M:%S %p", " %I:%M %p"),
+    *("-%H:%M:%S", "T%H:%M:%S", ", %H:%M:%S", " %H.%M.%S"),
 )
 ISO_PATTERNS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S.%f")
+PATTERNS = (
+    *(f"{day}{clock}" for day in DAYS for clock in CLOCKS),
+    *("%d/%b/%Y:%H:%M:%S", "%b %d %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"),
+    *("%Y%m%d%H%M%S", "%Y%m%d %H%M%S", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d-%H:%M:%S"),
+    *ISO_PATTERNS,
+)
 ZONES = {
     **{"CET": "Etc/GMT-1", "MEZ": "Etc/GMT-1", "CEST": "Etc/GMT-2", "MESZ": "Etc/GMT-2"},
     **{"EST": "Etc/GMT+5", "EDT": "Etc/GMT+4", "PST": "Etc/GMT+8", "PDT": "Etc/GMT+7"},
@@ -80,15 +87,22 @@ def bounded(stamp: str) -> str:
 
 def read_slowly(text: str | None, files: Files) -> tuple[int, bool] | None:
     """A time that only Python reads, as microseconds; and whether it is without an offset."""
-    if text is None or files.time_format != ISO or NUMBER.fullmatch(text):
+    if text is None or files.time_format in EPOCHS or NUMBER.fullmatch(text):
         return None
+    begun, further = from_end_of_day(text)
     try:
-        naive = datetime.fromisoformat(text).tzinfo is None
-        return (from_iso(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
-            microseconds=1
-        ), naive
+        if files.time_format == ISO:
+            found = datetime.fromisoformat(begun)
+        elif further:
+            found = datetime.strptime(begun, files.time_format.replace("%-", "%"))
+        else:
+            return None
+        time = in_utc(moved(found, further))
     except ValueError:
         return None
+    stamp = (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    is_year = files.time_format == ISO or stamp >= PATTERN_FIRST
+    return (stamp, found.tzinfo is None) if is_year else None
 
 
 def to_utc(stamps: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, dict[int, str]]:
@@ -170,7 +184,10 @@ def _number(text: str, given: str) -> tuple[str, str]:
 
 def _as_epoch(text: str, unit: str) -> str:
     microseconds = float(text) * EPOCHS[unit]
-    return (datetime(1970, 1, 1) + timedelta(microseconds=microseconds)).strftime(SHOWN)
+    try:
+        return (datetime(1970, 1, 1) + timedelta(microseconds=microseconds)).strftime(SHOWN)
+    except OverflowError:
+        return "far from now"
 
 
 def epoch_unit(text: str) -> str:
@@ -210,6 +227,6 @@ def _patterns(text: str, patterns: Iterable[str]) -> list[str]:
 def fits(text: str, pattern: str) -> bool:
     """Whether a text is a time of our days in a pattern."""
     try:
-        return datetime.strptime(text, pattern).year >= 1900
+        return datetime.strptime(from_end_of_day(text)[0], pattern).year >= 1900
     except ValueError:
         return False

@@ -187,3 +187,9 @@ def test_only_nothing_is_told_as_nothing(share, said):
 
 def test_not_quite_all_is_not_all():
     assert percent(0.9999999) == "99.99 %"
+
+
+def test_values_that_were_carried_are_not_missing(contract):
+    manifest = manifest_of(carried={"x": 1800})
+    said = text_of(page_of(contract, manifest, Profile(fields={"x": field()})))
+    assert "1,800 carried forward" in said and "% missing" not in said

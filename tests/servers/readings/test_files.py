@@ -566,7 +566,8 @@ def test_a_file_that_cannot_be_read_is_named(refused, settings, write, text, fil
         ("\n[1]\n", "line 2: expected a JSON object, got '[1]'"),
         ('{"device":"m"}\n', "line 1, column 'time': expected a time, got nothing"),
         ('{"time":"2026-01-01"}\n{bad\n', "line 2: expected a JSON object, got something else"),
-        ('[{"device":"m"}]', "a JSON array: expected a JSON object in each line"),
+        ('[{"device":"m"}]', "row 1, column 'time': expected a time, got nothing"),
+        ('[\n{"device":"m",\n"a":1,}]', "cannot read it: Malformed JSON"),
     ],
 )
 def test_lines_of_json_that_cannot_be_read_are_named(refused, text, said):
