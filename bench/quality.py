@@ -23,9 +23,9 @@ from bench import quality_data
 from bench.frame import Target, table, write_result
 from bench.quality_data import Problem
 from breezeway.detector.clock import clock_scores
-from breezeway.detector.fitting import Judgement, judge_unseen
+from breezeway.detector.fitting import Judgement, judge_unseen, settled
 from breezeway.detector.folds import split
-from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS, OutOfFold, out_of_fold
+from breezeway.detector.model import DEFAULT_ROUNDS, OutOfFold, default_params, out_of_fold
 from breezeway.detector.scorecard import Scorecard, scorecard
 
 SEEDS = {"skab": 4, "ai4i": 5, "plant": 1}
@@ -89,13 +89,14 @@ def _runs(name: str, data: Path | None, count: int) -> list[dict[str, Any]]:
 def judge(problem: Problem, seed: int) -> dict[str, Any]:
     """Judge all rows once, each by a model and a threshold that did not see it."""
     grouped = problem.grouped(seed)
-    scores = out_of_fold(
+    raw = out_of_fold(
         problem.table._replace(rows=grouped),
         problem.contract,
-        DEFAULT_PARAMS,
+        default_params(len(grouped.label)),
         DEFAULT_ROUNDS,
         THREADS,
     )
+    scores, _ = settled(problem.table.rows, raw, problem.contract)
     clock = clock_scores(problem.table, split(grouped, problem.contract), THREADS)
     judgement = judge_unseen(problem.table, problem.contract, scores, clock)
     interval = problem.contract.interval_seconds

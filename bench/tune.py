@@ -124,7 +124,7 @@ def rounds_alone(folder: str, trials: list[dict[str, Any]]) -> Callable[[], Any]
     def boost(trial: dict[str, Any]) -> int:
         rounds = len(trial["curve"]) * ROUNDS_A_STEP
         for learned, label in folds:
-            params = booster_params(trial["params"], contract, label, threads=1)
+            params = booster_params(trial["params"], contract.train.monotone, label, threads=1)
             booster = xgb.Booster(params, [learned])
             for number in range(rounds):
                 booster.update(learned, number)

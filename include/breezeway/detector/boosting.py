@@ -2,13 +2,11 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from breezeway.contract.contract import Contract
 
 SEED = 20260101
 
@@ -77,12 +75,15 @@ def matrix(
 
 
 def booster_params(
-    params: dict[str, Any], contract: "Contract", label: np.ndarray, threads: int
+    params: dict[str, Any], monotone: Mapping[str, str], label: np.ndarray, threads: int
 ) -> dict[str, Any]:
     """Return XGBoost's parameters: the given ones, and those that all models here have.
 
     Parameters tuned before `scale_pos_weight` was one of them leave it out, and keep what they were
     tuned with: the positive rows together weigh as much as the normal ones.
+
+    Args:
+        monotone: "increasing" or "decreasing", by feature: what the score does with it.
     """
     fixed = {
         "objective": "binary:logistic",
@@ -92,10 +93,9 @@ def booster_params(
         "nthread": threads,
         "verbosity": 0,
     }
-    if contract.train.monotone:
+    if monotone:
         fixed["monotone_constraints"] = {
-            name: 1 if direction == "increasing" else -1
-            for name, direction in contract.train.monotone.items()
+            name: 1 if direction == "increasing" else -1 for name, direction in monotone.items()
         }
     return {**fixed, **params}
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from breezeway.contract.contract import Contract
-from breezeway.detector import model, scorecard
-from breezeway.detector.boosting import xgb
+from breezeway.detector import scorecard
+from breezeway.detector.boosting import booster_params, matrix, xgb
 from breezeway.detector.folds import Fold
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import DEFAULT_PARAMS, OutOfFold
@@ -73,7 +73,9 @@ def clock_scores(table: Table, folds: Sequence[Fold], threads: int) -> OutOfFold
 
 
 def _fit(timed: Table, rows: np.ndarray | slice, threads: int) -> xgb.Booster:
-    return model.fit(timed, rows, [FEATURE], PARAMS, rounds=ROUNDS, threads=threads)
+    label = timed.rows.label[rows]
+    data = matrix(timed.features[rows], label, [FEATURE], threads)
+    return xgb.train(booster_params(PARAMS, {}, label, threads), data, num_boost_round=ROUNDS)
 
 
 def _beginnings(rows: Rows) -> tuple[dict[str, int], int | None]:

@@ -14,7 +14,7 @@ from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import OutOfFold
 from breezeway.detector.platt_scaling import PlattScaling, fit_platt_scaling
 from breezeway.detector.score_filter import ages_of, filtered
-from breezeway.detector.scorecard import Scorecard, baselines, scorecard
+from breezeway.detector.scorecard import Rows, Scorecard, baselines, scorecard
 from breezeway.detector.table import Table
 from breezeway.detector.thresholds import (
     Choice,
@@ -61,14 +61,9 @@ def fit_detector(
     Raises:
         DataError: no fold has both classes, or XGBoost refuses a parameter.
     """
-    scores = model.out_of_fold(table, contract, params, rounds, threads)
+    raw = model.out_of_fold(table, contract, params, rounds, threads)
+    scores, scaling = settled(table.rows, raw, contract)
     scored = scores.fold >= 0
-    scaling = fit_platt_scaling(table.rows.label[scored], scores.score[scored])
-    score = scaling.scores(scores.score)
-    own = table.rows.where(scored)
-    ages = ages_of(own.device, own.time, contract)
-    score[scored] = filtered(score[scored], ages, contract.alarm)
-    scores = scores._replace(score=score)
     curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
     booster = model.fit(table, slice(None), contract, params, rounds=rounds, threads=threads)
     return Fitted(
@@ -80,6 +75,16 @@ def fit_detector(
         curve,
         choose_threshold(curve, contract),
     )
+
+
+def settled(rows: Rows, scores: OutOfFold, contract: Contract) -> tuple[OutOfFold, PlattScaling]:
+    """Return cross-fitted scores as an alarm sees them, scaled and filtered; and the scaling."""
+    scored = scores.fold >= 0
+    own = rows.where(scored)
+    scaling = fit_platt_scaling(own.label, scores.score[scored])
+    score = scaling.scores(scores.score)
+    score[scored] = filtered(score[scored], ages_of(own.device, own.time, contract), contract.alarm)
+    return scores._replace(score=score), scaling
 
 
 @dataclass(frozen=True)

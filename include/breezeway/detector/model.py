@@ -56,7 +56,9 @@ def fit(
     data = matrix(table.features[rows], label, contract.feature_names, threads, bins)
     try:
         return xgb.train(
-            booster_params(params, contract, label, threads), data, num_boost_round=rounds
+            booster_params(params, contract.train.monotone, label, threads),
+            data,
+            num_boost_round=rounds,
         )
     except xgb.core.XGBoostError as error:
         reason = str(error).strip().splitlines()[-1]

@@ -74,7 +74,7 @@ class Boosters:
         self._matrices = matrices
         self._boosters = [
             xgb.Booster(
-                booster_params(params, contract, fold.label, threads=1),
+                booster_params(params, contract.train.monotone, fold.label, threads=1),
                 [fold.learned, fold.scored],
             )
             for fold in matrices
