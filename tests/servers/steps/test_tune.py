@@ -30,11 +30,13 @@ from breezeway.steps import tune
 from breezeway.tracking import reports
 from tests.fixtures.ray import ray_cluster
 
-COUNT = 4
+COUNT = 8
 ROOT = Path(__file__).parents[3]
 
 
-def start(home: Path, result: Path, count: int, temporary: Path, mlflow: str) -> subprocess.Popen:
+def start(
+    home: Path, result: Path, count: int, temporary: Path, mlflow: str, **more: str
+) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "breezeway.steps.tune", "--tag", "v1", "--count", str(count)],
         env={
@@ -44,6 +46,7 @@ def start(home: Path, result: Path, count: int, temporary: Path, mlflow: str) ->
             "BREEZEWAY_RESULT": str(result),
             "BREEZEWAY_RUN_ID": "training/manual_1",
             "TMPDIR": str(temporary),
+            **more,
         },
         cwd=home,
         stdout=subprocess.PIPE,
@@ -177,6 +180,26 @@ def test_killed_and_run_again_it_gives_the_same_bytes(
     assert none_left(result, 60)  # a worker of Ray's that was just starting notices after 30 s
 
 
+def test_a_ray_cluster_finds_what_threads_find(
+    tuned, plant_home, tmp_path, short_folder, mlflow_server
+):
+    """In a process of its own, because Ray reads the cluster's token once."""
+    with ray_cluster(ROOT / "include") as cluster:
+        cluster.add_workers(2)
+        step = start(
+            plant_home,
+            tmp_path / "result.json",
+            COUNT,
+            short_folder,
+            mlflow_server,
+            **cluster.environment,
+        )
+        log, _ = step.communicate(timeout=240)
+    assert step.returncode == 0, log
+    work = plant_home / "work" / "v1"
+    assert {path.name: path.read_bytes() for path in work.iterdir()} == tuned[2]
+
+
 def test_folders_of_the_killed_are_swept(tmp_path):
     for name in ("bz-dead", "bz-live", "bz-new"):
         (tmp_path / name / "ray").mkdir(parents=True)
@@ -264,15 +287,6 @@ def test_a_class_weight_has_to_gain_something():
 
     assert search.best([trial(0, 9.0, 0.805), trial(1, 1.0, 0.8)]).number == 1
     assert search.best([trial(0, 1.0, 0.8), trial(1, 9.0, 0.815)]).number == 1
-
-
-def test_a_cluster_finds_what_threads_find(table, contract, monkeypatch):
-    here = search.search(table, contract, 8, Settings(threads=2))
-    with ray_cluster(ROOT / "include") as cluster:
-        cluster.add_workers(2)
-        for name, value in cluster.environment.items():
-            monkeypatch.setenv(name, value)
-        assert search.search(table, contract, 8, Settings(threads=2)) == here
 
 
 def test_a_trial_that_fails_ends_the_search(table, contract, monkeypatch):
