@@ -195,7 +195,9 @@ def test_a_ray_cluster_finds_what_threads_find(
             **cluster.environment,
         )
         log, _ = step.communicate(timeout=240)
+        workers = [path.read_text() for path in cluster.folder.glob("session_*/logs/worker-*.out")]
     assert step.returncode == 0, log
+    assert any("RayTrial" in said for said in workers)
     work = plant_home / "work" / "v1"
     assert {path.name: path.read_bytes() for path in work.iterdir()} == tuned[2]
 
