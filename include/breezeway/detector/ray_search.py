@@ -38,7 +38,7 @@ def try_on_ray(
         table: the rows.
         contract: of the sensor.
         folds: for each the row numbers to fit on and to score.
-        threads: of a Ray of our own, if there is no cluster.
+        threads: for `ray_session`.
 
     Raises:
         ServiceUnavailable: Ray doesn't answer, or a worker died.

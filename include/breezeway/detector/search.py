@@ -46,9 +46,6 @@ GRACE_STEPS = 2
 ENOUGH_TRIALS = 4
 """The number of earlier trials that a comparison needs."""
 
-KEPT_PERCENT = 25
-"""The share of earlier trials that a trial has to belong to at each step, by its best score."""
-
 AHEAD = 2
 """How many further trials may start while a trial takes long."""
 RANDOM_TRIALS = 4
@@ -63,7 +60,7 @@ class SearchTrial:
         number: from 0; trial 0 has the default parameters.
         curve: mean average precision over the folds after each `ROUNDS_A_STEP` rounds.
         ended: `complete` (all rounds), `levelled` (no gain for `PATIENCE` steps) or `behind`
-            (pruned: not among the best quarter of earlier trials).
+            (pruned: not among the best of earlier trials).
     """
 
     number: int
@@ -131,11 +128,11 @@ class Study:
     Optuna's TPE suggests trial n from the results of trials 0 to n - `lag`. So the next trial can
     start as soon as one ends, unless a trial takes as long as several others.
 
-    A trial is pruned if its best score so far is not among the best `KEPT_PERCENT` of those that
-    earlier trials had at that step. The usual rule of this kind (Golovin et al., "Google Vizier: A
-    Service for Black-Box Optimization", 2017, section 3.2.1) takes the median of all completed
-    trials; as later trials are better than earlier ones, that prunes few of them. Here only trials
-    0 to n - `lag` count: they have completed before trial n starts, whatever the timing.
+    A trial goes on after step s if its best score so far is among the best of 2 s earlier trials at
+    that step: as in successive halving (Jamieson and Talwalkar, "Non-stochastic Best Arm
+    Identification and Hyperparameter Optimization", 2016), the share that goes on falls as the
+    rounds that it has had rise. Only trials 0 to n - `lag` count: they have ended before trial n
+    starts, whatever the timing.
 
     Args:
         table: what parameters are searched for.
@@ -189,7 +186,7 @@ class Study:
         ]
         if len(curve) < GRACE_STEPS or len(bests) < ENOUGH_TRIALS:
             return False
-        return bool(max(curve) < np.percentile(bests, 100 - KEPT_PERCENT))
+        return bool(max(curve) < np.quantile(bests, 1 - 1 / (2 * len(curve))))
 
     def end(self, trial: SearchTrial) -> None:
         self._ended[trial.number] = trial

@@ -1,9 +1,9 @@
 """Search for the model parameters that find the most events in a dataset version.
 
 A trial is one set of XGBoost parameters, evaluated by average precision on rows that its models did
-not see: later ones, or other devices, as the contract's `split` says. Ray Tune runs trials in
-parallel, Optuna suggests them, and bad ones are pruned. The same tag and count give the same
-parameters.
+not see: later ones, or other devices, as the contract's `split` says. Optuna suggests trials,
+several run at a time, and bad ones are pruned. They run in threads, or on the Ray cluster of
+`RAY_ADDRESS`. The same tag and count give the same parameters.
 
 The work folder of the tag gets `params.json`, `tuning.json` with every trial, and `tuning.png`.
 They are logged to an MLflow run too. The next task publishes the parameters on top of the dataset

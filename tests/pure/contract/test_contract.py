@@ -74,6 +74,12 @@ def test_shipped_contracts_are_valid(file):
         ("holdout = 0.2", 'holdout = "0d"', "split.holdout: '0d': expected a share"),
         ("refit = false", 'window = "0.5"', "train.window: '0.5': expected"),
         ("refit = false", 'schedule = "daily"', "train.schedule: "),
+        (
+            "refit = false",
+            'monotone = { torque_mean = "increasing" }',
+            "train.monotone.torque_mean: there is no such feature; did you mean",
+        ),
+        ("refit = false", 'monotone = { torque = "up" }', "train.monotone.torque: Input should be"),
         ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),
         ('"machine-[0-9]{2}"', '"machine-["', "device_pattern: no regular expression of RE2: mis"),
         ('"machine-[0-9]{2}"', '"(?=m).+"', "device_pattern: no regular expression of RE2: inv"),
@@ -106,6 +112,12 @@ def test_all_mistakes_are_told_at_once_each_with_its_line():
     assert said[1].startswith("fields.pressure.rnage: no such key; did you mean 'range'? Known")
     assert said[1].endswith(f"(line {number})")
     assert "split.folds" in said[2] and said[2].endswith(")")
+
+
+def test_each_monotone_feature_that_is_none_is_told():
+    text = PLANT.replace("refit = false", 'monotone = { a = "increasing", b = "decreasing" }')
+    with pytest.raises(DataError, match=r"2 mistakes:\n.*monotone\.a: .*\n.*monotone\.b: "):
+        Contract.from_text(text, "mine.toml")
 
 
 def test_mistakes_between_the_parts_are_told_at_once_too():

@@ -6,18 +6,18 @@ import pytest
 
 from breezeway.core.settings import Settings
 from breezeway.datasets.versions import DatasetVersion
-from breezeway.detector.model import DEFAULT_PARAMS, DEFAULT_ROUNDS
+from breezeway.detector.model import DEFAULT_ROUNDS, default_params
 from breezeway.pipeline import training
 
 VERSION = DatasetVersion("v1", "c0ffee", "1.dir", "", "", {})
 
 
 def test_parameters_are_those_that_were_tuned_or_the_defaults():
-    assert training.parameters(VERSION) == (DEFAULT_PARAMS, DEFAULT_ROUNDS)
+    assert training.parameters(VERSION, 500) == (default_params(500), DEFAULT_ROUNDS)
     tuned = DatasetVersion(
         "v1", "c0ffee", "1.dir", "", "", {}, params={"params": {"max_depth": 3}, "rounds": 40}
     )
-    assert training.parameters(tuned) == ({"max_depth": 3}, 40)
+    assert training.parameters(tuned, 500) == ({"max_depth": 3}, 40)
 
 
 def test_lineage_names_what_is_known():

@@ -29,9 +29,11 @@ NEVER = {
         "matplotlib",
         "mlflow",
         "optuna",
+        "ray",
         "sklearn",
     },
-    "detector.search": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "sklearn"},
+    "detector.ray_trials": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "optuna"},
+    "detector.search": {"bentoml", "evidently", "httpx", "matplotlib", "mlflow", "ray", "sklearn"},
     "preprocessing.days": {
         "evidently",
         "matplotlib",

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import ray
 from filelock import FileLock
+from optuna.distributions import IntDistribution
 
 from breezeway.contract.contract import load_contract
 from breezeway.core import ray_session
@@ -21,16 +22,21 @@ from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.detector import search, trials
+from breezeway.detector.boosting import xgb
 from breezeway.detector.folds import split
-from breezeway.detector.model import DEFAULT_PARAMS
+from breezeway.detector.model import DEFAULT_PARAMS, default_params
 from breezeway.detector.table import read_table
 from breezeway.steps import tune
 from breezeway.tracking import reports
+from tests.fixtures.ray import ray_cluster
 
-COUNT = 4
+COUNT = 8
+ROOT = Path(__file__).parents[3]
 
 
-def start(home: Path, result: Path, count: int, temporary: Path, mlflow: str) -> subprocess.Popen:
+def start(
+    home: Path, result: Path, count: int, temporary: Path, mlflow: str, **more: str
+) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "breezeway.steps.tune", "--tag", "v1", "--count", str(count)],
         env={
@@ -40,6 +46,7 @@ def start(home: Path, result: Path, count: int, temporary: Path, mlflow: str) ->
             "BREEZEWAY_RESULT": str(result),
             "BREEZEWAY_RUN_ID": "training/manual_1",
             "TMPDIR": str(temporary),
+            **more,
         },
         cwd=home,
         stdout=subprocess.PIPE,
@@ -68,6 +75,16 @@ def short_folder():
 
 
 @pytest.fixture(scope="module")
+def contract(plant_dataset):
+    return load_contract(plant_dataset / "contract.toml")
+
+
+@pytest.fixture(scope="module")
+def table(plant_dataset, contract):
+    return read_table(plant_dataset, contract)
+
+
+@pytest.fixture(scope="module")
 def tuned(plant_home, tmp_path_factory, short_folder, mlflow_server):
     """A finished step: its result, its log, and what it left in the work folder."""
     result = tmp_path_factory.mktemp("tune") / "result.json"
@@ -86,11 +103,11 @@ def test_result_and_files_tell_of_the_best(tuned):
     history = json.loads(files["tuning.json"])
     best = history["trials"][history["best"]]
     assert result["params"] == params["params"] == best["params"]
-    assert set(params["params"]) == set(DEFAULT_PARAMS)
+    assert set(params["params"]) == {*DEFAULT_PARAMS, "max_bin"}
     assert params["average_precision"] == max(best["curve"])
     assert params["rounds"] == (best["curve"].index(max(best["curve"])) + 1) * 20
     assert params["trials"] == result["trials"] == len(history["trials"]) == COUNT
-    assert history["trials"][0]["params"] == DEFAULT_PARAMS
+    assert history["trials"][0]["params"] == default_params(1000)
     assert f"of {COUNT}: average precision 0." in log
     assert files["tuning.png"].startswith(b"\x89PNG")
 
@@ -125,7 +142,7 @@ def start_and_signal(
         for socket in process.net_connections()
         if socket.status == psutil.CONN_LISTEN
     }
-    assert listening == {"127.0.0.1"}
+    assert not listening
     step.send_signal(number)
     step.communicate(timeout=60)
     return step.returncode
@@ -163,6 +180,28 @@ def test_killed_and_run_again_it_gives_the_same_bytes(
     assert none_left(result, 60)  # a worker of Ray's that was just starting notices after 30 s
 
 
+def test_a_ray_cluster_finds_what_threads_find(
+    tuned, plant_home, tmp_path, short_folder, mlflow_server
+):
+    """In a process of its own, because Ray reads the cluster's token once."""
+    with ray_cluster(ROOT / "include") as cluster:
+        cluster.add_workers(2)
+        step = start(
+            plant_home,
+            tmp_path / "result.json",
+            COUNT,
+            short_folder,
+            mlflow_server,
+            **cluster.environment,
+        )
+        log, _ = step.communicate(timeout=240)
+        workers = [path.read_text() for path in cluster.folder.glob("session_*/logs/worker-*.out")]
+    assert step.returncode == 0, log
+    assert any("RayTrial" in said for said in workers)
+    work = plant_home / "work" / "v1"
+    assert {path.name: path.read_bytes() for path in work.iterdir()} == tuned[2]
+
+
 def test_folders_of_the_killed_are_swept(tmp_path):
     for name in ("bz-dead", "bz-live", "bz-new"):
         (tmp_path / name / "ray").mkdir(parents=True)
@@ -196,65 +235,79 @@ def test_an_unknown_tag_is_refused_before_ray_starts(plant_home, mlflow_server):
 
 
 @pytest.mark.timeout(60)  # Ray itself would try for minutes
-def test_a_cluster_that_is_away_is_said(plant_dataset, monkeypatch):
+def test_a_cluster_that_is_away_is_said(table, contract, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    contract = load_contract(plant_dataset / "contract.toml")
     with pytest.raises(ServiceUnavailable, match=r"RAY_ADDRESS=127.0.0.1:9"):
-        search.search(read_table(plant_dataset, contract), contract, 2, Settings())
+        search.search(table, contract, 2, Settings())
 
 
 class TestOrderDoesNotMatter:
-    """The search and the median rule, driven without Ray: three trials at a time of 24."""
+    """A study without boosters: three trials at a time of 24."""
 
-    def outcome(self, order: random.Random) -> list[tuple]:
-        lagging, rule = search._LaggingSearch(lag=5, count=24), search._MedianRule(lag=5)
-        running, seen = {}, []
-        while len(seen) < 24:
-            while len(running) < 3 and len(running) + len(seen) < 24:
-                name = f"trial {len(running) + len(seen)}"
-                config = lagging.suggest(name)
-                if config is None:
+    def study(self, table) -> search.Study:
+        return search.Study(table, count=24, lag=5)
+
+    def outcome(self, table, order: random.Random) -> list[search.SearchTrial]:
+        study, running = self.study(table), {}
+        while len(study.trials) < 24:
+            while len(running) < 3 and not study.is_exhausted:
+                suggested = study.suggest()
+                if suggested is None:
                     break
-                running[name] = config
-            name = order.choice(sorted(running))
-            config, curve = running.pop(name), []
+                number, params = suggested
+                running[number] = params
+            number = order.choice(sorted(running))
+            params, curve, ended = running.pop(number), [], "complete"
             for step in range(1, trials.STEPS + 1):
-                curve.append(config["learning_rate"] * 1e4 % 1 * step)
-                result = {"config": config, "curve": curve, "best": max(curve), "ended": ""}
-                if stopped := rule(name, result):
+                curve.append(params["learning_rate"] * 1e4 % 1 * step)
+                if study.is_behind(number, curve):
+                    ended = "behind"
                     break
-            seen.append((config["number"], tuple(config.items()), len(curve), stopped))
-            lagging.on_trial_complete(name, result)
-        return sorted(seen)
+            study.end(search.SearchTrial(number, params, curve, ended))
+        return study.trials
 
-    def test_every_order_has_the_same_outcome(self):
-        outcomes = [self.outcome(random.Random(seed)) for seed in range(8)]
+    def test_every_order_has_the_same_outcome(self, table):
+        outcomes = [self.outcome(table, random.Random(seed)) for seed in range(8)]
         assert all(outcome == outcomes[0] for outcome in outcomes)
-        assert any(stopped for *_, stopped in outcomes[0])
-        assert not any(stopped for number, *_, stopped in outcomes[0] if number < 8)
+        assert any(trial.ended == "behind" for trial in outcomes[0])
+        assert all(trial.ended == "complete" for trial in outcomes[0][:8])
 
-    def test_a_trial_waits_for_the_one_that_its_suggestion_needs(self):
-        lagging = search._LaggingSearch(lag=5, count=24)
-        assert all(lagging.suggest(str(number)) for number in range(5))
-        ended = {"best": 0.5, "curve": [0.5], "ended": ""}
+    def test_a_trial_waits_for_the_one_that_its_suggestion_needs(self, table):
+        study = self.study(table)
+        params = [study.suggest()[1] for _ in range(5)]
         for number in (4, 2, 1):
-            lagging.on_trial_complete(str(number), ended)
-            assert lagging.suggest("5") is None
-        lagging.on_trial_complete("0", ended)
-        assert [lagging.suggest(str(number))["number"] for number in (5, 6, 7)] == [5, 6, 7]
-        assert lagging.suggest("8") is None
+            study.end(search.SearchTrial(number, params[number], [0.5], "behind"))
+            assert study.suggest() is None
+        study.end(search.SearchTrial(0, params[0], [0.5], "behind"))
+        assert [study.suggest()[0] for _ in range(3)] == [5, 6, 7]
+        assert study.suggest() is None
 
 
-def test_boosters_grow_by_steps_and_start_anew(plant_dataset):
-    contract = load_contract(plant_dataset / "contract.toml")
-    table = read_table(plant_dataset, contract)
-    folds = split(table.rows, contract)
-    trial = trials.Boosters.__new__(trials.Boosters)
-    trial.setup(DEFAULT_PARAMS, table.features, table.rows.label, folds, contract.feature_names)
-    first = [trial.step()["best"] for _ in range(2)]
-    trial.reset_config({**DEFAULT_PARAMS, "max_depth": 2})
-    other = trial.step()
-    assert len(other["curve"]) == 1
-    assert other["best"] != first[0]
-    trial.reset_config(DEFAULT_PARAMS)
-    assert [trial.step()["best"] for _ in range(2)] == first
+def test_a_class_weight_has_to_gain_something():
+    def trial(number: int, weight: float, reached: float) -> search.SearchTrial:
+        return search.SearchTrial(number, {"scale_pos_weight": weight}, [reached], "complete")
+
+    assert search.best([trial(0, 9.0, 0.805), trial(1, 1.0, 0.8)]).number == 1
+    assert search.best([trial(0, 1.0, 0.8), trial(1, 9.0, 0.815)]).number == 1
+
+
+def test_a_trial_that_fails_ends_the_search(table, contract, monkeypatch):
+    monkeypatch.setitem(search.SPACE, "max_depth", IntDistribution(-2, -1))
+    with pytest.raises(xgb.core.XGBoostError, match="max_depth"):
+        search.search(table, contract, 8, Settings(threads=2))
+
+
+def test_boosters_grow_by_steps_and_start_anew(table, contract):
+    folds, label = split(table.rows, contract), table.rows.label
+    matrices = trials.fold_matrices(table.features, label, folds, contract, max_bin=256)
+
+    def best_of(steps: int, **params: float) -> list[float]:
+        boosters = trials.Boosters(matrices, {**DEFAULT_PARAMS, **params}, contract)
+        for _ in range(steps):
+            boosters.step()
+        return boosters.curve
+
+    first = best_of(2)
+    assert len(first) == 2
+    assert best_of(1, max_depth=2) != first[:1]
+    assert best_of(2) == first
