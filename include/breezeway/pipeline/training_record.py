@@ -28,6 +28,8 @@ from breezeway.detector.model import GROWTH_ROUNDS, model_bytes
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import JUDGED_FILE
 from breezeway.detector.table import Table
+from breezeway.pipeline import training_quality
+from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ REPORTS = {
     "reports/threshold.png": "Threshold",
     "reports/confusion_matrix.png": "Confusion matrix",
     "reports/feature_importance.png": "Feature importance",
+    **training_quality.REPORTS,
     "reports/scorecard.json": "Scorecard (JSON)",
 }
 
@@ -90,6 +93,10 @@ class Training:
     def sha256(self) -> str:
         """Of the model that serves."""
         return hashlib.sha256(model_bytes(self.served.booster)).hexdigest()
+
+    @cached_property
+    def quality(self) -> Quality:
+        return quality_of(self.table, self.contract, self.fitted, self.judgement)
 
     @property
     def scopes(self) -> dict[str, str]:
@@ -181,6 +188,7 @@ def write_reports(training: Training, folder: Path) -> None:
     )
     _draw_scores(training, folder)
     _draw_alarms(training, folder)
+    training_quality.write_quality(training.quality, folder)
     gains = training.fitted.booster.get_score(importance_type="total_gain")
     gain = {name: float(np.sum(value)) for name, value in gains.items()}
     plots.draw_importance(gain, folder / "feature_importance.png")
@@ -241,6 +249,7 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
         }
     )
     metrics: dict[str, float | None] = {"threshold": fitted.threshold}
+    metrics |= training.quality.metrics()
     if clock := training.judgement.clock:
         metrics |= {
             "beside_clock/difference": clock.difference.estimate,
