@@ -26,7 +26,9 @@ judged by the threshold that the contract chooses on the other groups.
   ten readings). *Delay*: from the start of an event that is hit to its first alarm.
 - *False alarms* are episodes without an alarm inside an event; alarms less than a horizon apart are
   one episode. *False time* is the share of the normal time that is in alarm.
-- *AP* is the average precision of the ranking. It needs no threshold.
+- *AP* is the average precision of the ranking. It needs no threshold, nor does VUS-PR, its mean
+  over tolerances of up to a horizon around an event. Affiliation says how near alarms and events are to
+  each other. A score is a probability if its calibration error is near 0.
 - *model, threshold by F1* has another threshold than the contract's: the highest F1 of the other
   groups with at most 5 % of their normal time in alarm.
 - *learned clock* is the same learner, fed only the time since a device's first reading. A detector
@@ -120,16 +122,22 @@ def _section(name: str, problem: dict[str, Any], targets: Sequence[dict[str, Any
     lines = [f"## {title}", "", f"{protocol} {problem['rows']:,} rows are judged, "]
     lines[-1] += f"{problem['seeds']} times." if problem["seeds"] > 1 else "once."
     cards = [
-        [detector, *(_shown(card[figure], form) for figure, form in filter(None, COLUMNS.values()))]
+        [
+            detector.replace("_", " "),
+            *(_shown(card[figure], form) for figure, form in filter(None, COLUMNS.values())),
+        ]
         for detector, card in problem["cards"].items()
     ]
     lines += ["", *_table(list(COLUMNS), cards), "", _thresholds(problem), "", _clock(problem)]
+    of_scores = problem["of_scores"].items()
+    told = (f"{figure} {_shown(spread, '{:.3f}')}" for figure, spread in of_scores)
+    lines += ["", f"Of the model's scores: {'; '.join(told)}."]
     own = [t for t in targets if t["what"].startswith(f"{name}: ")]
     rows = [
         [
             target["what"].partition(": ")[2],
             f"{'≥' if target['at_least'] else '≤'} {target['wanted']:g}",
-            f"{target['reached']:.3g}",
+            f"{target['reached']:.4g}",
             "met" if target["met"] else "**not met**",
         ]
         for target in own

@@ -300,7 +300,7 @@ def draw_delays(curve: DelayCurve, chosen: float, budget: float | None, path: Pa
     last = np.flatnonzero(np.append(np.diff(curve.false_per_day) != 0, True))
     price = curve.false_per_day[last]
     with rc_context(STYLE):
-        figure, (found, soon) = new_figure(10, 4.2, 2)
+        figure, (found, soon) = new_figure(10, 4.8, 2)
         for values, colour, label in (
             (curve.found, BLUE, "found"),
             (curve.prompt, GREY, "found within the horizon"),
@@ -321,7 +321,8 @@ def draw_delays(curve: DelayCurve, chosen: float, budget: float | None, path: Pa
             axes.set_xlabel("false alarms in a day of a device")
             axes.set_xscale("symlog", linthresh=max(0.01, price[price > 0].min(initial=1)))
             axes.set_xlim(0, None)
-            axes.legend(loc="best")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         save(figure, path)
 
 
