@@ -39,6 +39,25 @@ Figures are the mean of several runs, with the lowest and the highest.
 
 """
 
+FOOT = """\
+## Of your own sensor
+
+Each run of `train` tells the same of its contract, on rows that neither the models of the folds nor
+their thresholds have seen; the plots are on the page **Reports** and in MLflow:
+
+- *Scorecard*: the table above. Where the model is not clearly better than the learned clock, a
+  sentence below it says so; so do the summary of `make demo` and, for readings that training did
+  not see, the reason of the gate.
+- *Delays and false alarms*: how many events are found, and how soon, at each price in false alarms,
+  with the price that was chosen and the budget.
+- *Reliability*: whether the score is a probability, with the Brier score and the expected
+  calibration error.
+- *By device and category*: events hit (Wilson's interval) and false time (an interval from how
+  periods differ, not rows) of each device, and of each value of a category that is a feature. A
+  group is red if an interval lies wholly on the worse side of the figure of all. Of twenty groups
+  one is so by chance.
+"""
+
 VARIANTS = (
     "Tried so far: one variant, the shipped contracts with the default parameters. No feature, "
     "parameter or threshold was chosen by the figures of this page."
@@ -114,7 +133,8 @@ def write(result: dict[str, Any], folder: Path) -> None:
     parts = [HEAD + VARIANTS + f"\n\nMeasured at {result['measured_at'][:16]} UTC."]
     for name, problem in result["problems"].items():
         parts.append(_section(name, problem, result["targets"]))
-    (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    parts.append(FOOT)
+    (folder / PAGE).write_text("\n\n".join(parts), encoding="utf-8")
 
 
 def _section(name: str, problem: dict[str, Any], targets: Sequence[dict[str, Any]]) -> str:
