@@ -26,7 +26,9 @@ judged by the threshold that the contract chooses on the other groups.
   ten readings). *Delay*: from the start of an event that is hit to its first alarm.
 - *False alarms* are episodes without an alarm inside an event; alarms less than a horizon apart are
   one episode. *False time* is the share of the normal time that is in alarm.
-- *AP* is the average precision of the ranking. It needs no threshold.
+- *AP* is the average precision of the ranking. It needs no threshold, nor does VUS-PR, its mean
+  over tolerances of up to a horizon around an event. Affiliation says how near alarms and events
+  are to each other. A score is a probability if its calibration error is near 0.
 - *model, threshold by F1* has another threshold than the contract's: the highest F1 of the other
   groups with at most 5 % of their normal time in alarm.
 - *learned clock* is the same learner, fed only the time since a device's first reading. A detector
@@ -35,6 +37,25 @@ judged by the threshold that the contract chooses on the other groups.
 
 Figures are the mean of several runs, with the lowest and the highest.
 
+"""
+
+FOOT = """\
+## Of your own sensor
+
+Each run of `train` tells the same of its contract, on rows that neither the models of the folds nor
+their thresholds have seen; the plots are on the page **Reports** and in MLflow:
+
+- *Scorecard*: the table above. Where the model is not clearly better than the learned clock, a
+  sentence below it says so; so do the summary of `make demo` and, for readings that training did
+  not see, the reason of the gate.
+- *Delays and false alarms*: how many events are found, and how soon, at each price in false alarms,
+  with the price that was chosen and the budget.
+- *Reliability*: whether the score is a probability, with the Brier score and the expected
+  calibration error.
+- *By device and category*: events hit (Wilson's interval) and false time (an interval from how
+  periods differ, not rows) of each device, and of each value of a category that is a feature. A
+  group is red if an interval lies wholly on the worse side of the figure of all. Of twenty groups
+  one is so by chance.
 """
 
 VARIANTS = (
@@ -112,7 +133,8 @@ def write(result: dict[str, Any], folder: Path) -> None:
     parts = [HEAD + VARIANTS + f"\n\nMeasured at {result['measured_at'][:16]} UTC."]
     for name, problem in result["problems"].items():
         parts.append(_section(name, problem, result["targets"]))
-    (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    parts.append(FOOT)
+    (folder / PAGE).write_text("\n\n".join(parts), encoding="utf-8")
 
 
 def _section(name: str, problem: dict[str, Any], targets: Sequence[dict[str, Any]]) -> str:
@@ -120,16 +142,22 @@ def _section(name: str, problem: dict[str, Any], targets: Sequence[dict[str, Any
     lines = [f"## {title}", "", f"{protocol} {problem['rows']:,} rows are judged, "]
     lines[-1] += f"{problem['seeds']} times." if problem["seeds"] > 1 else "once."
     cards = [
-        [detector, *(_shown(card[figure], form) for figure, form in filter(None, COLUMNS.values()))]
+        [
+            detector.replace("_", " "),
+            *(_shown(card[figure], form) for figure, form in filter(None, COLUMNS.values())),
+        ]
         for detector, card in problem["cards"].items()
     ]
     lines += ["", *_table(list(COLUMNS), cards), "", _thresholds(problem), "", _clock(problem)]
+    of_scores = problem["of_scores"].items()
+    told = (f"{figure} {_shown(spread, '{:.3f}')}" for figure, spread in of_scores)
+    lines += ["", f"Of the model's scores: {'; '.join(told)}."]
     own = [t for t in targets if t["what"].startswith(f"{name}: ")]
     rows = [
         [
             target["what"].partition(": ")[2],
             f"{'≥' if target['at_least'] else '≤'} {target['wanted']:g}",
-            f"{target['reached']:.3g}",
+            f"{target['reached']:.4g}",
             "met" if target["met"] else "**not met**",
         ]
         for target in own

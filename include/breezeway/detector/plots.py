@@ -16,6 +16,9 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from breezeway.detector.calibration import Calibration
+from breezeway.detector.delays import DelayCurve
+from breezeway.detector.groups import Group
 from breezeway.detector.scorecard import Rows
 from breezeway.detector.thresholds import Choice, ThresholdCurve
 
@@ -50,6 +53,7 @@ SHOWN_POINTS = 3000
 """A longer curve is thinned to this many points."""
 SHOWN_DEVICES = 4
 SHOWN_FEATURES = 20
+SHOWN_GROUPS = 30
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -257,6 +261,100 @@ def draw_importance(gain: Mapping[str, float], path: Path) -> None:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         more = f", the first {len(top)} of {len(gain)}" if len(gain) > len(top) else ""
         axes.set(title=f"Features by share of the model's gain{more}")
+        save(figure, path)
+
+
+def draw_reliability(found: Calibration, path: Path) -> None:
+    """Plot the share of positive readings over the score, and how many readings have it."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6, 5.4), dpi=120, layout="constrained")
+        axes, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+        axes.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="a probability")
+        there = found.rows > 0
+        axes.plot(found.score[there], found.share[there], "o-", color=BLUE, lw=2, label="model")
+        axes.set(
+            title=f"Is the score a probability? Brier {found.brier:.3f}, expected error "
+            f"{found.expected_error:.3f}",
+            ylabel="share of positive readings",
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.03),
+        )
+        axes.legend(loc="upper left")
+        width = 1 / len(found.rows)
+        below.bar(width * (np.arange(len(found.rows)) + 0.5), found.rows, 0.9 * width, color=PALE)
+        below.set(xlabel="score", ylabel="readings", yscale="symlog")
+        save(figure, path)
+
+
+def draw_note(note: str, path: Path) -> None:
+    """Draw a sentence, in place of a plot for which there is nothing to show."""
+    with rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = new_figure(6, 2)
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, note, ha="center", va="center", color=GREY)
+        save(figure, path)
+
+
+def draw_delays(curve: DelayCurve, chosen: float, budget: float | None, path: Path) -> None:
+    """Plot events found, and how soon, over false alarms a day.
+
+    Args:
+        chosen: false alarms a day at the threshold that was chosen.
+        budget: those that the contract allows; None if it names costs.
+    """
+    minutes = np.array([curve.median_seconds, curve.p90_seconds]) / 60
+    # The first threshold at each price is not the lowest one; what a budget buys is the last.
+    last = np.flatnonzero(np.append(np.diff(curve.false_per_day) != 0, True))
+    price = curve.false_per_day[last]
+    with rc_context(STYLE):
+        figure, (found, soon) = new_figure(10, 4.8, 2)
+        for values, colour, label in (
+            (curve.found, BLUE, "found"),
+            (curve.prompt, GREY, "found within the horizon"),
+        ):
+            found.step(price, values[last], where="post", color=colour, lw=2, label=label)
+        found.set(title="Events found", ylim=(-0.02, 1.03))
+        found.yaxis.set_major_formatter(PercentFormatter(1))
+        for values, colour, label in (
+            (minutes[0], BLUE, "half of those found"),
+            (minutes[1], GREY, "90 % of those found"),
+        ):
+            soon.step(price, values[last], where="post", color=colour, lw=2, label=label)
+        soon.set(title="Minutes from an event's start to its alarm", ylim=(0, None))
+        for axes in (found, soon):
+            axes.axvline(chosen, color=ORANGE, lw=1.6, label="chosen")
+            if budget is not None:
+                axes.axvline(budget, color=RED, lw=1.2, ls="--", label="budget")
+            axes.set_xlabel("false alarms in a day of a device")
+            axes.set_xscale("symlog", linthresh=max(0.01, price[price > 0].min(initial=1)))
+            axes.set_xlim(0, None)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        save(figure, path)
+
+
+def draw_groups(groups: Sequence[Group], path: Path) -> None:
+    """Plot events hit and normal time in alarm by group; those served worse come first."""
+    ranked = sorted(groups, key=lambda group: (not group.worse, -(group.events), group.name))
+    shown = ranked[:SHOWN_GROUPS]
+    names = [f"{group.kind} {group.name}" for group in shown]
+    with rc_context(STYLE):
+        figure, panels = new_figure(10, 1.6 + 0.3 * len(shown), 2, sharey=True)
+        for axes, figure_of in zip(panels, ("hit", "false"), strict=True):
+            for place, group in enumerate(shown):
+                share = getattr(group, figure_of)
+                if share is not None:
+                    colour = RED if group.worse else BLUE
+                    axes.plot([share.low, share.high], [place, place], color=colour, lw=1.6)
+                    axes.plot(share.value, place, "o", color=colour)
+            axes.xaxis.set_major_formatter(PercentFormatter(1))
+        panels[0].set_yticks(range(len(names)), names)
+        panels[0].invert_yaxis()
+        more = f", {len(shown)} of {len(groups)} groups" if len(groups) > len(shown) else ""
+        panels[0].set(title=f"Events hit, with 95 % intervals{more}", xlim=(-0.03, 1.03))
+        panels[1].set(title="Normal time in alarm")
+        if any(group.worse for group in shown):
+            figure.supxlabel("red: worse than all together, beyond chance", color=RED, fontsize=9.5)
         save(figure, path)
 
 

@@ -92,7 +92,7 @@ def _softened(label: np.ndarray, events: Sequence[_Event], tolerance: int) -> np
         soft[event.end - 1 + after] += weight[: len(after)]
         before = reach[event.start - reach >= event.device_start]
         soft[event.start - before] += weight[: len(before)]
-    return np.minimum(soft, 1)
+    return np.asarray(np.minimum(soft, 1))
 
 
 def _stretches(events: Sequence[_Event], tolerance: int) -> list[tuple[int, int]]:
@@ -170,7 +170,8 @@ def _precision(event: Interval, alarms: np.ndarray, zone: Interval) -> float:
         """The integral over distances of the length of the zone that is nearer."""
         two_sides = np.minimum(distance, near) ** 2
         one_side = np.maximum(distance - near, 0)
-        return length * distance + two_sides + 2 * near * one_side + one_side**2 / 2
+        longer = 2 * near * one_side + one_side**2 / 2
+        return np.asarray(length * distance + two_sides + longer)
 
     total = np.diff(alarms, axis=1).sum()
     before = np.maximum(event[0] - alarms, 0)

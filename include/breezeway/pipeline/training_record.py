@@ -31,6 +31,8 @@ from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, microseconds
 from breezeway.detector.scoring import JUDGED_FILE
 from breezeway.detector.table import Table
+from breezeway.pipeline import training_quality
+from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ REPORTS = {
     "reports/threshold.png": "Threshold",
     "reports/confusion_matrix.png": "Confusion matrix",
     "reports/feature_importance.png": "Feature importance",
+    **training_quality.REPORTS,
     "reports/scorecard.json": "Scorecard (JSON)",
 }
 
@@ -93,6 +96,10 @@ class Training:
     def sha256(self) -> str:
         """Of the model that serves."""
         return hashlib.sha256(model_bytes(self.served.booster)).hexdigest()
+
+    @cached_property
+    def quality(self) -> Quality:
+        return quality_of(self.table, self.contract, self.fitted, self.judgement)
 
     @property
     def scopes(self) -> dict[str, str]:
@@ -192,6 +199,7 @@ def write_reports(training: Training, folder: Path) -> None:
     )
     _draw_scores(training, folder)
     _draw_alarms(training, folder)
+    training_quality.write_quality(training.quality, folder)
     gains = training.fitted.booster.get_score(importance_type="total_gain")
     gain = {name: float(np.sum(value)) for name, value in gains.items()}
     plots.draw_importance(gain, folder / "feature_importance.png")
@@ -255,6 +263,7 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
         "threshold": fitted.threshold,
         "threshold_low": fitted.choice.low,
         "threshold_high": fitted.choice.high,
+        **training.quality.metrics(),
     }
     if clock := training.judgement.clock:
         metrics |= {

@@ -55,6 +55,14 @@ def test_alone_a_version_stands_beside_detectors_that_look_at_no_sensor(model, u
     assert (evidence.difference, evidence.champion_average_precision) == (None, None)
 
 
+def test_a_version_that_is_no_better_than_a_clock_is_told_of(model, unseen, clock):
+    nothing = pa.array([0.5] * len(unseen))
+    blind = unseen.set_column(unseen.column_names.index("score"), "score", nothing)
+    evidence, _ = weigh("SELECT 1", model, None, blind, None, clock)
+    assert "no sensor" in evidence.beside_clock
+    assert f"against {evidence.average_precision:.3f}" in evidence.beside_clock
+
+
 def test_beside_a_champion_the_difference_has_an_interval(model, champion, unseen, clock):
     evidence, cards = weigh("SELECT 1", model, champion, unseen, beside(unseen, champion), clock)
     assert evidence.champion == "1"

@@ -106,6 +106,7 @@ def put_quality(folder: Path, processor: str) -> None:
             "seeds": 2,
             "rows": 10_000,
             "cards": {"model": figures, "random": {**figures, "median_delay_seconds": None}},
+            "of_scores": {"VUS-PR": [0.9, 0.9, 0.9], "Brier score": [0.1, 0.05, 0.2]},
             "beside_clock": [difference, {**difference, "low": 0.2}],
             "thresholds": [[0.1, 0.25], [0.9, 0.5]],
         }
@@ -121,6 +122,7 @@ def test_how_good_alarms_are_has_a_page_of_its_own_from_any_machine(run, publish
     page = (docs / "quality.md").read_text(encoding="utf-8")
     assert "| model | 0.500 (0.250 to 0.750) |" in page
     assert "| F1 | ≥ 1 | 2 | met |" in page
+    assert "scores: VUS-PR 0.900; Brier score 0.100 (0.050 to 0.200)." in page
     assert "thresholds lie between 0.100 and 0.900" in page
     assert "clearly better than the learned clock in 1 of 2 runs" in page
     assert "## SKAB" not in page

@@ -10,6 +10,9 @@ from matplotlib import image
 from matplotlib.colors import to_rgb
 
 from breezeway.detector import plots
+from breezeway.detector.calibration import calibration
+from breezeway.detector.delays import DelayCurve
+from breezeway.detector.groups import Group, Share
 from breezeway.detector.scorecard import Rows
 from breezeway.detector.thresholds import Choice, threshold_curve
 from tests.fixtures.plant import plant_contract
@@ -42,6 +45,18 @@ ROWS, SCORE = rows_of(3, 200)
 NOISY = SCORE * np.random.default_rng(0).random(len(SCORE))
 CURVE = threshold_curve(ROWS, NOISY, plant_contract())
 CHOICE = Choice(0.7, 0.6, 0.8)
+DELAYS = DelayCurve(
+    false_per_day=np.array([0.0, 0.1, 0.5]),
+    found=np.array([0.0, 0.6, 1.0]),
+    prompt=np.array([0.0, 0.2, 0.4]),
+    median_seconds=np.array([np.nan, 600.0, 120.0]),
+    p90_seconds=np.array([np.nan, 900.0, 300.0]),
+)
+GROUPS = [
+    Group("device", "m-0", 200, 4, Share(1.0, 0.5, 1.0), Share(0.1, 0.05, 0.15), False),
+    Group("device", "m-1", 200, 4, Share(0.1, 0.0, 0.2), Share(0.2, 0.15, 0.25), True),
+    Group("mode", "idle", 100, 0, None, None, False),
+]
 
 DRAWN: dict[str, Callable[[Path], None]] = {
     "search": lambda path: plots.draw_search(SEARCH, 1, 20, path),
@@ -57,6 +72,10 @@ DRAWN: dict[str, Callable[[Path], None]] = {
     ),
     "confusion": lambda path: plots.draw_confusion(ROWS.label, SCORE > 0.5, path),
     "importance": lambda path: plots.draw_importance({"strain": 3.0, "torque": 1.0}, path),
+    "reliability": lambda path: plots.draw_reliability(calibration(ROWS.label, SCORE), path),
+    "delays": lambda path: plots.draw_delays(DELAYS, 0.5, 0.2, path),
+    "groups": lambda path: plots.draw_groups(GROUPS, path),
+    "note": lambda path: plots.draw_note("There is nothing to show.", path),
     "table": lambda path: plots.draw_table(
         "Scores", ["", "F1"], [["model", "0.9"]], path, "A note."
     ),
@@ -129,3 +148,17 @@ def test_of_many_features_the_first_are_drawn_and_the_title_says_so(tmp_path: Pa
 def test_a_model_without_a_tree_has_no_feature_to_draw(tmp_path: Path) -> None:
     plots.draw_importance({}, tmp_path / "none.png")
     assert (tmp_path / "none.png").is_file()
+
+
+def test_a_group_that_is_served_worse_is_red(tmp_path: Path) -> None:
+    plots.draw_groups(GROUPS, tmp_path / "worse.png")
+    assert shows(tmp_path / "worse.png", plots.RED)
+    plots.draw_groups([GROUPS[0], GROUPS[2]], tmp_path / "even.png")
+    assert not shows(tmp_path / "even.png", plots.RED)
+
+
+def test_delays_stand_beside_the_budget_if_there_is_one(tmp_path: Path) -> None:
+    plots.draw_delays(DELAYS, 0.5, 0.2, tmp_path / "budget.png")
+    assert shows(tmp_path / "budget.png", plots.RED)
+    plots.draw_delays(DELAYS, 0.5, None, tmp_path / "costs.png")
+    assert not shows(tmp_path / "costs.png", plots.RED)

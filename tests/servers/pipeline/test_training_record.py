@@ -1,16 +1,18 @@
 """The files of a training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from breezeway.contract.contract import load_contract
 from breezeway.datasets.versions import OpenedVersion
-from breezeway.detector.clock import clock_scores
+from breezeway.detector.clock import BesideClock, clock_scores
 from breezeway.detector.fitting import Served, fit_detector, judge_unseen
 from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_PARAMS, model_bytes
+from breezeway.detector.scorecard import Difference
 from breezeway.detector.scoring import load_folder
 from breezeway.detector.table import read_table
 from breezeway.pipeline.training_record import (
@@ -54,6 +56,30 @@ def test_every_report_has_a_file_and_the_same_training_the_same_bytes(training, 
     assert kept["model"] == training.judgement.cards["model"].figures()
 
 
+def test_a_clock_that_is_as_good_is_told_below_the_table(training, tmp_path):
+    as_good = BesideClock(0.71, 0.7, Difference(0.01, -0.02, 0.04))
+    told = replace(training, judgement=replace(training.judgement, clock=as_good))
+    for name, each in (("told", told), ("silent", training)):
+        write_reports(each, tmp_path / name)
+    assert told.beside_clock in (tmp_path / "told" / "scorecard.md").read_text("utf-8")
+    assert training.beside_clock == ""
+    silent, told_of = ((tmp_path / n / "scorecard.png").read_bytes() for n in ("silent", "told"))
+    assert silent != told_of
+
+
+def test_what_is_logged_of_the_scores_stands_in_their_report(training, tmp_path):
+    write_reports(training, tmp_path / "reports")
+    kept = json.loads((tmp_path / "reports" / "quality.json").read_text("utf-8"))
+    metrics = training.quality.metrics()
+    assert {name: kept[name] for name in metrics} == metrics
+    assert sum(each["rows"] for each in kept["reliability"]) == training.judgement.judged.sum()
+    assert {each["name"] for each in kept["groups"]} <= {f"mill-{number}" for number in range(4)}
+    days = training.judgement.judged.sum() * 60 / 86_400
+    false = training.judgement.cards["model"].false_episodes
+    assert training.quality.chosen_per_day == pytest.approx(false / days)
+    assert training.quality.budget_per_day == 2
+
+
 def test_the_model_loads_with_its_files_and_gives_the_recorded_scores(training, tmp_path):
     examples = json.loads((training.version.folder / "examples.json").read_text())
     write_model_files(training, examples, tmp_path / "extra_files")
@@ -80,8 +106,6 @@ def test_the_table_has_a_line_a_detector(training):
 
 
 def test_another_name_or_model_is_another_identity(training):
-    from dataclasses import replace
-
     others = [
         replace(training, run_name="other"),
         replace(training, model_name="other"),

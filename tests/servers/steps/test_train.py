@@ -70,13 +70,19 @@ def test_run_holds_the_record(first, client):
         first["metrics"]["average_precision"], abs=1e-4
     )
     assert run.data.metrics["always_on/false_alarm_rate"] == 1
+    assert 0 < run.data.metrics["brier"] < 0.2
+    assert 0 < run.data.metrics["vus_pr"] < 1
     reports = {file.path for file in client.list_artifacts(first["run_id"], "reports")}
     assert reports == {
         f"reports/{name}"
         for name in (
             "confusion_matrix.png",
+            "delays.png",
             "feature_importance.png",
+            "groups.png",
             "precision_recall.png",
+            "quality.json",
+            "reliability.png",
             "score_over_time.png",
             "scorecard.json",
             "scorecard.md",
