@@ -20,7 +20,6 @@ from breezeway.contract.files import Files
 from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
-    MOST_READINGS,
     Alarm,
     Canary,
     Drift,
@@ -36,6 +35,7 @@ from breezeway.contract.schema import (
 )
 from breezeway.contract.source import Source
 from breezeway.contract.splitting import PayloadSplitter
+from breezeway.contract.statistics import LONGEST, RollingFeature
 from breezeway.contract.time_formats import ZoneName
 from breezeway.contract.values import ValueReader, Violation
 from breezeway.core.errors import DataError
@@ -197,10 +197,9 @@ class Contract(Section):
             raise ValueError(f"source.{error}") from None
 
     def _check_training(self) -> None:
-        if self.request_readings > MOST_READINGS:
+        if self.request_readings > LONGEST:
             raise ValueError(
-                f"alarm: a score needs {self.request_readings} readings; "
-                f"{MOST_READINGS} are allowed"
+                f"alarm: a score needs {self.request_readings} readings; {LONGEST} are allowed"
             )
         if self.train.every_labels and not self.label.table:
             raise ValueError("train.every_labels: only labels in a table are counted")
@@ -273,9 +272,20 @@ class Contract(Section):
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)
 
-    @property
+    @cached_property
+    def rolling(self) -> dict[str, list[RollingFeature]]:
+        """The features of windows, by the feature of one reading that they are of."""
+        shared = self.features.window
+        return {
+            name: [RollingFeature.of(text, shared) for text in texts]
+            for name, texts in self.features.rolling.items()
+        }
+
+    @cached_property
     def window(self) -> int:
-        return self.features.window
+        """The readings that the longest window has: those that a request must have."""
+        wanted = [feature.window for features in self.rolling.values() for feature in features]
+        return max([self.features.window, *wanted])
 
     @property
     def request_readings(self) -> int:
@@ -291,12 +301,20 @@ class Contract(Section):
         """Whether features need the hour or the weekday."""
         return any(expression.takes_time for expression in self.expressions.values())
 
+    @cached_property
+    def windows_take_time(self) -> bool:
+        """Whether they need those of all readings of a window, not of the present one alone."""
+        return any(
+            expression.takes_time and (expression.takes_vectors or name in self.rolling)
+            for name, expression in self.expressions.items()
+        )
+
     @property
     def feature_names(self) -> list[str]:
         rolling = self.features.rolling.items()
         return [
             *self.features.reading,
-            *(f"{name}_{statistic}" for name, wanted in rolling for statistic in wanted),
+            *(f"{name}_{text.replace(':', '_')}" for name, texts in rolling for text in texts),
         ]
 
     @cached_property

@@ -203,6 +203,8 @@ class Expression:
         self._scalars, self._vectors = scalars, vectors
         self.field = tree.id if isinstance(tree, ast.Name) else None
         """The scalar field that it is, where it is nothing more."""
+        self.fields: set[str] = set()
+        """The fields that it takes."""
         self.takes_vectors = False
         """Whether it is a figure of a vector field, alone or among others."""
         self.takes_time = False
@@ -283,6 +285,7 @@ class Expression:
             )
         apply = VECTOR_FUNCTIONS[function]
         self.takes_vectors = True
+        self.fields.add(name)
         return lambda columns: apply(columns[name])
 
     def _expect_scalar(self, name: str) -> None:
@@ -290,6 +293,7 @@ class Expression:
             raise ValueError(f"{name} is a vector: take rms({name}) or another figure of it")
         if name not in self._scalars:
             raise ValueError(f"{name} is no field; fields are {', '.join(sorted(self._scalars))}")
+        self.fields.add(name)
 
 
 def _condition(node: ast.IfExp | ast.Compare, built: _Build, engine: _Engine) -> _Evaluate | None:

@@ -13,7 +13,7 @@ from breezeway.contract.clock import HOUR, WEEKDAY, clock, clock_columns
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.rolling import rolling_statistics
-from breezeway.contract.schema import Statistic
+from breezeway.contract.statistics import RollingFeature
 
 MICROSECOND = timedelta(microseconds=1)
 CHUNK_ROWS = 1 << 15
@@ -30,7 +30,7 @@ class History:
     def __init__(self, contract: Contract):
         self._contract = contract
         self._run: Hashable = None
-        self._tail = {name: np.empty(0) for name in contract.features.rolling}
+        self._tail = {name: np.empty(0) for name in contract.rolling}
         self._tail_times = np.empty(0, np.int64)
 
     def features(
@@ -69,7 +69,7 @@ class History:
             known_times, self._tail_times = self._joined(
                 self._tail_times[: None if goes_on else 0], times, starts
             )
-        for name, wanted in self._contract.features.rolling.items():
+        for name, wanted in self._contract.rolling.items():
             tail = self._tail[name][: None if goes_on else 0]
             known, self._tail[name] = self._joined(tail, columns[name], starts)
             into = out[:, position : position + len(wanted)]
@@ -91,7 +91,7 @@ class History:
         known: np.ndarray,
         before: int,
         starts: np.ndarray,
-        wanted: Sequence[Statistic],
+        wanted: Sequence[RollingFeature],
         times: np.ndarray | None,
         out: np.ndarray,
     ) -> None:
@@ -123,17 +123,22 @@ class History:
                 None if times is None else np.concatenate([nobody, times[young]]),
             )
             new = young >= before
-            self._put({n: f[new] for n, f in found.items()}, wanted, out, young[new] - before)
+            self._put(
+                {name: column[new] for name, column in found.items()},
+                wanted,
+                out,
+                young[new] - before,
+            )
 
     @staticmethod
     def _put(
-        found: Mapping[str, np.ndarray],
-        wanted: Sequence[Statistic],
+        found: Mapping[RollingFeature, np.ndarray],
+        wanted: Sequence[RollingFeature],
         out: np.ndarray,
         rows: np.ndarray | slice = slice(None),
     ) -> None:
-        for position, name in enumerate(wanted):
-            out[rows, position] = found[name]
+        for position, feature in enumerate(wanted):
+            out[rows, position] = found[feature]
 
 
 def window_features(
@@ -152,9 +157,11 @@ def window_features(
     """
     readings, times = readings[-contract.window :], times[-contract.window :]
     if contract.takes_time:
-        zone = contract.zone
-        readings = [{**r, **clock(zone, t)} for r, t in zip(readings, times, strict=True)]
-    rolling = contract.features.rolling
+        first = 0 if contract.windows_take_time else -1
+        timed = zip(readings[first:], times[first:], strict=True)
+        told = [{**reading, **clock(contract.zone, time)} for reading, time in timed]
+        readings = [*readings[: len(readings) - len(told)], *told]
+    rolling = contract.rolling
     columns = _vector_columns(contract, readings)
     for name, expression in contract.expressions.items():
         if not expression.takes_vectors:
@@ -169,14 +176,14 @@ def window_features(
         matrix = np.full((len(rolling), contract.window), np.nan)
         for row, name in enumerate(rolling):
             matrix[row, contract.window - len(readings) :] = columns[name]
-        every = sorted({statistic for wanted in rolling.values() for statistic in wanted})
+        every = {feature for wanted in rolling.values() for feature in wanted}
         passed = None
         if contract.features.rate_per == "second":
             passed = np.zeros(contract.window, np.int64)
             passed[-len(readings) :] = [(time - times[-1]) // MICROSECOND for time in times]
         figures = rolling_statistics(matrix, contract.window, every, times=passed)
         for row, wanted in enumerate(rolling.values()):
-            out.extend(figures[statistic][row, 0] for statistic in wanted)
+            out.extend(figures[feature][row, 0] for feature in wanted)
     return np.array(out, dtype=np.float64)
 
 
@@ -185,14 +192,11 @@ def _vector_columns(contract: Contract, readings: Sequence[Mapping[str, Any]]) -
     expressions = {n: e for n, e in contract.expressions.items() if e.takes_vectors}
     if not expressions:
         return {}
-    values: dict[str, Any] = {
-        name: np.array([reading[name] for reading in readings])
-        for name in (HOUR, WEEKDAY)
-        if contract.takes_time
-    }
-    for name, field in contract.fields.items():
+    clock_keys = [HOUR, WEEKDAY] if contract.windows_take_time else []
+    values: dict[str, Any] = {}
+    for name in [*set().union(*(e.fields for e in expressions.values())), *clock_keys]:
         column = [reading[name] for reading in readings]
-        if field.type == "vector":
+        if name in contract.fields and contract.fields[name].type == "vector":
             lengths = [len(vector) for vector in column]
             values[name] = Vectors(np.concatenate(column), np.cumsum([0, *lengths[:-1]]))
         else:

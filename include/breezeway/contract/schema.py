@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import takewhile
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,17 +24,8 @@ from breezeway.contract.paths import (
     parse_readings_path,
     shown,
 )
+from breezeway.contract.statistics import LONGEST, RollingText
 from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
-
-MOST_READINGS = 10_000
-"""Of a window, and of a request."""
-
-Statistic = Literal["last", "mean", "std", "min", "max", "slope", "rms", "kurtosis", "diff"]
-"""Over the values of a window that are not missing. `std` is the population's, `slope` the
-least-squares slope and `diff` the difference to the reading before, both per reading or, with
-`rate_per`, per second; `kurtosis` Fisher's excess (0 for a normal distribution, NaN if
-nothing varies). A window without values gives NaN."""
-STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 
 class Section(BaseModel):
@@ -108,7 +99,6 @@ def _is_a_path_to_a_value_or_key(path: str | None) -> str | None:
 
 OwnPath = Annotated[str | None, AfterValidator(_is_a_path_to_a_value_or_key)]
 """`~` behind it stands for the key there."""
-
 
 Thousands = Literal[".", ",", "'", " "] | None
 """A blank is also one that keeps a line together."""
@@ -325,8 +315,9 @@ class SensorField(Section):
 class Features(Section):
     """What a model sees of a window of readings."""
 
-    window: Annotated[int, Field(ge=1, le=MOST_READINGS)]
-    """Readings of a device that a window has, with the present one."""
+    window: Annotated[int, Field(ge=1, le=LONGEST)]
+    """Readings of a device that a window has, with the present one, where a statistic names no
+    window of its own."""
     max_gap_seconds: Annotated[float, Field(gt=0)] | None = None
     """A reading that comes later after the one before begins a new window."""
     rate_per: Literal["reading", "second"] = "reading"
@@ -334,9 +325,10 @@ class Features(Section):
     reading: dict[str, str]
     """Features of one reading: a field, or arithmetic of fields with functions, comparisons,
     conditions and the clock."""
-    rolling: dict[str, list[Statistic]] = {}
+    rolling: dict[str, list[RollingText]] = {}
     """For a name of `reading`, statistics of the window: last, mean, std, min, max, slope, rms,
-    kurtosis, diff."""
+    kurtosis, diff, median; with a window of its own `mean:5`; `lag:5`, the value five readings ago;
+    and the present value beside the device's own past: from_median, zscore, `zscore:60:5`."""
 
 
 class Label(Section):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from breezeway.contract.schema import MOST_READINGS
+from breezeway.contract.statistics import LONGEST
 
 EXAMPLE_DEVICES = 16
 """The most devices with examples."""
@@ -68,7 +68,7 @@ class Examples:
         for kind, end in ends.items():
             start = self._start(block, rows, end)
             is_whole = start > 0 or (end == self._window and not self._carried)
-            if (is_continued and not is_whole) or end - start > MOST_READINGS:
+            if (is_continued and not is_whole) or end - start > LONGEST:
                 continue
             window = pa.array(rows[start:end])
             readings = block.select(["time", "payload"]).take(window).to_pylist()

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from breezeway.contract.features import window_features
-from breezeway.contract.schema import MOST_READINGS
+from breezeway.contract.statistics import LONGEST
 from breezeway.contract.values import Violation
 from breezeway.core.names import DEVICE
 from breezeway.deployment.store import Served
@@ -232,10 +232,10 @@ def check_request(document: Any) -> tuple[str, list[dict[str, str]]]:
         raise Refusal(400, f"device: {mistake}.", field="device")
     if not isinstance(readings, list) or not readings:
         raise Refusal(400, "readings: expected a list of at least one.", field="readings")
-    if len(readings) > MOST_READINGS:
+    if len(readings) > LONGEST:
         raise Refusal(
             413,
-            f"readings: {len(readings)} of them, at most {MOST_READINGS} are taken.",
+            f"readings: {len(readings)} of them, at most {LONGEST} are taken.",
             field="readings",
         )
     for index, reading in enumerate(readings):

@@ -11,11 +11,13 @@ from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import VECTOR_FUNCTIONS, Expression, Vectors
 from breezeway.contract.features import History, window_features
 from breezeway.contract.rolling import rolling_statistics
-from breezeway.contract.schema import STATISTICS
+from breezeway.contract.statistics import STATISTICS, RollingFeature
+
+NAMES = [name for name in STATISTICS if name != "lag"]
 
 
 def contract(window: int, rate_per: str = "reading") -> Contract:
-    statistics = ", ".join(f'"{name}"' for name in STATISTICS)
+    statistics = ", ".join(f'"{name}"' for name in NAMES)
     return Contract.from_text(
         f"""
 name = "any"
@@ -140,7 +142,14 @@ def kurtosis(values: np.ndarray) -> float:
     return np.mean(((values - np.mean(values)) / np.std(values)) ** 4) - 3
 
 
-@pytest.mark.parametrize("name", STATISTICS)
+def statistics(values, width, texts, **arguments):
+    """What `rolling_statistics` finds, by the texts of a contract."""
+    features = {text: RollingFeature.of(text, width) for text in texts}
+    found = rolling_statistics(values, width, features.values(), **arguments)
+    return {text: found[feature] for text, feature in features.items()}
+
+
+@pytest.mark.parametrize("name", [*NAMES, "lag:3"])
 def test_statistics_against_numpy(name):
     matrix = np.random.default_rng(5).normal(3, 2, (50, 12))
     plain = {
@@ -153,14 +162,18 @@ def test_statistics_against_numpy(name):
         "rms": lambda w: np.sqrt(np.mean(np.square(w))),
         "kurtosis": kurtosis,
         "diff": lambda w: w[-1] - w[-2],
+        "median": np.median,
+        "lag:3": lambda w: w[-4],
+        "from_median": lambda w: w[-1] - np.median(w),
+        "zscore": lambda w: (w[-1] - np.mean(w)) / np.std(w),
     }[name]
-    got = rolling_statistics(matrix, 12, [name])[name]
+    got = statistics(matrix, 12, [name])[name]
     np.testing.assert_allclose(got[:, 0], [plain(window) for window in matrix], rtol=1e-9)
 
 
 def test_missing_values_are_left_out():
     matrix = np.array([[np.nan, 1.0, np.nan, 3.0], [np.nan] * 4])
-    found = rolling_statistics(matrix, 4, ["mean", "std", "slope", "min"])
+    found = statistics(matrix, 4, ["mean", "std", "slope", "min"])
     assert {name: figure[0, 0] for name, figure in found.items()} == {
         "mean": 2.0,
         "std": 1.0,
@@ -184,7 +197,7 @@ def test_statistics_against_exact_arithmetic(width, seed):
     usual = generator.uniform(-1e3, 1e3, 16)
     values = np.where(extreme, generator.choice(EXTREME, 16), usual).tolist()
     names = ["mean", "std", "min", "max", "slope", "rms", "last", "diff"]
-    found = rolling_statistics(np.array(values), width, names)
+    found = statistics(np.array(values), width, names)
     for start in range(len(values) - width + 1):
         window = values[start : start + width]
         got = {name: figure[start] for name, figure in found.items()}
@@ -224,7 +237,7 @@ def test_rates_against_exact_arithmetic(width, seed):
     usual = generator.uniform(-1e3, 1e3, 16)
     values = np.where(extreme, generator.choice(EXTREME, 16), usual)
     times = made_times(generator, 16)
-    found = rolling_statistics(values, width, ["slope", "diff"], times=times)
+    found = statistics(values, width, ["slope", "diff"], times=times)
     for start in range(len(values) - width + 1):
         window = values[start : start + width].tolist()
         seconds = [Fraction(t, 10**6) for t in times[start : start + width].tolist()]
@@ -251,13 +264,13 @@ def test_rates_do_not_depend_on_how_far_readings_are_apart():
     seconds = np.array([0, 1, 2, 30, 31, 3600, 3601.5, 86_400])
     ramp = np.where(seconds == 31, np.nan, 3 * seconds + 7)
     times = START + (seconds * 1e6).astype(np.int64)
-    found = rolling_statistics(ramp, 4, ["slope", "diff"], times=times)
+    found = statistics(ramp, 4, ["slope", "diff"], times=times)
     np.testing.assert_allclose(found["slope"], 3, rtol=1e-12)
     np.testing.assert_allclose(found["diff"], [3, np.nan, np.nan, 3, 3], rtol=1e-12)
 
 
 def test_there_is_no_rate_where_time_stands_still():
-    found = rolling_statistics(
+    found = statistics(
         np.array([1.0, 2.0, 4.0]), 2, ["slope", "diff"], times=np.array([START, START, START + 1])
     )
     assert np.isnan(found["slope"][0]) and np.isnan(found["diff"][0])

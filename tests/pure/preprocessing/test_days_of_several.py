@@ -25,7 +25,10 @@ alarm = { false_episodes_per_day = 1 }
 split = { by = "time" }
 label = { column = "label" }
 quarantine = { max_share = 0.9 }
-features = { window = 4, reading = { a = "a", b = "b" }, rolling = { a = ["mean", "slope"] } }
+[features]
+window = 4
+reading = { a = "a", b = "b" }
+rolling = { a = ["mean", "slope", "lag:6"] }
 [payload]
 format = "json"
 readings = "sent[*]"
