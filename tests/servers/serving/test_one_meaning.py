@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.values import Violation
-from breezeway.deployment.store import Pointer
 from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Contender, Serving
 from tests.fixtures.meaning import NO_TIME, of_history
+from tests.fixtures.pointers import pointer_to
 from tests.fixtures.serving import CONTRACT, make_model
 
 START = datetime(2026, 1, 1, 0, 0, 0, 123_457, UTC)
@@ -33,16 +33,7 @@ Arrived = list[tuple[int | None, str]]
 def serving(request, tmp_path_factory) -> Serving:
     text = TOLERANT.replace("window = 5", f'window = 5\nrate_per = "{request.param}"')
     folder = make_model(tmp_path_factory.mktemp("model") / "m", contract_text=text)
-    pointer = Pointer(
-        model_name="pump",
-        model_version="1",
-        deployment="1-abc",
-        bento="pump:1-abc",
-        data_tag="v1",
-        sha256="",
-        deployed_at=START,
-    )
-    return Serving(Contender(load(folder, pointer), (Tally(),), Metrics()))
+    return Serving(Contender(load(folder, pointer_to(1)), (Tally(),), Metrics()))
 
 
 def payload(temperature: str, mode: str, vibration: str) -> str:
