@@ -16,7 +16,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment, FileSystemLoader
 
-from breezeway.core.days import day_of
+from breezeway.core.days import clock_time, day_of
 from breezeway.core.errors import BreezewayError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.tracking import nights, reports
@@ -166,17 +166,11 @@ def _day(text: str) -> date | None:
         raise UsageError(f"{text!r} is not a day: expected one such as 2026-01-31.") from None
 
 
-def _clock_time(moment: datetime | None, zone: ZoneInfo) -> str:
-    """A moment as clocks show it, with what they are ahead of UTC: one hour a year comes twice."""
-    if moment is None:
-        return "unknown"
-    try:
-        return moment.astimezone(zone).isoformat(" ", "minutes")
-    except OverflowError:  # at an end of the calendar
-        return moment.isoformat(" ", "minutes")
+def _in_zone(moment: datetime | None, zone: ZoneInfo) -> str:
+    return "unknown" if moment is None else clock_time(moment, zone, "minutes")
 
 
-_templates.filters["in_zone"] = _clock_time
+_templates.filters["in_zone"] = _in_zone
 
 
 def _chunks(content: HTTPResponse) -> Iterator[bytes]:

@@ -81,6 +81,22 @@ def day_of(moment: datetime, zone: ZoneInfo) -> date:
         return moment.date()
 
 
+def clock_time(moment: datetime, zone: ZoneInfo, precision: str) -> str:
+    """A moment as clocks show it, with what they are ahead of UTC: one hour a year comes twice.
+
+    Args:
+        precision: the last unit that is shown, such as `seconds`.
+
+    >>> clock_time(datetime(2026, 7, 1, tzinfo=UTC), ZoneInfo("Europe/Berlin"), "minutes")
+    '2026-07-01 02:00+02:00'
+    """
+    try:
+        shown = moment.astimezone(zone)
+    except OverflowError:  # at an end of the calendar
+        shown = moment
+    return shown.isoformat(" ", precision)
+
+
 def today(zone: ZoneInfo) -> date:
     return day_of(datetime.now(UTC), zone)
 

@@ -15,8 +15,10 @@ def from_iso(text: str) -> datetime:
     >>> from_iso("2026-01-31T12:00:00+01:00").isoformat()
     '2026-01-31T11:00:00+00:00'
     """
-    text, further = from_end_of_day(text)
-    return in_utc(moved(datetime.fromisoformat(text), further))
+    if "24:" in text:
+        text, further = from_end_of_day(text)
+        return in_utc(moved(datetime.fromisoformat(text), further))
+    return in_utc(datetime.fromisoformat(text))
 
 
 def from_end_of_day(text: str) -> tuple[str, timedelta]:
@@ -25,8 +27,6 @@ def from_end_of_day(text: str) -> tuple[str, timedelta]:
     >>> from_end_of_day("2026-01-31T24:00")
     ('2026-01-31T00:00', datetime.timedelta(days=1))
     """
-    if "24:" not in text:
-        return text, timedelta()
     begun, times = _END_OF_DAY.subn(r"00\1", text)
     return (begun, timedelta(days=1)) if times == 1 else (text, timedelta())
 

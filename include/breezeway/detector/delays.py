@@ -54,7 +54,7 @@ def delay_curve(
     for line in np.flatnonzero(found.any(axis=1)):
         percentiles[:, line] = np.percentile(delays[line, found[line]], (50, 90))
     return DelayCurve(
-        curve.false_episodes / curve.device_days,
+        curve.effects.false_episodes / curve.effects.device_days,
         found.mean(axis=1),
         (delays <= horizon).mean(axis=1),
         *percentiles,

@@ -170,7 +170,7 @@ def _readings_of(
         return rows if whole else _whole_times(rows)
     split = SplitRows((), contract, contract.splitter, datetime.min.replace(tzinfo=UTC))
     of_device = [{"device": device, **row._asdict()} for row in rows]
-    table = split.split(pa.Table.from_pylist(of_device, READINGS.append(ID)))
+    table = pa.concat_tables(split.split(pa.Table.from_pylist(of_device, READINGS.append(ID))))
     readings = [
         Reading(reading["time"], reading["payload"], reading["label"], reading["id"])
         for reading in table.filter(table[UNREADABLE.name].is_null()).to_pylist()

@@ -21,7 +21,13 @@ from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
 from breezeway.preprocessing.manifest import Rejected, by_reason
 from breezeway.preprocessing.payloads import PayloadParser, Values
-from breezeway.preprocessing.profile import DeviceTotals, FieldTotals, LateReadings, Profile
+from breezeway.preprocessing.profile import (
+    DeviceBlock,
+    DeviceTotals,
+    FieldTotals,
+    LateReadings,
+    Profile,
+)
 from breezeway.preprocessing.row_checks import Copies, Devices, RowChecks
 from breezeway.preprocessing.spacing import IntervalTally
 from breezeway.preprocessing.spec import DatasetSpec
@@ -142,13 +148,14 @@ class _PartMaker:
             contract.alarm.lookback,
         )
         self._last_device: str | None = None
+        tally = IntervalTally(contract.interval_seconds)
         self._result = PartResult(
-            IntervalTally(contract.interval_seconds),
+            tally,
             field_totals={
                 name: FieldTotals.of(contract, rules) for name, rules in contract.fields.items()
             },
         )
-        self._devices = DeviceTotals(max(1.0, contract.interval_seconds * 1e6))
+        self._devices = DeviceTotals(max(1.0, contract.interval_seconds * 1e6), tally)
         self._late = LateReadings()
         self._labels = np.zeros(3, np.int64)
         self._schema = pa.schema(
@@ -303,7 +310,7 @@ class _PartMaker:
         places = {name: place for place, name in enumerate(names)} if bad else {}
         of_bad = block["device"].take(pa.array(bad, pa.int64())).to_pylist()
         quarantined = np.array([places.get(name, -1) for name in of_bad], np.int64)
-        self._devices.add(names, codes, good.times, counted, quarantined)
+        self._devices.add(DeviceBlock(names, codes, good.times, counted, quarantined))
         ids = block[ID.name].take(pa.array(good.rows[counted])).combine_chunks()
         self._late.add(names, codes[counted], ids)
 
@@ -341,9 +348,6 @@ class _PartMaker:
         codes, taken = good.devices.codes, pa.array(good.rows)
         starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
         names = [good.devices.names[code] for code in codes[starts].tolist()]
-        elapsed = np.diff(good.times, prepend=self._last_time)
-        goes_on = np.append(names[0] == self._last_device, codes[1:] == codes[:-1])
-        self._result.intervals.add(elapsed[goes_on & ~good.is_lead_in])
         features = self._history.features(*self._runs(good, names, starts), good.values, good.times)
         if self._intervals:
             pieces = zip(names, np.split(good.times, starts[1:]), strict=True)

@@ -7,7 +7,7 @@ and the same readings the same file `profile.json`.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from breezeway.contract.schema import SensorField
 from breezeway.core.files import write_text
 from breezeway.preprocessing.histograms import Histogram, HistogramCounter, merged_histogram
 from breezeway.preprocessing.payload_formats import WORDS
+from breezeway.preprocessing.spacing import IntervalTally
 
 PROFILE = "profile.json"
 GAP_INTERVALS = 5
@@ -250,6 +251,34 @@ def _one_of_each(vectors: Vectors, times: np.ndarray) -> np.ndarray:
     return chosen[~np.isnan(chosen)]
 
 
+class DeviceBlock(NamedTuple):
+    """Readings in the order of devices and times.
+
+    Attributes:
+        names: of the devices, in order.
+        codes: int (readings,): of good readings, their places in `names`.
+        times: int64 (readings,): microseconds.
+        counted: bool (readings,): the others only come before those that are counted.
+        quarantined: int (bad readings,): places in `names`; -1 without a device.
+    """
+
+    names: list[str]
+    codes: np.ndarray
+    times: np.ndarray
+    counted: np.ndarray
+    quarantined: np.ndarray
+
+
+class _Gaps(NamedTuple):
+    """Gaps of a block: the place of the device, microseconds of the end and from the start to it,
+    and how many readings are absent; each of shape (gaps,)."""
+
+    codes: np.ndarray
+    ends: np.ndarray
+    steps: np.ndarray
+    absent: np.ndarray
+
+
 @dataclass
 class DeviceTotals:
     """Counts of times and devices, of blocks in the order of devices and times.
@@ -258,9 +287,11 @@ class DeviceTotals:
 
     Args:
         interval: of the contract, in microseconds; at least 1.
+        tally: gets each interval.
     """
 
     interval: float
+    tally: IntervalTally
     gaps: int = 0
     absent: int = 0
     devices: int = 0
@@ -278,23 +309,9 @@ class DeviceTotals:
         with np.errstate(over="ignore"):
             self._edges = self.interval * 2.0 ** (halves / STEPS_PER_OCTAVE)
 
-    def add(
-        self,
-        names: list[str],
-        codes: np.ndarray,
-        times: np.ndarray,
-        counted: np.ndarray,
-        quarantined: np.ndarray,
-    ) -> None:
-        """Count a block.
-
-        Args:
-            names: its devices, in order.
-            codes: int (readings,): of good readings, their places in `names`.
-            times: int64 (readings,): microseconds.
-            counted: bool (readings,): the others only come before those that are counted.
-            quarantined: int (bad readings,): places in `names`; -1 without a device.
-        """
+    def add(self, block: DeviceBlock) -> None:
+        """Count a block."""
+        names, codes, times, counted, _ = block
         steps = np.diff(times, prepend=times[:1])
         follows = np.diff(codes, prepend=codes[:1]) == 0
         if len(codes):
@@ -302,52 +319,43 @@ class DeviceTotals:
             steps[0] = int(times[0]) - self._before[1] if follows[0] and self._before else 0
             self._before = (names[codes[-1]], int(times[-1]))
         known = follows & counted
+        self.tally.add(steps[known])
         self.intervals += np.bincount(
             np.searchsorted(self._edges, steps[known]), minlength=len(self.intervals)
         )
         if counted.any():
             self.times.add(times[counted].astype(np.float64))
-        gaps = np.flatnonzero(known & (steps > GAP_INTERVALS * self.interval))
-        absent = np.rint(steps[gaps] / self.interval).astype(np.int64) - 1
-        self._keep_longest(names, codes[gaps], times[gaps], steps[gaps])
-        self._count_devices(names, codes, times, counted, quarantined, gaps, absent, steps[gaps])
+        far = np.flatnonzero(known & (steps > GAP_INTERVALS * self.interval))
+        absent = np.rint(steps[far] / self.interval).astype(np.int64) - 1
+        gaps = _Gaps(codes[far], times[far], steps[far], absent)
+        self._keep_longest(names, gaps)
+        self._count_devices(block, gaps)
 
-    def _keep_longest(
-        self, names: list[str], codes: np.ndarray, ends: np.ndarray, steps: np.ndarray
-    ) -> None:
-        order = np.argsort(-steps, kind="stable")[:MOST_GAPS]
-        found = zip(codes[order].tolist(), ends[order].tolist(), steps[order].tolist(), strict=True)
+    def _keep_longest(self, names: list[str], gaps: _Gaps) -> None:
+        order = np.argsort(-gaps.steps, kind="stable")[:MOST_GAPS]
+        found = zip(*(column[order].tolist() for column in gaps[:3]), strict=True)
         here = [Gap(device=names[code], start=end - step, end=end) for code, end, step in found]
         self.longest = _longest([*self.longest, *here])
 
-    def _count_devices(
-        self,
-        names: list[str],
-        codes: np.ndarray,
-        times: np.ndarray,
-        counted: np.ndarray,
-        quarantined: np.ndarray,
-        gaps: np.ndarray,
-        absent: np.ndarray,
-        steps: np.ndarray,
-    ) -> None:
+    def _count_devices(self, block: DeviceBlock, gaps: _Gaps) -> None:
         """Add to each device what a block has of it; keep the worst of those that are complete."""
+        names, codes, times, counted, quarantined = block
         size, own = len(names), codes[counted]
         last, longest = np.zeros(size, np.int64), np.zeros(size, np.int64)
         last[own] = times[counted]  # the last one of each stays
-        np.maximum.at(longest, codes[gaps], steps)
+        np.maximum.at(longest, gaps.codes, gaps.steps)
         lost = np.zeros(size, np.int64)
-        np.add.at(lost, codes[gaps], absent)
+        np.add.at(lost, gaps.codes, gaps.absent)
         columns = (
             np.bincount(own, minlength=size),
             np.bincount(quarantined[quarantined >= 0], minlength=size),
-            np.bincount(codes[gaps], minlength=size),
+            np.bincount(gaps.codes, minlength=size),
             lost,
             longest,
             last,
         )
-        self.gaps += len(gaps)
-        self.absent += int(absent.sum())
+        self.gaps += len(gaps.codes)
+        self.absent += int(gaps.absent.sum())
         found: list[DeviceProfile] = []
         for name, *figures in zip(names, *(column.tolist() for column in columns), strict=True):
             rows, bad, holes, missed, far, end = figures
@@ -397,7 +405,7 @@ class LateReadings:
         """Count a block.
 
         Args:
-            names, codes: as for `DeviceTotals.add`.
+            names, codes: as of `DeviceBlock`.
             ids: int64 (readings,): a greater one arrived later; null where that is not known.
         """
         known = ids.is_valid().to_numpy(zero_copy_only=False)

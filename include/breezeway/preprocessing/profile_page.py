@@ -16,6 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from breezeway.contract.contract import Contract
+from breezeway.core.days import clock_time
+from breezeway.core.times import from_iso
 from breezeway.preprocessing.histograms import Histogram
 from breezeway.preprocessing.manifest import Manifest
 from breezeway.preprocessing.profile import (
@@ -84,8 +86,8 @@ def profile_page(
         manifest=manifest,
         profile=profile,
         zone=contract.time_zone,
-        first=_moment(_as_time(manifest.raw.first_time), zone),
-        last=_moment(_as_time(manifest.raw.last_time), zone),
+        first=_shown(manifest.raw.first_time, zone),
+        last=_shown(manifest.raw.last_time, zone),
         present=manifest.rows / expected if expected else 0.0,
         labelled=sum(profile.labels[:2]),
         fields=[_card(contract, manifest, name, profile.fields[name]) for name in shown],
@@ -318,22 +320,13 @@ def _device(each: DeviceProfile, zone: ZoneInfo) -> dict[str, Any]:
     }
 
 
-def _as_time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
+def _shown(text: str | None, zone: ZoneInfo) -> str:
+    return clock_time(from_iso(text), zone, "seconds") if text else ""
 
 
 def _at(microseconds: int, zone: ZoneInfo) -> str:
-    return _moment(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds), zone)
-
-
-def _moment(moment: datetime | None, zone: ZoneInfo) -> str:
-    """As clocks show it, to the second."""
-    if moment is None:
-        return ""
-    try:
-        return moment.astimezone(zone).isoformat(" ", "seconds")
-    except OverflowError:  # at an end of the calendar
-        return moment.isoformat(" ", "seconds")
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return clock_time(moment, zone, "seconds")
 
 
 def _number(number: float) -> str:

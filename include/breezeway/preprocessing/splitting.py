@@ -18,6 +18,8 @@ OTHER_DAY = "is not of its row's day"
 OTHER_DEVICE = "is not its row's device"
 _INSTEAD = "expected so where days are made; load such payloads by load-readings, or use --query"
 
+PIECE_BYTES = 16 << 20
+"""Letters of the payloads of a table; the last payload may add what `PayloadSplitter` allows."""
 _AS_IT_IS = Sent("")
 """Stands for a payload that cannot be split."""
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -57,15 +59,20 @@ class SplitRows:
                 early = pc.less(chunk["time"], pa.scalar(self._since, READINGS.field("time").type))
                 self.payloads -= pc.sum(early).as_py() or 0
             self.payloads += len(chunk)
-            yield self.split(chunk)
+            yield from self.split(chunk)
 
-    def split(self, chunk: pa.Table) -> pa.Table:
-        """The readings of some rows; what is wrong with a time is in the column `UNREADABLE`."""
+    def split(self, chunk: pa.Table) -> Iterator[pa.Table]:
+        """The readings of some rows; what is wrong with a time is in the column `UNREADABLE`.
+
+        Yields:
+            At least one table, each with payloads of about `PIECE_BYTES`.
+        """
         for column in (READINGS.field("label"), UNREADABLE, ID):
             if column.name not in chunk.column_names:
                 chunk = chunk.append_column(column, pa.nulls(len(chunk), column.type))
         rows: list[int] = []
         several: list[Sent] = []
+        size = 0
         for row, payload in enumerate(chunk["payload"].to_pylist()):
             try:
                 found = self._splitter.split(payload)
@@ -73,14 +80,24 @@ class SplitRows:
                 found = [_AS_IT_IS]
             rows += [row] * len(found)
             several += found
+            size += sum(len(sent.payload) for sent in found)
+            if size >= PIECE_BYTES:
+                yield self._table(chunk, rows, several)
+                rows, several, size = [], [], 0
+        if rows or not len(chunk):
+            yield self._table(chunk, rows, several)
+
+    def _table(self, chunk: pa.Table, rows: list[int], several: list[Sent]) -> pa.Table:
+        """Readings, and in which row each was sent."""
         is_sent = pa.array([sent is not _AS_IT_IS for sent in several], pa.bool_())
         whole = chunk.take(pa.array(rows, pa.int64()))
         columns = {name: whole[name].combine_chunks() for name in _COLUMNS}
-        wrong = [
-            None if text is None else f"{text!r}, expected {EXPECTED['time']}"
-            for text in columns[UNREADABLE.name].to_pylist()
-        ]
-        columns[UNREADABLE.name] = pa.array(wrong, pa.string())
+        if columns[UNREADABLE.name].null_count < len(rows):
+            wrong = [
+                None if text is None else f"{text!r}, expected {EXPECTED['time']}"
+                for text in columns[UNREADABLE.name].to_pylist()
+            ]
+            columns[UNREADABLE.name] = pa.array(wrong, pa.string())
         own = {"payload": pa.array([sent.payload for sent in several], pa.string())}
         if self._contract.payload.device_path:
             own["device"] = pa.array([sent.device for sent in several], pa.string())
@@ -93,10 +110,13 @@ class SplitRows:
 
     def _of_their_rows(self, table: pa.Table, rows: pa.Table) -> pa.Table:
         """Without the times of readings that are not found by their row's device and day."""
-        zone, wrong = self._contract.zone, table[UNREADABLE.name].to_pylist()
         columns = (table["device"], rows["device"], table["time"], rows["time"])
         same = pc.and_(*(pc.equal(*columns[n : n + 2]).fill_null(False) for n in (0, 2)))
-        for place in np.flatnonzero(~same.to_numpy()).tolist():
+        places = np.flatnonzero(~same.to_numpy()).tolist()
+        if not places and table[UNREADABLE.name].null_count == len(table):
+            return table
+        zone, wrong = self._contract.zone, table[UNREADABLE.name].to_pylist()
+        for place in places:
             device, of_row, own, time = (column[place].as_py() for column in columns)
             if device != of_row:
                 wrong[place] = f"{str(device)[:80]!r} {OTHER_DEVICE}, {_INSTEAD}"

@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from breezeway.contract.contract import Contract
+from breezeway.contract.splitting import PayloadSplitter
 from breezeway.contract.values import Violation
 from breezeway.core.times import from_iso
 from breezeway.serving.refusal import Refusal
@@ -172,12 +174,49 @@ def _arrived(contract: Contract, device: str, readings: Readings, flags: Flags) 
     Raises:
         Refusal: the last reading has no time, or its payload holds no reading of the device.
     """
+    splitter = contract.splitter
+    if splitter is None:
+        arrived = _arrived_alone(contract, readings, flags)
+        end = arrived[-1].time
+    else:
+        arrived = _arrived_together(contract, splitter, device, readings, flags)
+        end = max(reading.time for reading in arrived if reading.place == len(readings) - 1)
+    if max(arrived).time > end:
+        wrong = Violation("time", "later", "time: later than that of the last reading")
+        flags += [_flag(contract, each, wrong, "left_out") for each in arrived if each.time > end]
+        arrived = [reading for reading in arrived if reading.time <= end]
+    if splitter:  # history takes those of one payload and time in the order of their text
+        arrived.sort(key=lambda reading: reading.payload, reverse=True)
+    return sorted(arrived, key=itemgetter(0, 1)) if splitter else sorted(arrived)
+
+
+def _arrived_alone(contract: Contract, readings: Readings, flags: Flags) -> list[_Arrived]:
+    """Where each payload is a reading, those with a time."""
+    arrived = []
+    for index, reading in enumerate(readings):
+        try:
+            arrived.append(_Arrived(_time(reading["time"]), index, reading["payload"]))
+        except Violation as violation:
+            if index == len(readings) - 1:
+                raise Refusal.of(violation, index) from None
+            flags.append(_flag(contract, _Arrived(_NEVER, index, ""), violation, "left_out"))
+    return arrived
+
+
+def _arrived_together(
+    contract: Contract,
+    splitter: PayloadSplitter,
+    device: str,
+    readings: Readings,
+    flags: Flags,
+) -> list[_Arrived]:
+    """Where a payload may hold several readings, those of the device that have a time."""
     arrived: list[_Arrived] = []
     for index, reading in enumerate(readings):
         is_last = index == len(readings) - 1
         before, wrong = len(arrived), None
         try:
-            for time, payload in _readings_of(contract, device, reading):
+            for time, payload in _readings_of(contract, splitter, device, reading):
                 if isinstance(time, Violation):
                     wrong = time
                     flags.append(
@@ -191,26 +230,15 @@ def _arrived(contract: Contract, device: str, readings: Readings, flags: Flags) 
         if is_last and len(arrived) == before:
             said = f"payload: no reading of {device!r}"
             raise Refusal.of(wrong or Violation("payload", "no_readings", said), index) from None
-    end = max(reading.time for reading in arrived if reading.place == len(readings) - 1)
-    later = Violation("time", "later", "time: later than that of the last reading")
-    flags += [
-        _flag(contract, reading, later, "left_out") for reading in arrived if reading.time > end
-    ]
-    arrived = [reading for reading in arrived if reading.time <= end]
-    if contract.splitter:  # history takes those of one payload and time in the order of their text
-        arrived.sort(key=lambda reading: reading.payload, reverse=True)
-    return sorted(arrived, key=lambda reading: reading[:2])
+    return arrived
 
 
 def _readings_of(
-    contract: Contract, device: str, reading: Mapping[str, str]
+    contract: Contract, splitter: PayloadSplitter, device: str, reading: Mapping[str, str]
 ) -> Iterator[tuple[datetime | Violation, str]]:
     """The time of each reading of the device in a payload, or what is wrong with it; and a payload
     with this reading alone."""
-    if contract.splitter is None:
-        yield _time(reading["time"]), reading["payload"]
-        return
-    for sent in contract.splitter.split(reading["payload"]):
+    for sent in splitter.split(reading["payload"]):
         if contract.payload.device_path and sent.device != device:
             continue
         if sent.wrong_time:

@@ -10,15 +10,8 @@ from hypothesis import given
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
 from breezeway.core.errors import DataError
+from tests.fixtures.payloads import HEAD
 
-HEAD = """
-name = "pump"
-interval_seconds = 60
-label = { column = "label" }
-alarm = { false_episodes_per_day = 1 }
-split = { by = "time" }
-features = { window = 1, reading = { a = "a" } }
-"""
 FLOAT = 'a = { type = "float" }'
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

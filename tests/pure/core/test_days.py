@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from breezeway.core.days import clock_changes, day_end, day_of, day_start, find_zone
+from breezeway.core.days import clock_changes, clock_time, day_end, day_of, day_start, find_zone
 
 ZONES = st.sampled_from(
     [
@@ -61,6 +61,13 @@ def test_a_day_begins_at_its_first_midnight(name: str, day: date, start: str, ho
     zone = ZoneInfo(name)
     assert day_start(day, zone).isoformat() == f"{start}:00+00:00"
     assert day_end(day, zone) - day_start(day, zone) == timedelta(hours=hours)
+
+
+def test_a_moment_at_an_end_of_the_calendar_is_shown():
+    berlin = ZoneInfo("Europe/Berlin")
+    last = datetime.max.replace(tzinfo=UTC)
+    assert clock_time(last, berlin, "minutes") == "9999-12-31 23:59+00:00"
+    assert clock_time(last.replace(year=2026), berlin, "seconds") == "2027-01-01 00:59:59+01:00"
 
 
 def test_a_moment_at_an_end_of_the_calendar_has_a_day():

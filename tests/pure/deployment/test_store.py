@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from breezeway.core.errors import DataError
 from breezeway.deployment import store as store_module
-from breezeway.deployment.store import Challenger, Deployment, DeploymentStore, Pointer
+from breezeway.deployment.store import Challenger, Deployment, DeploymentStore
+from tests.fixtures.pointers import pointer_to
 
 
 @pytest.fixture
@@ -181,15 +181,7 @@ def test_a_challenger_is_kept_by_pruning_and_forgotten_by_the_way_back(store, co
 
 def test_a_name_that_is_no_folder_name_is_refused():
     with pytest.raises(ValueError, match="model_name"):
-        Pointer(
-            model_name="../pump",
-            model_version="1",
-            deployment="1-abc",
-            bento="b",
-            data_tag="",
-            sha256="",
-            deployed_at=datetime.now(UTC),
-        )
+        pointer_to(1, model_name="../pump")
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a\\b", "a/./b", "MODELS/pump/model.ubj"])

@@ -11,6 +11,7 @@ from breezeway.contract.expressions import Vectors
 from breezeway.core.settings import Settings
 from breezeway.preprocessing import profile as profile_module
 from breezeway.preprocessing.profile import (
+    DeviceBlock,
     DeviceProfile,
     DeviceTotals,
     FieldTotals,
@@ -19,6 +20,7 @@ from breezeway.preprocessing.profile import (
     Profile,
     merged,
 )
+from breezeway.preprocessing.spacing import IntervalTally
 
 SECOND = 1_000_000
 
@@ -32,7 +34,7 @@ def contract() -> Contract:
 def counted(*blocks: dict[str, Any]) -> Profile:
     """Blocks of device → seconds of its good readings; `bad` maps devices to how many are bad,
     `before` are readings that only come before."""
-    totals = DeviceTotals(interval=10 * SECOND)
+    totals = DeviceTotals(10 * SECOND, IntervalTally(10))
     for block in blocks:
         bad, before = block.pop("bad", {}), block.pop("before", {})
         names = sorted({*block, *bad, *before})
@@ -44,11 +46,13 @@ def counted(*blocks: dict[str, Any]) -> Profile:
                 is_counted += [counts] * len(seconds)
         quarantined = [names.index(name) for name, count in bad.items() for _ in range(count)]
         totals.add(
-            names,
-            np.array(codes, np.int32),
-            np.array(times, np.int64),
-            np.array(is_counted, bool),
-            np.array(quarantined, np.int64),
+            DeviceBlock(
+                names,
+                np.array(codes, np.int32),
+                np.array(times, np.int64),
+                np.array(is_counted, bool),
+                np.array(quarantined, np.int64),
+            )
         )
     return totals.profile({}, [0, 0, 0], 0)
 
@@ -89,9 +93,9 @@ def test_intervals_are_counted_by_their_ratio_to_that_of_the_contract():
 
 @pytest.mark.parametrize("interval", [1.0, 1e300])
 def test_any_interval_of_a_contract_can_be_counted(interval):
-    totals = DeviceTotals(interval)
+    totals = DeviceTotals(interval, IntervalTally(interval / SECOND))
     times, all_rows = np.array([0, 10**15]), np.ones(2, bool)
-    totals.add(["a"], np.zeros(2, np.int32), times, all_rows, np.zeros(0, np.int64))
+    totals.add(DeviceBlock(["a"], np.zeros(2, np.int32), times, all_rows, np.zeros(0, np.int64)))
     found = totals.profile({}, [0, 0, 0], 0)
     assert (found.gaps, sum(found.intervals.values())) == (int(interval == 1), 1)
 

@@ -2,30 +2,17 @@
 
 import copy
 import json
-from datetime import UTC, datetime
 
 import pytest
 
 from breezeway.core.errors import DataError
-from breezeway.deployment.store import Pointer
 from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import LiveModel, Signer, read_request
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Contender
+from tests.fixtures.pointers import pointer_to
 from tests.fixtures.serving import examples_of, make_model, make_readings
-
-
-def pointer() -> Pointer:
-    return Pointer(
-        model_name="pump",
-        model_version="3",
-        deployment="3-abc",
-        bento="pump:3-abc",
-        data_tag="v1",
-        sha256="",
-        deployed_at=datetime.now(UTC),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +22,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def live(folder) -> LiveModel:
-    return load(folder, pointer())
+    return load(folder, pointer_to(3))
 
 
 @pytest.fixture
@@ -190,7 +177,7 @@ def test_a_model_that_scores_otherwise_than_at_training_is_not_loaded(tmp_path):
     examples[1]["score"] += 1e-4
     (folder / "extra_files" / "examples.json").write_text(json.dumps(examples))
     with pytest.raises(DataError, match=r"examples.json: \[1\]: the score is .*, at training"):
-        load(folder, pointer())
+        load(folder, pointer_to(3))
 
 
 @pytest.mark.parametrize("score", [float("nan"), -1.0])
@@ -200,14 +187,14 @@ def test_no_number_passes_for_a_score(tmp_path, score):
     examples[0]["score"] = score
     (folder / "extra_files" / "examples.json").write_text(json.dumps(examples))
     with pytest.raises(DataError, match=r"examples.json: \[0\]"):
-        load(folder, pointer())
+        load(folder, pointer_to(3))
 
 
 def test_a_model_without_examples_is_not_loaded(tmp_path):
     folder = make_model(tmp_path / "m")
     (folder / "extra_files" / "examples.json").write_text("[]")
     with pytest.raises(DataError, match="no example was recorded"):
-        load(folder, pointer())
+        load(folder, pointer_to(3))
 
 
 def test_a_signature_is_of_one_key_and_one_id():

@@ -118,3 +118,13 @@ def test_after_another_zone_was_named_each_day_is_made_again(home, tmp_path):
     made = make(moved, "moved", FIRST, last)
     assert (made["made_count"], made["days"], made["rows"]) == (5, 5, (4 * 3 - 1) * 144)
     assert make(moved, "again", FIRST, last)["made"] == []
+
+
+def test_days_that_are_made_on_the_way_have_no_page_among_the_reports(home):
+    def pages() -> list[str]:  # without MLflow they stay beside the datasets
+        return sorted(page.parent.name for page in home.work.glob("*/profile.html"))
+
+    assert make(home, "first")["made_count"] == 4
+    assert pages() == ["first"]
+    preprocessing.make_day(home, load_contract(home.sensors), FIRST, {})
+    assert pages() == ["first", "plant-day-20260301"]

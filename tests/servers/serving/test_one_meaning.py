@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
-from breezeway.deployment.store import Pointer
 from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import LiveModel
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Contender, Serving
 from tests.fixtures.meaning import NO_TIME, of_history
+from tests.fixtures.pointers import pointer_to
 from tests.fixtures.serving import CONTRACT, make_model
 
 START = datetime(2026, 1, 1, 0, 0, 0, 123_457, UTC)
@@ -44,19 +44,10 @@ def serving(request, tmp_path_factory) -> Serving:
     rate_per, score_filter = request.param
     text = TOLERANT.replace("window = 5", f'window = 5\nrate_per = "{rate_per}"')
     folder = make_model(tmp_path_factory.mktemp("model") / "m", contract_text=text)
-    pointer = Pointer(
-        model_name="pump",
-        model_version="1",
-        deployment="1-abc",
-        bento="pump:1-abc",
-        data_tag="v1",
-        sha256="",
-        deployed_at=START,
-    )
-    live = load(folder, pointer)
+    live = load(folder, pointer_to(1))
     filtering = Contract.from_text(text.replace("[alarm]", f"[alarm]\n{score_filter}"), "here")
     model = replace(live.model, contract=filtering)
-    return Serving(Contender(LiveModel(model, pointer, START), (Tally(),), Metrics()))
+    return Serving(Contender(LiveModel(model, pointer_to(1), START), (Tally(),), Metrics()))
 
 
 def payload(temperature: str, mode: str, vibration: str) -> str:

@@ -1,18 +1,18 @@
 """A challenger beside the champion: who answers, what is counted, what it may never cost."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from scipy.stats import binomtest
 
-from breezeway.deployment.store import Challenger, DeploymentStore, Pointer
+from breezeway.deployment.store import Challenger, DeploymentStore
 from breezeway.serving.active import ActiveModels
 from breezeway.serving.loading import load
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.refusal import Refusal
 from breezeway.serving.trial import Contender, Serving
+from tests.fixtures.pointers import pointer_to
 from tests.fixtures.serving import (
     CONTRACT,
     add_deployment,
@@ -23,18 +23,6 @@ from tests.fixtures.serving import (
 )
 
 DEVICES = [f"pump-{number}" for number in range(5000)]
-
-
-def pointer_to(version: int) -> Pointer:
-    return Pointer(
-        model_name="pump",
-        model_version=str(version),
-        deployment=f"{version}-x",
-        bento=f"pump:{version}-x",
-        data_tag="v1",
-        sha256=str(version),
-        deployed_at=datetime.now(UTC),
-    )
 
 
 @pytest.fixture(scope="module")
