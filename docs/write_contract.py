@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
-from breezeway.contract import contract, files, schema, source
+from breezeway.contract import alarm, contract, files, schema, source
 
 PAGE = Path(__file__).with_name("contract.md")
 SCHEMA = Path(__file__).with_name("contract.schema.json")
@@ -161,7 +161,13 @@ def words_of(module: ModuleType) -> dict[tuple[str, str], str]:
     return found
 
 
-WORDS = {**words_of(schema), **words_of(files), **words_of(source), **words_of(contract)}
+WORDS = {
+    **words_of(schema),
+    **words_of(alarm),
+    **words_of(files),
+    **words_of(source),
+    **words_of(contract),
+}
 
 
 def keys(model: type[BaseModel], place: str = "") -> Iterator[Key]:

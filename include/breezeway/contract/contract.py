@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from breezeway.contract.alarm import Alarm
 from breezeway.contract.expressions import Expression
 from breezeway.contract.files import Files
 from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
-    Alarm,
     Canary,
     Drift,
     Features,

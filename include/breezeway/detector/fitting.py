@@ -159,5 +159,5 @@ def _thresholds(table: Table, scores: OutOfFold, contract: Contract) -> np.ndarr
         log.warning("one fold only: the threshold was chosen on the rows that it is judged on")
         scored = scores.fold >= 0
         curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
-        thresholds[scored] = choose_threshold(curve, contract)
+        thresholds[scored] = choose_threshold(curve, contract).threshold
     return thresholds

@@ -7,8 +7,8 @@ readings, so a request gives the same as history, to the bit. The terms are thos
 
 import numpy as np
 
+from breezeway.contract.alarm import Alarm
 from breezeway.contract.contract import Contract
-from breezeway.contract.schema import Alarm
 
 
 def filtered(scores: np.ndarray, ages: np.ndarray, alarm: Alarm) -> np.ndarray:

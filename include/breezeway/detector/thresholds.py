@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from breezeway.contract.alarm import Alarm
 from breezeway.contract.contract import Contract
-from breezeway.contract.schema import Alarm
 from breezeway.detector import scorecard
 from breezeway.detector.boosting import SEED
 from breezeway.detector.model import OutOfFold

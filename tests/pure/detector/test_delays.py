@@ -36,7 +36,7 @@ def test_each_point_is_that_of_a_scorecard():
             assert soon == pytest.approx(expected)
         else:
             assert np.isnan(found.median_seconds[place])
-    assert found.false_per_day == pytest.approx(curve.false_episodes / (900 / 1440))
+    assert found.false_per_day == pytest.approx(curve.effects.false_episodes / (900 / 1440))
     assert 0 < found.found[-1] <= 1
 
 

@@ -74,7 +74,7 @@ def test_few_rows_get_fine_bins_and_find_a_limit_between_coarse_ones():
     for bins in (256, 4096):
         params = {**model.default_params(len(value)), "max_bin": bins}
         learned = boosting.matrix(value, label, ["value"], 1, bins)
-        booster = xgb.train(boosting.booster_params(params, CONTRACT, label, 1), learned, ROUNDS)
+        booster = xgb.train(boosting.booster_params(params, {}, label, 1), learned, ROUNDS)
         wrong[bins] = int(((booster.inplace_predict(value) > 0.5) != label).sum())
     assert wrong[4096] < 3 < wrong[256]
 

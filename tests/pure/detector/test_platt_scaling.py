@@ -48,9 +48,7 @@ def test_one_score_for_all_is_the_share_of_the_positives(score):
 
 def test_the_booster_itself_gives_the_scaled_scores(table):
     contract = plant_contract()
-    raw = model.fit(
-        table, slice(None), contract.feature_names, model.DEFAULT_PARAMS, rounds=5, threads=1
-    )
+    raw = model.fit(table, slice(None), contract, model.DEFAULT_PARAMS, rounds=5, threads=1)
     scaling = PlattScaling(0.5, -1.5)
     scaled = scaling.booster(raw, threads=1)
     np.testing.assert_allclose(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from breezeway.contract.schema import Alarm
+from breezeway.contract.alarm import Alarm
 from breezeway.detector import model
 from breezeway.detector.fitting import fit_detector
 from breezeway.detector.holdout import TrainingScope
