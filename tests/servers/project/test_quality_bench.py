@@ -1,5 +1,6 @@
 """The bench of quality judges rows that no model or baseline of a device has seen."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
