@@ -39,7 +39,7 @@ BY_F1 = "model, threshold by F1"
 of the other folds with at most 5 % of the normal time in alarm."""
 DAY = 86_400
 FIGURES = (
-    "f1", "false_alarm_rate", "events", "events_hit", "events_hit_promptly",
+    "f1", "false_alarm_rate", "events", "events_hit", "share_hit", "events_hit_promptly",
     "false_episodes_per_normal_hour", "false_episodes_per_day", "average_precision",
     "median_delay_seconds", "p90_delay_seconds",
 )  # fmt: skip

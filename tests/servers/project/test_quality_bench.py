@@ -1,13 +1,15 @@
 """The bench of quality judges rows that no model or baseline of a device has seen."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from bench import quality, quality_data
+from bench import quality, quality_data, quality_page
 from breezeway.detector.model import OutOfFold
+from breezeway.detector.scorecard import Scorecard
 
 HEADER = (
     "datetime;Accelerometer1RMS;Accelerometer2RMS;Current;Pressure;Temperature;Thermocouple;"
@@ -80,6 +82,16 @@ def test_the_highest_f1_is_chosen_on_the_other_folds_and_bounds_false_time():
     both = OutOfFold(np.append(score, 2 * score), np.repeat([0, 1], 6), np.empty((0, 2, 0)))
     thresholds = quality._thresholds_by_f1(np.append(label, label), both)
     assert thresholds.tolist() == [0.8] * 6 + [0.4] * 6
+
+
+def test_what_is_to_be_reached_and_what_the_page_shows_is_measured():
+    card = Scorecard(**dict.fromkeys([field.name for field in fields(Scorecard)], 1))
+    measured = quality._figures(card, 60)
+    found = {"cards": {"model": quality._spread([measured, measured])}}
+    targets = quality._targets(dict.fromkeys(quality.WANTED, found))
+    assert {target.what.partition(":")[0] for target in targets} == {"skab", "ai4i", "plant"}
+    shown = {figure for figure, _ in filter(None, quality_page.COLUMNS.values())}
+    assert shown <= measured.keys()
 
 
 def test_public_data_that_is_not_there_is_skipped_with_a_sentence(
