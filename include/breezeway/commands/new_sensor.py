@@ -103,6 +103,7 @@ def _text(name: str, found: file_guesses.Guess) -> str:
         f'name = "{name}"',
         f"interval_seconds = {found.interval:g}",
         '\n[payload]\nformat = "json"',
+        *(f"{key} = {value}" for key, value in found.payload.items()),
         "\n[files]",
         *(f"{key} = {value}" for key, value in found.files.items()),
     ]

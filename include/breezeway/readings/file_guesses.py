@@ -29,12 +29,14 @@ from breezeway.readings.file_payloads import NUMBER
 from breezeway.readings.file_rows import NORMAL
 from breezeway.readings.file_text import PlainFile, plain_file, stem
 from breezeway.readings.file_times import PATTERNS, epoch_unit, fits
+from breezeway.readings.json_guesses import sample_json
 
 HEAD_BYTES = 1 << 20
 SAMPLE_ROWS = 20_000
 MOST = 0.95
 """Of the values of a column, so many have to be of a kind."""
 MAX_CATEGORIES = 20
+BOOLS = ({"true", "false"}, {"on", "off"})
 DAYS = ("%Y%m%d", "%Y%m%d%H%M%S")
 """Times that look like numbers."""
 UNNAMED = re.compile("column[0-9]+")
@@ -55,20 +57,24 @@ class Guess:
 
     Attributes:
         files: keys of `[files]` as TOML.
+        payload: those of `[payload]`.
         columns: field → its column, where these differ.
         fields: field → its keys as TOML.
         interval: seconds between two readings of a device.
         has_label: whether a column holds labels.
         has_payload: whether a column holds payloads.
+        is_json: whether names of columns are paths.
         unsure: sentences for a person.
     """
 
     files: dict[str, str] = field(default_factory=dict)
+    payload: dict[str, str] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
     interval: float = 60
     has_label: bool = False
     has_payload: bool = False
+    is_json: bool = False
     unsure: list[str] = field(default_factory=list)
 
 
@@ -93,7 +99,11 @@ def guess(file: Path, folder: Path) -> Guess:
         _look_for_units(values, found)
         _look_for_decimal(values, found)
     marks = _Marks(*(found.files.get(key, "").strip('"') for key in ("decimal", "thousands")))
-    taken = {*_time(values, found), _device(values, file, found), _label(values, found)}
+    taken = {*_time(values, found), _device(values, file, found)}
+    if found.payload:
+        _read_in_payload(found)
+    else:
+        taken.add(_label(values, found))
     rest = {name: cells for name, cells in values.items() if name not in taken}
     words: set[str] = set()
     for name, cells in (_members(rest, found) or rest).items():
@@ -128,11 +138,16 @@ def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
     csv = "all_varchar = true, store_rejects = true, null_padding = true"
     reads = {
         "csv": f"read_csv({path}, skip = {{}}, {csv})",
-        "jsonl": f"read_json({path}, format = 'newline_delimited')",
         "parquet": f"read_parquet({path}, hive_partitioning = false)",
     }
     try:
         with duckdb.connect() as connection:
+            if plain.format == "jsonl":
+                found.is_json = True
+                sample = sample_json(plain, connection, SAMPLE_ROWS)
+                if sample.readings:
+                    found.payload["readings"] = toml(sample.readings)
+                return sample.values
             skip = _sniff(connection, plain, found) if plain.format == "csv" else 0
             rows_of = reads[plain.format].format(skip)
             relation = connection.sql(
@@ -146,6 +161,17 @@ def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
         name: [None if row[place] is None else str(row[place]) for row in rows]
         for place, name in enumerate(names)
     }
+
+
+def _read_in_payload(found: Guess) -> None:
+    """Times and devices of readings that were sent together stand in what was sent."""
+    if "first_time" not in found.files:
+        found.payload["time_path"] = found.files.pop("time_column", '"time"')
+        if time_format := found.files.pop("time_format", ""):
+            found.payload["time_format"] = time_format
+    if "device" not in found.files:
+        found.payload["device_path"] = found.files.pop("device_column", '"device"')
+    found.unsure.append("Labels are not looked for in payloads: they are expected in a table.")
 
 
 def _sniff(connection: duckdb.DuckDBPyConnection, plain: PlainFile, found: Guess) -> int:
@@ -350,6 +376,8 @@ def _field(
         found.fields[key] = _number(numbers, name)
         if len(set(numbers)) == 1:
             found.unsure.append(f"{key} never varies in the first rows.")
+    elif {text.lower() for text in given} in BOOLS:
+        found.fields[key] = {"type": '"bool"'}
     elif len(set(given)) <= MAX_CATEGORIES:
         listed = ", ".join(map(toml, sorted(set(given))))
         found.fields[key] = {"type": '"category"', "categories": f"[{listed}]"}
@@ -361,7 +389,9 @@ def _field(
         found.fields[key]["invalid"] = toml("missing")
         missing = 100 * (1 - known / len(cells))
         found.unsure.append(f"{key} has no value in {missing:.2g} % of the rows.")
-    if key != name and found.has_payload:
+    if key != name and found.is_json:
+        found.fields[key]["path"] = name if name.startswith("[") else toml(name)
+    elif key != name and found.has_payload:
         found.fields[key]["path"] = f"[{toml(name)}]"
     elif key != name:
         found.columns[key] = name.strip()
@@ -382,7 +412,11 @@ def _number(numbers: list[float], name: str) -> dict[str, str]:
 
 
 def _identifier(name: str, found: Guess) -> str:
-    plain = re.sub(r"[\[(].*[\])]\s*$", "", name)
+    plain = name.strip('[]"') if found.is_json and name.startswith("[") else name
+    if found.is_json:
+        *parents, plain = plain.split(".")
+        plain = parents[-1] if parents and plain.lower() in ("value", "val", "v") else plain
+    plain = re.sub(r"[\[(].*[\])]\s*$", "", plain)
     key = re.sub(r"\W+", "_", plain.strip()).strip("_") or "field"
     key = f"f_{key}" if not key.isidentifier() else key
     others = {other.lower() for other in found.fields} | {"device", "time", "label"}
