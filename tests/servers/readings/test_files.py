@@ -567,7 +567,7 @@ def test_a_file_that_cannot_be_read_is_named(refused, settings, write, text, fil
         ('{"device":"m"}\n', "line 1, column 'time': expected a time, got nothing"),
         ('{"time":"2026-01-01"}\n{bad\n', "line 2: expected a JSON object, got something else"),
         ('[{"device":"m"}]', "row 1, column 'time': expected a time, got nothing"),
-        ('[\n{"device":"m",\n"a":1,}]', "cannot read it: Malformed JSON"),
+        ('[\n{"device":"m",\n"a":x}]', "in record/value 2: unexpected character"),
     ],
 )
 def test_lines_of_json_that_cannot_be_read_are_named(refused, text, said):
