@@ -159,11 +159,13 @@ def _in_a_line(card: dict[str, Any], contract: Contract) -> str:
     alarm = contract.alarm
     if alarm.false_episodes_per_day is not None:
         allowed = f"the budget is {alarm.false_episodes_per_day:g}"
-    else:
+    elif alarm.missed_event_cost is not None:
         allowed = (
             f"a missed fault counts {alarm.missed_event_cost:g}, a false alarm "
             f"{alarm.false_episode_cost:g}"
         )
+    else:
+        allowed = f"at most {alarm.max_alarm_share:.0%} of normal time may be in alarm"
     per_day = card["false_episodes"] / days
     return f"{found}, at {per_day:.2g} false alarms a day of a device; {allowed}."
 
