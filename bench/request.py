@@ -134,13 +134,13 @@ def _readings() -> list[dict[str, float]]:
 
 
 def window_ours() -> Callable[[], Any]:
-    from breezeway.contract.features import window_features
+    from breezeway.contract.features import latest_features
 
     contract = Contract.from_text(contenders.ROLLING_CONTRACT, "bench")
     readings = _readings()
     start = datetime(2026, 1, 1, tzinfo=UTC)
     times = [start + timedelta(minutes=number) for number in range(READINGS)]
-    return lambda: window_features(contract, readings, times).tolist()
+    return lambda: latest_features(contract, readings, times)[0].tolist()
 
 
 def window_by_pandas() -> Callable[[], Any]:

@@ -141,23 +141,28 @@ class History:
             out[rows, position] = found[feature]
 
 
-def window_features(
-    contract: Contract, readings: Sequence[Mapping[str, Any]], times: Sequence[datetime]
+def latest_features(
+    contract: Contract,
+    readings: Sequence[Mapping[str, Any]],
+    times: Sequence[datetime],
+    count: int = 1,
 ) -> np.ndarray:
-    """Features of the last reading of one device, for one request.
+    """Features of the last readings of one device, for one request.
 
     Args:
         contract: defines the features.
-        readings: from `ReadingParser.parse`, oldest first; at least one. The last
-            `contract.window` of them are used.
+        readings: from `ReadingParser.parse`, oldest first; at least `count`. A window of each of
+            the last ones is used.
         times: of the readings, with an offset from UTC, each later than the one before.
+        count: of how many readings.
 
     Returns:
-        float64 of shape (len(contract.feature_names),).
+        float64 of shape (count, len(contract.feature_names)), the last reading last.
     """
-    readings, times = readings[-contract.window :], times[-contract.window :]
+    needed_readings = contract.window + count - 1
+    readings, times = readings[-needed_readings:], times[-needed_readings:]
     if contract.takes_time:
-        first = 0 if contract.windows_take_time else -1
+        first = 0 if contract.windows_take_time else -count
         timed = zip(readings[first:], times[first:], strict=True)
         told = [{**reading, **clock(contract.zone, time)} for reading, time in timed]
         readings = [*readings[: len(readings) - len(told)], *told]
@@ -165,25 +170,26 @@ def window_features(
     columns = _vector_columns(contract, readings)
     for name, expression in contract.expressions.items():
         if not expression.takes_vectors:
-            # A statistic needs the whole window, everything else only the last reading.
-            needed = readings if name in rolling else (readings[-1],)
+            # A statistic needs whole windows, everything else only the readings themselves.
+            needed = readings if name in rolling else readings[-count:]
             if expression.field:  # a contract does not allow infinity
                 columns[name] = [reading[expression.field] for reading in needed]
             else:
                 columns[name] = [expression.of_reading(reading) for reading in needed]
-    out = [columns[name][-1] for name in contract.expressions]
+    out = [[columns[name][place] for name in contract.expressions] for place in range(-count, 0)]
     if rolling:
-        matrix = np.full((len(rolling), contract.window), np.nan)
+        matrix = np.full((len(rolling), needed_readings), np.nan)
         for row, name in enumerate(rolling):
-            matrix[row, contract.window - len(readings) :] = columns[name]
+            matrix[row, needed_readings - len(readings) :] = columns[name]
         every = {feature for wanted in rolling.values() for feature in wanted}
         passed = None
         if contract.features.rate_per == "second":
-            passed = np.zeros(contract.window, np.int64)
+            passed = np.zeros(needed_readings, np.int64)
             passed[-len(readings) :] = [(time - times[-1]) // MICROSECOND for time in times]
         figures = rolling_statistics(matrix, contract.window, every, times=passed)
         for row, wanted in enumerate(rolling.values()):
-            out.extend(figures[feature][row, 0] for feature in wanted)
+            for number, own in enumerate(out):
+                own.extend(figures[feature][row, number] for feature in wanted)
     return np.array(out, dtype=np.float64)
 
 

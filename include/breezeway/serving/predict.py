@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 
-from breezeway.contract.features import window_features
+from breezeway.contract.features import latest_features
 from breezeway.contract.statistics import LONGEST
 from breezeway.contract.values import Violation
 from breezeway.core.names import DEVICE
@@ -82,8 +82,8 @@ class LiveModel:
         except Violation as violation:
             raise Refusal.of(violation) from None
         values, times = window_of(contract, device, readings, flags, known)
-        ends = range(max(1, len(values) - contract.alarm.lookback), len(values) + 1)
-        return np.array([window_features(contract, values[:end], times[:end]) for end in ends])
+        count = min(len(values), 1 + contract.alarm.lookback)
+        return latest_features(contract, values, times, count)
 
     def score(self, device: str, readings: Readings) -> float:
         """Score the last of a device's readings; see `features`."""

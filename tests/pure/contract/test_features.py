@@ -9,7 +9,7 @@ import pytest
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import VECTOR_FUNCTIONS, Expression, Vectors
-from breezeway.contract.features import History, window_features
+from breezeway.contract.features import History, latest_features
 from breezeway.contract.rolling import rolling_statistics
 from breezeway.contract.statistics import STATISTICS, RollingFeature
 
@@ -132,7 +132,7 @@ def test_history_equals_requests_to_the_last_bit(window, seed, rate_per):
     for readings, micros in zip(devices, times, strict=True):
         moments = [EPOCH + timedelta(microseconds=time) for time in micros.tolist()]
         for end in range(1, len(readings) + 1):
-            expected = window_features(c, readings[:end], moments[:end])
+            expected = latest_features(c, readings[:end], moments[:end])[0]
             assert made[row].tobytes() == expected.tobytes()
             row += 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.features import History, window_features
+from breezeway.contract.features import History, latest_features
 from breezeway.contract.rolling import SORTED_VALUES, rolling_statistics
 from breezeway.contract.statistics import RollingFeature
 
@@ -83,7 +83,7 @@ def test_history_equals_requests_to_the_last_bit(seed, rate_per):
     for values, times in runs:
         readings = [{"x": value} for value in values.tolist()]
         for end in range(1, len(readings) + 1):
-            expected = window_features(c, readings[:end], times[:end])
+            expected = latest_features(c, readings[:end], times[:end])[0]
             assert next(found).tobytes() == expected.tobytes()
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.features import window_features
+from breezeway.contract.features import latest_features
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.spec import DatasetSpec
@@ -89,7 +89,7 @@ def as_several(group: list[Message]) -> str:
 
 def features_of(contract: Contract, device: str, readings: list[tuple[str, str]]) -> np.ndarray:
     sent = [{"time": time, "payload": payload} for time, payload in readings]
-    return window_features(contract, *window_of(contract, device, sent, []))
+    return latest_features(contract, *window_of(contract, device, sent, []))[0]
 
 
 @settings(max_examples=100, deadline=None)

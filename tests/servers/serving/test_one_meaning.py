@@ -39,7 +39,7 @@ Arrived = list[tuple[int | None, str]]
 """Minutes after `START` (None: a text that is no time) and payload, as they arrived."""
 
 
-@pytest.fixture(scope="module", params=[("reading", ""), ("second", ""), ("reading", FILTER)])
+@pytest.fixture(scope="module", params=[("reading", ""), ("second", ""), ("second", FILTER)])
 def serving(request, tmp_path_factory) -> Serving:
     rate_per, score_filter = request.param
     text = TOLERANT.replace("window = 5", f'window = 5\nrate_per = "{rate_per}"')

@@ -13,7 +13,7 @@ import xgboost as xgb
 from scipy.stats import binom
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.features import window_features
+from breezeway.contract.features import latest_features
 from breezeway.core.settings import Settings
 from breezeway.core.times import from_iso
 from breezeway.tracking import mlflow_client
@@ -32,11 +32,11 @@ def model_folders(folder: Path) -> Iterator[Path]:
     """The models of the versions 1 to 5."""
     contract = Contract.from_text(CONTRACT, "contract.toml")
     rows = [
-        window_features(
+        latest_features(
             contract,
             [contract.parser.parse(r["payload"]) for r in w],
             [from_iso(r["time"]) for r in w],
-        )
+        )[0]
         for w in READINGS
     ]
     features = np.array(rows)

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from breezeway.contract.contract import Contract, load_contract
-from breezeway.contract.features import window_features
+from breezeway.contract.features import latest_features
 from breezeway.core.errors import InternalError
 from breezeway.core.settings import Settings
 from breezeway.core.times import from_iso
@@ -405,6 +405,6 @@ def test_examples_give_their_features_again(tmp_path, monkeypatch):
     for example in examples:
         parsed = [contract.parser.parse(reading["payload"]) for reading in example["readings"]]
         times = [from_iso(reading["time"]) for reading in example["readings"]]
-        features = window_features(contract, parsed, times)
+        features = latest_features(contract, parsed, times)[0]
         expected = [np.nan if value is None else value for value in example["features"]]
         assert features.tobytes() == np.array(expected).tobytes()
