@@ -266,7 +266,8 @@ def _loss(effects: Effects, alarm: Alarm) -> np.ndarray:
         return cost
     if alarm.maximize == "f1" or alarm.false_episodes_per_day is None:
         alarms = effects.caught + effects.false_alarms
-        f1: np.ndarray = 2 * effects.caught / (alarms + effects.positive)
+        # Without an event nothing is caught, and all are as good.
+        f1: np.ndarray = 2 * effects.caught / np.maximum(1, alarms + effects.positive)
         return -f1
     return np.zeros_like(effects.missed)
 

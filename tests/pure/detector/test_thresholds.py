@@ -126,6 +126,14 @@ def test_without_an_alarm_section_f1_is_best_within_five_per_cent_of_normal_time
     assert chosen_threshold(rows, score.ravel(), nothing) == 0.9
 
 
+def test_without_an_event_the_limits_alone_choose():
+    score = np.linspace(0, 1, 2000)
+    threshold = chosen_threshold(
+        rows_from(np.zeros((4, 500), dtype=int)), score, alarm_of('maximize = "f1"')
+    )
+    assert 0.04 < (score >= threshold).mean() <= 0.05
+
+
 def test_a_budget_limits_what_costs_would_choose():
     rows, score = a_slow_fault()
     budget = "false_episodes_per_day = 0.5"
