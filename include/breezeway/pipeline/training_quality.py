@@ -62,7 +62,7 @@ def quality_of(table: Table, contract: Contract, fitted: Fitted, judgement: Judg
     judged, interval = judgement.judged, contract.interval_seconds
     rows, score = table.rows.where(judged), fitted.scores.score[judged]
     alarm = score >= judgement.thresholds[judged]
-    block = 4 * contract.window * interval
+    block = scorecard.block_seconds(contract)
     scored = fitted.scores.fold >= 0
     days = len(score) * interval / 86_400
     return Quality(
