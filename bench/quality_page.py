@@ -29,8 +29,6 @@ judged by the threshold that the contract chooses on the other groups.
 - *AP* is the average precision of the ranking. It needs no threshold, nor does VUS-PR, its mean
   over tolerances of up to a horizon around an event. Affiliation says how near alarms and events
   are to each other. A score is a probability if its calibration error is near 0.
-- *model, threshold by F1* has another threshold than the contract's: the highest F1 of the other
-  groups with at most 5 % of their normal time in alarm.
 - *learned clock* is the same learner, fed only the time since a device's first reading. A detector
   that is not clearly better has shown nothing about its sensors. *clock only* is in alarm from 25 %
   to 95 % of each device's time, *random* at as many readings as the model.
