@@ -312,6 +312,19 @@ class SensorField(Section):
         return payload.path_of((name,) if self.path is None else self.path, f"fields.{name}.path")
 
 
+FeatureNames = Annotated[list[str], Field(min_length=1, max_length=64)]
+
+
+class Residual(Section):
+    """What features are beyond what others explain: the difference to the value that is usual for
+    the present values of the others, as it is learned from normal rows in training."""
+
+    of: FeatureNames
+    """Features, each of which gets another one with `_residual` behind its name."""
+    given: FeatureNames
+    """The features that explain them, such as power, speed and load."""
+
+
 class Features(Section):
     """What a model sees of a window of readings."""
 
@@ -329,6 +342,8 @@ class Features(Section):
     """For a name of `reading`, statistics of the window: last, mean, std, min, max, slope, rms,
     kurtosis, diff, median; with a window of its own `mean:5`; `lag:5`, the value five readings ago;
     and the present value beside the device's own past: from_median, zscore, `zscore:60:5`."""
+    residual: Residual | None = None
+    """Features beside what others explain."""
 
 
 class Label(Section):

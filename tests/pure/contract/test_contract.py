@@ -90,7 +90,7 @@ def test_shipped_contracts_are_valid(file):
         (
             "refit = false",
             'monotone = { torque_mean = "increasing" }',
-            "train.monotone.torque_mean: there is no such feature; did you mean",
+            "train.monotone.torque_mean: there is no such feature as 'torque_mean'; did",
         ),
         ("refit = false", 'monotone = { torque = "up" }', "train.monotone.torque: Input should be"),
         ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),
