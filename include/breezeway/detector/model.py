@@ -1,6 +1,7 @@
 """Fit a detector, score rows by models that did not see them, save and load it.
 
-The detector is an XGBoost model in XGBoost's own format (UBJSON). Pickle is never used.
+The detector is an XGBoost model. It is saved in XGBoost's own format (UBJSON), and as the ONNX
+graph that scores. Pickle is never used.
 """
 
 import json
@@ -86,12 +87,16 @@ def out_of_fold(
     table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
 ) -> OutOfFold:
     """Score the rows of each fold with a model fitted without them."""
+    # The search and the learned clock, which import this module, do without them.
+    from breezeway.detector.onnx_scorer import OnnxScorer
+    from breezeway.detector.onnx_trees import to_onnx
+
     score = np.full(len(table.features), np.nan)
     fold_of = np.full(len(table.features), -1)
     growth = []
     for number, fold in enumerate(split(table.rows, contract)):
         booster = fit(table, fold.fit, contract, params, rounds=rounds, threads=threads)
-        score[fold.scored] = booster.inplace_predict(table.features[fold.scored])
+        score[fold.scored] = OnnxScorer(to_onnx(booster)).score(table.features[fold.scored])
         fold_of[fold.scored] = number
         growth.append([_growth(booster, table, rows) for rows in (fold.fit, fold.scored)])
     return OutOfFold(score, fold_of, np.array(growth))

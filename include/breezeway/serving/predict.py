@@ -47,7 +47,7 @@ class LiveModel:
 
     def __init__(self, model: "ScoringModel", deployment: Served, loaded_at: datetime):
         from breezeway.serving.row_scorer import (
-            RowScorer,  # XGBoost: `bentoml serve` itself needs none
+            RowScorer,  # ONNX Runtime, for a worker alone
         )
 
         self.model = model

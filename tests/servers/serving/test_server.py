@@ -97,7 +97,7 @@ def test_what_is_wrong_with_a_request_is_said_in_a_sentence(
 
 
 def truncate(model: Path) -> None:
-    path = model / "model.ubj"
+    path = model / "model.onnx"
     path.write_bytes(path.read_bytes()[:100])
 
 
@@ -107,7 +107,10 @@ def remove(model: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "reason"),
-    [(truncate, "model.ubj: the file is not what was"), (remove, "contract.toml: the file is mis")],
+    [
+        (truncate, "model.onnx: the file is not what was"),
+        (remove, "contract.toml: the file is mis"),
+    ],
 )
 def test_a_harmed_deployment_leaves_the_old_one_serving(model_server, tmp_path, harm, reason):
     name = f"harmed-{harm.__name__}"
@@ -121,7 +124,7 @@ def test_a_harmed_deployment_leaves_the_old_one_serving(model_server, tmp_path, 
 
 def broken_model(folder: Path) -> None:
     """Harm that was there before the store took the files: their hashes are right."""
-    (folder / "model.ubj").write_bytes(b"{L\x00\x00\xff" * 9)
+    (folder / "model.onnx").write_bytes(b"{L\x00\x00\xff" * 9)
 
 
 def wrong_score(folder: Path) -> None:

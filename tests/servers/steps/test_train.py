@@ -143,7 +143,7 @@ def test_registered_model_loads_and_scores_its_examples(first, settings):
 def test_no_pickle_in_the_model(first, client):
     model_id = client.get_run(first["run_id"]).outputs.model_outputs[0].model_id
     files = {file.path for file in client.list_logged_model_artifacts(model_id)}
-    assert "model.ubj" in files
+    assert "model.onnx" in files
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".joblib"))]
 
 
