@@ -274,7 +274,7 @@ class Contract(Section):
         for name in self.features.rolling:
             if name not in self.features.reading:
                 raise ValueError(f"features.rolling.{name}: no such name in features.reading")
-        names = [*self.feature_names, *self.residual_names]
+        names = self.detector_features
         twice = {name for name in names if names.count(name) > 1}
         if twice or {"device", "time", "label"} & set(names):
             raise ValueError(f"features: the name {(twice or set(names)).pop()} is taken")
@@ -336,10 +336,14 @@ class Contract(Section):
         ]
 
     @property
-    def residual_names(self) -> list[str]:
-        """The names of the residuals, which a detector makes of the features."""
+    def detector_features(self) -> list[str]:
+        """The features that a detector learns from: those of a row, and the residuals that it
+        makes of them."""
         residual = self.features.residual
-        return [f"{name}_residual" for name in residual.of] if residual else []
+        return [
+            *self.feature_names,
+            *(f"{name}_residual" for name in (residual.of if residual else ())),
+        ]
 
     @cached_property
     def parser(self) -> ReadingParser:

@@ -14,6 +14,7 @@ from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
 from breezeway.detector.boosting import COARSE_BINS, bins_for, booster_params, matrix, xgb
 from breezeway.detector.folds import split
+from breezeway.detector.residuals import Residuals, fit_residuals
 from breezeway.detector.table import Table
 
 DEFAULT_PARAMS: dict[str, float] = {
@@ -52,11 +53,12 @@ def fit(
     Raises:
         DataError: XGBoost refuses a parameter.
     """
-    label = table.rows.label[rows]
+    features, label = table.features[rows], table.rows.label[rows]
     bins = params.get("max_bin", COARSE_BINS)
-    data = matrix(table.features[rows], label, contract.feature_names, threads, bins)
+    residuals = fit_residuals(features, ~label, contract)
+    data = matrix(residuals.beside(features), label, contract.detector_features, threads, bins)
     try:
-        return xgb.train(
+        booster = xgb.train(
             booster_params(params, contract.train.monotone, label, threads),
             data,
             num_boost_round=rounds,
@@ -64,6 +66,8 @@ def fit(
     except xgb.core.XGBoostError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"XGBoost refuses the parameters {json.dumps(params)}: {reason}") from None
+    residuals.keep_in(booster)
+    return booster
 
 
 def model_bytes(booster: xgb.Booster) -> bytes:
@@ -104,7 +108,8 @@ def out_of_fold(
 
 def _growth(booster: xgb.Booster, table: Table, rows: np.ndarray) -> list[float]:
     """Average precision on some rows with more and more trees."""
-    features, label = table.features[rows], table.rows.label[rows]
+    features = Residuals.of_booster(booster).beside(table.features[rows])
+    label = table.rows.label[rows]
     rounds = booster.num_boosted_rounds()
     margin = np.zeros(len(label))
     values = []

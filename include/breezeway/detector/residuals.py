@@ -13,15 +13,18 @@ import numpy as np
 
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
+from breezeway.detector.boosting import xgb
 
 log = logging.getLogger("breezeway")
 
 RIDGE = 1e-3
 """The penalty on a coefficient of a standardized feature, for each row."""
+ATTRIBUTE = "residuals"
+"""Of a booster: the residuals that it was fitted with."""
 
 
 class Residuals(NamedTuple):
-    """Fitted models, one for each explained feature.
+    """Fitted linear models, one for each explained feature; or none.
 
     With a penalty, because features that explain may hardly differ from each other (Hoerl and
     Kennard, "Ridge Regression", 1970).
@@ -37,7 +40,7 @@ class Residuals(NamedTuple):
     """float64 (explained,)."""
 
     def beside(self, features: np.ndarray) -> np.ndarray:
-        """Return the features and, behind them, the residuals: float32 (rows, features + explained).
+        """Return the features and the residuals behind them: float32 (rows, features + explained).
 
         Where a value is missing, the residual is missing.
 
@@ -45,75 +48,93 @@ class Residuals(NamedTuple):
             features: float32 or float64 (rows, features).
         """
         features = features.astype(np.float32, copy=False)
-        known = features[:, self.given].astype(np.float64)
-        usual = known @ self.coefficients + self.intercept
-        residual = features[:, self.of].astype(np.float64) - usual
+        if not len(self.of):
+            return features
+        usual = features[:, self.given].astype(np.float64) @ self.coefficients + self.intercept
+        residual = features[:, self.of] - usual
         return np.hstack([features, residual.astype(np.float32)])
 
-    def to_text(self) -> str:
-        """Return JSON that `from_text` reads."""
-        return json.dumps({name: part.tolist() for name, part in self._asdict().items()})
+    def keep_in(self, booster: xgb.Booster) -> None:
+        """Keep the residuals in the booster that was fitted with them, for `of_booster`."""
+        if len(self.of):
+            said = {name: part.tolist() for name, part in self._asdict().items()}
+            booster.set_attr(**{ATTRIBUTE: json.dumps(said)})
 
     @classmethod
-    def from_text(cls, text: str, contract: Contract) -> Self:
-        """Read what `to_text` wrote.
+    def of_booster(cls, booster: xgb.Booster) -> Self:
+        """Return the residuals that a booster was fitted with.
 
         Raises:
-            DataError: it does not fit to the contract.
+            DataError: they do not fit the booster.
         """
-        of, given = _positions(contract)
         try:
+            text = booster.attr(ATTRIBUTE)
+            if text is None:
+                return cls(*_none())
             said = json.loads(text)
-            coefficients = np.array(said["coefficients"], np.float64)
-            intercept = np.array(said["intercept"], np.float64)
-            fits = said["of"] == of.tolist() and said["given"] == given.tolist()
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            of, given = (np.array(said[name], np.int64) for name in ("of", "given"))
+            coefficients, intercept = (
+                np.array(said[name], np.float64) for name in ("coefficients", "intercept")
+            )
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+            AssertionError,
+        ) as error:
+            # XGBoost asserts that an attribute is not empty.
             raise DataError(f"residuals of a model: {type(error).__name__}: {error}") from None
-        shapes = coefficients.shape, intercept.shape
-        if not fits or shapes != ((len(given), len(of)), (len(of),)):
-            raise DataError("residuals of a model: not those of its contract's features.residual.")
+        features = booster.num_features() - len(of) if of.ndim == 1 else 0
+        positions = np.concatenate([of.ravel(), given.ravel()])
+        if (
+            (coefficients.shape, intercept.shape) != ((given.size, of.size), of.shape)
+            or given.ndim != 1
+            or not ((positions >= 0) & (positions < features)).all()
+        ):
+            raise DataError("residuals of a model: they are not those of its features.")
         return cls(of, given, coefficients, intercept)
 
 
-def fit_residuals(features: np.ndarray, normal: np.ndarray, contract: Contract) -> Residuals | None:
+def fit_residuals(features: np.ndarray, normal: np.ndarray, contract: Contract) -> Residuals:
     """Fit the residuals that a contract asks for.
 
     Args:
         features: float32 (rows, features).
         normal: bool (rows,): the rows to learn from.
-
-    Returns:
-        None if it asks for none.
     """
-    if contract.features.residual is None:
-        return None
-    of, given = _positions(contract)
+    residual, names = contract.features.residual, contract.feature_names
+    if residual is None:
+        return Residuals(*_none())
+    of, given = ([names.index(name) for name in each] for each in (residual.of, residual.given))
     known = features[:, given].astype(np.float64)
     complete = normal & ~np.isnan(known).any(axis=1)
-    coefficients = np.full((len(given), len(of)), np.nan)
-    intercept = np.full(len(of), np.nan)
+    coefficients, intercept = np.full((len(given), len(of)), np.nan), np.full(len(of), np.nan)
     for position, feature in enumerate(of):
         rows = complete & ~np.isnan(features[:, feature])
-        if not rows.any():
+        if rows.any():
+            x, y = known[rows], features[rows, feature].astype(np.float64)
+            coefficients[:, position], intercept[position] = _ridge(x, y)
+        else:
             log.warning(
                 "%s: no normal row has a value for it and for all of features.residual.given, so "
                 "its residual is missing",
-                contract.feature_names[feature],
+                names[feature],
             )
-            continue
-        x, y = known[rows], features[rows, feature].astype(np.float64)
-        center, scale = x.mean(axis=0), x.std(axis=0)
-        scale[scale == 0] = 1
-        x = (x - center) / scale
-        gram = x.T @ x + RIDGE * len(x) * np.eye(len(given))
-        coefficients[:, position] = np.linalg.solve(gram, x.T @ (y - y.mean())) / scale
-        intercept[position] = y.mean() - center @ coefficients[:, position]
-    return Residuals(of, given, coefficients, intercept)
+    return Residuals(np.array(of), np.array(given), coefficients, intercept)
 
 
-def _positions(contract: Contract) -> tuple[np.ndarray, np.ndarray]:
-    residual, names = contract.features.residual, contract.feature_names
-    if residual is None:
-        raise DataError("residuals of a model: its contract has no features.residual.")
-    of, given = ([names.index(name) for name in each] for each in (residual.of, residual.given))
-    return np.array(of), np.array(given)
+def _ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """The coefficients (given,) and the intercept."""
+    center, scale = x.mean(axis=0), x.std(axis=0)
+    scale[scale == 0] = 1
+    x = (x - center) / scale
+    gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
+    coefficients = np.linalg.solve(gram, x.T @ (y - y.mean())) / scale
+    return coefficients, float(y.mean() - center @ coefficients)
+
+
+def _none() -> tuple[np.ndarray, ...]:
+    nothing = np.empty(0, np.int64)
+    return nothing, nothing, np.empty((0, 0)), np.empty(0)

@@ -1,14 +1,19 @@
 """Residuals: what remains of a feature when others have explained their part."""
 
-import json
-
 import numpy as np
 import pytest
 
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
+from breezeway.detector import model
+from breezeway.detector.boosting import xgb
+from breezeway.detector.model import DEFAULT_PARAMS
+from breezeway.detector.onnx_scorer import OnnxScorer
+from breezeway.detector.onnx_trees import to_onnx
+from breezeway.detector.platt_scaling import PlattScaling
 from breezeway.detector.residuals import Residuals, fit_residuals
-from tests.fixtures.plant import plant_contract
+from breezeway.detector.table import Table
+from tests.fixtures.plant import plant_contract, rows_from
 
 ASKED = """
 [features.residual]
@@ -26,7 +31,7 @@ def contract() -> Contract:
 
 @pytest.fixture
 def rows(contract) -> tuple[np.ndarray, np.ndarray]:
-    """Features whose temperature is 20 + torque / 100 - strain / 500, and what is normal of them."""
+    """Features with temperature = 20 + torque / 100 - strain / 500, and which rows are normal."""
     generator = np.random.default_rng(3)
     features = generator.normal(size=(5000, len(contract.feature_names))).astype(np.float32)
     at = contract.feature_names.index
@@ -44,7 +49,7 @@ def test_what_others_explain_is_gone_and_a_fault_remains(contract, rows):
     found = fit_residuals(features, normal, contract).beside(features)
     assert found.dtype == np.float32
     assert (found[:, : features.shape[1]] == features).all()
-    assert found.shape[1] == len(contract.feature_names) + len(contract.residual_names)
+    assert found.shape[1] == len(contract.detector_features)
     temperature = found[:, features.shape[1]]
     assert np.abs(temperature[normal]).max() < 0.2
     assert np.abs(temperature[~normal] - 7).max() < 0.2
@@ -85,11 +90,37 @@ def test_a_feature_that_never_varies_explains_nothing(contract, rows):
     assert found.coefficients[1].tolist() == [0, 0]
 
 
-def test_what_was_saved_is_the_same_to_the_bit(contract, rows):
+@pytest.fixture
+def booster(contract, rows) -> xgb.Booster:
     features, normal = rows
-    fitted = fit_residuals(features, normal, contract)
-    again = Residuals.from_text(fitted.to_text(), contract)
-    assert again.beside(features).tobytes() == fitted.beside(features).tobytes()
+    table = Table(rows_from(~normal[None, :]), features, None)
+    return model.fit(table, slice(None), contract, DEFAULT_PARAMS, rounds=10, threads=1)
+
+
+def test_a_booster_keeps_its_residuals_to_the_bit(contract, rows, booster):
+    features, normal = rows
+    saved = xgb.Booster(model_file=bytearray(model.model_bytes(booster)))
+    found = Residuals.of_booster(saved).beside(features)
+    assert found.tobytes() == fit_residuals(features, normal, contract).beside(features).tobytes()
+    assert saved.feature_names == contract.detector_features
+    scaled = Residuals.of_booster(PlattScaling(0.5, 1).booster(booster, 1))
+    assert scaled.beside(features).tobytes() == found.tobytes()
+
+
+def test_the_graph_makes_the_residuals_and_many_rows_give_the_bits_of_one(rows, booster, contract):
+    features, _ = rows
+    features[::7, contract.feature_names.index("torque")] = np.nan
+    scorer = OnnxScorer(to_onnx(booster))
+    assert scorer.feature_names == contract.feature_names
+    scores = scorer.score(features)
+    beside = Residuals.of_booster(booster).beside(features)
+    assert scores == pytest.approx(booster.inplace_predict(beside), abs=1e-6)
+    assert booster.get_score(importance_type="weight")["temperature_residual"] > 0
+    one_by_one = [scorer.score(features[k : k + 1])[0] for k in range(500)]
+    assert scores[:500].tolist() == one_by_one
+    for width in (2, 3, 5, 17, 64):
+        parts = [scorer.score(features[k : k + width]) for k in range(0, 500, width)]
+        assert scores[:500].tolist() == np.concatenate(parts)[:500].tolist()
 
 
 @pytest.mark.parametrize(
@@ -100,19 +131,22 @@ def test_what_was_saved_is_the_same_to_the_bit(contract, rows):
         "{}",
         '{"coefficients": 1, "intercept": [], "of": [], "given": []}',
         '{"coefficients": [["a"]], "intercept": [0, 0], "of": [], "given": []}',
+        '{"coefficients": [[1]], "intercept": [0], "of": [0], "given": [99]}',
+        '{"coefficients": [[1]], "intercept": [0], "of": [-1], "given": [1]}',
+        '{"coefficients": [[1]], "intercept": [0], "of": [0], "given": [1e400]}',
+        '{"coefficients": [[1, 2]], "intercept": [0], "of": [0], "given": [1]}',
     ],
 )
-def test_what_does_not_fit_the_contract_is_refused(contract, rows, wrong):
+def test_residuals_that_do_not_fit_the_booster_are_refused(booster, wrong):
+    booster.set_attr(residuals=wrong)
     with pytest.raises(DataError, match="residuals of a model"):
-        Residuals.from_text(wrong, contract)
-    said = json.loads(fit_residuals(*rows, contract).to_text())
-    with pytest.raises(DataError, match="not those of its contract"):
-        Residuals.from_text(json.dumps(said | {"of": said["of"][::-1]}), contract)
+        Residuals.of_booster(booster)
 
 
 def test_a_contract_that_asks_for_none_gets_none(rows):
-    assert fit_residuals(*rows, plant_contract()) is None
-    assert plant_contract().residual_names == []
+    features, normal = rows
+    assert fit_residuals(features, normal, plant_contract()).beside(features) is features
+    assert plant_contract().detector_features == plant_contract().feature_names
 
 
 @pytest.mark.parametrize(
