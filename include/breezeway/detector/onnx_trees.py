@@ -8,6 +8,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 from onnx import TensorProto, helper
 
 from breezeway.detector.boosting import xgb
@@ -21,7 +22,8 @@ IR_VERSION = 8
 def to_onnx(booster: xgb.Booster) -> bytes:
     """Return the graph of a booster of one probability, with named features.
 
-    Its scores are within 1e-6 of the booster's. The same booster gives the same bytes.
+    Its scores are within 1e-6 of the booster's: log odds have the same bits, and the probability
+    of them differs by its rounding. The same booster gives the same bytes.
     """
     names = list(booster.feature_names or [])
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
@@ -34,10 +36,9 @@ def to_onnx(booster: xgb.Booster) -> bytes:
             [INPUT],
             ["label", "probabilities"],
             domain="ai.onnx.ml",
-            base_values=[math.log(base / (1 - base))],
             classlabels_int64s=[0, 1],
             post_transform="LOGISTIC",
-            **_trees(learner["gradient_booster"]["model"]["trees"]),
+            **_trees(learner["gradient_booster"]["model"]["trees"], _log_odds(base)),
         ),
         helper.make_node("Gather", ["probabilities", "positive"], [OUTPUT], axis=1),
     ]
@@ -58,8 +59,17 @@ def to_onnx(booster: xgb.Booster) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _trees(trees: list[dict[str, list[float]]]) -> dict[str, Any]:
-    """The attributes that hold the nodes of all trees."""
+def _log_odds(probability: float) -> np.float32:
+    """As XGBoost computes them."""
+    return np.float32(-math.log(1 / np.float32(probability) - 1))
+
+
+def _trees(trees: list[dict[str, list[float]]], base: np.float32) -> dict[str, Any]:
+    """The attributes that hold the nodes of all trees.
+
+    The base is part of the leaves of the first tree. So float32 numbers are added up in XGBoost's
+    order; ONNX Runtime would add a base at the end.
+    """
     nodes: dict[str, list[float | str]] = {}
     leaves: dict[str, list[float | str]] = {}
     for tree, each in enumerate(trees):
@@ -78,6 +88,8 @@ def _trees(trees: list[dict[str, list[float]]]) -> dict[str, Any]:
             for name, entry in columns.items():
                 nodes.setdefault(f"nodes_{name}", []).append(entry)
             if leaf:
+                if tree == 0:
+                    value = float(base + np.float32(value))
                 weight = {"treeids": tree, "nodeids": node, "ids": 0, "weights": value}
                 for name, entry in weight.items():
                     leaves.setdefault(f"class_{name}", []).append(entry)
