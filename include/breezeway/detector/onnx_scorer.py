@@ -61,7 +61,7 @@ class OnnxScorer:
             )
         if FEATURE_NAMES not in about:
             raise DataError(f"The graph's metadata has no {FEATURE_NAMES}.")
-        self.feature_names: list[str] = json.loads(about[FEATURE_NAMES])
+        self.feature_names = _names(about[FEATURE_NAMES])
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Return float64 (rows,): each row's probability of being positive.
@@ -76,3 +76,13 @@ class OnnxScorer:
             rows = np.ascontiguousarray(features, dtype=np.float32)
         score: np.ndarray = self.session.run([OUTPUT], {INPUT: rows})[0]
         return score.astype(np.float64)
+
+
+def _names(text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"The graph's {FEATURE_NAMES} is no list of names: {text[:100]!r}.")
+    return names

@@ -14,7 +14,7 @@ STEPS = sorted(
     if path.stem not in ("__init__", "runner")
 )
 HEAVY = {
-    *("onnx", "onnxmltools", "onnxruntime"),
+    *("onnx", "onnxruntime"),
     *("airflow", "bentoml", "boto3", "duckdb", "dvc", "evidently", "httpx", "matplotlib", "mlflow"),
     *("optuna", "pandas", "pyarrow", "ray", "scipy", "sklearn", "sqlalchemy", "sqlglot", "xgboost"),
 }
