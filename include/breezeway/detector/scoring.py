@@ -14,6 +14,7 @@ from breezeway.detector.boosting import xgb
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import arrow_column, microseconds
+from breezeway.detector.usual import USUAL_FILE, Usual
 
 MODEL_FILE = "model.ubj"
 JUDGED_FILE = "judged.ubj"
@@ -35,6 +36,7 @@ class ScoringModel:
         name, version: of the registered model; the version is empty if the model was loaded
             from a folder without one.
         again: whether the fit that serves is another one than the fit that was evaluated.
+        usual: what is usual of each feature, for explanations.
     """
 
     booster: xgb.Booster
@@ -46,6 +48,7 @@ class ScoringModel:
     name: str = ""
     version: str = ""
     again: bool = False
+    usual: Usual = field(default_factory=Usual)
 
     @property
     def feature_names(self) -> list[str]:
@@ -102,9 +105,9 @@ def load_folder(
 
     The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
     (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
-    of `device`, `readings` with `time` and `payload`, `features`, `score`). If the model was
-    fitted again on all rows, the fit that was evaluated is `judged.ubj`, and `judged_on` says what
-    that one was trained on.
+    of `device`, `readings` with `time` and `payload`, `features`, `score`), and `usual.json`, if
+    the model is not of an older release. If the model was fitted again on all rows, the fit that was
+    evaluated is `judged.ubj`, and `judged_on` says what that one was trained on.
 
     Args:
         judged: load the fit that was evaluated, not the one that serves.
@@ -139,6 +142,7 @@ def load_folder(
         examples=examples,
         trained_on=scope,
         again=again,
+        usual=Usual.read(extra / USUAL_FILE, contract),
         lineage=lineage,
         name=name,
         version=version,

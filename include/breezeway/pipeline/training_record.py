@@ -31,6 +31,7 @@ from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, microseconds
 from breezeway.detector.scoring import JUDGED_FILE
 from breezeway.detector.table import Table
+from breezeway.detector.usual import USUAL_FILE, usual_of
 from breezeway.pipeline import training_quality
 from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
@@ -148,8 +149,8 @@ def record(
 
 
 def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
-    """Write the files beside the model: examples with their scores, threshold, contract; and the
-    fit that was evaluated, if another one serves."""
+    """Write the files beside the model: examples with their scores, threshold, contract, what is
+    usual; and the fit that was evaluated, if another one serves."""
     folder.mkdir()
     scored = [{**example, "score": _score_of(training, example)} for example in examples]
     write_json(folder / "examples.json", scored)
@@ -161,6 +162,8 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
         "model_name": training.model_name,
     }
     write_json(folder / "threshold.json", decided)
+    usual = usual_of(training.table, training.contract)
+    write_json(folder / USUAL_FILE, usual.model_dump())
     if training.served.again:
         (folder / JUDGED_FILE).write_bytes(model_bytes(training.fitted.booster))
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
