@@ -13,7 +13,7 @@ hour and the weekday are one source of their own, which is no sensor.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -78,6 +78,12 @@ class Reason(NamedTuple):
     direction: Literal["high", "low"] | None
     unit: str
     sentence: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """For JSON, without the sentence."""
+        told = self._asdict()
+        del told["sentence"]
+        return told
 
 
 @dataclass(frozen=True)

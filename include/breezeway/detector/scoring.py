@@ -106,8 +106,8 @@ def load_folder(
     The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
     (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
     of `device`, `readings` with `time` and `payload`, `features`, `score`), and `usual.json`, if
-    the model is not of an older release. If the model was fitted again on all rows, the fit that was
-    evaluated is `judged.ubj`, and `judged_on` says what that one was trained on.
+    the model is not of an older release. If the model was fitted again on all rows, the fit that
+    was evaluated is `judged.ubj`, and `judged_on` says what that one was trained on.
 
     Args:
         judged: load the fit that was evaluated, not the one that serves.

@@ -6,11 +6,8 @@ from datetime import date
 import numpy as np
 import pytest
 
-from breezeway.detector import explanation
-from breezeway.detector.boosting import xgb
-from breezeway.detector.explanation import CLOCK, Explainer, shap_values
-from breezeway.detector.usual import Usual, usual_of
-from tests.fixtures.plant import plant_contract as mill_contract
+from breezeway.detector.explanation import Explainer, shap_values
+from breezeway.detector.usual import usual_of
 from tests.fixtures.planted import Planter, features_of, fitted_on, plant_contract, plant_days
 
 AT_FAULT = ("temperature", "pressure", "vibration")
