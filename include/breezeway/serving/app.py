@@ -310,7 +310,7 @@ class Request:
         Raises:
             Refusal: 400, it says something else.
         """
-        query = self.scope.get("query_string", b"").decode("latin-1")
+        query: str = self.scope.get("query_string", b"").decode("latin-1")
         said = [text for key, text in parse_qsl(query, keep_blank_values=True) if key == "explain"]
         if not said:
             return None
