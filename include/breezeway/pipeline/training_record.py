@@ -31,7 +31,7 @@ from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, microseconds
 from breezeway.detector.scoring import JUDGED_FILE
 from breezeway.detector.table import Table
-from breezeway.detector.usual import USUAL_FILE, usual_of
+from breezeway.detector.usual import USUAL_FILE, Usual, usual_of
 from breezeway.pipeline import training_quality
 from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
@@ -100,7 +100,11 @@ class Training:
 
     @cached_property
     def quality(self) -> Quality:
-        return quality_of(self.table, self.contract, self.fitted, self.judgement)
+        return quality_of(self.table, self.contract, self.fitted, self.judgement, self.usual)
+
+    @cached_property
+    def usual(self) -> Usual:
+        return usual_of(self.table, self.contract)
 
     @property
     def scopes(self) -> dict[str, str]:
@@ -162,8 +166,7 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
         "model_name": training.model_name,
     }
     write_json(folder / "threshold.json", decided)
-    usual = usual_of(training.table, training.contract)
-    write_json(folder / USUAL_FILE, usual.model_dump())
+    write_json(folder / USUAL_FILE, training.usual.model_dump())
     if training.served.again:
         (folder / JUDGED_FILE).write_bytes(model_bytes(training.fitted.booster))
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
