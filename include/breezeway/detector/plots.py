@@ -292,9 +292,11 @@ def draw_reasons(reasons: AlarmReasons, path: Path) -> None:
         axes.set_xlim(0, 1.08)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         of = f"{reasons.explained} of " if reasons.explained < reasons.alarms else ""
-        axes.set_title(f"First reason of {of}{reasons.alarms} readings in alarm")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.9 / (1.8 + 0.42 * len(shown))),
-                    ncols=2)  # fmt: skip
+        axes.set_title(
+            f"The field that is the first reason, of {of}{reasons.alarms} readings in alarm"
+        )
+        if len(kinds) > 1:
+            figure.legend(loc="outside lower center", ncols=2)
         save(figure, path)
 
 

@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
+from breezeway.detector.alarm_reasons import MOST_ALARMS, alarm_reasons
 from breezeway.detector.covers import MOST_ROWS, count_rows
 from breezeway.detector.explanation import Explainer, shap_values
 from breezeway.detector.usual import usual_of
@@ -58,6 +59,24 @@ def test_a_planted_fault_is_named_first_and_among_three(explainer, alarms):
     print(f"\nof {len(faults)}: first {first:.1%}, among three {among:.1%}, {Counter(faults)}")
     assert first >= 0.95
     assert among >= 0.99
+
+
+def test_a_report_tells_which_sensors_make_the_alarms(explainer, alarms):
+    faults, rows = alarms
+    # As if alarms by the pressure alone were right.
+    label = np.array([fault == "pressure" for fault in faults], dtype=float)
+    label[:10] = np.nan
+    found = alarm_reasons(explainer, rows, label)
+    assert (found.alarms, found.explained) == (PLANTED, PLANTED)
+    assert {field.field for field in found.fields[:3]} == set(AT_FAULT)
+    assert sum(field.first for field in found.fields) == pytest.approx(1)
+    of = {field.field: field for field in found.fields}
+    assert of["pressure"].right > 0.9
+    assert of["pressure"].false < 0.05
+    many = alarm_reasons(explainer, np.tile(rows, (5, 1)), np.full(5 * PLANTED, np.nan))
+    assert (many.alarms, many.explained) == (5 * PLANTED, MOST_ALARMS)
+    assert {(field.right, field.false) for field in many.fields} == {(None, None)}
+    assert alarm_reasons(explainer, rows[:0], label[:0]).fields == []
 
 
 def test_contributions_add_up_to_the_score(fitted, explainer, alarms):
