@@ -1,5 +1,7 @@
 """What an alarm tells of a sensor: its share, its value, what would be usual, and the side."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from breezeway.core.files import write_json
 from breezeway.detector.boosting import xgb
 from breezeway.detector.explanation import CLOCK, Explainer
 from breezeway.detector.usual import LARGEST_BYTES, Usual
+from tests.fixtures import ROOT
 
 CONTRACT = """
 name = "gear"
@@ -90,6 +93,17 @@ def test_a_sensor_is_told_with_value_usual_and_unit(gear):
         "unit": "g",
     }
     assert reason.sentence == "vibration 4.1 g, usually 1.2 to 1.9"
+
+
+def test_the_example_of_the_documentation_is_told_so(gear):
+    page = (ROOT / "docs" / "alarms.md").read_text("utf-8")
+    example = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    row = row_of(gear, shake=4.1, torque_slope=2.5)
+    reasons = [one_feature(gear, name).reasons(row)[0] for name in ("shake", "torque_slope")]
+    assert example["reason"] == "; ".join(reason.sentence for reason in reasons)
+    told = json.loads(json.dumps([reason.told() for reason in reasons]))
+    assert [each | {"share": 1.0} for each in example["why"]] == told
+    assert sum(each["share"] for each in example["why"]) <= 1
 
 
 def test_below_what_is_usual_is_low(gear):
