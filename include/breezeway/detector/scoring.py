@@ -19,6 +19,7 @@ from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.onnx_scorer import OnnxScorer
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import arrow_column, microseconds
+from breezeway.detector.usual import USUAL_FILE, Usual
 
 if TYPE_CHECKING:
     from breezeway.detector.boosting import xgb
@@ -46,6 +47,7 @@ class ScoringModel:
             from a folder without one.
         again: whether the fit that serves is another one than the fit that was evaluated.
         native: the model that the graph was made of, in XGBoost's own format.
+        usual: what is usual of each feature, for explanations.
     """
 
     scorer: OnnxScorer
@@ -58,6 +60,7 @@ class ScoringModel:
     version: str = ""
     again: bool = False
     native: bytes = b""
+    usual: Usual = field(default_factory=Usual)
 
     @cached_property
     def booster(self) -> "xgb.Booster":
@@ -125,10 +128,10 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
     """Load a model from an MLflow model folder, without MLflow.
 
     The folder holds `model.onnx` and, in `extra_files`, `model.ubj`, `contract.toml`,
-    `threshold.json` (`threshold`, `model_name`, `trained_on` and the lineage keys) and
-    `examples.json` (a list of `device`, `readings` with `time` and `payload`, `features`, `score`).
-    If the model was fitted again on all rows, the fit that was evaluated is `judged.onnx` and
-    `judged.ubj`, and `judged_on` says what that one was trained on.
+    `threshold.json` (`threshold`, `model_name`, `trained_on` and the lineage keys), `usual.json`
+    and `examples.json` (a list of `device`, `readings` with `time` and `payload`, `features`,
+    `score`). If the model was fitted again on all rows, the fit that was evaluated is `judged.onnx`
+    and `judged.ubj`, and `judged_on` says what that one was trained on.
 
     Args:
         judged: load the fit that was evaluated, not the one that serves.
@@ -169,6 +172,7 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
         examples=examples,
         trained_on=scope,
         again=again,
+        usual=Usual.read(extra / USUAL_FILE, contract),
         lineage=lineage,
         name=name,
         version=version,

@@ -33,6 +33,7 @@ from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, microseconds
 from breezeway.detector.scoring import BOOSTER_FILE, JUDGED_BOOSTER_FILE, JUDGED_FILE
 from breezeway.detector.table import Table
+from breezeway.detector.usual import USUAL_FILE, Usual, usual_of
 from breezeway.pipeline import training_quality
 from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
@@ -110,7 +111,11 @@ class Training:
 
     @cached_property
     def quality(self) -> Quality:
-        return quality_of(self.table, self.contract, self.fitted, self.judgement)
+        return quality_of(self.table, self.contract, self.fitted, self.judgement, self.usual)
+
+    @cached_property
+    def usual(self) -> Usual:
+        return usual_of(self.table, self.contract)
 
     @property
     def scopes(self) -> dict[str, str]:
@@ -160,7 +165,8 @@ def record(
 
 def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
     """Write the files beside the graph: the booster that it was made of, examples with their
-    scores, threshold, contract; and the fit that was evaluated, if another one serves."""
+    scores, threshold, contract, what is usual; and the fit that was evaluated, if another one
+    serves."""
     folder.mkdir()
     scored = [{**example, "score": _score_of(training, example)} for example in examples]
     write_json(folder / "examples.json", scored)
@@ -173,6 +179,7 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
     }
     write_json(folder / "threshold.json", decided)
     (folder / BOOSTER_FILE).write_bytes(model_bytes(training.served.booster))
+    write_json(folder / USUAL_FILE, training.usual.model_dump())
     if training.served.again:
         (folder / JUDGED_FILE).write_bytes(to_onnx(training.fitted.booster))
         (folder / JUDGED_BOOSTER_FILE).write_bytes(model_bytes(training.fitted.booster))

@@ -63,6 +63,8 @@ def load(folder: Path, deployment: Served) -> LiveModel:
                 f"examples.json: [{index}]: the score is {score!r}, at training it was "
                 f"{example['score']!r}."
             )
+    # The first alarm, too, is to run nothing for the first time.
+    live.explainer.reasons(live.features(example["device"], example["readings"], [])[-1])
     return live
 
 

@@ -41,6 +41,27 @@ def test_a_prediction_is_the_offline_score(model_server, tmp_path):
     assert answer.json()["model_version"] == "1"
 
 
+def test_an_alarm_says_why_over_http(model_server, tmp_path):
+    folder = make_model(tmp_path / "a")
+    deploy(model_server, "why", 1, folder)
+    url, counter = "/v1/models/why/predict", "breezeway_alarm_reasons_total"
+    hot = json.dumps({"env": {"temperature": 90}, "mode": "busy", "vibration": [1, 2]})
+    times = [f"2026-01-01T00:{minute:02d}:00Z" for minute in range(8)]
+    body = {"device": "pump-1", "readings": [{"time": time, "payload": hot} for time in times]}
+    answers = [
+        model_server.http.post(f"{url}{wish}", json=body).json()
+        for wish in ("", "?explain=true", "?explain=false")
+    ]
+    assert [answer["alarm"] for answer in answers] == [True] * 3
+    assert ["why" in answer for answer in answers] == [False, True, False]
+    assert answers[1]["why"][0]["field"] == "temperature"
+    assert len({answer["score"] for answer in answers}) == 1
+    refused = model_server.http.post(f"{url}?explain=maybe", json=body)
+    assert (refused.status_code, refused.json()["error"].count("'maybe'")) == (400, 1)
+    metrics = model_server.http.get("/metrics").text
+    assert f'{counter}{{field="temperature",model="why",model_version="1"' in metrics
+
+
 def test_the_status_says_what_is_live(model_server, tmp_path):
     make_model(tmp_path / "a")
     status = deploy(model_server, "status", 4, tmp_path / "a")
