@@ -17,9 +17,12 @@ class DatasetSpec:
         query: the source of the readings, for the manifest.
         labels: device, start and end of fault intervals; None if each reading has its label.
         since: readings before this time only fill the windows of later ones.
+        keeps_lead_in: whether these are rows too, though nothing counts them: a score may depend
+            on the scores before it.
     """
 
     contract: Contract
     query: str
     labels: pa.Table | None = None
     since: datetime | None = None
+    keeps_lead_in: bool = False
