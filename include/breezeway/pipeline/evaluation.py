@@ -131,16 +131,20 @@ def _judge(
         "drifted": drifted[:20],
         "evidence": {key: value for key, value in asdict(evidence).items() if key != "query"},
         "metrics": cards["model"].figures() if cards else None,
-        "baselines": {
-            name: {
-                "average_precision": card.average_precision,
-                "f1": card.f1,
-                "events_hit": card.events_hit,
-            }
-            for name, card in cards.items()
-            if name not in ("model", "champion")
-        },
+        "baselines": _of_baselines(cards),
         "run_id": run_id,
+    }
+
+
+def _of_baselines(cards: dict[str, Scorecard]) -> dict[str, dict[str, float | int | None]]:
+    return {
+        name: {
+            "average_precision": card.average_precision,
+            "f1": card.f1,
+            "events_hit": card.events_hit,
+        }
+        for name, card in cards.items()
+        if name not in ("model", "champion")
     }
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
@@ -171,6 +171,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_any_json_is_split_or_told(document):
     of_lists = 'readings = "v[*]"\ntime_path = "t"'
