@@ -101,8 +101,7 @@ def _judge(
             f"{model.version} of {model.name}; ask for newer ones."
         )
     unseen = unseen.append_column("score", pa.array(model.score_readings(unseen)))
-    reports = work / "reports"
-    reports.mkdir()
+    (reports := work / "reports").mkdir()
     truth = unseen.filter(unseen["label"].is_valid())
     both = None
     if champion and champion is not model and has_both_classes(truth):
