@@ -18,7 +18,7 @@ from breezeway.core.files import write_json
 from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.detector import plots, scorecard
+from breezeway.detector import scorecard
 from breezeway.detector.alarm_reasons import alarm_reasons
 from breezeway.detector.clock import fit_clock
 from breezeway.detector.explanation import Explainer
@@ -101,8 +101,7 @@ def _judge(
             f"{model.version} of {model.name}; ask for newer ones."
         )
     unseen = unseen.append_column("score", pa.array(model.score_readings(unseen)))
-    reports = work / "reports"
-    reports.mkdir()
+    (reports := work / "reports").mkdir()
     truth = unseen.filter(unseen["label"].is_valid())
     both = None
     if champion and champion is not model and has_both_classes(truth):
@@ -202,6 +201,8 @@ def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
 
 
 def _report_reasons(unseen: pa.Table, model: ScoringModel, reports: Path) -> None:
+    from breezeway.detector import plots  # Matplotlib: half a second
+
     alarms = unseen.filter(pa.array(unseen["score"].to_numpy() >= model.threshold))
     rows = np.column_stack([alarms[name].to_numpy() for name in model.feature_names])
     label = alarms["label"].cast(pa.float64()).to_numpy()

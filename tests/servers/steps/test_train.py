@@ -76,6 +76,7 @@ def test_run_holds_the_record(first, client):
     assert reports == {
         f"reports/{name}"
         for name in (
+            "alarm_reasons.png",
             "confusion_matrix.png",
             "delays.png",
             "feature_importance.png",
