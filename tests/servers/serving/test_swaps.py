@@ -207,7 +207,7 @@ def test_a_deployment_harmed_on_disk_is_not_what_a_restart_serves(new_model_serv
     wait_for(lambda: kept.pointer("pump"))
     server.kill()
     model = server.store.folder / "pump" / pointer.deployment / "model" / "model.onnx"
-    model.write_bytes(model.read_bytes().replace(b"binary", b"binarx"))
+    model.write_bytes(model.read_bytes().replace(b"LOGISTIC", b"LOGISTIX"))
 
     server.start()
     server.wait("pump", lambda s: s.get("failure") and s["model_version"])
