@@ -200,6 +200,7 @@ def test_days_that_only_a_backfill_makes_have_no_run_by_themselves() -> None:
     with DAG("score", schedule=schedule, start_date=pendulum.datetime(2000, 1, 1)) as dag:
         pass
     stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    assert stored.timetable.periodic  # else Airflow makes no backfill
     for last in (None, day(18)):
         found = stored.timetable.next_dagrun_info(
             last_automated_data_interval=last,
