@@ -34,6 +34,8 @@ EXAMPLES = {
     "payload.thousands": '"."',
     "payload.null_values": '["", "NaN", "--", -9999]',
     "payload.readings": '"Messages[*]"',
+    "payload.records": '"[*]"',
+    "payload.senml": "true",
     "payload.time_path": '"Timestamp"',
     "payload.time_format": '"epoch ms"',
     "payload.time_zone": '"Europe/Berlin"',
