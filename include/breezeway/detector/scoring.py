@@ -1,7 +1,7 @@
 """A fitted model, loaded from its folder, that scores rows.
 
 What scores is its ONNX graph. The booster that the graph was made of is beside it, for all that is
-no score: a server that explains nothing does without XGBoost.
+no score: for explanations, and to be fitted further.
 """
 
 import json
