@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from breezeway.contract.baselines import Baselines, read_baselines
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError
 from breezeway.detector.boosting import xgb
@@ -35,6 +36,7 @@ class ScoringModel:
         name, version: of the registered model; the version is empty if the model was loaded
             from a folder without one.
         again: whether the fit that serves is another one than the fit that was evaluated.
+        baselines: of the devices, if the contract asks for them.
     """
 
     booster: xgb.Booster
@@ -46,6 +48,7 @@ class ScoringModel:
     name: str = ""
     version: str = ""
     again: bool = False
+    baselines: Baselines = field(default_factory=dict)
 
     @property
     def feature_names(self) -> list[str]:
@@ -102,7 +105,8 @@ def load_folder(
 
     The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
     (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
-    of `device`, `readings` with `time` and `payload`, `features`, `score`). If the model was
+    of `device`, `readings` with `time` and `payload`, `features`, `score`), and `baselines.json` if
+    the contract asks for it (`contract.baselines`). If the model was
     fitted again on all rows, the fit that was evaluated is `judged.ubj`, and `judged_on` says what
     that one was trained on.
 
@@ -131,6 +135,7 @@ def load_folder(
         raise DataError(f"{folder} holds no model that loads: {reason}") from None
     if booster.feature_names != contract.feature_names:
         raise DataError(f"{folder}: the model's features are not those of its contract.")
+    baselines = read_baselines(contract, extra)
     lineage = {key: value for key, value in decided.items() if isinstance(value, str)}
     return ScoringModel(
         booster=booster,
@@ -140,6 +145,7 @@ def load_folder(
         trained_on=scope,
         again=again,
         lineage=lineage,
+        baselines=baselines,
         name=name,
         version=version,
     )
