@@ -177,4 +177,5 @@ def _mistakes(contract: Contract, found: Baselines) -> Iterator[str]:
             yield f"{device}.features.{unknown[0][:80]}: the contract compares no such feature"
         for name, figures in own.features.items():
             if figures.count > most:
-                yield f"{device}.features.{name}.count: {figures.count}, at most {most} are expected"
+                place = f"{device}.features.{name}.count"
+                yield f"{place}: {figures.count}, at most {most} are expected"

@@ -1,15 +1,15 @@
 """Each device's own baseline: the same bits in history and in a request, and in days."""
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.fixtures.meaning import of_history
 
 from breezeway.contract.baselines import BASELINES_FILE, DeviceBaseline, read_baselines
 from breezeway.contract.contract import Contract
@@ -18,10 +18,12 @@ from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.datasets.history import _baselines
 from breezeway.preprocessing import days
-from breezeway.preprocessing.dataset import make_dataset
+from breezeway.preprocessing.dataset import make_dataset, make_features
 from breezeway.preprocessing.spec import DatasetSpec
+from breezeway.readings.arrow import ID
 from breezeway.readings.store import RawStore
 from breezeway.serving.window import window_of
+from tests.fixtures.meaning import of_history
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 FIRST = START.date()
@@ -76,8 +78,9 @@ def made(
     when = pa.array(times, pa.timestamp("us", "UTC"))
     table = pa.table({"device": devices, "time": when, "payload": payloads})
     table = table.append_column("label", pa.nulls(len(rows), pa.int64()))
+    table = table.append_column(ID, pa.array(range(len(rows)), ID.type))
     folder.mkdir(parents=True)
-    make_dataset([table], DatasetSpec(contract, "test"), folder, Settings())
+    make_features([table], DatasetSpec(contract, "test"), folder, Settings())
     return read_baselines(contract, folder)
 
 
@@ -205,8 +208,8 @@ def test_days_in_any_order_are_one_run_over_all(tmp_path):
     query = days.range_query(store, CONTRACT, FIRST, FIRST + timedelta(days=2), CONTRACT.zone)
     chunks = store.stream(query, label="label", with_ids=True)
     make_dataset(chunks, DatasetSpec(CONTRACT, query), whole, place)
-    features = [rows(tmp_path / f"day-{day}") for day in range(3)]
-    assert sorted(sum(features, [])) == rows(whole)
+    features = [row for day in range(3) for row in rows(tmp_path / f"day-{day}")]
+    assert sorted(features) == rows(whole)
     folders = [Opened(tmp_path / f"day-{day}") for day in range(3)]
     assert _baselines(CONTRACT, folders) == read_baselines(CONTRACT, whole)
     assert None not in read_baselines(CONTRACT, whole).values()
@@ -222,8 +225,6 @@ class Opened:
 
 
 def rows(folder: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
     return sorted(map(repr, pq.read_table(folder / "features").to_pylist()))
 
 
@@ -275,7 +276,9 @@ def test_hostile_baselines_are_refused(tmp_path, content, message):
 
 
 def test_a_missing_file_of_baselines_is_told(tmp_path):
-    with pytest.raises(DataError, match="baselines.json: the baselines of devices cannot be read"):
+    with pytest.raises(
+        DataError, match=r"baselines\.json: the baselines of devices cannot be read"
+    ):
         read_baselines(CONTRACT, tmp_path)
 
 
@@ -305,5 +308,5 @@ def test_a_contract_that_asks_wrongly_is_refused(old, new, message):
 
 def test_a_baseline_that_nothing_compares_with_is_refused():
     text = TEXT[: TEXT.index("[features.rolling]")] + TEXT[TEXT.index("[payload]") :]
-    with pytest.raises(DataError, match="no statistic of features.rolling is of it"):
+    with pytest.raises(DataError, match=r"no statistic of features\.rolling is of it"):
         Contract.from_text(text, "pump.toml")
