@@ -276,9 +276,7 @@ def test_hostile_baselines_are_refused(tmp_path, content, message):
 
 
 def test_a_missing_file_of_baselines_is_told(tmp_path):
-    with pytest.raises(
-        DataError, match=r"baselines\.json: the baselines of devices cannot be read"
-    ):
+    with pytest.raises(DataError, match=r"baselines\.json: .* cannot be read"):
         read_baselines(CONTRACT, tmp_path)
 
 
