@@ -149,6 +149,7 @@ class Contract(Section):
             *(partial(self._check_reading_feature, name) for name in self.features.reading),
             self._check_features,
             self._check_baseline,
+            self._check_residual,
             self._check_files,
             self._check_source,
             self._check_training,
@@ -221,10 +222,27 @@ class Contract(Section):
             )
 
     def _check_monotone(self, name: str) -> None:
+        self._check_feature_name(f"train.monotone.{name}", name)
+
+    def _check_residual(self) -> None:
+        residual = self.features.residual
+        if residual is None:
+            return
+        for key, names in (("of", residual.of), ("given", residual.given)):
+            for place, name in enumerate(names):
+                self._check_feature_name(f"features.residual.{key}.{place}", name)
+                if name in names[:place]:
+                    raise ValueError(
+                        f"features.residual.{key}.{place}: {name!r} stands there twice"
+                    )
+        if both := [name for name in residual.of if name in residual.given]:
+            raise ValueError(f"features.residual.of: {both[0]!r} is among given, which explains it")
+
+    def _check_feature_name(self, place: str, name: str) -> None:
         if name not in self.feature_names:
             nearest = difflib.get_close_matches(name, self.feature_names, 1)
             meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"train.monotone.{name}: there is no such feature{meant}")
+            raise ValueError(f"{place}: there is no such feature as {name[:60]!r}{meant}")
 
     def _check_field(self, name: str, field: SensorField) -> None:
         if not name.isidentifier():
@@ -266,7 +284,7 @@ class Contract(Section):
         for name in self.features.rolling:
             if name not in self.features.reading:
                 raise ValueError(f"features.rolling.{name}: no such name in features.reading")
-        names = self.feature_names
+        names = self.detector_features
         twice = {name for name in names if names.count(name) > 1}
         if twice or {"device", "time", "label"} & set(names):
             raise ValueError(f"features: the name {(twice or set(names)).pop()} is taken")
@@ -356,6 +374,16 @@ class Contract(Section):
         return [
             *self.features.reading,
             *(f"{name}_{text.replace(':', '_')}" for name, texts in rolling for text in texts),
+        ]
+
+    @property
+    def detector_features(self) -> list[str]:
+        """The features that a detector learns from: those of a row, and the residuals that it
+        makes of them."""
+        residual = self.features.residual
+        return [
+            *self.feature_names,
+            *(f"{name}_residual" for name in (residual.of if residual else ())),
         ]
 
     @cached_property

@@ -124,7 +124,7 @@ def publish_day(
         else:
             rows = _manifest(folder).raw.rows
             text = f"{message}: {rows} rows in {seconds:g} s"
-            version = _publish_revision(settings, folder, stem, text)
+            version = publish_revision(settings, folder, stem, text)
         work.remove(folder)
         return version
 
@@ -136,9 +136,14 @@ def _newest_revision(settings: Settings, stem: str) -> int:
     return max((int(match[1]) for tag in tags if (match := form.fullmatch(tag))), default=0)
 
 
-def _publish_revision(
+def publish_revision(
     settings: Settings, folder: Path, stem: str, message: str
 ) -> versions.DatasetVersion:
+    """Publish a folder as the next revision `<stem>-<n>`, unless the newest has the same content.
+
+    Raises:
+        as for `versions.publish`.
+    """
     content = folder_hash(file_hashes(folder))
     for _ in range(versions.PUSH_ATTEMPTS):
         newest = _newest_revision(settings, stem)
@@ -258,7 +263,7 @@ def compose(settings: Settings, first: date, last: date) -> versions.DatasetVers
         folder.mkdir()
         lay_out(contract, days, folder)
         stem = f"{contract.name}-days-{first:%Y%m%d}-{last:%Y%m%d}"
-        return _publish_revision(settings, folder, stem, f"{len(days)} days")
+        return publish_revision(settings, folder, stem, f"{len(days)} days")
 
 
 def lay_out(

@@ -69,7 +69,7 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
         return None
     labels = LabelStore(settings.raw_address).labels_of(contract)
     query = range_query(store, contract, day, day, contract.zone)
-    readings = _DayReadings(store, contract, day, query)
+    readings = DayReadings(store, contract, day, query, contract.zone)
     baselines = FirstReadings(store, contract).baselines_of(day)
     start = day_start(day, contract.zone)
     spec = DatasetSpec(contract, query, labels, since=start, baselines=baselines)
@@ -83,6 +83,11 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
     )
     manifest.write(folder)
     return manifest
+
+
+READ_AT_ONCE = (1, 4, 16, 64)
+"""How many times as many readings as a baseline has are looked at, one after the other. A device of
+which hardly one in sixty readings is good has no baseline."""
 
 
 class FirstReadings:
@@ -125,16 +130,15 @@ class FirstReadings:
         if baseline is None:
             return None
         since = day_start(baseline.since, contract.zone) if baseline.since else None
-        count = baseline.readings + 1
-        while True:
+        for more in READ_AT_ONCE:
+            count = more * (baseline.readings + 1)
             found = self._store.first_readings(device, since, end, count, contract.label.column)
             whole = len(found) < count
             good = _good(contract, found if whole else _whole_times(found))
-            if len(good) >= baseline.readings:
+            if len(good) >= baseline.readings or whole:
                 break
-            if whole:
-                return None
-            count *= 4
+        if len(good) < baseline.readings:
+            return None
         times = sorted(good)[: baseline.readings]
         parsed = self._parser.parse(pa.array([good[time]["payload"] for time in times]))
         maker = BaselineMaker(contract, baseline)
@@ -143,11 +147,29 @@ class FirstReadings:
         return maker.found[device]
 
 
-class _DayReadings:
-    """A day's readings in chunks, and then those before midnight that its windows need."""
+class DayReadings:
+    """A day's readings in chunks, and then those before midnight that its windows need.
 
-    def __init__(self, store: RawStore, contract: Contract, day: date, query: str):
+    Args:
+        query: of the day's readings.
+        zone: of the day.
+        scored: as for `lead_in`.
+
+    Attributes:
+        before: the readings before midnight, once all chunks were read.
+    """
+
+    def __init__(
+        self,
+        store: RawStore,
+        contract: Contract,
+        day: date,
+        query: str,
+        zone: ZoneInfo,
+        scored: int = 0,
+    ):
         self._store, self._contract, self._day, self._query = store, contract, day, query
+        self._zone, self._scored = zone, scored
         self.before = READINGS.empty_table()
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -157,8 +179,9 @@ class _DayReadings:
             chunk = self._of_day(chunk)
             devices.update(pc.unique(chunk["device"]).to_pylist())
             yield chunk
-        start = day_start(self._day, self._contract.zone)
-        self.before = lead_in(self._store, self._contract, devices - {None}, start)
+        start = day_start(self._day, self._zone)
+        devices -= {None}
+        self.before = lead_in(self._store, self._contract, devices, start, self._scored)
         yield self.before
 
     def _of_day(self, chunk: pa.Table) -> pa.Table:
@@ -166,23 +189,28 @@ class _DayReadings:
         if UNREADABLE.name not in chunk.column_names:
             return chunk
         text = chunk[UNREADABLE.name]
-        dates = self._store.times.dates_of(self._day, self._day, self._contract.zone)
+        dates = self._store.times.dates_of(self._day, self._day, self._zone)
         starts = [pc.starts_with(text, date.isoformat()) for date in dates]
         return chunk.filter(pc.or_(*starts).fill_null(True)) if starts else chunk
 
 
-def lead_in(store: RawStore, contract: Contract, devices: set[str], start: datetime) -> pa.Table:
+def lead_in(
+    store: RawStore, contract: Contract, devices: set[str], start: datetime, scored: int = 0
+) -> pa.Table:
     """The good readings of each device before a moment that the windows after it include, and those
     whose values may be carried into these windows.
 
     They may be old, because a window is a number of readings, not of minutes.
+
+    Args:
+        scored: how many of the readings before the moment need whole windows too.
 
     Returns:
         As `READINGS`.
     """
     rows: list[dict[str, Any]] = []
     for device in sorted(devices):
-        rows += _last_good(store, contract, device, start)
+        rows += _last_good(store, contract, device, start, contract.window - 1 + scored)
     return pa.Table.from_pylist(rows, schema=READINGS)
 
 
@@ -193,9 +221,8 @@ def _before(store: RawStore, contract: Contract, day: date) -> pa.Table:
 
 
 def _last_good(
-    store: RawStore, contract: Contract, device: str, start: datetime
+    store: RawStore, contract: Contract, device: str, start: datetime, wanted: int
 ) -> list[dict[str, Any]]:
-    wanted = contract.window - 1
     try:
         contract.check_device(device)
     except Violation:

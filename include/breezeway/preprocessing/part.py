@@ -137,6 +137,7 @@ class _PartMaker:
     def __init__(self, spec: DatasetSpec, part: Part, into: Path, threads: int):
         contract = self._contract = spec.contract
         self._part = part
+        self._keeps_lead_in = spec.keeps_lead_in
         self._since = pa.scalar(spec.since, TIME).value if spec.since else None
         self._intervals = Intervals(spec.labels) if spec.labels is not None else None
         self._parser = PayloadParser(contract, threads)
@@ -242,11 +243,11 @@ class _PartMaker:
         self._count(good, counted)
         self._count_devices(block, good, counted, [r for r in violations if not lead_in[r]])
         self._write_quarantine(block, {r: v for r, v in violations.items() if not lead_in[r]})
-        features = self._features(block, good)
-        features = features if counted.all() else features.filter(pa.array(counted))
+        every = self._features(block, good)
+        features = every if counted.all() else every.filter(pa.array(counted))
         faults, unknown = pc.sum(features["label"]).as_py() or 0, features["label"].null_count
         self._labels += (faults, len(features) - faults - unknown, unknown)
-        return features
+        return every if self._keeps_lead_in else features
 
     def _check(self, block: pa.Table, lead_in: np.ndarray) -> tuple[_Good, dict[int, Violation]]:
         """The good readings of a block, and what is wrong with the others."""

@@ -19,6 +19,8 @@ class DatasetSpec:
         labels: device, start and end of fault intervals; None if each reading has its label.
         since: readings before this time only fill the windows of later ones.
         baselines: of the devices, where they are known; None: those of the readings themselves.
+        keeps_lead_in: whether these are rows too, though nothing counts them: a score may depend
+            on the scores before it.
     """
 
     contract: Contract
@@ -26,3 +28,4 @@ class DatasetSpec:
     labels: pa.Table | None = None
     since: datetime | None = None
     baselines: Baselines | None = None
+    keeps_lead_in: bool = False

@@ -46,14 +46,15 @@ class LiveModel:
     """
 
     def __init__(self, model: "ScoringModel", deployment: Served, loaded_at: datetime):
-        from breezeway.serving.row_scorer import (
-            RowScorer,  # XGBoost: `bentoml serve` itself needs none
-        )
+        # ONNX Runtime and XGBoost: for a worker alone
+        from breezeway.detector.explanation import Explainer
+        from breezeway.serving.row_scorer import RowScorer
 
         self.model = model
         self.deployment = deployment
         self.loaded_at = loaded_at
         self.score_row = RowScorer(model)
+        self.explainer = Explainer(model.booster, model.contract, model.usual)
         self._told = {
             "threshold": model.threshold,
             "model": deployment.model_name,
