@@ -28,7 +28,7 @@ from tests.fixtures.pointers import pointer_to
 
 QUERY = "SELECT device, time, payload FROM readings"
 FIRST, LAST = date(2026, 4, 27), date(2026, 4, 30)
-LOOK_BACK = "mean_readings = 3\non_delay_readings = 2\nrelease = 0.7\nhold_readings = 4\n"
+LOOK_BACK = "on_delay_readings = 2\n"
 MODEL = "batches"
 
 
@@ -111,7 +111,7 @@ def test_without_the_readings_before_midnight_the_first_scores_would_differ(
     real = batch_scoring.DayReadings
 
     def fewer(*arguments, scored):
-        assert scored == lookback == 8
+        assert scored == lookback == 16
         return real(*arguments, scored=0)
 
     monkeypatch.setattr(batch_scoring, "DayReadings", fewer)
