@@ -98,6 +98,8 @@ EXAMPLES = {
     "features.max_gap_seconds": "600",
     "features.rate_per": '"second"',
     "features.reading": '{ power = "torque * speed * 0.10472", idle = "1 if speed < 5 else 0" }',
+    "features.baseline.readings": "120",
+    "features.baseline.since": "2026-01-01",
     "features.residual.given": '["power", "rotational_speed"]',
     "features.residual.of": '["temperature_mean", "vibration_rms_mean"]',
     "features.rolling": '{ power = ["mean", "std", "slope:10", "zscore:60:5"] }',

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 import re2
@@ -35,7 +35,7 @@ from breezeway.contract.schema import (
 )
 from breezeway.contract.source import Source
 from breezeway.contract.splitting import PayloadSplitter
-from breezeway.contract.statistics import LONGEST, RollingFeature
+from breezeway.contract.statistics import LONGEST, OF_BASELINE, RollingFeature, Statistic
 from breezeway.contract.time_formats import ZoneName
 from breezeway.contract.values import ValueReader, Violation
 from breezeway.core.errors import DataError
@@ -72,6 +72,15 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 DagLabel = Annotated[str, Field(pattern=r"^\S(.{0,98}\S)?$")]
+
+
+class BaselineColumn(NamedTuple):
+    """A feature that is compared with the baseline: its place among all features, the feature of
+    one reading that it is of, and the statistic."""
+
+    place: int
+    name: str
+    statistic: Statistic
 
 
 class Contract(Section):
@@ -139,6 +148,7 @@ class Contract(Section):
             *(partial(self._check_field, *item) for item in self.fields.items()),
             *(partial(self._check_reading_feature, name) for name in self.features.reading),
             self._check_features,
+            self._check_baseline,
             self._check_residual,
             self._check_files,
             self._check_source,
@@ -279,6 +289,26 @@ class Contract(Section):
         if twice or {"device", "time", "label"} & set(names):
             raise ValueError(f"features: the name {(twice or set(names)).pop()} is taken")
 
+    def _check_baseline(self) -> None:
+        baseline = self.features.baseline
+        if baseline is None:
+            if columns := self.baseline_columns:
+                raise ValueError(
+                    f"features.rolling.{columns[0].name}: {columns[0].statistic} needs "
+                    "[features.baseline], such as readings = 120"
+                )
+            return
+        if not self.baseline_columns:
+            raise ValueError(
+                f"features.baseline: no statistic of features.rolling is of it; expected one of "
+                f"{', '.join(OF_BASELINE)}"
+            )
+        if self.payload.holds_readings:
+            raise ValueError(
+                "features.baseline: needs payloads that are one reading each, so without "
+                "payload.readings, time_path and device_path"
+            )
+
     def _expression(self, name: str) -> Expression:
         vectors = {key for key, field in self.fields.items() if field.type == "vector"}
         try:
@@ -298,6 +328,17 @@ class Contract(Section):
             name: [RollingFeature.of(text, shared) for text in texts]
             for name, texts in self.features.rolling.items()
         }
+
+    @cached_property
+    def baseline_columns(self) -> list[BaselineColumn]:
+        """The features that are compared with the baseline of the device."""
+        found, place = [], len(self.features.reading)
+        for name, wanted in self.rolling.items():
+            for feature in wanted:
+                if feature.statistic in OF_BASELINE:
+                    found.append(BaselineColumn(place, name, feature.statistic))
+                place += 1
+        return found
 
     @cached_property
     def window(self) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import takewhile
 from typing import Annotated, Any, Literal, Self
 
@@ -344,6 +344,15 @@ class SensorField(Section):
         return payload.path_of((name,) if self.path is None else self.path, f"fields.{name}.path")
 
 
+class Baseline(Section):
+    """The readings of a device that its later ones are compared with."""
+
+    readings: Annotated[int, Field(ge=2, le=LONGEST)]
+    """The first good readings of a device, that many, are its baseline; with fewer it has none."""
+    since: date | None = None
+    """The day, in the contract's zone, on which the baselines of all devices begin."""
+
+
 FeatureNames = Annotated[list[str], Field(min_length=1, max_length=64)]
 
 
@@ -373,7 +382,10 @@ class Features(Section):
     rolling: dict[str, list[RollingText]] = {}
     """For a name of `reading`, statistics of the window: last, mean, std, min, max, slope, rms,
     kurtosis, diff, median; with a window of its own `mean:5`; `lag:5`, the value five readings ago;
-    and the present value beside the device's own past: from_median, zscore, `zscore:60:5`."""
+    the present value beside the device's own past: from_median, zscore, `zscore:60:5`; and beside
+    its baseline: from_baseline, baseline_zscore, or the mean of a window, `from_baseline:10`."""
+    baseline: Baseline | None = None
+    """What `from_baseline` and `baseline_zscore` compare with."""
     residual: Residual | None = None
     """Features beside what others explain."""
 

@@ -15,6 +15,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from breezeway.contract.baselines import (
+    Baselines,
+    DeviceBaseline,
+    read_baselines,
+    write_baselines,
+)
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.files import write_json
@@ -29,6 +35,7 @@ from breezeway.preprocessing.manifest import (
     Manifest,
     RangeManifest,
     RawSummary,
+    baseline_counts,
     by_reason,
 )
 from breezeway.readings.source import times_of_day
@@ -271,8 +278,11 @@ def lay_out(
                 _link(part, folder / kind / name)
     (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
     write_json(folder / "examples.json", _examples(days.values()))
+    baselines = _baselines(contract, days.values())
+    if contract.features.baseline:
+        write_baselines(baselines, folder)
     _write_profile(contract, days.values(), folder)
-    manifest = _whole_manifest(contract, days)
+    manifest = _whole_manifest(contract, days, baselines)
     manifest.write(folder)
     return manifest
 
@@ -287,6 +297,24 @@ def _write_profile(
     known = [profile for profile in profiles if profile]
     if len(known) == len(profiles):
         merged(known, contract).write(folder)
+
+
+def _baselines(contract: Contract, days: Iterable[versions.OpenedVersion]) -> Baselines:
+    """The baselines of all devices of some days; a device may get its own on one of the later.
+
+    Raises:
+        DataError: two days were made with different baselines of a device.
+    """
+    found: dict[str, DeviceBaseline | None] = {}
+    for version in days:
+        for device, own in read_baselines(contract, version.folder).items():
+            if (known := found.get(device)) and own != known:
+                raise DataError(
+                    f"{version.tag}: the baseline of {device} is another one than that of the days "
+                    "before it: readings have arrived late, so make the stale days again."
+                )
+            found[device] = own
+    return found
 
 
 def _link(source: Path, target: Path) -> None:
@@ -313,7 +341,7 @@ def _examples(days: Iterable[versions.OpenedVersion]) -> list[dict[str, Any]]:
 
 
 def _whole_manifest(
-    contract: Contract, days: Mapping[date, versions.OpenedVersion]
+    contract: Contract, days: Mapping[date, versions.OpenedVersion], baselines: Baselines
 ) -> RangeManifest:
     manifests = [_manifest_of(version) for version in days.values()]
     reasons: Counter[str] = Counter()
@@ -349,6 +377,7 @@ def _whole_manifest(
         missing=dict(sorted(missing.items())),
         carried=dict(sorted(carried.items())),
         spacing=spacing.of_all(manifest.spacing for manifest in manifests),
+        **baseline_counts(contract, baselines),
         features=contract.feature_names,
         days={day.isoformat(): version.hash for day, version in days.items()},
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from breezeway.contract.baselines import Baselines, read_baselines
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError
 from breezeway.detector.holdout import TrainingScope
@@ -46,6 +47,7 @@ class ScoringModel:
         name, version: of the registered model; the version is empty if the model was loaded
             from a folder without one.
         again: whether the fit that serves is another one than the fit that was evaluated.
+        baselines: of the devices, if the contract asks for them.
         native: the model that the graph was made of, in XGBoost's own format.
         usual: what is usual of each feature, for explanations.
     """
@@ -59,6 +61,7 @@ class ScoringModel:
     name: str = ""
     version: str = ""
     again: bool = False
+    baselines: Baselines = field(default_factory=dict)
     native: bytes = b""
     usual: Usual = field(default_factory=Usual)
 
@@ -128,10 +131,11 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
     """Load a model from an MLflow model folder, without MLflow.
 
     The folder holds `model.onnx` and, in `extra_files`, `model.ubj`, `contract.toml`,
-    `threshold.json` (`threshold`, `model_name`, `trained_on` and the lineage keys), `usual.json`
-    and `examples.json` (a list of `device`, `readings` with `time` and `payload`, `features`,
-    `score`). If the model was fitted again on all rows, the fit that was evaluated is `judged.onnx`
-    and `judged.ubj`, and `judged_on` says what that one was trained on.
+    `threshold.json` (`threshold`, `model_name`, `trained_on` and the lineage keys), `usual.json`,
+    `examples.json` (a list of `device`, `readings` with `time` and `payload`, `features`, `score`)
+    and, if the contract asks for it, `baselines.json`. If the model was fitted again on all rows,
+    the fit that was evaluated is `judged.onnx` and `judged.ubj`, and `judged_on` says what that one
+    was trained on.
 
     Args:
         judged: load the fit that was evaluated, not the one that serves.
@@ -163,6 +167,7 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
         raise DataError(f"{folder} holds no model that loads: {reason}") from None
     if scorer.feature_names != contract.feature_names:
         raise DataError(f"{folder}: the model's features are not those of its contract.")
+    baselines = read_baselines(contract, extra)
     lineage = {key: value for key, value in decided.items() if isinstance(value, str)}
     return ScoringModel(
         scorer=scorer,
@@ -174,6 +179,7 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
         again=again,
         usual=Usual.read(extra / USUAL_FILE, contract),
         lineage=lineage,
+        baselines=baselines,
         name=name,
         version=version,
     )

@@ -235,7 +235,7 @@ def _score(
     found, store, contract = _Found(), open_store(settings), model.contract
     label = contract.label.column
     if asked.query:
-        spec = DatasetSpec(contract, asked.query)
+        spec = DatasetSpec(contract, asked.query, baselines=model.baselines)
         chunks = store.stream(asked.query, label=label, with_ids=True)
         found.add("query", *_score_readings(settings, model, chunks, spec, work, folder, "query"))
         return found
@@ -245,7 +245,13 @@ def _score(
         query = store.query_of_days(day, day, zone, label)
         lookback = contract.alarm.lookback
         readings = DayReadings(store, contract, day, query, zone, scored=lookback)
-        spec = DatasetSpec(contract, query, since=day_start(day, zone), keeps_lead_in=True)
+        spec = DatasetSpec(
+            contract,
+            query,
+            since=day_start(day, zone),
+            baselines=model.baselines,
+            keeps_lead_in=True,
+        )
         key = day.isoformat()
         scored = _score_readings(
             settings, model, iter(readings), spec, work, folder, f"{day:%Y%m%d}"

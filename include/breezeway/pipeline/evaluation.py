@@ -156,7 +156,8 @@ def _features(
     folder.mkdir()
     chunks = store.stream(query, label=contract.label.column, with_ids=True)
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    manifest = make_dataset(chunks, DatasetSpec(contract, query, labels), folder, settings)
+    spec = DatasetSpec(contract, query, labels, baselines=model.baselines)
+    manifest = make_dataset(chunks, spec, folder, settings)
     return ds.dataset(folder / "features").to_table(), manifest
 
 
@@ -182,7 +183,8 @@ def _beside(
     """The rows that the champion has not seen either, with both scores."""
     keys = ["device", "time", "label", "score"]
     readings = truth
-    if shape(champion.contract) != shape(model.contract):
+    has_others = champion.baselines != model.baselines
+    if has_others or shape(champion.contract) != shape(model.contract):
         readings, _ = _features(query, champion, settings, work / "dataset of the champion")
     readings = readings.filter(pa.array(_unseen(readings, champion)))
     scored = readings.select(["device", "time"]).append_column(

@@ -90,7 +90,8 @@ def read_days(
         yield from store.stream(query, label=contract.label.column, with_ids=True)
 
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    spec = DatasetSpec(contract, query, labels, since=day_start(first, zone))
+    start = day_start(first, zone)
+    spec = DatasetSpec(contract, query, labels, since=start, baselines=model.baselines)
     manifest, results = make_features(chunks(), spec, folder, settings)
     return Days(folder, manifest, list(broken_expectations(contract, manifest, results)), zone)
 

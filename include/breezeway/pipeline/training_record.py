@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from breezeway.contract.baselines import BASELINES_FILE
 from breezeway.contract.contract import Contract
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
@@ -184,6 +185,8 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
         (folder / JUDGED_FILE).write_bytes(to_onnx(training.fitted.booster))
         (folder / JUDGED_BOOSTER_FILE).write_bytes(model_bytes(training.fitted.booster))
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
+    if training.contract.features.baseline:
+        shutil.copyfile(training.version.folder / BASELINES_FILE, folder / BASELINES_FILE)
 
 
 def _score_of(training: Training, example: dict[str, Any]) -> float:

@@ -84,7 +84,11 @@ class LiveModel:
             raise Refusal.of(violation) from None
         values, times = window_of(contract, device, readings, flags, known)
         count = min(len(values), 1 + contract.alarm.lookback)
-        return latest_features(contract, values, times, count)
+        baseline = self.model.baselines.get(device)
+        if contract.features.baseline and baseline is None:
+            error = f"device: {device!r} has no baseline in this deployment."
+            flags.append({"field": "device", "reason": "no_baseline", "error": error})
+        return latest_features(contract, values, times, count, baseline)
 
     def score(self, device: str, readings: Readings) -> float:
         """Score the last of a device's readings; see `features`."""
