@@ -17,13 +17,13 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.alarm import Alarm
 from breezeway.contract.expressions import Expression
+from breezeway.contract.feature_sections import Features
 from breezeway.contract.files import Files
 from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
     Canary,
     Drift,
-    Features,
     Gate,
     Label,
     Payload,

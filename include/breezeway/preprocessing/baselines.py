@@ -5,7 +5,7 @@ import numpy as np
 from breezeway.contract.baselines import DeviceBaseline, columns_of
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
-from breezeway.contract.schema import Baseline
+from breezeway.contract.feature_sections import Baseline
 from breezeway.core.days import day_start
 from breezeway.preprocessing.carried import CarriedForward
 from breezeway.preprocessing.payloads import Values
