@@ -27,9 +27,9 @@ from tests.fixtures.readings import midnight
 
 pytestmark = pytest.mark.timeout(1500)
 
-FIRST, DAYS, AT_ONCE = date(2026, 3, 1), 30, 4
+FIRST, DAYS, AT_ONCE = date(2026, 3, 1), 14, 4
 LAST = FIRST + timedelta(days=DAYS - 1)
-BROKEN = [FIRST + timedelta(days=n) for n in (9, 10, 20)]
+BROKEN = [FIRST + timedelta(days=n) for n in (4, 5, 9)]
 MACHINES = [f"machine-{n}" for n in (71, 72)]
 EACH = 40
 """Readings of a machine on a day: more than a window."""
