@@ -83,6 +83,19 @@ def test_each_target_of_make_that_is_named_is_there(document: Path) -> None:
     assert set(TARGET.findall(document.read_text("utf-8"))) <= targets
 
 
+MOST_WORDS_OF_THE_README = 700
+
+
+def test_the_readme_is_one_screen_to_the_first_success_and_then_links() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= MOST_WORDS_OF_THE_README
+
+
+def test_each_page_is_found_from_the_list_of_pages() -> None:
+    listed = set(LINK.findall((ROOT / "docs" / "README.md").read_text("utf-8")))
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= listed
+
+
 def code_of(text: str) -> str:
     """The lines and words of a document that are code; prose may follow the name by any word."""
     joined = re.sub(r"\\\n +", "", text)
