@@ -52,6 +52,8 @@ COMMANDS = {
         "breezeway.commands.housekeeping:run",
         "remove old runs, model versions and files that nothing needs",
     ),
+    "backup": ("breezeway.commands.backup:run", "write all that a home holds into one file"),
+    "restore": ("breezeway.commands.restore:run", "make a home of a backup"),
     "lineage": ("breezeway.commands.lineage:run", "from a prediction back to its rows, or forward"),
 }
 """Command → `module:function` that runs it, and one line of help. The module is imported only for

@@ -1,16 +1,20 @@
 """The whole `training` DAG on the real platform, as the web form and `make demo` trigger it."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from breezeway.contract.contract import load_contract
+from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.deployment.store import DeploymentStore
 from breezeway.laptop import dag_run, demo
 from breezeway.laptop.platform import Platform
+from breezeway.pipeline import lineage
+from breezeway.pipeline.backups import back_up, restore
 from breezeway.readings import simulate
 
 pytestmark = pytest.mark.timeout(600)
@@ -104,3 +108,27 @@ def test_what_cannot_be_had_fails_in_the_first_task(
     assert failure.startswith("The task check_inputs failed: ")
     assert "Correct the field 'tag': " in failure
     assert "'nowhere'" in failure
+
+
+def test_a_platform_restored_elsewhere_answers_with_the_same_model_and_lineage(
+    platform: Platform, whole_run, tmp_path: Path
+) -> None:
+    """The backup is made beside the running platform."""
+    back_up(platform.settings, tmp_path / "backup.tar.gz")
+    new = Settings(home=tmp_path / "another place", sensors=platform.settings.sensors)
+    restore(new, tmp_path / "backup.tar.gz")
+    contract = load_contract(new.sensors)
+    told = ("score", "alarm", "threshold", "model_version", "data_tag", "why")
+    answers, origins = [], []
+    with Platform(new) as restored:
+        for each, settings in ((platform, platform.settings), (restored, new)):
+            answer = demo.predict(each.url("serving"), "plant", contract, settings)
+            answers.append([answer.get(name) for name in told])
+            reached = settings.model_copy(update={"mlflow_url": each.url("mlflow")})
+            origins.append(lineage.trace(reached, f"plant/{answer['model_version']}"))
+        with restored.airflow() as client:
+            runs = client.get("/api/v2/dags/training/dagRuns").json()["dag_runs"]
+    assert answers[0] == answers[1]
+    assert origins[0] == origins[1]
+    assert origins[0]["problems"] == []
+    assert whole_run["run_id"] in [run["dag_run_id"] for run in runs]

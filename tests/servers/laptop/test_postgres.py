@@ -44,7 +44,7 @@ def test_postgres_survives_a_kill_and_asks_for_its_password(tmp_path: Path) -> N
 def test_postgres_becomes_nobody_where_namespaces_are_forbidden(tmp_path: Path) -> None:
     closed = Postgres(tmp_path, "del os.unshare")  # the tests' folder is closed to others
     assert closed.process.wait(20) == 1
-    if any(not mode(path) & 0o001 for path in postgres._program("postgres").parents):
+    if any(not mode(path) & 0o001 for path in postgres.program("postgres").parents):
         pytest.skip("the environment's folder is closed to others, too")
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
