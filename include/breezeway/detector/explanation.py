@@ -25,6 +25,7 @@ from breezeway.detector.usual import Usual, category_features
 
 if TYPE_CHECKING:
     from breezeway.detector.boosting import xgb
+    from breezeway.detector.residuals import Residuals
 
 CLOCK = HOUR
 """The source that is the time; no field can have this name."""
@@ -50,15 +51,28 @@ def shap_values(booster: "xgb.Booster", rows: np.ndarray) -> np.ndarray:
     Returns:
         In the last column what the booster says of no row in particular.
     """
-    # A second: never at the import of a server.
-    from breezeway.detector.boosting import xgb
-    from breezeway.detector.residuals import Residuals
+    from breezeway.detector.residuals import Residuals  # a second: never at the import of a server
 
     residuals = Residuals.of_booster(booster)
-    whole = residuals.beside(np.clip(rows, -LARGEST, LARGEST))
-    data = xgb.DMatrix(np.clip(whole, -LARGEST, LARGEST), nthread=1)
+    values, _ = _tree_shap(booster, residuals, rows)
+    return _with_residuals(values, residuals)
+
+
+def _tree_shap(
+    booster: "xgb.Booster", residuals: "Residuals", rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """SHAP values float32 (rows, features + explained + 1), and residuals (rows, explained)."""
+    from breezeway.detector.boosting import xgb
+
+    whole = np.clip(residuals.beside(np.clip(rows, -LARGEST, LARGEST)), -LARGEST, LARGEST)
+    data = xgb.DMatrix(whole, nthread=1)
     values: np.ndarray = booster.predict(data, pred_contribs=True, validate_features=False)
-    count = rows.shape[1]
+    return values, whole[:, rows.shape[1] :]
+
+
+def _with_residuals(values: np.ndarray, residuals: "Residuals") -> np.ndarray:
+    """The values of features, to which those of their residuals are added; see `shap_values`."""
+    count = values.shape[1] - len(residuals.of) - 1
     found = np.column_stack([values[:, :count], values[:, -1]]).astype(np.float64)
     found[:, residuals.of] += values[:, count:-1]
     return found
@@ -76,6 +90,7 @@ class Reason(NamedTuple):
         usual: of the feature: lowest and highest, or the words; None if it is not known.
         direction: on which side of the usual the value is; None for neither.
         unit: of value and usual.
+        given: the fields, such as the load, beside whose values `usual` is; none: beside any.
         sentence: for people, such as `vibration 4.1 g, usually 1.2 to 1.9`.
     """
 
@@ -86,6 +101,7 @@ class Reason(NamedTuple):
     usual: tuple[float, float] | tuple[str, ...] | None
     direction: Literal["high", "low"] | None
     unit: str
+    given: tuple[str, ...] = ()
     sentence: str = ""
 
     def told(self) -> dict[str, Any]:
@@ -93,6 +109,13 @@ class Reason(NamedTuple):
         told = self._asdict()
         del told["sentence"]
         return told
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether the value is known to be a usual one."""
+        if self.usual is None or self.value is None:
+            return False
+        return self.value in self.usual if isinstance(self.value, str) else self.direction is None
 
 
 @dataclass(frozen=True)
@@ -135,7 +158,10 @@ class Explainer:
     """
 
     def __init__(self, booster: "xgb.Booster", contract: Contract, usual: Usual):
+        from breezeway.detector.residuals import Residuals
+
         self._booster, self._contract, self._usual = booster, contract, usual
+        self._residuals = Residuals.of_booster(booster)
         self.sources: list[str] = [*contract.fields, *([CLOCK] if contract.takes_time else [])]
         self._own = own_features(contract)
         self._categories = category_features(contract)
@@ -146,6 +172,14 @@ class Explainer:
         self._shared: list[_Shared] = []
         for name, expression in contract.expressions.items():
             self._add(name, expression)
+        self._explained = self._residuals.of.tolist()
+        for number, column in enumerate(self._explained):
+            for columns in self._columns_of.values():
+                if column in columns:
+                    columns.append(len(self._names) + number)
+        names = [self._bases[column][0] for column in self._residuals.given.tolist()]
+        fields = set().union(*(contract.expressions[name].fields for name in names))
+        self._given = tuple(source for source in self.sources if source in fields)
 
     def _add(self, name: str, expression: Expression) -> None:
         sources = [s for s in self.sources if s in expression.fields]
@@ -170,9 +204,11 @@ class Explainer:
         Args:
             rows: float64 or float32 (rows, features); NaN is missing.
         """
-        return self._by_source(rows, shap_values(self._booster, rows)[:, :-1])
+        values, _ = _tree_shap(self._booster, self._residuals, rows)
+        return self._by_source(rows, values)
 
     def _by_source(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        values = _with_residuals(values, self._residuals)[:, :-1]
         found: np.ndarray = values @ self._fixed
         for shared in self._shared:
             part = values[:, shared.columns].sum(axis=1, keepdims=True)
@@ -187,56 +223,78 @@ class Explainer:
     def reasons(self, row: np.ndarray) -> list[Reason]:
         """Return at most `MOST_REASONS` reasons for the score of a row, the largest first.
 
+        A value that is usual is no reason that helps anybody: it is left out. Only where it has the
+        largest share, and nothing unusual is beside it, it is told that it is usual by itself.
+
         Args:
             row: float64 or float32 (features,).
         """
         rows = row[None, :]
-        values = shap_values(self._booster, rows)[:, :-1]
+        values, residuals = _tree_shap(self._booster, self._residuals, rows)
         share = _shares(self._by_source(rows, values))[0]
+        whole = np.append(row, residuals[0].astype(np.float64))
         largest = np.argsort(-share, kind="stable")[:MOST_REASONS]
-        return [
-            self._reason(self.sources[place], float(share[place]), values[0], row)
+        found = [
+            self._reason(self.sources[place], float(share[place]), values[0], whole)
             for place in largest.tolist()
             if share[place] >= LEAST_SHARE
         ]
+        first = found[:1] if all(each.is_usual or each.field == CLOCK for each in found) else []
+        return [each for each in found if each in first or not each.is_usual]
 
-    def _reason(self, source: str, share: float, values: np.ndarray, row: np.ndarray) -> Reason:
-        column = self._told(source, values, row)
-        name, value = self._names[column], float(row[column])
+    def _reason(self, source: str, share: float, values: np.ndarray, whole: np.ndarray) -> Reason:
+        place = self._told(source, values, whole)
+        column = self._column(place)
+        name, value = self._names[column], float(whole[column])
         told: float | str | None = None if math.isnan(value) else float(f"{value:.6g}")
         usual: tuple[float, float] | tuple[str, ...] | None = None
         direction: Literal["high", "low"] | None = None
         if name in self._categories:
             told = None if told is None else self._categories[name][int(value)]
             usual = self._usual.words.get(name)
-        elif source != CLOCK and name in self._usual.ranges:
-            low, _, high = self._usual.ranges[name]
-            usual = low, high
+        elif source != CLOCK and (span := self._range(place, whole)):
+            low, high = span
+            usual = float(f"{low:.6g}"), float(f"{high:.6g}")
             direction = "low" if value < low else "high" if value > high else None
         unit = "" if source == CLOCK else self._unit(source, column)
-        reason = Reason(source, share, name, told, usual, direction, unit)
+        given = self._given if place >= len(self._names) else ()
+        reason = Reason(source, share, name, told, usual, direction, unit, given)
         label = source if name == self._own.get(source) else name
         time = "the time of the day or the week"
         return reason._replace(sentence=time if source == CLOCK else _told_sentence(label, reason))
 
-    def _told(self, source: str, values: np.ndarray, row: np.ndarray) -> int:
-        """The column that is told of a source."""
-        columns = sorted(self._columns_of[source], key=lambda column: -values[column])
+    def _told(self, source: str, values: np.ndarray, whole: np.ndarray) -> int:
+        """The place in a whole row of what is told of a source."""
+        places = sorted(self._columns_of[source], key=lambda place: -values[place])
         if source not in self._own:
-            return columns[0]
+            return self._column(places[0])
         own = self._names.index(self._own[source])
-        for column in (own, *(column for column in columns if values[column] > 0)):
-            if self._is_unusual(self._names[column], float(row[column])):
-                return column
+        for place in (own, *(place for place in places if values[place] > 0)):
+            if self._is_unusual(place, whole):
+                return place
         return own
 
-    def _is_unusual(self, name: str, value: float) -> bool:
-        if math.isnan(value):
-            return True
+    def _column(self, place: int) -> int:
+        """The feature at a place in a whole row: there, or whose residual is there."""
+        return place if place < len(self._names) else self._explained[place - len(self._names)]
+
+    def _range(self, place: int, whole: np.ndarray) -> tuple[float, float] | None:
+        """What is usual of the feature at a place: at all, or beside what explains it."""
+        column = self._column(place)
+        ranges = self._usual.ranges if column == place else self._usual.residuals
+        found = ranges.get(self._names[column])
+        explained = float(whole[column] - whole[place])  # 0 for a feature itself
+        return found and (explained + found[0], explained + found[2])
+
+    def _is_unusual(self, place: int, whole: np.ndarray) -> bool:
+        column = self._column(place)
+        name, value = self._names[column], float(whole[column])
+        if math.isnan(whole[place]):
+            return place == column
         if name in self._categories:
             words = self._usual.words.get(name)
             return words is not None and self._categories[name][int(value)] not in words
-        low, _, high = self._usual.ranges.get(name, (-math.inf, 0.0, math.inf))
+        low, high = self._range(place, whole) or (-math.inf, math.inf)
         return not low <= value <= high
 
     def _unit(self, source: str, column: int) -> str:
@@ -291,9 +349,11 @@ def _told_sentence(label: str, reason: Reason) -> str:
     if not reason.usual:
         return told
     shown = [each if isinstance(each, str) else _short(each) for each in reason.usual]
-    if isinstance(reason.usual[0], str):
-        return f"{told}, usually {' or '.join(shown)}"
-    return f"{told}, usually {' to '.join(dict.fromkeys(shown))}"
+    joined = (" or " if isinstance(reason.usual[0], str) else " to ").join(dict.fromkeys(shown))
+    if reason.is_usual:
+        return f"{told}, which is usual by itself ({joined})"
+    beside = f" at this {' and '.join(reason.given)}" if reason.given else ""
+    return f"{told}, usually {joined}{beside}"
 
 
 def _short(number: float) -> str:

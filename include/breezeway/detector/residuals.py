@@ -48,11 +48,17 @@ class Residuals(NamedTuple):
             features: float32 or float64 (rows, features).
         """
         features = features.astype(np.float32, copy=False)
-        if not len(self.of):
-            return features
+        return np.hstack([features, self.of_rows(features)]) if len(self.of) else features
+
+    def of_rows(self, features: np.ndarray) -> np.ndarray:
+        """Return the residuals alone: float32 (rows, explained).
+
+        Args:
+            features: float32 (rows, features).
+        """
         usual = features[:, self.given].astype(np.float64) @ self.coefficients + self.intercept
-        residual = features[:, self.of] - usual
-        return np.hstack([features, residual.astype(np.float32)])
+        found: np.ndarray = (features[:, self.of] - usual).astype(np.float32)
+        return found
 
     def keep_in(self, booster: xgb.Booster) -> None:
         """Keep the residuals in the booster that was fitted with them, for `of_booster`."""

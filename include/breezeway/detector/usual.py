@@ -14,7 +14,9 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 
 if TYPE_CHECKING:
-    from breezeway.detector.table import Table  # Parquet: never at the import of a server
+    # XGBoost and Parquet: never at the import of a server
+    from breezeway.detector.residuals import Residuals
+    from breezeway.detector.table import Table
 
 USUAL_FILE = "usual.json"
 QUANTILES = (0.05, 0.5, 0.95)
@@ -31,12 +33,14 @@ class Usual(BaseModel):
     Args:
         ranges: the 5th, 50th and 95th percentile of the normal readings.
         words: of a feature that is a category: those that at least 5 % of the normal readings have.
+        residuals: of a feature that others explain: the same percentiles of what remains.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     ranges: dict[str, tuple[float, float, float]] = {}
     words: dict[str, tuple[str, ...]] = {}
+    residuals: dict[str, tuple[float, float, float]] = {}
 
     @classmethod
     def read(cls, path: Path, contract: Contract) -> Self:
@@ -64,11 +68,12 @@ class Usual(BaseModel):
     def _mistakes(self, contract: Contract) -> Iterator[str]:
         categories = category_features(contract)
         numbers = set(contract.feature_names) - set(categories)
-        for name, (low, middle, high) in self.ranges.items():
-            if name not in numbers:
-                yield f"ranges.{name}: the contract has no such feature that is a number"
-            if not low <= middle <= high:
-                yield f"ranges.{name}: expected growing numbers, found {low}, {middle}, {high}"
+        for part, known in (("ranges", numbers), ("residuals", _explained(contract))):
+            for name, (low, middle, high) in getattr(self, part).items():
+                if name not in known:
+                    yield f"{part}.{name}: the contract has no such feature that is a number"
+                if not low <= middle <= high:
+                    yield f"{part}.{name}: expected growing numbers, found {low}, {middle}, {high}"
         for name, words in self.words.items():
             if name not in categories:
                 yield f"words.{name}: the contract has no such feature that is a category"
@@ -85,8 +90,17 @@ def category_features(contract: Contract) -> dict[str, tuple[str, ...]]:
     }
 
 
-def usual_of(table: "Table", contract: Contract) -> Usual:
-    """Find what is usual in the normal rows of a table."""
+def _explained(contract: Contract) -> set[str]:
+    """The features that have a residual."""
+    return set(contract.features.residual.of) if contract.features.residual else set()
+
+
+def usual_of(table: "Table", contract: Contract, residuals: "Residuals") -> Usual:
+    """Find what is usual in the normal rows of a table.
+
+    Args:
+        residuals: of the model.
+    """
     normal, categories = ~table.rows.label, category_features(contract)
     ranges: dict[str, Any] = {}
     words: dict[str, Any] = {}
@@ -100,6 +114,16 @@ def usual_of(table: "Table", contract: Contract) -> Usual:
             pairs = zip(categories[name], share.tolist(), strict=True)
             words[name] = tuple(word for word, part in pairs if part >= WORD_SHARE)
         else:
-            found = np.quantile(column.astype(np.float64), QUANTILES)
-            ranges[name] = tuple(float(f"{value:.6g}") for value in found)
-    return Usual(ranges=ranges, words=words)
+            ranges[name] = _percentiles(column)
+    remains = {}
+    of_rows = residuals.of_rows(table.features[normal]) if len(residuals.of) else np.empty((0, 0))
+    for place, column in zip(residuals.of.tolist(), of_rows.T, strict=True):
+        known = column[np.isfinite(column)]
+        if len(known):
+            remains[contract.feature_names[place]] = _percentiles(known)
+    return Usual(ranges=ranges, words=words, residuals=remains)
+
+
+def _percentiles(column: np.ndarray) -> Any:
+    found = np.quantile(column.astype(np.float64), QUANTILES)
+    return tuple(float(f"{value:.6g}") for value in found)

@@ -30,6 +30,7 @@ from breezeway.detector.fitting import Fitted, Judgement, Served
 from breezeway.detector.model import GROWTH_ROUNDS, model_bytes
 from breezeway.detector.onnx_scorer import SESSION, OnnxScorer
 from breezeway.detector.onnx_trees import to_onnx
+from breezeway.detector.residuals import Residuals
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, microseconds
 from breezeway.detector.scoring import BOOSTER_FILE, JUDGED_BOOSTER_FILE, JUDGED_FILE
@@ -116,7 +117,7 @@ class Training:
 
     @cached_property
     def usual(self) -> Usual:
-        return usual_of(self.table, self.contract)
+        return usual_of(self.table, self.contract, Residuals.of_booster(self.served.booster))
 
     @property
     def scopes(self) -> dict[str, str]:

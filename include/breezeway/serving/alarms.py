@@ -23,7 +23,7 @@ class Alarm:
         row: the features of the last reading.
         device, readings: as they stand in the request.
         live: the model that answered.
-        tallies: count the first reason.
+        tallies: count the first reason, or the failure.
         known: payloads that were parsed for the answer.
     """
 
@@ -38,7 +38,7 @@ class Alarm:
     def explain(self, *, each: bool) -> None:
         """Add `why` and `reason` to the answer.
 
-        An error is logged, never raised: the client gets its alarm in any case.
+        An error is logged and counted, never raised: the client gets its alarm in any case.
 
         Args:
             each: even if the alarm goes on from the reading before.
@@ -49,6 +49,8 @@ class Alarm:
             reasons = self.live.explainer.reasons(self.row)
         except Exception:
             log.exception("%s: an alarm is not explained", self.live.deployment.bento)
+            for tally in self.tallies:
+                tally.unexplained += 1
             return
         self.answer["why"] = [reason.told() for reason in reasons]
         self.answer["reason"] = "; ".join(reason.sentence for reason in reasons)

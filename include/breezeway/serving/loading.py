@@ -2,7 +2,7 @@
 
     python -m breezeway.serving.loading FOLDER < DEPLOYMENT
 
-The library that scores may not check all of the file that it reads: a damaged one can end the
+The libraries that score and explain may not check all of what they read: a damaged file can end the
 process, or keep it for ever. So a deployment is loaded by a process of its own before the pointer
 moves to it, and again by a server that does not know that this went well with the same software.
 """
@@ -32,7 +32,10 @@ PROOF_MEMORY_BYTES = 8 << 30
 PROOF_OUTPUT_BYTES = 1 << 20
 SHOWN_CHARACTERS = 500
 
-SOFTWARE = f"ONNX Runtime {version('onnxruntime')}, NumPy {version('numpy')}, {platform.machine()}"
+LIBRARIES = {"ONNX Runtime": "onnxruntime", "XGBoost": "xgboost-cpu", "NumPy": "numpy"}
+"""What reads a model's files and computes with them, and its distribution."""
+
+SOFTWARE = ", ".join([*(f"{n} {version(d)}" for n, d in LIBRARIES.items()), platform.machine()])
 """What decides whether a model loads, beside its files."""
 
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_", "PYTHON", "LD_LIBRARY_PATH", "DYLD_", "TMPDIR")

@@ -70,6 +70,8 @@ class Tally:
         self.difference = 0.0
         self.reasons: Counter[str] = Counter()
         """Of explained alarms, by the field that is their first reason."""
+        self.unexplained = 0
+        """Alarms whose explanation failed."""
         self.feature_names = feature_names
         width = len(feature_names or ())
         self._sums, self._squares = np.zeros(width), np.zeros(width)
@@ -194,7 +196,7 @@ def counts(metrics: Metrics) -> list[Metric]:
             {(): metrics.loop_lag},
         ),
         *_predictions(tallies),
-        _reasons(tallies),
+        *_reasons(tallies),
         *_of_roles(tallies),
         *_features(tallies),
     ]
@@ -224,16 +226,23 @@ def _predictions(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:
     ]
 
 
-def _reasons(tallies: dict[tuple[str, str, str], Tally]) -> Metric:
+def _reasons(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:
     reasons = {
         (*key, field): count
         for key, tally in tallies.items()
         for field, count in tally.reasons.items()
     }
-    labels = ["model", "model_version", "role", "field"]
-    return _counter(
-        "breezeway_alarm_reasons", "Explained alarms by their first reason", labels, reasons
-    )
+    failures = {key: tally.unexplained for key, tally in tallies.items()}
+    labels, help_text = ["model", "model_version", "role"], "Explained alarms by their first reason"
+    return [
+        _counter("breezeway_alarm_reasons", help_text, [*labels, "field"], reasons),
+        _counter(
+            "breezeway_explanation_failures",
+            "Alarms that were answered without a reason, because finding it failed",
+            labels,
+            failures,
+        ),
+    ]
 
 
 def _of_roles(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:

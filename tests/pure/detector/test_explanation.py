@@ -57,6 +57,7 @@ USUAL = Usual(
     },
     words={"gear": ("low",)},
 )
+BOTH = {"gear": ("low", "high")}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,7 @@ def test_a_sensor_is_told_with_value_usual_and_unit(gear):
         "usual": (1.2, 1.9),
         "direction": "high",
         "unit": "g",
+        "given": (),
     }
     assert reason.sentence == "vibration 4.1 g, usually 1.2 to 1.9"
 
@@ -119,8 +121,24 @@ def test_a_usual_value_tells_what_is_unusual_of_its_window(gear):
     [reason] = one_feature(gear, "torque_slope").reasons(row_of(gear, torque_slope=2.5))
     assert (reason.field, reason.direction) == ("torque", "high")
     assert reason.sentence == "torque_slope 2.5 Nm per reading, usually -1 to 1"
+
+
+def test_a_usual_value_with_nothing_unusual_beside_it_is_told_as_usual(gear):
     [reason] = one_feature(gear, "torque_std").reasons(row_of(gear, torque_std=9.0))
     assert (reason.feature, reason.value, reason.direction) == ("torque", 30.0, None)
+    assert reason.sentence == "torque 30 Nm, which is usual by itself (20 to 40)"
+    [reason] = one_feature(gear, "gear", USUAL.model_copy(update={"words": BOTH})).reasons(
+        row_of(gear) + (np.array(gear.feature_names) == "gear")
+    )
+    assert reason.sentence == "gear high, which is usual by itself (low or high)"
+
+
+@pytest.mark.parametrize("torque", [35.0, 60.0])
+def test_of_usual_values_at_most_the_first_is_told_and_none_beside_an_unusual_one(gear, torque):
+    explainer = one_feature(gear, "power")
+    # `power` has no range here, so each field is told by its own value.
+    [reason] = explainer.reasons(row_of(gear, torque=torque, speed=2.9, power=200.0))
+    assert (reason.is_usual, reason.direction) == ((True, None) if torque < 40 else (False, "high"))
 
 
 def test_a_feature_of_two_fields_is_shared_by_what_each_changes(gear):
@@ -208,6 +226,7 @@ def test_what_is_usual_is_read_as_it_was_written(gear, tmp_path):
         b'{"ranges": {"torque": ["1", "2", "3"]}}',
         b'{"ranges": {"nobody": [1, 2, 3]}}',
         b'{"ranges": {"gear": [0, 0, 1]}}',
+        b'{"residuals": {"torque": [0, 0, 1]}}',
         b'{"words": {"gear": ["reverse"]}}',
         b'{"words": {"torque": ["low"]}}',
         b'{"words": {"gear": "low"}}',

@@ -1,9 +1,13 @@
 """What is served, and from where: the store, or the local copy."""
 
 import logging
+from importlib.metadata import version
+
+import pytest
 
 from breezeway.deployment.store import Challenger, DeploymentStore
 from breezeway.serving import active
+from breezeway.serving.loading import SOFTWARE
 from tests.fixtures.serving import add_deployment, make_model
 
 
@@ -84,3 +88,17 @@ def test_other_terms_for_the_same_challenger_need_no_load_and_leave_no_gap(tmp_p
     on_trial("bandit", 0.3)
     assert [trial.terms.mode for trial in trials] == ["canary", "shadow"], "there was no gap"
     assert models.status("pump").challenger_failure is None
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "xgboost-cpu", "numpy"])
+def test_after_an_upgrade_of_a_library_a_deployment_is_proved_again(tmp_path, monkeypatch, library):
+    older = SOFTWARE.replace(version(library), "0.1")
+    store = DeploymentStore(tmp_path / "store")
+    proved = []
+    monkeypatch.setattr(active, "prove", lambda folder, deployment: proved.append(deployment))
+    for number, software in enumerate((SOFTWARE, older), 1):
+        folder = make_model(tmp_path / str(number))
+        pointer = add_deployment(store, "pump", number, folder, proved_with=software)
+        store.point(pointer)
+        active.ActiveModels().refresh(store, DeploymentStore(tmp_path / "copy"))
+    assert [deployment.model_version for deployment in proved] == ["2"]

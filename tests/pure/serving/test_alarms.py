@@ -164,6 +164,10 @@ def test_first_reasons_are_counted_by_field(models):
     for _ in range(3):
         ask(models, body(ENDS))
     ask(models, body(GOES_ON))
+    none = (
+        'breezeway_explanation_failures_total{model="pump",model_version="3",role="champion"} 0.0'
+    )
+    assert none in exposition(families(models)).splitlines()
     line = (
         'breezeway_alarm_reasons_total{field="temperature",model="pump",model_version="3",'
         'role="champion"} 3.0'
@@ -178,3 +182,7 @@ def test_an_explanation_that_fails_costs_nobody_an_answer(models, live, monkeypa
     assert (status, answer["alarm"]) == (200, True)
     assert "why" not in answer
     assert "an alarm is not explained" in caplog.text
+    line = (
+        'breezeway_explanation_failures_total{model="pump",model_version="3",role="champion"} 1.0'
+    )
+    assert line in exposition(families(models)).splitlines()

@@ -10,6 +10,7 @@ import pytest
 from breezeway.detector.alarm_reasons import MOST_ALARMS, alarm_reasons
 from breezeway.detector.covers import MOST_ROWS, count_rows
 from breezeway.detector.explanation import Explainer, shap_values
+from breezeway.detector.residuals import Residuals
 from breezeway.detector.usual import usual_of
 from tests.fixtures.planted import (
     Planter,
@@ -37,7 +38,7 @@ def fitted(contract):
 @pytest.fixture(scope="module")
 def explainer(contract, fitted):
     table, booster, _ = fitted
-    return Explainer(booster, contract, usual_of(table, contract))
+    return Explainer(booster, contract, usual_of(table, contract, Residuals.of_booster(booster)))
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,27 @@ def test_a_planted_fault_is_named_first_and_among_three(explainer, alarms):
     print(f"\nof {len(faults)}: first {first:.1%}, among three {among:.1%}, {Counter(faults)}")
     assert first >= 0.95
     assert among >= 0.99
+
+
+def test_what_is_told_of_a_planted_fault_is_unusual_and_names_it(explainer, alarms):
+    faults, rows = alarms
+    told = [explainer.reasons(row) for row in rows]
+    usual = [reasons for reasons in told if any(reason.is_usual for reason in reasons)]
+    beside = [reasons for reasons in told if any(reason.given for reason in reasons)]
+    named = [[reason.field for reason in reasons[:3]] for reasons in told]
+    first = np.mean([fields[0] == fault for fields, fault in zip(named, faults, strict=True)])
+    among = np.mean([fault in fields for fields, fault in zip(named, faults, strict=True)])
+    print(f"\nfirst {first:.1%}, among three {among:.1%}, usual {len(usual)}, given {len(beside)}")
+    assert first >= 0.95
+    assert among >= 0.99
+    # Warm for its load alone: this is what those alarms were usual in.
+    assert len(beside) >= 0.05 * PLANTED
+    assert len(usual) <= 0.01 * PLANTED
+    for reasons in usual:
+        assert [reason.field for reason in reasons if reason.is_usual] == [reasons[0].field]
+    given = next(reason for reasons in beside for reason in reasons if reason.given)
+    assert given.given == ("rotational_speed", "torque")
+    assert given.sentence.endswith(" at this rotational_speed and torque")
 
 
 def test_a_report_tells_which_sensors_make_the_alarms(explainer, alarms):
@@ -122,8 +144,14 @@ def test_the_side_that_lowers_a_score_is_no_reason(contract, fitted, explainer, 
 
 def test_what_is_usual_is_of_the_normal_readings(contract, fitted, explainer):
     table, _, _ = fitted
-    usual = usual_of(table, contract)
+    residuals = Residuals.of_booster(fitted[1])
+    usual = usual_of(table, contract, residuals)
     column = table.features[~table.rows.label, contract.feature_names.index("pressure")]
     expected = np.quantile(column.astype(float), (0.05, 0.5, 0.95))
     np.testing.assert_allclose(usual.ranges["pressure"], expected, rtol=1e-5)
     assert usual.words == {"mode": ("idle", "normal", "boost")}
+    assert set(usual.residuals) == set(contract.features.residual.of)
+    rows = residuals.beside(table.features)[~table.rows.label, len(contract.feature_names)]
+    name = contract.feature_names[residuals.of[0]]
+    expected = np.quantile(rows.astype(float), (0.05, 0.5, 0.95))
+    np.testing.assert_allclose(usual.residuals[name], expected, rtol=1e-4)
