@@ -134,7 +134,8 @@ class Payload(Section):
     """Where a reading's own time stands, which counts in place of that beside the payload. `~`
     behind the path stands for the key there."""
     time_format: TimeFormat = ISO
-    """Of `time_path`: a pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
+    """Of `time_path`: a pattern, `iso`, `excel` (days of Excel's 1900 system), or `epoch s`,
+    `epoch ms`, `epoch us` or `epoch ns`."""
     time_zone: ZoneName = "UTC"
     """Of times at `time_path` without an offset from UTC."""
     device_path: OwnPath = None
