@@ -254,11 +254,28 @@ class Contract(Section):
             if separated and not self.payload.quote:
                 raise ValueError(f"fields.{name}.categories: the separator stands in one")
         field.segments(name, self.payload)
+        self._check_quality(name, field)
         if taken := ValueReader(name, field, self.payload).words_for_null:
             raise ValueError(f"fields.{name}: {taken[0]!r} is one of null_values too")
         for other in self.fields:
             if other != name:
                 self._check_pair(name, other)
+
+    def _check_quality(self, name: str, field: SensorField) -> None:
+        field.quality_segments(name, self.payload)
+        if field.quality is None:
+            return
+        place = f"fields.{name}.quality"
+        if self.payload.format == "delimited" and field.quality.path not in self.fields:
+            raise ValueError(
+                f"{place}.path: {field.quality.path!r}: expected the name of the field that holds "
+                "the quality, as the payload is delimited"
+            )
+        if self.source and self.source.columns is not None:
+            raise ValueError(
+                f"{place}: source.columns hold values alone; expected a source.query that gives "
+                "NULL for a value that is not good"
+            )
 
     def _check_pair(self, name: str, other: str) -> None:
         if name.lower() == other.lower():

@@ -80,7 +80,8 @@ class Files(Section):
     time_column: Name | tuple[Name, Name] = "time"
     """The column of the time, or the two of the date and the time of day."""
     time_format: TimeFormat = ISO
-    """A pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
+    """A pattern, `iso`, `excel` (days of Excel's 1900 system), or `epoch s`, `epoch ms`, `epoch us`
+    or `epoch ns`."""
     time_zone: ZoneName = "UTC"
     """Of times without an offset from UTC."""
     first_time: Annotated[datetime, AfterValidator(_utc)] | None = None

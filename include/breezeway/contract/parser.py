@@ -3,12 +3,13 @@
 import csv
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from breezeway.contract.paths import Each, NoValue, find, shown, spread
+from breezeway.contract.quality import QualityReader
 from breezeway.contract.schema import Payload, SensorField
 from breezeway.contract.values import MISSING_VECTOR, ValueReader, Violation
 
@@ -32,11 +33,17 @@ class ReadingParser:
 
     Attributes:
         readers: what reads the value of each field.
+        qualities: what reads the quality of each field that has one.
     """
 
     def __init__(self, payload: Payload, fields: Mapping[str, SensorField]):
-        self._payload = payload
+        self._payload, self._rules = payload, fields
         self.readers = {name: ValueReader(name, field, payload) for name, field in fields.items()}
+        self.qualities = {
+            name: QualityReader(name, field, payload)
+            for name, field in fields.items()
+            if field.quality
+        }
         self._fields = [(name, field, self.readers[name]) for name, field in fields.items()]
         self._paths = [
             (name, field, field.segments(name, payload)) for name, field in fields.items()
@@ -72,6 +79,7 @@ class ReadingParser:
             raw = self._json_values(payload, missing)
         else:
             raw = self._delimited_values(payload)
+            self._check_qualities(missing, raw, QualityReader.check_delimited, raw.copy())
         return self._read(raw, missing)
 
     def _read(self, raw: Mapping[str, Any], missing: list[Violation]) -> dict[str, Any]:
@@ -113,7 +121,24 @@ class ReadingParser:
                 values[name] = find(document, path)
             except NoValue as error:
                 _accept(field, Violation(name, error.reason, f"{name}: {error}"), missing)
+        self._check_qualities(missing, values, QualityReader.check_json, document)
         return values
+
+    def _check_qualities(
+        self,
+        missing: list[Violation],
+        values: dict[str, Any],
+        check: Callable[[QualityReader, Any], None],
+        sent: Any,
+    ) -> None:
+        """Take away the values of which a payload says that they are not good."""
+        for name, quality in self.qualities.items():
+            if name in values:
+                try:
+                    check(quality, sent)
+                except Violation as violation:
+                    _accept(self._rules[name], violation, missing)
+                    del values[name]
 
     def _count(self, document: Any) -> int:
         """The readings that a document holds."""

@@ -157,6 +157,19 @@ def find(document: Any, path: Sequence[Segment]) -> Any:
     return value
 
 
+def is_absent(document: Any, path: Sequence[Segment]) -> bool:
+    """Whether a document has nothing at a path, not even something else on the way to it."""
+    value = document
+    for segment in path:
+        if value is None or (type(value) is dict and segment not in value):
+            return value is None or isinstance(segment, str)
+        try:
+            value = find(value, (segment,))
+        except NoValue:
+            return False
+    return value is None
+
+
 def spread(document: Any, path: Sequence[Segment]) -> Iterator[tuple[Any, Any]]:
     """Each reading of a document, and the document as it would be with this reading alone.
 

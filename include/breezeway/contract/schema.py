@@ -134,7 +134,8 @@ class Payload(Section):
     """Where a reading's own time stands, which counts in place of that beside the payload. `~`
     behind the path stands for the key there."""
     time_format: TimeFormat = ISO
-    """Of `time_path`: a pattern, `iso`, or `epoch s`, `epoch ms`, `epoch us` or `epoch ns`."""
+    """Of `time_path`: a pattern, `iso`, `excel` (days of Excel's 1900 system), or `epoch s`,
+    `epoch ms`, `epoch us` or `epoch ns`."""
     time_zone: ZoneName = "UTC"
     """Of times at `time_path` without an offset from UTC."""
     device_path: OwnPath = None
@@ -248,6 +249,21 @@ class BatchExpectation(Section):
     """Lowest and highest mean of a batch."""
 
 
+class Quality(Section):
+    """Where a payload says whether a value is good. Without a good value there, the field's value
+    counts as `invalid` says."""
+
+    path: Annotated[str, AfterValidator(_is_a_path)]
+    """Where the quality stands, by the rules of the field's path; in a delimited payload, the name
+    of another field. Where payloads are made of a file's columns, it is the name of a column."""
+    good_values: Annotated[tuple[bool | float | Word, ...], Field(min_length=1)]
+    """What stands there for a good value: words in upper or lower case, numbers, true or false. In
+    text they are the same."""
+    required: bool = True
+    """Whether a value without its quality counts as bad. OPC UA sends no status that is good:
+    false."""
+
+
 class SensorField(Section):
     """One value of a payload.
 
@@ -287,6 +303,8 @@ class SensorField(Section):
     """It is added to the result."""
     categories: tuple[Category, ...] = ()
     """The words of a category; a whole number stands for its text."""
+    quality: Quality | None = None
+    """Where a payload says whether the value is good."""
     length: Lengths = (1, 4096)
     """The fewest and the most elements of a vector."""
     batch: BatchExpectation = BatchExpectation()
@@ -341,6 +359,12 @@ class SensorField(Section):
             payload: the form of the payload.
         """
         return payload.path_of((name,) if self.path is None else self.path, f"fields.{name}.path")
+
+    def quality_segments(self, name: str, payload: Payload) -> tuple[Segment, ...]:
+        """The same to its quality; empty if the contract has none."""
+        if self.quality is None:
+            return ()
+        return payload.path_of(self.quality.path, f"fields.{name}.quality.path")
 
 
 class Label(Section):

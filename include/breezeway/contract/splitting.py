@@ -16,7 +16,7 @@ from breezeway.contract.parser import MAX_PAYLOAD_BYTES, checked_text, read_json
 from breezeway.contract.paths import Each, NoValue, divide, find, shown, spread
 from breezeway.contract.schema import Payload
 from breezeway.contract.senml import resolved
-from breezeway.contract.time_formats import ISO, read_time
+from breezeway.contract.time_formats import ISO, as_unit, read_time, unit_of
 from breezeway.contract.values import Violation
 
 MOST_BYTES = 16 * MAX_PAYLOAD_BYTES
@@ -158,8 +158,17 @@ class PayloadSplitter:
                 time = read_time(value, self._format, self._zone)
             except ValueError:
                 given = "nothing" if value is None else repr(str(value)[:SHOWN_LETTERS])
-                wrong = f"{given} at {self._time.shown!r}, {self._expected}"
+                wrong = f"{given} at {self._time.shown!r}, {self._expected}{_hint(value)}"
         return device, time, wrong
+
+
+def _hint(value: Any) -> str:
+    """The format in which a time that cannot be read is one of our days."""
+    text = str(value).strip()[:SHOWN_LETTERS]
+    if unit := unit_of(text):
+        then = as_unit(text, unit)
+        return f' (as {unit} it is {then:%Y-%m-%dT%H:%M:%S}: payload.time_format = "{unit}"?)'
+    return ""
 
 
 def _with(document: Any, keys: Sequence[str], value: Any) -> Any:

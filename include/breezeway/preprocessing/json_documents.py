@@ -22,7 +22,9 @@ import pyarrow.compute as pc
 from msgspec import UNSET, UnsetType
 
 from breezeway.contract.contract import Contract
+from breezeway.contract.parser import ReadingParser
 from breezeway.contract.paths import NoValue, Segment, Where, find
+from breezeway.contract.quality import QualityReader, told
 from breezeway.contract.values import NUMBER, ValueReader, Violation
 from breezeway.preprocessing.payload_formats import WORDS
 
@@ -79,21 +81,26 @@ class JsonDocuments:
 
     Args:
         contract: the sensor contract.
-        readers: of its fields.
+        parser: of the contract.
     """
 
-    def __init__(self, contract: Contract, readers: Mapping[str, ValueReader]):
+    def __init__(self, contract: Contract, parser: ReadingParser):
         self._fields = contract.fields
-        self._readers = readers
+        self._readers, self._qualities = parser.readers, parser.qualities
         payload = contract.payload
         paths = {name: field.segments(name, payload) for name, field in contract.fields.items()}
         attributes: dict[str, str] = {}
         keyed = any(isinstance(path[0], str) for path in paths.values() if path)
-        every = [*paths.values(), payload.to_reading] if payload.readings else paths.values()
-        root = _type_of(list(every), (), attributes)
+        every = [*paths.values(), *(tuple(quality.path) for quality in self._qualities.values())]
+        every += [payload.to_reading] if payload.readings else []
+        root = _type_of(every, (), attributes)
         self._decode = msgspec.json.Decoder(root if attributes else dict if keyed else list).decode
         self._nothing: Any = root() if attributes else {} if keyed else []
         self._steps = {name: _steps(path, attributes) for name, path in paths.items()}
+        self._to_quality = {
+            name: _steps(tuple(quality.path), attributes)
+            for name, quality in self._qualities.items()
+        }
         self._to_reading = _steps(payload.to_reading, attributes)
 
     @staticmethod
@@ -134,6 +141,8 @@ class JsonDocuments:
                 sure &= good | absent[name] | _which(None, column, kinds)
             else:
                 sure &= good & ~np.isnan(values[name])
+            if name in self._qualities:
+                sure &= _are_good(self._qualities[name], self._to_quality[name], known)
         return Read(sure, values, absent)
 
     def _documents(self, payloads: list[str], sure: np.ndarray) -> Column:
@@ -150,6 +159,33 @@ class JsonDocuments:
                 documents.append(self._nothing)
                 sure[row] = False
         return documents
+
+
+def _are_good(
+    quality: QualityReader, steps: Sequence[_Step], known: dict[str, Column]
+) -> np.ndarray:
+    """Which qualities, bool, are surely good; `known` as for `_follow`."""
+    column = _at(steps, known)
+    meant = {id(word): told(word) in quality.good for word in column if word is not UNSET}
+    if quality.required:
+        return np.array([meant.get(id(word), False) and word is not None for word in column])
+    return np.array(
+        [
+            word is None
+            or (meant[id(word)] if word is not UNSET else _is_absent(row, steps, known))
+            for row, word in enumerate(column)
+        ]
+    )
+
+
+def _is_absent(row: int, steps: Sequence[_Step], known: dict[str, Column]) -> bool:
+    """Whether there is nothing at a path of one document, not even something else on the way."""
+    for step in reversed(steps):
+        before = known[step.before][row]
+        if before is not UNSET:
+            keyed = type(before) is dict and isinstance(step.segment, str)
+            return keyed or step.attribute is not None
+    return False
 
 
 def _type_of(

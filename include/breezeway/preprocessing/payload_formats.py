@@ -38,11 +38,13 @@ class PayloadFormat(ABC):
     """The bytes of numbers, and the bytes between values without a meaning."""
     null: ClassVar[bytes]
     """The text of a null."""
-    is_columnar = True
+    is_columnar: bool
     """Whether whole columns can be extracted; otherwise `ReadingParser` reads all payloads."""
 
     def __init__(self, contract: Contract):
         self._contract = contract
+        # A quality stands beside the values, or is one of them that has a say about another.
+        self.is_columnar = not any(field.quality for field in contract.fields.values())
 
     @abstractmethod
     def template(self) -> bytes:
@@ -97,7 +99,7 @@ class Json(PayloadFormat):
             for name, path in paths.items()
         }
         leads_into_lists = self._keys != paths
-        self.is_columnar = not (leads_into_lists or contract.payload.readings)
+        self.is_columnar &= not (leads_into_lists or contract.payload.readings)
 
     def template(self) -> bytes:
         return orjson.dumps(self._document({"vector": []}, 0)) if self.is_columnar else b""

@@ -81,7 +81,7 @@ class PayloadParser:
         self._documents = None
         types = {field.type for field in contract.fields.values()}
         if contract.payload.format == "json" and "vector" not in types:
-            self._documents = JsonDocuments(contract, self._readers)
+            self._documents = JsonDocuments(contract, contract.parser)
 
     def parse(self, payloads: pa.StringArray) -> Parsed:
         """Parse and check.

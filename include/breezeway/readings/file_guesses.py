@@ -15,7 +15,7 @@ import duckdb
 import orjson
 
 from breezeway.contract.files import NULL_WORDS, Files
-from breezeway.contract.time_formats import ISO
+from breezeway.contract.time_formats import EXCEL, ISO, unit_of
 from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import DataError
 from breezeway.core.times import from_iso
@@ -28,7 +28,7 @@ from breezeway.readings.file_columns import (
 from breezeway.readings.file_payloads import NUMBER
 from breezeway.readings.file_rows import NORMAL
 from breezeway.readings.file_text import PlainFile, plain_file, stem
-from breezeway.readings.file_times import PATTERNS, epoch_unit, fits
+from breezeway.readings.file_times import PATTERNS, fits
 from breezeway.readings.json_guesses import sample_json
 
 HEAD_BYTES = 1 << 20
@@ -99,7 +99,7 @@ def guess(file: Path, folder: Path) -> Guess:
         _look_for_units(values, found)
         _look_for_decimal(values, found)
     marks = _Marks(*(found.files.get(key, "").strip('"') for key in ("decimal", "thousands")))
-    taken = {*_time(values, found), _device(values, file, found)}
+    taken = {*_time(values, marks, found), _device(values, file, found)}
     if found.payload:
         _read_in_payload(found)
     else:
@@ -238,13 +238,14 @@ def _look_for_decimal(values: dict[str, list[str | None]], found: Guess) -> None
         found.files["decimal"] = '","'
 
 
-def _time(values: dict[str, list[str | None]], found: Guess) -> list[str]:
+def _time(values: dict[str, list[str | None]], marks: _Marks, found: Guess) -> list[str]:
     """The columns of the time."""
     named = [name for name in values if re.search(WORDS["time"], name.lower())]
     for name in [*named, *(name for name in values if name not in named)]:
         texts = [cell.strip() for cell in values[name] if cell and cell.strip()][:1000]
-        formats = _formats(texts) if texts else []
-        if not formats:
+        plain = list(map(marks.plain, texts))
+        formats = _formats(plain if all(map(_is_number, plain)) else texts) if texts else []
+        if not formats or (formats[0] == EXCEL and name not in named):
             continue
         columns = [name]
         if clock := _clock(name, texts, values):
@@ -288,7 +289,7 @@ def _formats(texts: list[str]) -> list[str]:
     """Those that all the texts are written in; two if they do not tell."""
     if all(re.fullmatch(NUMBER, text) for text in texts):
         days = [pattern for pattern in DAYS if all(fits(text, pattern) for text in texts)]
-        units = {epoch_unit(text) for text in texts}
+        units = {unit_of(text) for text in texts}
         return days or [unit for unit in units if unit and len(units) == 1]
     if _share(_is_iso, texts) == 1:
         return [ISO]

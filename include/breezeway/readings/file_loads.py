@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,7 +27,7 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.readings.arrow import READINGS
 from breezeway.readings.file_mistakes import SHOWN, Mistake, Mistakes, shown
-from breezeway.readings.file_payloads import NULL, payload_sql
+from breezeway.readings.file_payloads import NULL, payload_sql, quality_of
 from breezeway.readings.file_rows import BLOCK_ROWS, read_rows
 from breezeway.readings.file_text import find_files, plain_file
 from breezeway.readings.load_store import ID_LETTERS, Counts, LoadStore
@@ -278,7 +279,14 @@ def _by_device_and_time(
         f'min(payload) FILTER (field = {n}) AS "o {name}"'
         for n, name in enumerate(names)
     )
-    payload = payload_sql(contract, lambda name: f'coalesce("v {name}", {NULL})')
+    known = {name: f'coalesce("v {name}", {NULL})' for name in names}
+    known |= {
+        # The value of another quality is null already.
+        quality_of(name): sql_string(orjson.dumps(field.quality.good_values[0]).decode())
+        for name, field in contract.fields.items()
+        if field.quality
+    }
+    payload = payload_sql(contract, known)
     twice = " ".join(f"""WHEN "v {name}" <> "o {name}" THEN {n}""" for n, name in enumerate(names))
     connection.register("rows", rows)
     sql = (

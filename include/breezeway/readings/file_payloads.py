@@ -9,8 +9,10 @@ import orjson
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.files import NULL_WORDS, Files
+from breezeway.contract.paths import Segment
 from breezeway.contract.paths import shown as path_text
-from breezeway.contract.schema import SensorField
+from breezeway.contract.quality import told
+from breezeway.contract.schema import Quality, SensorField
 from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import UsageError
 from breezeway.core.quoting import json_pointer, sql_string
@@ -57,11 +59,14 @@ def keys_of(name: str, contract: Contract) -> list[str]:
     Raises:
         UsageError: the path leads into a list.
     """
-    path = contract.fields[name].segments(name, contract.payload)
+    return _keys(f"fields.{name}.path", contract.fields[name].segments(name, contract.payload))
+
+
+def _keys(place: str, path: Sequence[Segment]) -> list[str]:
     keys = [key for key in path if isinstance(key, str)]
     if len(keys) < len(path):
         raise UsageError(
-            f"fields.{name}.path: {path_text(path)!r} leads into a list, and no list can be made "
+            f"{place}: {path_text(path)!r} leads into a list, and no list can be made "
             "from columns: expected keys, or files with the payload in one column "
             "(payload_column)."
         )
@@ -151,7 +156,43 @@ def find_cells(
             cells.columns[name] = column
             cells.texts[name] = cell
             cells.values[name] = json_value(_quoted(name), field, contract)
+        if field.quality and contract.payload.format == "json":
+            _find_quality(name, field.quality, columns, cells, find)
     return cells
+
+
+def quality_of(name: str) -> str:
+    """What the quality of a field is called among the values of a row."""
+    return f"{name} quality"
+
+
+def _find_quality(
+    name: str,
+    quality: Quality,
+    columns: Columns,
+    cells: Cells,
+    find: Callable[[str, str], str | None],
+) -> None:
+    """The cell of a field's quality; its column may only be missing where it is not required."""
+    if quality.required or columns.has(quality.path):
+        cell = find(quality.path, f"fields.{name}.quality.path")
+        if cell is not None:
+            key = quality_of(name)
+            cells.columns[key], cells.texts[key] = quality.path, f"nullif(trim({cell}), '')"
+            cells.values[key] = f"coalesce(CAST(to_json({_quoted(key)}) AS VARCHAR), {NULL})"
+
+
+def is_good(text: str, quality: Quality) -> str:
+    """The SQL that tells whether a quality is good."""
+    good = [told(value) for value in quality.good_values]
+    words = [sql_string(each) for each in good if isinstance(each, str)]
+    numbers = [repr(each) for each in good if isinstance(each, float)]
+    nothing = str(not quality.required).lower()
+    return (
+        f"coalesce(lower(trim({text})) IN ({', '.join(words) or 'NULL'}), false) OR "
+        f"coalesce(TRY_CAST({text} AS DOUBLE) IN ({', '.join(numbers) or 'NULL'}), false) OR "
+        f"(nullif(trim({text}), '') IS NULL AND {nothing})"
+    )
 
 
 def _column_of(name: str, columns: Columns, contract: Contract) -> str:
@@ -165,26 +206,26 @@ def _quoted(name: str) -> str:
     return f'"f {name}"'
 
 
-def payload_sql(contract: Contract, value: Callable[[str], str]) -> str:
+def payload_sql(contract: Contract, values: Mapping[str, str]) -> str:
     """The payload of a reading; null if one of its values is.
 
     Args:
-        value: gives the SQL of a field's value as JSON.
+        values: field → the SQL of its value as JSON; and `quality_of` a field, if it is known.
     """
     if contract.payload.format == "json":
-        return _object(contract, value)
+        return _object(contract, values)
     parts: list[str] = []
     for name, field in contract.fields.items():
         if parts:
             parts.append(sql_string(contract.payload.separator))
         if field.type in ("category", "bool"):
-            parts.append(f"coalesce(json_extract_string({value(name)}, '$'), '')")
+            parts.append(f"coalesce(json_extract_string({values[name]}, '$'), '')")
         else:
-            parts.append(f"CASE WHEN {value(name)} = {NULL} THEN '' ELSE {value(name)} END")
+            parts.append(f"CASE WHEN {values[name]} = {NULL} THEN '' ELSE {values[name]} END")
     return joined(parts, "||")
 
 
-def _object(contract: Contract, value: Callable[[str], str]) -> str:
+def _object(contract: Contract, values: Mapping[str, str]) -> str:
     if contract.payload.holds_readings:
         raise UsageError(
             "payload.readings, records, time_path and device_path: a payload that is made of a "
@@ -193,12 +234,19 @@ def _object(contract: Contract, value: Callable[[str], str]) -> str:
         )
     tree: dict[str, Any] = {}
     for name in contract.fields:
-        keys = keys_of(name, contract)
-        inner = tree
-        for key in keys[:-1]:
-            inner = inner.setdefault(key, {})
-        inner[keys[-1]] = value(name)
+        _put(tree, keys_of(name, contract), values[name])
+    for name, field in contract.fields.items():
+        if quality_of(name) in values:
+            path = field.quality_segments(name, contract.payload)
+            _put(tree, _keys(f"fields.{name}.quality.path", path), values[quality_of(name)])
     return _members(tree)
+
+
+def _put(tree: dict[str, Any], keys: Sequence[str], value: str) -> None:
+    """Put a value where keys lead to, if there is none: a quality may be a field too."""
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree.setdefault(keys[-1], value)
 
 
 def _members(tree: Mapping[str, Any]) -> str:
@@ -217,6 +265,8 @@ def object_of_json(contract: Contract) -> str:
         if not isinstance(first, str):
             first = keys_of(name, contract)[0]
         keys[contract.files.columns.get(name, first)] = first
+        if (path := field.quality_segments(name, contract.payload)) and isinstance(path[0], str):
+            keys.setdefault(path[0], path[0])
     members = []
     for name in keys:
         found = f"json_extract(j, {sql_string(json_pointer([name]))})"

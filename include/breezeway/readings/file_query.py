@@ -18,12 +18,14 @@ from breezeway.readings.file_payloads import (
     NUMBER,
     Cells,
     find_cells,
+    is_good,
     is_null,
     json_value,
     null_numbers,
     null_words,
     object_of_json,
     payload_sql,
+    quality_of,
 )
 from breezeway.readings.file_splitting import OWN
 from breezeway.readings.file_text import PlainFile, stem
@@ -205,7 +207,9 @@ def _payload(contract: Contract, columns: Columns, find: _Finder) -> tuple[str, 
         is_object = "json_type(j) = 'OBJECT'"
         return f"CASE WHEN {is_object} THEN {object_of_json(contract)} END", nothing
     cells = find_cells(contract, columns, find.named)
-    return payload_sql(contract, lambda name: f'"v {name}"'), cells
+    return payload_sql(
+        contract, {name: f'"v {name}"' for name in (*contract.fields, *cells.values)}
+    ), cells
 
 
 def _value_of_tag(contract: Contract, find: _Finder) -> tuple[str, Cells]:
@@ -216,14 +220,20 @@ def _value_of_tag(contract: Contract, find: _Finder) -> tuple[str, Cells]:
         return NULL, Cells({}, {}, {})
     kinds: dict[str, list[int]] = {}
     places, values = [], []
+    texts: dict[str, str] = {}
     for place, (name, field) in enumerate(contract.fields.items()):
         tags = {files.columns.get(name) or name, files.columns.get(name) or _path(name, contract)}
         places += [f"WHEN {sql_string(each)} THEN {place}" for each in sorted(tags)]
-        kinds.setdefault(json_value('"f value"', field, contract), []).append(place)
+        sql = json_value('"f value"', field, contract)
+        if field.quality and (cell := find.named(field.quality.path, "quality.path = …")):
+            texts[quality_of(field.quality.path)] = cell
+            quality = f'"f {quality_of(field.quality.path)}"'
+            sql = f"CASE WHEN {is_good(quality, field.quality)} THEN {sql} ELSE {NULL} END"
+        kinds.setdefault(sql, []).append(place)
     for sql, wanted in kinds.items():
         values.append(f'WHEN "f field" IN ({", ".join(map(str, wanted))}) THEN {sql}')
     cells = Cells(
-        {"field": f"CASE trim({tag}) {' '.join(places)} END", "value": value},
+        {"field": f"CASE trim({tag}) {' '.join(places)} END", "value": value} | texts,
         {"value": f"CASE {' '.join(values)} ELSE {NULL} END"},
         {"value": files.value_column},
     )

@@ -9,7 +9,17 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from breezeway.contract.files import Files
-from breezeway.contract.time_formats import EPOCHS, ISO
+from breezeway.contract.time_formats import (
+    EPOCHS,
+    EXCEL,
+    EXCEL_1970,
+    EXCEL_FIRST,
+    ISO,
+    NUMBERS,
+    OUR_DAYS,
+    as_unit,
+    unit_of,
+)
 from breezeway.core.quoting import sql_string
 from breezeway.core.times import from_end_of_day, from_iso, in_utc, moved
 from breezeway.readings.arrow import FIRST, LAST
@@ -69,15 +79,41 @@ def stamp_sql(text: str, kind: str, files: Files) -> tuple[str, str]:
             f"CASE WHEN {naive} THEN epoch_us(TRY_CAST({text} AS TIMESTAMP)) "
             f"WHEN {offset} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) END"
         ), naive
-    if files.time_format in EPOCHS:
-        number = f"TRY_CAST({text} AS DECIMAL(38, 9))"
-        if files.time_format == "epoch ns":
-            return f"TRY(CAST(floor({number}) AS BIGINT) // 1000)", "false"
-        unit = EPOCHS[files.time_format]
-        return f"TRY(CAST(floor({number} * {unit}) AS BIGINT))", "false"
+    if files.time_format in NUMBERS:
+        plain = _plain_sql(text, files)
+        others = " OR ".join(
+            f"TRY_CAST({plain} AS DOUBLE) >= {since} AND TRY_CAST({plain} AS DOUBLE) < {until}"
+            for name, (since, until) in OUR_DAYS.items()
+            if name != files.time_format
+        )
+        stamp = _of_number(plain, files.time_format)
+        is_local = str(files.time_format == EXCEL).lower()
+        return f"CASE WHEN NOT ({others}) THEN {stamp} END", is_local
     parsed = f"epoch_us(try_strptime({text}, {sql_string(files.time_format)}))"
     has_offset = "%z" in files.time_format
     return f"CASE WHEN {parsed} >= {PATTERN_FIRST} THEN {parsed} END", str(not has_offset).lower()
+
+
+def _plain_sql(text: str, files: Files) -> str:
+    """The SQL of a number with a point."""
+    if files.decimal == ".":
+        return text
+    return f"CASE WHEN NOT contains({text}, '.') THEN replace({text}, ',', '.') END"
+
+
+def _of_number(text: str, time_format: str) -> str:
+    """The SQL of microseconds since 1970."""
+    if time_format == EXCEL:
+        days = (
+            f"CASE WHEN regexp_full_match({text}, {sql_string(NUMBER.pattern)}) "
+            f"AND TRY_CAST({text} AS DOUBLE) >= {EXCEL_FIRST} THEN TRY_CAST({text} AS DOUBLE) END"
+        )
+        since = EXCEL_1970 * 86_400_000_000
+        return f"TRY(CAST(floor(({days}) * 86400000 + 0.5) AS BIGINT) * 1000 - {since})"
+    number = f"TRY_CAST({text} AS DECIMAL(38, 9))"
+    if time_format == "epoch ns":
+        return f"TRY(CAST(floor({number}) AS BIGINT) // 1000)"
+    return f"TRY(CAST(floor({number} * {EPOCHS[time_format]}) AS BIGINT))"
 
 
 def bounded(stamp: str) -> str:
@@ -87,7 +123,7 @@ def bounded(stamp: str) -> str:
 
 def read_slowly(text: str | None, files: Files) -> tuple[int, bool] | None:
     """A time that only Python reads, as microseconds; and whether it is without an offset."""
-    if text is None or files.time_format in EPOCHS or NUMBER.fullmatch(text):
+    if text is None or files.time_format in NUMBERS or NUMBER.fullmatch(text):
         return None
     begun, further = from_end_of_day(text)
     try:
@@ -142,9 +178,15 @@ def expected_time(text: str | None, files: Files) -> tuple[str, str]:
     if not text:
         return "expected a time, got nothing", ""
     given = shown(text)
-    if files.time_format in EPOCHS:
+    if files.time_format in NUMBERS:
         said = f"expected a time as a number ({files.time_format}), got {given}"
-        return said, _epoch_setting(text) if NUMBER.fullmatch(text) else _pattern_setting(text)
+        text = text.replace(",", ".") if files.decimal == "," else text
+        if not NUMBER.fullmatch(text):
+            return said, _pattern_setting(text)
+        unit = unit_of(text)
+        return said + (f", which is {_as_unit(text, unit)} as {unit}" if unit else ""), (
+            _unit_setting(text)
+        )
     if files.time_format != ISO:
         return f"expected a time as {files.time_format!r}, got {given}", _other_setting(text)
     said = f"expected a time such as 2026-01-31T12:00:00, got {given}"
@@ -169,38 +211,28 @@ def ambiguous_time(text: str, said: str, files: Files) -> str:
 
 
 def _number(text: str, given: str) -> tuple[str, str]:
-    epoch = _epoch_setting(text)
+    epoch = _unit_setting(text)
     patterns = _patterns(text, ("%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M"))
     if not patterns:
         return f"expected a time such as 2026-01-31T12:00:00, got the number {given}", epoch
     pattern = patterns[0]
     day = datetime.strptime(text, pattern).strftime(SHOWN)
     unit = epoch.split('"')[1] if epoch else "epoch s"
-    then = _as_epoch(text, unit)
+    then = _as_unit(text, unit)
     return (
         f"{given} is {day} or, as {unit}, {then}: expected a format that tells"
     ), f"time_format = {toml(pattern)} or {toml(unit)}"
 
 
-def _as_epoch(text: str, unit: str) -> str:
-    microseconds = float(text) * EPOCHS[unit]
+def _as_unit(text: str, unit: str) -> str:
     try:
-        return (datetime(1970, 1, 1) + timedelta(microseconds=microseconds)).strftime(SHOWN)
-    except OverflowError:
+        return as_unit(text, unit).strftime(SHOWN)
+    except ValueError:
         return "far from now"
 
 
-def epoch_unit(text: str) -> str:
-    """The unit in which a number is a time of our days; empty if there is none."""
-    number = abs(float(text))
-    for unit, microseconds in EPOCHS.items():
-        if 3e8 <= number * microseconds / 1e6 < 1e10:
-            return unit
-    return ""
-
-
-def _epoch_setting(text: str) -> str:
-    unit = epoch_unit(text)
+def _unit_setting(text: str) -> str:
+    unit = unit_of(text)
     return f"time_format = {toml(unit)}" if unit else ""
 
 
@@ -211,7 +243,7 @@ def _other_setting(text: str) -> str:
             return f'time_format = "{ISO}"'
     except ValueError:
         pass
-    return _epoch_setting(text) if NUMBER.fullmatch(text) else _pattern_setting(text)
+    return _unit_setting(text) if NUMBER.fullmatch(text) else _pattern_setting(text)
 
 
 def _pattern_setting(text: str) -> str:

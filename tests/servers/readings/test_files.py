@@ -379,6 +379,19 @@ def test_a_row_for_each_value_makes_a_reading_for_each_time(settings, write):
     assert [row["label"] for row in rows(settings)] == [1, None]
 
 
+def test_a_row_for_each_value_may_have_a_quality(settings, write):
+    file = write(
+        "device,time,tag,value,q\n"
+        "m,2026-01-01,a,1,Good\nm,2026-01-01,b,5,192.0\n"
+        "m,2026-01-02,a,2,Bad\nm,2026-01-02,b,6,\n"
+    )
+    quality = 'quality = { path = "q", good_values = [192, "good"] }'
+    rules = f'type = "float", invalid = "missing", {quality}'
+    fields = f"a = {{ {rules} }}\nb = {{ {rules} }}"
+    load(settings, file, files='tag_column = "tag"', fields=fields)
+    assert payloads(settings) == ['{"a":1,"b":5,"q":192.0}', '{"a":null,"b":null,"q":192.0}']
+
+
 def test_two_values_of_a_tag_at_one_time_are_refused(refused):
     text = "device,time,tag,value\nm,2026-01-01,a,1\nm,2026-01-01,a,2\n"
     assert "'m' has two values of 'a' at 2026-01-01T00:00:00" in refused(text, 'tag_column = "tag"')
