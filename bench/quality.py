@@ -12,7 +12,7 @@ detectors that look at no sensor, published figures, and what is to be reached.
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from breezeway.detector.model import DEFAULT_ROUNDS, OutOfFold, default_params, 
 from breezeway.detector.range_metrics import affiliation, vus_pr
 from breezeway.detector.scorecard import Scorecard, horizon_seconds
 
-SEEDS = {"skab": 4, "ai4i": 5, "plant": 1}
-"""How often each is judged: SKAB with other cuts, AI4I with other folds."""
+SEEDS = {"skab": 4, "ai4i": 5, "plant": 4}
+"""How often each is judged: SKAB with other cuts, AI4I with other folds, and other plants."""
 THREADS = 2
 DAY = 86_400
 FIGURES = (
@@ -73,14 +73,20 @@ def measure(seeds: dict[str, int]) -> dict[str, Any]:
 
 
 def _runs(name: str, data: Path | None, count: int) -> list[dict[str, Any]]:
+    return [judge(problem, seed) for seed, problem in enumerate(_problems(name, data, count))]
+
+
+def _problems(name: str, data: Path | None, count: int) -> Iterator[Problem]:
+    if name == "plant":
+        for seed in range(count):
+            with quality_data.loaded(name, data, THREADS, plant=seed) as readings:
+                yield readings.problem(by="day", folds=4)
+        return
     with quality_data.loaded(name, data, THREADS) as readings:
         if name == "skab":
-            problems = (readings.problem(readings.cut(seed)) for seed in range(count))
-        elif name == "plant":
-            problems = iter([readings.problem(by="day", folds=4)] * count)
+            yield from (readings.problem(readings.cut(seed)) for seed in range(count))
         else:
-            problems = iter([readings.problem()] * count)
-        return [judge(problem, seed) for seed, problem in enumerate(problems)]
+            yield from [readings.problem()] * count
 
 
 def judge(problem: Problem, seed: int) -> dict[str, Any]:

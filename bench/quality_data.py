@@ -112,11 +112,12 @@ class Loaded(NamedTuple):
 
 
 @contextmanager
-def loaded(name: str, data: Path | None, threads: int) -> Iterator[Loaded]:
+def loaded(name: str, data: Path | None, threads: int, plant: int = 0) -> Iterator[Loaded]:
     """The readings of a shipped contract in a raw store.
 
     Args:
         data: files of readings; None for the simulated plant.
+        plant: the seed of the simulated one.
     """
     with tempfile.TemporaryDirectory(prefix="breezeway-bench-") as folder:
         settings = Settings(home=Path(folder), threads=threads).with_sensors(name)
@@ -124,5 +125,7 @@ def loaded(name: str, data: Path | None, threads: int) -> Iterator[Loaded]:
         if data:
             file_loads.load(settings, [data], contract)
         else:
-            simulate.fill(settings, devices=PLANT_DEVICES, days=PLANT_DAYS, end=PLANT_END)
+            simulate.fill(
+                settings, devices=PLANT_DEVICES, days=PLANT_DAYS, end=PLANT_END, seed=plant
+            )
         yield Loaded(settings, contract)

@@ -1,6 +1,7 @@
 """Real data, replayed through HTTP, has the scores that history gives it."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import groupby, islice
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost as xgb
 
+from breezeway.contract.baselines import BASELINES_FILE
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.settings import Settings
 from breezeway.detector.scoring import load_folder
@@ -60,6 +62,8 @@ def train(folder: Path, dataset: Path, table: pa.Table, contract: Contract) -> n
         for example in orjson.loads((dataset / "examples.json").read_bytes())
     ]
     write_model(folder, booster, (dataset / "contract.toml").read_text(), contract.name, examples)
+    if contract.features.baseline:
+        shutil.copyfile(dataset / BASELINES_FILE, folder / "extra_files" / BASELINES_FILE)
     return features
 
 
