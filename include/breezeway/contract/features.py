@@ -196,8 +196,9 @@ def latest_features(
             for number, own in enumerate(out):
                 own.extend(figures[feature][row, number] for feature in wanted)
     features = np.array(out, dtype=np.float64)
-    ends = np.array([(time - EPOCH) // MICROSECOND for time in times[-count:]], np.int64)
-    beside(contract, features, ends, baseline)
+    if contract.features.baseline:
+        ends = np.array([(time - EPOCH) // MICROSECOND for time in times[-count:]], np.int64)
+        beside(contract, features, ends, baseline)
     return features
 
 
