@@ -166,6 +166,21 @@ class ReadingParser:
         return {n: part.strip() or None for n, part in zip(names, parts, strict=True)}
 
 
+_OTHER_FORMS = {
+    re.compile(r"^# (HELP|TYPE) |^[A-Za-z_:][\w:]*(\{[^{}]*\})? +[-+0-9.eE]+( [0-9]+)?$", re.M): (
+        " (the text of Prometheus? Expected JSON, with each sample by its name)"
+    ),
+    re.compile(r"^[^\s,{\[\"]+(,[^\s,=]+=[^\s,]+)* +[^\s,=]+=[^\s,]"): (
+        " (the line protocol of InfluxDB? Expected JSON, as Telegraf writes it with "
+        'data_format = "json")'
+    ),
+    re.compile(r"[:,\[]\s*[-+]?[Ii]nf(inity)?\b"): (
+        " (JSON has no infinity: expected null in its place)"
+    ),
+}
+"""Forms of payloads that are not JSON, and what is said of each."""
+
+
 def checked_text(payload: str | None) -> str:
     """A payload without a byte order mark.
 
@@ -191,7 +206,8 @@ def read_json(text: str) -> Any:
         try:  # some devices write NaN for a value that they do not have
             return orjson.loads(_NAN.sub(_null_for_nan, text))
         except orjson.JSONDecodeError:
-            raise Violation("payload", "not_json", f"payload: not JSON: {error}") from None
+            hint = next((h for form, h in _OTHER_FORMS.items() if form.search(text[:1000])), "")
+            raise Violation("payload", "not_json", f"payload: not JSON: {error}{hint}") from None
 
 
 def _null_for_nan(match: re.Match[str]) -> str:

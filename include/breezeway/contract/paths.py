@@ -2,13 +2,18 @@
 
 The paths of RFC 9535 (JSONPath) that lead to one value, without the `$.`: keys, places in a list,
 and the element of a list that has one equal member; to each reading, `[*]` and `.*` besides. A path
-of keys alone needs no quotes around them. `docs/decisions/json-paths.md` says why this is our own.
+of keys alone needs no quotes around them. One that goes on from a text goes into the JSON that the
+text holds. `docs/decisions/json-paths.md` says why this is our own.
 """
 
 import re
+from binascii import a2b_base64
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import orjson
 
 MOST_SEGMENTS = 32
 _NAME = r"[^.\[\]'\"]+"
@@ -133,6 +138,22 @@ def _bounded(text: str, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return segments
 
 
+@lru_cache(maxsize=8)  # the fields of a payload lead into the same text
+def entered(text: str) -> Any:
+    """The object or list that a text holds in JSON, as it is or in Base64; any other text itself.
+
+    >>> entered('{"a": 1}'), entered("eyJhIjogMX0="), entered("run")
+    ({'a': 1}, {'a': 1}, 'run')
+    """
+    inner: str | bytes = text.strip()
+    try:
+        if inner[:1] in ("e", "W"):  # { and [ in Base64
+            inner = a2b_base64(inner, strict_mode=True)
+        return orjson.loads(inner) if inner[:1] in ("{", "[", b"{", b"[") else text
+    except ValueError:
+        return text
+
+
 def find(document: Any, path: Sequence[Segment]) -> Any:
     """The value at a path of a parsed document; of each element there is one.
 
@@ -144,6 +165,8 @@ def find(document: Any, path: Sequence[Segment]) -> Any:
     """
     value = document
     for segment in path:
+        if type(value) is str:
+            value = entered(value)
         if type(value) is dict and segment in value:
             value = value[segment]
         elif isinstance(segment, Where):
@@ -161,6 +184,7 @@ def is_absent(document: Any, path: Sequence[Segment]) -> bool:
     """Whether a document has nothing at a path, not even something else on the way to it."""
     value = document
     for segment in path:
+        value = entered(value) if type(value) is str else value
         if value is None or (type(value) is dict and segment not in value):
             return value is None or isinstance(segment, str)
         try:
@@ -189,6 +213,7 @@ def spread(document: Any, path: Sequence[Segment]) -> Iterator[tuple[Any, Any]]:
     if not path:
         yield document, document
         return
+    document = entered(document) if type(document) is str else document
     segment, rest = path[0], path[1:]
     if isinstance(segment, Each):
         if not isinstance(document, (list, dict)):
@@ -225,6 +250,7 @@ def divide(document: Any, path: Sequence[Segment], groups: Iterator[Any]) -> dic
     """
     if not path:
         return {next(groups): document}
+    document = entered(document) if type(document) is str else document
     segment, rest = path[0], path[1:]
     parts: dict[Any, Any] = {}
     if not isinstance(segment, Each):

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES, checked_text, read_json
-from breezeway.contract.paths import Each, NoValue, divide, find, shown, spread
+from breezeway.contract.paths import Each, NoValue, divide, entered, find, shown, spread
 from breezeway.contract.schema import Payload
 from breezeway.contract.senml import resolved
 from breezeway.contract.time_formats import ISO, as_unit, read_time, unit_of
@@ -175,4 +175,5 @@ def _with(document: Any, keys: Sequence[str], value: Any) -> Any:
     """A document that has this value at a path of keys."""
     if not keys:
         return value
+    document = entered(document) if type(document) is str else document
     return document | {keys[0]: _with(document[keys[0]], keys[1:], value)}

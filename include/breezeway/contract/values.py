@@ -207,6 +207,8 @@ class ValueReader:
 
     def _hint(self, text: str) -> str:
         """The setting that would help with a text that is no number."""
+        if text[:1] in ("{", "["):
+            return " (JSON in a text? a path to one of its members)"
         if not self.has_comma and NUMBER.fullmatch(text.replace(",", ".", 1)):
             return ' (a decimal comma? payload.decimal = ",")'
         if self.has_comma and NUMBER.fullmatch(text):
@@ -274,7 +276,9 @@ class ValueReader:
     def _vector(self, value: Any, missing: list[Violation]) -> np.ndarray | None:
         field = self._field
         if not isinstance(value, list):
-            self._refuse(value, "expected a list")
+            is_object = type(value) is dict
+            hint = " (a field for each member? with a path to it)" if is_object else ""
+            self._refuse(value, f"expected a list{hint}")
         if not field.length[0] <= len(value) <= field.length[1]:
             raise Violation(
                 self._name,

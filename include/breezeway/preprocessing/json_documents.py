@@ -23,7 +23,7 @@ from msgspec import UNSET, UnsetType
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.parser import ReadingParser
-from breezeway.contract.paths import NoValue, Segment, Where, find
+from breezeway.contract.paths import NoValue, Segment, Where, entered, find
 from breezeway.contract.quality import QualityReader, told
 from breezeway.contract.values import NUMBER, ValueReader, Violation
 from breezeway.preprocessing.payload_formats import WORDS
@@ -282,6 +282,7 @@ def _is_plain(where: Where) -> bool:
 
 def _index(value: Any, key: Any) -> dict[Any, Any]:
     """The elements of a list by the text that each has at a key; of several of a text `UNSURE`."""
+    value = entered(value) if type(value) is str else value
     if type(value) is not list:
         return {}
     with suppress(KeyError, TypeError):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import duckdb
 import orjson
 
+from breezeway.contract.paths import entered
 from breezeway.readings.file_columns import file_literal, json_layout, read_json, toml
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
 
@@ -82,6 +83,7 @@ def _scalars(value: Any, prefix: str, depth: int = 0) -> Iterator[tuple[str, str
     if not isinstance(value, dict) or depth > DEEPEST:
         return
     for key, inner in value.items():
+        inner = entered(inner) if isinstance(inner, str) else inner
         if not SIMPLE.fullmatch(key):
             if not prefix:
                 yield f"[{toml(key)}]", _text(inner)
