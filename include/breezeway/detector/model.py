@@ -16,6 +16,7 @@ from breezeway.detector.boosting import COARSE_BINS, bins_for, booster_params, m
 from breezeway.detector.folds import split
 from breezeway.detector.residuals import Residuals, fit_residuals
 from breezeway.detector.table import Table
+from breezeway.detector.unknown_devices import beside_unknown_devices
 
 DEFAULT_PARAMS: dict[str, float] = {
     "max_depth": 5,
@@ -56,6 +57,7 @@ def fit(
     features, label = table.features[rows], table.rows.label[rows]
     bins = params.get("max_bin", COARSE_BINS)
     residuals = fit_residuals(features, ~label, contract)
+    features, label = beside_unknown_devices(features, label, contract)
     data = matrix(residuals.beside(features), label, contract.detector_features, threads, bins)
     try:
         booster = xgb.train(

@@ -12,6 +12,7 @@ from breezeway.contract.contract import Contract
 from breezeway.detector.boosting import booster_params, matrix, xgb
 from breezeway.detector.residuals import fit_residuals
 from breezeway.detector.scorecard import average_precision
+from breezeway.detector.unknown_devices import beside_unknown_devices
 
 ROUNDS_A_STEP = 20
 STEPS = 7
@@ -51,11 +52,12 @@ def fold_matrices(
     matrices = []
     for fit, scored in folds:
         residuals = fit_residuals(features[fit], ~label[fit], contract)
-        learned, held = (residuals.beside(features[rows]) for rows in (fit, scored))
+        learned, own = beside_unknown_devices(features[fit], label[fit], contract)
+        held = residuals.beside(features[scored])
         matrices.append(
             FoldMatrices(
-                matrix(learned, label[fit], names, threads=1, max_bin=max_bin),
-                label[fit],
+                matrix(residuals.beside(learned), own, names, threads=1, max_bin=max_bin),
+                own,
                 # Not binned: that gives the same scores at twice the time.
                 xgb.DMatrix(held, feature_names=names, nthread=1),
                 label[scored],
