@@ -1,0 +1,102 @@
+"""Show what is in service, how good it is, the last nights, the last training, and the datasets.
+
+The page Breezeway in Airflow shows the same. A store that does not answer within two seconds is
+named, and its facts are left out.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from breezeway.core.settings import Settings
+from breezeway.laptop.platform import running_platform
+from breezeway.pipeline import overview
+from breezeway.pipeline.overview import Figure, ModelFacts, Overview
+
+SHOWN_TAGS = 10
+
+_OVERVIEW = TypeAdapter(Overview)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs: all facts as JSON")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any] | None:
+    """Print the facts; with `--json` they are the result."""
+    found = overview.look(settings)
+    airflow = running_platform(settings.root).get("airflow_url", "")
+    if arguments.json:
+        return {"airflow": airflow, **json.loads(_OVERVIEW.dump_json(found))}
+    _print(found, airflow)
+    return None
+
+
+def _print(found: Overview, airflow: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    for name, fact in _facts(found, airflow):
+        table.add_row(name, Text(fact))
+    console.print(table)
+
+
+def _facts(found: Overview, airflow: str) -> list[tuple[str, str]]:
+    rows = []
+    for model in found.models:
+        rows += [("model", model.name), *_about(model), ("", "")]
+    if not found.models and "MLflow" not in found.problems:
+        rows.append(("model", "none yet. Trigger the DAG training, or run: make demo"))
+    rows.append(("datasets", _datasets(found)))
+    rows += [(store, problem) for store, problem in found.problems.items()]
+    if airflow:
+        rows.append(("Airflow", airflow))
+    return [*rows, ("MLflow at", found.mlflow), ("model server at", found.serving)]
+
+
+def _about(model: ModelFacts) -> list[tuple[str, str]]:
+    rows = []
+    if served := model.in_service:
+        since = f" since {served.since:%Y-%m-%d %H:%M %Z}" if served.since else ""
+        alarm = f", alarm from score {served.threshold:.4f}" if served.threshold else ""
+        text = f"version {served.version}{since}{alarm}, dataset {served.data_tag}"
+        rows.append(("  in service", text))
+        rows += [
+            (name, text)
+            for name, text in (("  on trial", served.challenger), ("  problem", served.problem))
+            if text
+        ]
+    else:
+        rows.append(("  in service", "nothing. Trigger the DAG training with the step deploy"))
+    if model.figures:
+        rows.append(("  at training", ", ".join(map(_figure, model.figures))))
+    rows.append(("  drift", f"announced, since {model.drift}" if model.drift else "none announced"))
+    nights = ", ".join(f"{n.night} {n.verdict}" for n in model.nights)
+    rows.append(("  nights", nights or "none yet. nightly_drift checks at 02:00"))
+    if trained := model.trained:
+        at = f" at {trained.at:%Y-%m-%d %H:%M %Z}" if trained.at else ""
+        decision = f", {trained.decision}: {trained.reason}" if trained.decision else ""
+        rows.append(("  last training", f"version {trained.version}{at}{decision}"))
+    return rows
+
+
+def _figure(figure: Figure) -> str:
+    before = "" if figure.before is None else f" ({figure.trend}, before {figure.before:.3g})"
+    return f"{figure.name} {figure.value:.3g}{before}"
+
+
+def _datasets(found: Overview) -> str:
+    datasets = found.datasets
+    if "dataset repository" in found.problems:
+        return "unknown"
+    if not datasets.count and not datasets.days:
+        return "none yet. Trigger the DAG training with the step preprocess"
+    shown = ", ".join(datasets.tags[:SHOWN_TAGS])
+    more = datasets.count - min(datasets.count, SHOWN_TAGS)
+    text = f"{shown}, and {more} more (breezeway versions)" if more else shown
+    return f"{text}{'; ' if text else ''}{datasets.days} days of the history"
