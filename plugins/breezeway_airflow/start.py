@@ -18,7 +18,7 @@ from breezeway.core.days import clock_time
 from breezeway.core.settings import Settings
 from breezeway_airflow import airflow_internals
 from breezeway_airflow.fields import contract_zone
-from breezeway_airflow.links import REPORTS, root_path
+from breezeway_airflow.links import root_path
 from breezeway_airflow.reports import PAGE_HEADERS
 
 if TYPE_CHECKING:
