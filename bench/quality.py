@@ -17,8 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench import quality_data
 from bench.frame import Target, table, write_result
 from bench.quality_data import Problem
@@ -28,15 +26,11 @@ from breezeway.detector.fitting import Judgement, judge_unseen, settled
 from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_ROUNDS, OutOfFold, default_params, out_of_fold
 from breezeway.detector.range_metrics import affiliation, vus_pr
-from breezeway.detector.scorecard import Scorecard, horizon_seconds, scorecard
+from breezeway.detector.scorecard import Scorecard, horizon_seconds
 
 SEEDS = {"skab": 4, "ai4i": 5, "plant": 1}
 """How often each is judged: SKAB with other cuts, AI4I with other folds."""
 THREADS = 2
-MOST_FALSE_ALARM_RATE = 0.05
-BY_F1 = "model, threshold by F1"
-"""The model with another threshold, which shows what the contract's costs or gains: the highest F1
-of the other folds with at most 5 % of the normal time in alarm."""
 DAY = 86_400
 FIGURES = (
     "f1", "false_alarm_rate", "events", "events_hit", "share_hit", "events_hit_promptly",
@@ -103,15 +97,9 @@ def judge(problem: Problem, seed: int) -> dict[str, Any]:
     clock = clock_scores(problem.table, split(grouped, problem.contract), THREADS)
     judgement = judge_unseen(problem.table, problem.contract, scores, clock)
     interval = problem.contract.interval_seconds
-    by_f1 = _thresholds_by_f1(problem.table.rows.label, scores)
-    cards = {
-        "model": judgement.cards["model"],
-        BY_F1: scorecard(problem.table.frame(scores.score), by_f1, interval),
-        **judgement.cards,
-    }
     return {
         "rows": len(scores.score),
-        "cards": {name: _figures(card, interval) for name, card in cards.items()},
+        "cards": {name: _figures(card, interval) for name, card in judgement.cards.items()},
         "of_scores": _of_scores(problem, scores, clock, judgement),
         "beside_clock": judgement.clock.difference._asdict() if judgement.clock else None,
         "thresholds": _of_folds(judgement, scores),
@@ -149,24 +137,6 @@ def _of_folds(judgement: Judgement, scores: OutOfFold) -> list[float]:
     return [
         float(judgement.thresholds[scores.fold == fold][0]) for fold in range(scores.fold.max() + 1)
     ]
-
-
-def _thresholds_by_f1(label: np.ndarray, scores: OutOfFold) -> np.ndarray:
-    thresholds = np.empty(len(label))
-    for fold in range(scores.fold.max() + 1):
-        others = scores.fold != fold
-        thresholds[~others] = _highest_f1(label[others], scores.score[others])
-    return thresholds
-
-
-def _highest_f1(label: np.ndarray, score: np.ndarray) -> float:
-    order = np.argsort(-score)
-    ranked = score[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of equal scores
-    caught, alarms = np.cumsum(label[order])[last], last + 1
-    allowed = alarms - caught <= MOST_FALSE_ALARM_RATE * (~label).sum()
-    f1 = np.where(allowed, 2 * caught / (alarms + label.sum()), 0)
-    return float(ranked[last[np.argmax(f1)]])
 
 
 def _spread(cards: Sequence[dict[str, float | None]]) -> dict[str, Any]:

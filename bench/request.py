@@ -186,6 +186,11 @@ def score_ours(folder: str) -> Callable[[], Any]:
     return lambda: score_row(row)
 
 
+def score_by_session(folder: str) -> Callable[[], Any]:
+    model, row = _model(folder)
+    return lambda: float(model.score(row[None, :])[0])
+
+
 def score_by_booster(folder: str) -> Callable[[], Any]:
     model, row = _model(folder)
     return lambda: float(model.booster.inplace_predict(row[None, :])[0])
@@ -197,7 +202,7 @@ def score_by_scikit_learn(folder: str) -> Callable[[], Any]:
 
     _, row = _model(folder)
     classifier = xgboost.XGBClassifier(n_jobs=1)
-    classifier.load_model(Path(folder) / "model.ubj")
+    classifier.load_model(Path(folder) / "extra_files" / "model.ubj")
     return lambda: float(classifier.predict_proba(row[None, :])[0, 1])
 
 
@@ -376,6 +381,7 @@ PARTS: dict[str, tuple[int, Ways]] = {
         2_000,
         {
             "ours": score_ours,
+            "ONNX Runtime's run": score_by_session,
             "inplace_predict": score_by_booster,
             "scikit-learn's API": score_by_scikit_learn,
         },
@@ -456,4 +462,4 @@ def run(folder: Path) -> None:
     ]
     packages = ["numexpr", "pandas", "prometheus-client", "pydantic", "simpleeval", "starlette"]
     result = {"about": __doc__, "rounds": ROUNDS, "costs": costs, "parts": parts}
-    write_result(folder, "request", result, targets, [*packages, "xgboost-cpu"])
+    write_result(folder, "request", result, targets, [*packages, "onnxruntime", "xgboost-cpu"])

@@ -53,7 +53,7 @@ WARM_UP_MS = 1000
 START_SECONDS = 90
 PACKAGES = (
     *("bentoml", "fastapi", "httptools", "mlflow"),
-    *("starlette", "uvicorn", "uvloop", "xgboost-cpu"),
+    *("starlette", "uvicorn", "uvloop", "xgboost-cpu", "onnxruntime"),
 )
 
 
@@ -166,7 +166,7 @@ def make_contenders(folder: Path) -> list[Contender]:
     model = folder / "bench"
     booster = make_model(model, Contract.from_text(CONTRACT, "bench"), CONTRACT, readings)
     file = folder / "model.ubj"
-    shutil.copy(model / "model.ubj", file)
+    shutil.copy(model / "extra_files" / "model.ubj", file)
     mlflow.xgboost.save_model(booster, folder / "mlflow", model_format="ubj")
     store.point(add_deployment(store, "bench", 1, model))
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
-from breezeway.contract import alarm, contract, files, schema, source
+from breezeway.contract import alarm, contract, feature_sections, files, schema, source
 
 PAGE = Path(__file__).with_name("contract.md")
 SCHEMA = Path(__file__).with_name("contract.schema.json")
@@ -34,6 +34,8 @@ EXAMPLES = {
     "payload.thousands": '"."',
     "payload.null_values": '["", "NaN", "--", -9999]',
     "payload.readings": '"Messages[*]"',
+    "payload.records": '"[*]"',
+    "payload.senml": "true",
     "payload.time_path": '"Timestamp"',
     "payload.time_format": '"epoch ms"',
     "payload.time_zone": '"Europe/Berlin"',
@@ -96,6 +98,10 @@ EXAMPLES = {
     "features.max_gap_seconds": "600",
     "features.rate_per": '"second"',
     "features.reading": '{ power = "torque * speed * 0.10472", idle = "1 if speed < 5 else 0" }',
+    "features.baseline.readings": "120",
+    "features.baseline.since": "2026-01-01",
+    "features.residual.given": '["power", "rotational_speed"]',
+    "features.residual.of": '["temperature_mean", "vibration_rms_mean"]',
     "features.rolling": '{ power = ["mean", "std", "slope:10", "zscore:60:5"] }',
     "label.column": '"label"',
     "label.table": '"labels"',
@@ -164,6 +170,7 @@ def words_of(module: ModuleType) -> dict[tuple[str, str], str]:
 WORDS = {
     **words_of(schema),
     **words_of(alarm),
+    **words_of(feature_sections),
     **words_of(files),
     **words_of(source),
     **words_of(contract),

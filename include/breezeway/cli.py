@@ -47,6 +47,10 @@ COMMANDS = {
         "breezeway.commands.backtest:run",
         "evaluate models trained as of past dates",
     ),
+    "score": (
+        "breezeway.steps.score:run",
+        "score a day, some days or a query by a version, into a dataset",
+    ),
     "versions": ("breezeway.commands.versions:run", "list the dataset versions"),
     "housekeeping": (
         "breezeway.commands.housekeeping:run",

@@ -180,6 +180,55 @@ def check_backtest(
     return {"date": f"{first}", "days": days.days, "made": made.isoformat()}
 
 
+def check_score(params: Mapping[str, Any], day: date, settings: Settings) -> dict[str, str]:
+    """The form of a batch of predictions → `first_day` and `last_day` or `query`, `model_name`, and
+    `model_version`, which scores them.
+
+    Args:
+        day: that is scored if the form names neither days nor a query.
+
+    Raises:
+        UsageError: a field is wrong or missing; the message names it.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    from breezeway.pipeline import in_service
+    from breezeway.tracking import registry
+
+    form = read(params)
+    if form["query"]:
+        for field in ("first_day", "last_day"):
+            if form[field]:
+                raise UsageError(f"Empty the field 'query' or the field {field!r}: one is enough.")
+        form["query"] = _select("query", form["query"], settings)
+    else:
+        if form["last_day"] and not form["first_day"]:
+            raise UsageError("Fill in the field 'first_day', or empty the field 'last_day'.")
+        first = read_day("first_day", form["first_day"] or f"{day}")
+        last = read_day("last_day", form["last_day"] or f"{first}")
+        if last < first:
+            raise UsageError(f"Correct the field 'last_day': {last} is before {first}.")
+        if last >= (now := today(contract_zone(settings))):
+            wrong = "last_day" if form["last_day"] else "first_day"
+            raise UsageError(
+                f"Correct the field {wrong!r}: the day {last} is not over yet; today is {now}."
+            )
+        form |= {"first_day": f"{first}", "last_day": f"{last}"}
+    name = form["model_name"]
+    if not form["model_version"]:
+        found = in_service.find_serving(settings, name)
+        if found is None:
+            raise UsageError(
+                f"Fill in the field 'model_version': the model {name!r} has no version in service "
+                "and no champion."
+            )
+        form["model_version"] = found.version
+    try:
+        form["model_version"] = registry.resolve_version(settings, name, form["model_version"])
+    except UsageError as error:
+        raise UsageError(f"Correct the field 'model_version': {error}") from None
+    return {key: value for key, value in form.items() if key != "table"}
+
+
 def day_before(moment: datetime, settings: Settings) -> date:
     """The last day that has ended at a moment."""
     return day_of(moment, contract_zone(settings)) - timedelta(days=1)

@@ -36,10 +36,10 @@ class BreezewayPlugin(AirflowPlugin):
 
     @property
     def timetables(self) -> list[type[Any]]:  # type: ignore[override]
-        """When the nightly check runs. Imported here, because only the scheduler needs it."""
-        from breezeway_airflow.timetables import DayPartitions, Nights
+        """When DAGs with a run for each day run. Imported here: only the scheduler needs it."""
+        from breezeway_airflow.timetables import BackfilledDays, DayPartitions, Nights
 
-        return [DayPartitions, Nights]
+        return [BackfilledDays, DayPartitions, Nights]
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""When the DAGs run that have a run for each day: the history, and the nightly check."""
+"""When the DAGs run that have a run for each day: the history, the nightly check, and scores."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -124,3 +124,33 @@ class Nights(DayStarts, CronDataIntervalTimetable):
         if run_after == self._align_to_next(run_after):
             return DataInterval(run_after, self._get_next(run_after))
         return super().infer_manual_data_interval(run_after=run_after.subtract(hours=self._hours))
+
+
+class BackfilledDays(Nights):
+    """One run for each day of a backfill, whose data interval is that day; none by itself.
+
+    Without a schedule at all, Airflow makes no backfill.
+
+    Args:
+        zone: the name of the days' time zone.
+    """
+
+    def __init__(self, zone: str):
+        super().__init__(hours=0, zone=zone)
+        self.description = f"Each day of a backfill ({zone})"
+
+    def serialize(self) -> dict[str, Any]:
+        return {"zone": self._zone_name}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> "BackfilledDays":
+        return cls(data["zone"])
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        if not restriction.catchup:
+            return None
+        return super().next_dagrun_info(
+            last_automated_data_interval=last_automated_data_interval, restriction=restriction
+        )

@@ -103,10 +103,10 @@ checksum/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sh
 {{- $own := mergeOverwrite (deepCopy $root.Values.steps.common) (index $root.Values.steps .step) -}}
 {{- $names := $root.Values.secrets -}}
 {{- $secrets := list -}}
-{{- if has .step (list "preprocess" "test" "drift" "backtest" "labels") }}
+{{- if has .step (list "preprocess" "test" "drift" "backtest" "score" "labels") }}
   {{- $secrets = append $secrets $names.rawStore }}
 {{- end -}}
-{{- if has .step (list "preprocess" "tune" "train" "test" "deploy" "canary" "drift" "backtest") }}
+{{- if has .step (list "preprocess" "tune" "train" "test" "deploy" "canary" "drift" "backtest" "score") }}
   {{- $secrets = append $secrets $names.mlflowClient }}
 {{- end -}}
 {{- if has .step (list "deploy" "canary") }}
@@ -123,7 +123,7 @@ spec:
   {{- include "breezeway.pod" (dict "root" $root "account" "step" "place" $own) | nindent 2 }}
   containers:
     - name: base
-      {{- $lender := get (dict "canary" "deploy" "drift" "test" "backtest" "test" "labels" "preprocess") .step }}
+      {{- $lender := get (dict "canary" "deploy" "drift" "test" "backtest" "test" "score" "test" "labels" "preprocess") .step }}
       image: {{ include "breezeway.image" (dict "root" $root "component" ($lender | default .step)) }}
       {{- if $lender }}
       command: [python, -m, breezeway.steps.{{ .step }}]

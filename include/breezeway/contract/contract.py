@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 import re2
@@ -17,13 +17,13 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.alarm import Alarm
 from breezeway.contract.expressions import Expression
+from breezeway.contract.feature_sections import Features
 from breezeway.contract.files import Files
 from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
     Canary,
     Drift,
-    Features,
     Gate,
     Label,
     Payload,
@@ -35,7 +35,7 @@ from breezeway.contract.schema import (
 )
 from breezeway.contract.source import Source
 from breezeway.contract.splitting import PayloadSplitter
-from breezeway.contract.statistics import LONGEST, RollingFeature
+from breezeway.contract.statistics import LONGEST, OF_BASELINE, RollingFeature, Statistic
 from breezeway.contract.time_formats import ZoneName
 from breezeway.contract.values import ValueReader, Violation
 from breezeway.core.errors import DataError
@@ -72,6 +72,15 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 DagLabel = Annotated[str, Field(pattern=r"^\S(.{0,98}\S)?$")]
+
+
+class BaselineColumn(NamedTuple):
+    """A feature that is compared with the baseline: its place among all features, the feature of
+    one reading that it is of, and the statistic."""
+
+    place: int
+    name: str
+    statistic: Statistic
 
 
 class Contract(Section):
@@ -139,6 +148,8 @@ class Contract(Section):
             *(partial(self._check_field, *item) for item in self.fields.items()),
             *(partial(self._check_reading_feature, name) for name in self.features.reading),
             self._check_features,
+            self._check_baseline,
+            self._check_residual,
             self._check_files,
             self._check_source,
             self._check_training,
@@ -211,10 +222,27 @@ class Contract(Section):
             )
 
     def _check_monotone(self, name: str) -> None:
+        self._check_feature_name(f"train.monotone.{name}", name)
+
+    def _check_residual(self) -> None:
+        residual = self.features.residual
+        if residual is None:
+            return
+        for key, names in (("of", residual.of), ("given", residual.given)):
+            for place, name in enumerate(names):
+                self._check_feature_name(f"features.residual.{key}.{place}", name)
+                if name in names[:place]:
+                    raise ValueError(
+                        f"features.residual.{key}.{place}: {name!r} stands there twice"
+                    )
+        if both := [name for name in residual.of if name in residual.given]:
+            raise ValueError(f"features.residual.of: {both[0]!r} is among given, which explains it")
+
+    def _check_feature_name(self, place: str, name: str) -> None:
         if name not in self.feature_names:
             nearest = difflib.get_close_matches(name, self.feature_names, 1)
             meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"train.monotone.{name}: there is no such feature{meant}")
+            raise ValueError(f"{place}: there is no such feature as {name[:60]!r}{meant}")
 
     def _check_field(self, name: str, field: SensorField) -> None:
         if not name.isidentifier():
@@ -256,10 +284,30 @@ class Contract(Section):
         for name in self.features.rolling:
             if name not in self.features.reading:
                 raise ValueError(f"features.rolling.{name}: no such name in features.reading")
-        names = self.feature_names
+        names = self.detector_features
         twice = {name for name in names if names.count(name) > 1}
         if twice or {"device", "time", "label"} & set(names):
             raise ValueError(f"features: the name {(twice or set(names)).pop()} is taken")
+
+    def _check_baseline(self) -> None:
+        baseline = self.features.baseline
+        if baseline is None:
+            if columns := self.baseline_columns:
+                raise ValueError(
+                    f"features.rolling.{columns[0].name}: {columns[0].statistic} needs "
+                    "[features.baseline], such as readings = 120"
+                )
+            return
+        if not self.baseline_columns:
+            raise ValueError(
+                f"features.baseline: no statistic of features.rolling is of it; expected one of "
+                f"{', '.join(OF_BASELINE)}"
+            )
+        if self.payload.holds_readings:
+            raise ValueError(
+                "features.baseline: needs payloads that are one reading each, so without "
+                "payload.readings, time_path and device_path"
+            )
 
     def _expression(self, name: str) -> Expression:
         vectors = {key for key, field in self.fields.items() if field.type == "vector"}
@@ -280,6 +328,17 @@ class Contract(Section):
             name: [RollingFeature.of(text, shared) for text in texts]
             for name, texts in self.features.rolling.items()
         }
+
+    @cached_property
+    def baseline_columns(self) -> list[BaselineColumn]:
+        """The features that are compared with the baseline of the device."""
+        found, place = [], len(self.features.reading)
+        for name, wanted in self.rolling.items():
+            for feature in wanted:
+                if feature.statistic in OF_BASELINE:
+                    found.append(BaselineColumn(place, name, feature.statistic))
+                place += 1
+        return found
 
     @cached_property
     def window(self) -> int:
@@ -315,6 +374,16 @@ class Contract(Section):
         return [
             *self.features.reading,
             *(f"{name}_{text.replace(':', '_')}" for name, texts in rolling for text in texts),
+        ]
+
+    @property
+    def detector_features(self) -> list[str]:
+        """The features that a detector learns from: those of a row, and the residuals that it
+        makes of them."""
+        residual = self.features.residual
+        return [
+            *self.feature_names,
+            *(f"{name}_residual" for name in (residual.of if residual else ())),
         ]
 
     @cached_property

@@ -4,24 +4,27 @@ Both use the statistics of windows of `rolling`, so the same readings give the s
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from breezeway.contract.baselines import DeviceBaseline, beside
 from breezeway.contract.clock import HOUR, WEEKDAY, clock, clock_columns
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.rolling import rolling_statistics
 from breezeway.contract.statistics import RollingFeature
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 CHUNK_ROWS = 1 << 15
 """Windows per call: enough to make calls cheap, and few enough for the processor's cache."""
 
 
 class History:
-    """Features of readings that come in blocks, sorted by device and time.
+    """Features of readings that come in blocks, sorted by device and time; those of a baseline are
+    still to be put `beside` it.
 
     Readings of earlier blocks that a window needs are kept, so the result does not depend on where
     a block ends.
@@ -146,6 +149,7 @@ def latest_features(
     readings: Sequence[Mapping[str, Any]],
     times: Sequence[datetime],
     count: int = 1,
+    baseline: DeviceBaseline | None = None,
 ) -> np.ndarray:
     """Features of the last readings of one device, for one request.
 
@@ -155,6 +159,7 @@ def latest_features(
             the last ones is used.
         times: of the readings, with an offset from UTC, each later than the one before.
         count: of how many readings.
+        baseline: of the device; None if it has none.
 
     Returns:
         float64 of shape (count, len(contract.feature_names)), the last reading last.
@@ -190,7 +195,10 @@ def latest_features(
         for row, wanted in enumerate(rolling.values()):
             for number, own in enumerate(out):
                 own.extend(figures[feature][row, number] for feature in wanted)
-    return np.array(out, dtype=np.float64)
+    features = np.array(out, dtype=np.float64)
+    ends = np.array([(time - EPOCH) // MICROSECOND for time in times[-count:]], np.int64)
+    beside(contract, features, ends, baseline)
+    return features
 
 
 def _vector_columns(contract: Contract, readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -188,13 +188,55 @@ def spread(document: Any, path: Sequence[Segment]) -> Iterator[tuple[Any, Any]]:
                     yield one if key is None else {key: one}, reading
         return
     inner = find(document, (segment,))
-    place: Any = segment
-    if isinstance(document, list):
-        place = next(n for n, element in enumerate(document) if element is inner)
+    place = _place_of(document, segment, inner)
     for one, reading in spread(inner, rest):
         copy = document.copy()
         copy[place] = one
         yield copy, reading
+
+
+def divide(document: Any, path: Sequence[Segment], groups: Iterator[Any]) -> dict[Any, Any]:
+    """The document by groups of its records: each with those of one group alone.
+
+    Args:
+        document: parsed JSON.
+        path: where the records stand.
+        groups: of each record, in the order of `spread`, the group that it is of.
+
+    Returns:
+        Group → the document, in the order of the first records. Lists and objects on the way that
+        would be empty are left out.
+
+    >>> divide({"a": [1, 2], "b": [3]}, parse_readings_path("*[*]"), iter("xyx"))
+    {'x': {'a': [1], 'b': [3]}, 'y': {'a': [2]}}
+    """
+    if not path:
+        return {next(groups): document}
+    segment, rest = path[0], path[1:]
+    parts: dict[Any, Any] = {}
+    if not isinstance(segment, Each):
+        inner = find(document, (segment,))
+        place = _place_of(document, segment, inner)
+        for group, part in divide(inner, rest, groups).items():
+            parts[group] = document.copy()
+            parts[group][place] = part
+        return parts
+    for key, element in _members(document, segment):
+        for group, part in divide(element, rest, groups).items():
+            if key is None:
+                parts[group] = part
+            elif isinstance(document, list):
+                parts.setdefault(group, []).append(part)
+            else:
+                parts.setdefault(group, {})[key] = part
+    return parts
+
+
+def _place_of(document: Any, segment: Segment, inner: Any) -> Any:
+    """The key or place of what a segment leads to."""
+    if not isinstance(document, list):
+        return segment
+    return next(n for n, element in enumerate(document) if element is inner)
 
 
 def _at(value: list[Any], segment: str | int | Each, path: Sequence[Segment]) -> Any:

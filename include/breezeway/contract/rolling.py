@@ -35,6 +35,8 @@ _NEEDS: dict[Statistic, tuple[str, ...]] = {
     "lag": (),
     "from_median": (),
     "zscore": ("mean", "second"),
+    "from_baseline": ("mean",),
+    "baseline_zscore": ("mean",),
 }
 _NOTHING = {"low": np.inf, "high": -np.inf}
 """Initial values of a part without readings; every other figure of it is 0."""
@@ -420,7 +422,7 @@ def _plus(array: np.ndarray, *others: Any) -> np.ndarray:
 
 def _statistic(name: str, figures: Figures, count: Any, spread: Any) -> Any:
     match name:
-        case "mean":
+        case "mean" | "from_baseline" | "baseline_zscore":  # less the baseline: `beside`
             found = figures["mean"]
         case "min":
             found = figures["low"]

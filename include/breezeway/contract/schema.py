@@ -24,7 +24,6 @@ from breezeway.contract.paths import (
     parse_readings_path,
     shown,
 )
-from breezeway.contract.statistics import LONGEST, RollingText
 from breezeway.contract.time_formats import ISO, TimeFormat, ZoneName
 
 
@@ -124,6 +123,13 @@ class Payload(Section):
     """Where the readings stand in a payload that has several: `[*]` is each element of a list, `.*`
     each member of an object. The paths of fields then begin at a reading; those that begin with
     `$.` at the payload."""
+    records: Annotated[str | None, AfterValidator(_leads_to_readings)] = None
+    """In its place, where records stand of which those of one time and device are one reading, such
+    as a record for each tag. `time_path` and `device_path` then begin at a record, the paths of
+    fields at the payload, which has only the records of one reading."""
+    senml: bool = False
+    """Whether the records are those of SenML (RFC 8428), whose base values hold for all that
+    follow."""
     time_path: OwnPath = None
     """Where a reading's own time stands, which counts in place of that beside the payload. `~`
     behind the path stands for the key there."""
@@ -137,15 +143,23 @@ class Payload(Section):
 
     @model_validator(mode="after")
     def _holds_readings(self) -> Self:
-        given = {"readings", "time_path", "device_path"} & self.model_fields_set
+        given = {"readings", "records", "time_path", "device_path"} & self.model_fields_set
         if given and self.format != "json":
             raise ValueError(f'{min(given)} is for format = "json"')
         for key in ("time_format", "time_zone"):
             if key in self.model_fields_set and not self.time_path:
                 raise ValueError(f"{key} is for time_path")
+        if self.readings and self.records:
+            raise ValueError("expected either readings or records")
+        if self.records and not (self.time_path or self.device_path):
+            raise ValueError(
+                "records needs time_path or device_path, to tell which belong together"
+            )
+        if self.senml and self.records != "[*]":
+            raise ValueError('senml is for records = "[*]"')
         for key in ("time_path", "device_path"):
             if path := getattr(self, key):
-                self.path_of(path.removesuffix("~"), key)
+                self.own_path(path.removesuffix("~"), key)
         return self
 
     @property
@@ -158,8 +172,17 @@ class Payload(Section):
         """The path to each reading."""
         return parse_readings_path(self.readings) if self.readings else ()
 
+    @property
+    def _key_of_several(self) -> str:
+        return "payload.records" if self.records else "payload.readings"
+
+    @property
+    def to_own(self) -> tuple[Segment, ...]:
+        """The path to each reading or record, at which `time_path` and `device_path` begin."""
+        return parse_readings_path(self.records) if self.records else self.to_reading
+
     def path_of(self, path: str | Sequence[Segment], name: str) -> tuple[Segment, ...]:
-        """The path to a value in a payload that has one reading.
+        """The path to a field's value in a payload that has one reading.
 
         Args:
             path: as in the contract.
@@ -170,18 +193,26 @@ class Payload(Section):
         """
         if not isinstance(path, str):
             return (*self.to_reading, *path)
+        if self.records and (inner := from_root(path)) is not None:
+            return parse_readings_path(inner)  # of what has several, there is one here
+        return self._from(self.to_reading, path, name)
+
+    def own_path(self, path: str, name: str) -> tuple[Segment, ...]:
+        """The same of a reading's own time or device."""
+        return self._from(self.to_own, path, name)
+
+    def _from(self, readings: tuple[Segment, ...], path: str, name: str) -> tuple[Segment, ...]:
         if (inner := from_root(path)) is None:
-            return (*self.to_reading, *parse_path(path))
-        segments = parse_readings_path(inner)
-        readings = self.to_reading
+            return (*readings, *parse_path(path))
+        segments, key = parse_readings_path(inner), self._key_of_several
         pairs = takewhile(lambda pair: pair[0] == pair[1], zip(segments, readings, strict=False))
         shared = len(list(pairs))
         if any(isinstance(segment, Each) for segment in segments[shared:]):
-            raise ValueError(f"{name}: {path!r}: [*] or .* stands elsewhere in payload.readings")
+            raise ValueError(f"{name}: {path!r}: [*] or .* stands elsewhere in {key}")
         if shared < len(segments) and isinstance((*readings, None)[shared], Each):
             raise ValueError(
-                f"{name}: {path!r}: expected {shown(readings[shared : shared + 1])} there, as in "
-                "payload.readings"
+                f"{name}: {path!r}: expected {shown(readings[shared : shared + 1])} there, "
+                f"as in {key}"
             )
         return segments
 
@@ -310,25 +341,6 @@ class SensorField(Section):
             payload: the form of the payload.
         """
         return payload.path_of((name,) if self.path is None else self.path, f"fields.{name}.path")
-
-
-class Features(Section):
-    """What a model sees of a window of readings."""
-
-    window: Annotated[int, Field(ge=1, le=LONGEST)]
-    """Readings of a device that a window has, with the present one, where a statistic names no
-    window of its own."""
-    max_gap_seconds: Annotated[float, Field(gt=0)] | None = None
-    """A reading that comes later after the one before begins a new window."""
-    rate_per: Literal["reading", "second"] = "reading"
-    """What `slope` and `diff` are divided by: readings, or the seconds between their times."""
-    reading: dict[str, str]
-    """Features of one reading: a field, or arithmetic of fields with functions, comparisons,
-    conditions and the clock."""
-    rolling: dict[str, list[RollingText]] = {}
-    """For a name of `reading`, statistics of the window: last, mean, std, min, max, slope, rms,
-    kurtosis, diff, median; with a window of its own `mean:5`; `lag:5`, the value five readings ago;
-    and the present value beside the device's own past: from_median, zscore, `zscore:60:5`."""
 
 
 class Label(Section):

@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from breezeway.contract.parser import MAX_PAYLOAD_BYTES, checked_text, read_json
-from breezeway.contract.paths import Each, NoValue, find, shown, spread
+from breezeway.contract.paths import Each, NoValue, divide, find, shown, spread
 from breezeway.contract.schema import Payload
+from breezeway.contract.senml import resolved
 from breezeway.contract.time_formats import ISO, read_time
 from breezeway.contract.values import Violation
 
@@ -47,9 +48,9 @@ class _Own:
 
     def __init__(self, payload: Payload, path: str):
         self.shown = path
-        self._path = payload.path_of(path.removesuffix("~"), "payload")
+        self._path = payload.own_path(path.removesuffix("~"), "payload")
         self._is_key = path.endswith("~")
-        to_reading = payload.to_reading
+        to_reading = payload.to_own
         self._is_in_reading = self._path[: len(to_reading)] == to_reading and not self._is_key
         if self._is_in_reading:
             self._path = self._path[len(to_reading) :]
@@ -73,7 +74,8 @@ class PayloadSplitter:
 
     def __init__(self, payload: Payload):
         self._format, self._zone = payload.time_format, ZoneInfo(payload.time_zone)
-        self._readings = payload.to_reading
+        self._readings, self._has_records = payload.to_own, payload.records is not None
+        self._is_senml = payload.senml
         self._time, self._device = (
             _Own(payload, path) if path else None
             for path in (payload.time_path, payload.device_path)
@@ -95,11 +97,14 @@ class PayloadSplitter:
         ['{"sent":[{"a":1}]}', '{"sent":[{"a":2}]}']
         """
         document = read_json(checked_text(payload))
+        if self._is_senml:
+            document = resolved(document)
         sent: list[Sent] = []
         size = 0
         try:
-            for text, one, reading in self._texts(document):
-                size += len(text)
+            found = self._together(document) if self._has_records else self._alone(document)
+            for each in found:
+                size += len(each.payload)
                 if size > MOST_BYTES:
                     raise Violation(
                         "payload",
@@ -107,7 +112,7 @@ class PayloadSplitter:
                         f"payload: its readings take more than {MOST_BYTES} bytes, as each is "
                         "written with what stands beside their list",
                     )
-                sent.append(self._sent(text, one, reading))
+                sent.append(each)
         except orjson.JSONEncodeError as error:  # deeper than can be written
             raise Violation("payload", "not_json", f"payload: {error}") from None
         except NoValue as error:
@@ -116,6 +121,17 @@ class PayloadSplitter:
             where = shown(self._readings)
             raise Violation("payload", "no_readings", f"payload: no reading at {where!r}")
         return sent
+
+    def _alone(self, document: Any) -> Iterator[Sent]:
+        for text, one, reading in self._texts(document):
+            yield Sent(text, *self._own(one, reading))
+
+    def _together(self, document: Any) -> Iterator[Sent]:
+        """The records of one time and device as one reading."""
+        groups = [self._own(one, record) for one, record in spread(document, self._readings)]
+        parts = divide(document, self._readings, iter(groups))
+        for group, part in parts.items():
+            yield Sent(orjson.dumps(part).decode(), *group)
 
     def _texts(self, document: Any) -> Iterator[tuple[str, Any, Any]]:
         """The payload with each reading alone, as text and parsed, and the reading."""
@@ -130,7 +146,8 @@ class PayloadSplitter:
         for reading in readings:
             yield f"{before}{orjson.dumps(reading).decode()}{behind}", document, reading
 
-    def _sent(self, text: str, document: Any, reading: Any) -> Sent:
+    def _own(self, document: Any, reading: Any) -> tuple[str | None, datetime | None, str | None]:
+        """A reading's own device and time, and what is wrong with its time."""
         device, time, wrong = None, None, None
         if self._device:
             device = self._device.found(document, reading)
@@ -142,7 +159,7 @@ class PayloadSplitter:
             except ValueError:
                 given = "nothing" if value is None else repr(str(value)[:SHOWN_LETTERS])
                 wrong = f"{given} at {self._time.shown!r}, {self._expected}"
-        return Sent(text, device, time, wrong)
+        return device, time, wrong
 
 
 def _with(document: Any, keys: Sequence[str], value: Any) -> Any:

@@ -20,13 +20,19 @@ Statistic = Literal[
     "lag",
     "from_median",
     "zscore",
+    "from_baseline",
+    "baseline_zscore",
 ]
 """Over the values of a window that are not missing. `std` is the population's, `slope` the
 least-squares slope and `diff` the difference to the reading before, both per reading or, with
 `rate_per`, per second; `kurtosis` Fisher's excess (0 for a normal distribution, NaN if
 nothing varies). `lag` is the value so many readings ago, `from_median` the present value less the
 median of the window, `zscore` the present value less its mean, divided by its deviation (NaN if
-nothing varies). A window without values gives NaN."""
+nothing varies). `from_baseline` is the present value, or the mean of the window, less the mean of
+the device's baseline, and `baseline_zscore` the same divided by the baseline's deviation (NaN if
+nothing varies there). A window without values gives NaN."""
+OF_BASELINE: tuple[Statistic, ...] = ("from_baseline", "baseline_zscore")
+"""Those that need the baseline of the device."""
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 LONGEST = 10_000
 """Readings of a window, and of a request."""
@@ -76,6 +82,8 @@ class RollingFeature(NamedTuple):
             if not whole:
                 raise ValueError(f"{text!r}: how many readings ago? Expected {_forms(statistic)}")
             whole[0] += 1
+        if statistic in OF_BASELINE and not whole:
+            whole = [1]
         if statistic in ("last", "diff"):
             whole = [1 if statistic == "last" else min(2, window)]
         found = cls(statistic, *(whole or [window]))

@@ -227,6 +227,7 @@ def quiet_environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "DVC_NO_ANALYTICS": "1",
         "OTEL_SDK_DISABLED": "true",
+        "ORT_DISABLE_TELEMETRY": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
 

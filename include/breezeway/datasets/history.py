@@ -15,6 +15,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from breezeway.contract.baselines import (
+    Baselines,
+    DeviceBaseline,
+    read_baselines,
+    write_baselines,
+)
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, TryAgain, UsageError
 from breezeway.core.files import write_json
@@ -29,6 +35,7 @@ from breezeway.preprocessing.manifest import (
     Manifest,
     RangeManifest,
     RawSummary,
+    baseline_counts,
     by_reason,
 )
 from breezeway.readings.source import times_of_day
@@ -117,7 +124,7 @@ def publish_day(
         else:
             rows = _manifest(folder).raw.rows
             text = f"{message}: {rows} rows in {seconds:g} s"
-            version = _publish_revision(settings, folder, stem, text)
+            version = publish_revision(settings, folder, stem, text)
         work.remove(folder)
         return version
 
@@ -129,9 +136,14 @@ def _newest_revision(settings: Settings, stem: str) -> int:
     return max((int(match[1]) for tag in tags if (match := form.fullmatch(tag))), default=0)
 
 
-def _publish_revision(
+def publish_revision(
     settings: Settings, folder: Path, stem: str, message: str
 ) -> versions.DatasetVersion:
+    """Publish a folder as the next revision `<stem>-<n>`, unless the newest has the same content.
+
+    Raises:
+        as for `versions.publish`.
+    """
     content = folder_hash(file_hashes(folder))
     for _ in range(versions.PUSH_ATTEMPTS):
         newest = _newest_revision(settings, stem)
@@ -251,7 +263,7 @@ def compose(settings: Settings, first: date, last: date) -> versions.DatasetVers
         folder.mkdir()
         lay_out(contract, days, folder)
         stem = f"{contract.name}-days-{first:%Y%m%d}-{last:%Y%m%d}"
-        return _publish_revision(settings, folder, stem, f"{len(days)} days")
+        return publish_revision(settings, folder, stem, f"{len(days)} days")
 
 
 def lay_out(
@@ -266,8 +278,11 @@ def lay_out(
                 _link(part, folder / kind / name)
     (folder / "contract.toml").write_text(contract.text, encoding="utf-8")
     write_json(folder / "examples.json", _examples(days.values()))
+    baselines = _baselines(contract, days.values())
+    if contract.features.baseline:
+        write_baselines(baselines, folder)
     _write_profile(contract, days.values(), folder)
-    manifest = _whole_manifest(contract, days)
+    manifest = _whole_manifest(contract, days, baselines)
     manifest.write(folder)
     return manifest
 
@@ -282,6 +297,24 @@ def _write_profile(
     known = [profile for profile in profiles if profile]
     if len(known) == len(profiles):
         merged(known, contract).write(folder)
+
+
+def _baselines(contract: Contract, days: Iterable[versions.OpenedVersion]) -> Baselines:
+    """The baselines of all devices of some days; a device may get its own on one of the later.
+
+    Raises:
+        DataError: two days were made with different baselines of a device.
+    """
+    found: dict[str, DeviceBaseline | None] = {}
+    for version in days:
+        for device, own in read_baselines(contract, version.folder).items():
+            if (known := found.get(device)) and own != known:
+                raise DataError(
+                    f"{version.tag}: the baseline of {device} is another one than that of the days "
+                    "before it: readings have arrived late, so make the stale days again."
+                )
+            found[device] = own
+    return found
 
 
 def _link(source: Path, target: Path) -> None:
@@ -308,7 +341,7 @@ def _examples(days: Iterable[versions.OpenedVersion]) -> list[dict[str, Any]]:
 
 
 def _whole_manifest(
-    contract: Contract, days: Mapping[date, versions.OpenedVersion]
+    contract: Contract, days: Mapping[date, versions.OpenedVersion], baselines: Baselines
 ) -> RangeManifest:
     manifests = [_manifest_of(version) for version in days.values()]
     reasons: Counter[str] = Counter()
@@ -344,6 +377,7 @@ def _whole_manifest(
         missing=dict(sorted(missing.items())),
         carried=dict(sorted(carried.items())),
         spacing=spacing.of_all(manifest.spacing for manifest in manifests),
+        **baseline_counts(contract, baselines),
         features=contract.feature_names,
         days={day.isoformat(): version.hash for day, version in days.items()},
     )

@@ -32,7 +32,7 @@ from breezeway.core.names import MODEL_NAME, PATH, paths_mistake
 
 SCORE_TOLERANCE = 1e-6
 """Allowed difference between the score of an example in training and in service: scores are
-float32, and two builds of XGBoost may differ in the last bits."""
+float32, and two builds of ONNX Runtime may differ in the last bits."""
 
 KEPT_DEPLOYMENTS = 5
 """The number of latest deployments on disk; a rollback to one of them needs no build."""

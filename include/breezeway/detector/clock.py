@@ -140,6 +140,6 @@ def beside_clock(
     own, other = (scorecard.average_precision(label, each) for each in (score, clock))
     if own is None or other is None:
         return None
-    length = 4 * contract.window * contract.interval_seconds
+    length = scorecard.block_seconds(contract)
     blocks = scorecard.time_blocks(frame["device"], frame["time"], length)
     return BesideClock(own, other, scorecard.compare(label, score, clock, blocks))

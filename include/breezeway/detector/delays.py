@@ -6,7 +6,7 @@ import numpy as np
 
 from breezeway.detector import scorecard
 from breezeway.detector.scorecard import Rows
-from breezeway.detector.thresholds import ThresholdCurve
+from breezeway.detector.thresholds import ThresholdCurve, first_alarms
 
 
 class DelayCurve(NamedTuple):
@@ -36,18 +36,12 @@ def delay_curve(
     Returns:
         None without an event.
     """
-    begins = scorecard.event_starts(rows)
-    if not begins.any():
+    if not curve.events:
         return None
-    positive = np.flatnonzero(rows.label)  # an event is a run of them
-    starts = np.flatnonzero(begins)
-    delays = np.full((len(curve.threshold), len(starts)), np.inf)
-    events = np.split(positive, np.searchsorted(positive, starts[1:]))
-    for number, own in enumerate(events):
-        # The first row that reaches a threshold is the first whose running maximum does.
-        place = np.searchsorted(np.maximum.accumulate(score[own]), curve.threshold)
-        hit = place < len(own)
-        delays[hit, number] = (rows.time[own[place[hit]]] - rows.time[own[0]]) / 1_000_000
+    delays = np.full((len(curve.threshold), curve.events), np.inf)
+    for number, (own, first) in enumerate(first_alarms(rows, score, curve.threshold)):
+        hit = first < len(own)
+        delays[hit, number] = (rows.time[own[first[hit]]] - rows.time[own[0]]) / 1_000_000
     found = np.isfinite(delays)
     horizon = scorecard.horizon_seconds(interval_seconds)
     percentiles = np.full((2, len(delays)), np.nan)

@@ -10,6 +10,7 @@ from breezeway.contract.contract import Contract
 from breezeway.detector import model
 from breezeway.detector.boosting import SEED, xgb
 from breezeway.detector.clock import LEARNED_CLOCK, BesideClock, beside_clock
+from breezeway.detector.covers import count_rows
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import OutOfFold
 from breezeway.detector.platt_scaling import PlattScaling, fit_platt_scaling
@@ -67,7 +68,7 @@ def fit_detector(
     curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
     booster = model.fit(table, slice(None), contract, params, rounds=rounds, threads=threads)
     return Fitted(
-        scaling.booster(booster, threads),
+        count_rows(scaling.booster(booster, threads), table.features, threads),
         params,
         rounds,
         scores,
@@ -109,7 +110,8 @@ def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) ->
     booster = model.fit(
         whole, slice(None), contract, fitted.params, rounds=fitted.rounds, threads=threads
     )
-    return Served(fitted.scaling.booster(booster, threads), whole.scope, again=True)
+    scaled = fitted.scaling.booster(booster, threads)
+    return Served(count_rows(scaled, whole.features, threads), whole.scope, again=True)
 
 
 @dataclass(frozen=True)

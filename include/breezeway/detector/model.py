@@ -1,6 +1,7 @@
 """Fit a detector, score rows by models that did not see them, save and load it.
 
-The detector is an XGBoost model in XGBoost's own format (UBJSON). Pickle is never used.
+The detector is an XGBoost model. It is saved in XGBoost's own format (UBJSON), and as the ONNX
+graph that scores. Pickle is never used.
 """
 
 import json
@@ -13,6 +14,7 @@ from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
 from breezeway.detector.boosting import COARSE_BINS, bins_for, booster_params, matrix, xgb
 from breezeway.detector.folds import split
+from breezeway.detector.residuals import Residuals, fit_residuals
 from breezeway.detector.table import Table
 
 DEFAULT_PARAMS: dict[str, float] = {
@@ -51,11 +53,12 @@ def fit(
     Raises:
         DataError: XGBoost refuses a parameter.
     """
-    label = table.rows.label[rows]
+    features, label = table.features[rows], table.rows.label[rows]
     bins = params.get("max_bin", COARSE_BINS)
-    data = matrix(table.features[rows], label, contract.feature_names, threads, bins)
+    residuals = fit_residuals(features, ~label, contract)
+    data = matrix(residuals.beside(features), label, contract.detector_features, threads, bins)
     try:
-        return xgb.train(
+        booster = xgb.train(
             booster_params(params, contract.train.monotone, label, threads),
             data,
             num_boost_round=rounds,
@@ -63,6 +66,8 @@ def fit(
     except xgb.core.XGBoostError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"XGBoost refuses the parameters {json.dumps(params)}: {reason}") from None
+    residuals.keep_in(booster)
+    return booster
 
 
 def model_bytes(booster: xgb.Booster) -> bytes:
@@ -86,12 +91,16 @@ def out_of_fold(
     table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
 ) -> OutOfFold:
     """Score the rows of each fold with a model fitted without them."""
+    # The search and the learned clock, which import this module, do without them.
+    from breezeway.detector.onnx_scorer import OnnxScorer
+    from breezeway.detector.onnx_trees import to_onnx
+
     score = np.full(len(table.features), np.nan)
     fold_of = np.full(len(table.features), -1)
     growth = []
     for number, fold in enumerate(split(table.rows, contract)):
         booster = fit(table, fold.fit, contract, params, rounds=rounds, threads=threads)
-        score[fold.scored] = booster.inplace_predict(table.features[fold.scored])
+        score[fold.scored] = OnnxScorer(to_onnx(booster)).score(table.features[fold.scored])
         fold_of[fold.scored] = number
         growth.append([_growth(booster, table, rows) for rows in (fold.fit, fold.scored)])
     return OutOfFold(score, fold_of, np.array(growth))
@@ -99,7 +108,8 @@ def out_of_fold(
 
 def _growth(booster: xgb.Booster, table: Table, rows: np.ndarray) -> list[float]:
     """Average precision on some rows with more and more trees."""
-    features, label = table.features[rows], table.rows.label[rows]
+    features = Residuals.of_booster(booster).beside(table.features[rows])
+    label = table.rows.label[rows]
     rounds = booster.num_boosted_rounds()
     margin = np.zeros(len(label))
     values = []

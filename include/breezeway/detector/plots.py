@@ -16,6 +16,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from breezeway.detector.alarm_reasons import AlarmReasons
 from breezeway.detector.calibration import Calibration
 from breezeway.detector.delays import DelayCurve
 from breezeway.detector.groups import Group
@@ -261,6 +262,41 @@ def draw_importance(gain: Mapping[str, float], path: Path) -> None:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         more = f", the first {len(top)} of {len(gain)}" if len(gain) > len(top) else ""
         axes.set(title=f"Features by share of the model's gain{more}")
+        save(figure, path)
+
+
+def draw_reasons(reasons: AlarmReasons, path: Path) -> None:
+    """Plot by field in how many alarms it is the first reason, right and false ones apart."""
+    if not reasons.fields:
+        draw_note("No reading is in alarm.", path)
+        return
+    shown = reasons.fields[:SHOWN_FEATURES]
+    kinds = [
+        (label, colour, values)
+        for label, colour, values in (
+            ("alarms in an event", BLUE, [field.right for field in shown]),
+            ("alarms in normal time", ORANGE, [field.false for field in shown]),
+        )
+        if values[0] is not None
+    ] or [("alarms", BLUE, [field.first for field in shown])]
+    thick = 0.8 / len(kinds)
+    with rc_context(STYLE):
+        figure, axes = new_figure(8, 1.8 + 0.42 * len(shown))
+        for number, (label, colour, values) in enumerate(kinds):
+            places = np.arange(len(shown)) + thick * (number - (len(kinds) - 1) / 2)
+            bars = axes.barh(places, np.array(values, float), thick, color=colour, label=label)
+            axes.bar_label(bars, fmt="{:.0%}", padding=3, fontsize=9)
+        axes.set_yticks(range(len(shown)), [field.field for field in shown])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_xlim(0, 1.08)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        of = f"{reasons.explained} of " if reasons.explained < reasons.alarms else ""
+        axes.set_title(
+            f"The field that is the first reason, of {of}{reasons.alarms} readings in alarm"
+        )
+        if len(kinds) > 1:
+            figure.legend(loc="outside lower center", ncols=2)
         save(figure, path)
 
 

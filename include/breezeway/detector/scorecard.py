@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -298,6 +299,12 @@ def compare(
             differences.append(first - second)
     low, high = np.percentile(differences, (2.5, 97.5)) if differences else (-1.0, 1.0)
     return Difference(float(mine - others), float(low), float(high))
+
+
+def block_seconds(contract: Contract) -> float:
+    """Return the length of the periods that are resampled: readings that far apart say something
+    of their own, because no feature window holds both."""
+    return 4 * contract.window * contract.interval_seconds
 
 
 def time_blocks(device: Any, time: Any, seconds: float) -> np.ndarray:

@@ -1,25 +1,37 @@
-"""A fitted model, loaded from its folder, that scores rows."""
+"""A fitted model, loaded from its folder, that scores rows.
+
+What scores is its ONNX graph. The booster that the graph was made of is beside it, for all that is
+no score: for explanations, and to be fitted further.
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from breezeway.contract.baselines import Baselines, read_baselines
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError
-from breezeway.detector.boosting import xgb
 from breezeway.detector.holdout import TrainingScope
+from breezeway.detector.onnx_scorer import OnnxScorer
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import arrow_column, microseconds
+from breezeway.detector.usual import USUAL_FILE, Usual
 
-MODEL_FILE = "model.ubj"
-JUDGED_FILE = "judged.ubj"
-"""The fit that was evaluated, in `EXTRA_FOLDER`, if it is not the one that serves."""
+if TYPE_CHECKING:
+    from breezeway.detector.boosting import xgb
+
+GRAPH_FILE = "model.onnx"
 EXTRA_FOLDER = "extra_files"
 """Where MLflow keeps the files that go with a model."""
+BOOSTER_FILE = "model.ubj"
+"""What the graph was made of, in `EXTRA_FOLDER`, in XGBoost's own format."""
+JUDGED_FILE, JUDGED_BOOSTER_FILE = "judged.onnx", "judged.ubj"
+"""The fit that was evaluated, in `EXTRA_FOLDER`, if it is not the one that serves."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class ScoringModel:
     """A model that can score, and what is saved with it.
 
     Args:
-        booster: scores float64 (rows, features) in the order of `contract.feature_names`.
+        scorer: scores rows in the order of `contract.feature_names`.
         threshold: a reading with at least this score is in alarm.
         examples: recorded readings, their features and the score that this model must give.
         trained_on: the readings that it must not be evaluated on.
@@ -35,9 +47,12 @@ class ScoringModel:
         name, version: of the registered model; the version is empty if the model was loaded
             from a folder without one.
         again: whether the fit that serves is another one than the fit that was evaluated.
+        baselines: of the devices, if the contract asks for them.
+        native: the model that the graph was made of, in XGBoost's own format.
+        usual: what is usual of each feature, for explanations.
     """
 
-    booster: xgb.Booster
+    scorer: OnnxScorer
     contract: Contract
     threshold: float
     examples: list[dict[str, Any]]
@@ -46,6 +61,23 @@ class ScoringModel:
     name: str = ""
     version: str = ""
     again: bool = False
+    baselines: Baselines = field(default_factory=dict)
+    native: bytes = b""
+    usual: Usual = field(default_factory=Usual)
+
+    @cached_property
+    def booster(self) -> "xgb.Booster":
+        """The booster that the graph was made of, for all that is no score.
+
+        Raises:
+            DataError: XGBoost does not read it.
+        """
+        from breezeway.detector.boosting import xgb  # half a second, of which a score needs nothing
+
+        try:
+            return xgb.Booster({"nthread": 1}, model_file=bytearray(self.native))
+        except xgb.core.XGBoostError as error:
+            raise DataError(f"{BOOSTER_FILE}: XGBoost does not read it: {error}") from None
 
     @property
     def feature_names(self) -> list[str]:
@@ -68,7 +100,7 @@ class ScoringModel:
             raise InternalError(
                 f"features: shape {features.shape}, expected (rows, {len(self.feature_names)})."
             )
-        return self.booster.inplace_predict(features).astype(np.float64)
+        return self.scorer.score(features)
 
     def score_readings(self, readings: Mapping[str, Any]) -> np.ndarray:
         """Return float64 (rows,): the score of each reading, by which it is in alarm or not.
@@ -77,15 +109,15 @@ class ScoringModel:
             readings: an Arrow table or batch with `device`, `time` and a float64 column for each
                 feature, in any order. What it does not hold has no say in a score.
         """
-        return score_readings(self.booster, self.contract, readings)
+        return score_readings(self.scorer, self.contract, readings)
 
 
 def score_readings(
-    booster: xgb.Booster, contract: Contract, readings: Mapping[str, Any]
+    scorer: OnnxScorer, contract: Contract, readings: Mapping[str, Any]
 ) -> np.ndarray:
-    """Score readings with a booster; see `ScoringModel.score_readings`."""
+    """Score readings; see `ScoringModel.score_readings`."""
     features = [readings[name].to_numpy(zero_copy_only=False) for name in contract.feature_names]
-    score = booster.inplace_predict(np.column_stack(features)).astype(np.float64)
+    score = scorer.score(np.column_stack(features))
     if contract.alarm.lookback:
         device = arrow_column(readings["device"]).dictionary_encode().indices.to_numpy()
         time = microseconds(readings["time"])
@@ -95,26 +127,29 @@ def score_readings(
     return score
 
 
-def load_folder(
-    folder: Path, version: str = "", threads: int = 1, *, judged: bool = False
-) -> ScoringModel:
+def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> ScoringModel:
     """Load a model from an MLflow model folder, without MLflow.
 
-    The folder holds `model.ubj` and, in `extra_files`, `contract.toml`, `threshold.json`
-    (`threshold`, `model_name`, `trained_on` and the lineage keys) and `examples.json` (a list
-    of `device`, `readings` with `time` and `payload`, `features`, `score`). If the model was
-    fitted again on all rows, the fit that was evaluated is `judged.ubj`, and `judged_on` says what
-    that one was trained on.
+    The folder holds `model.onnx` and, in `extra_files`, `model.ubj`, `contract.toml`,
+    `threshold.json` (`threshold`, `model_name`, `trained_on` and the lineage keys), `usual.json`,
+    `examples.json` (a list of `device`, `readings` with `time` and `payload`, `features`, `score`)
+    and, if the contract asks for it, `baselines.json`. If the model was fitted again on all rows,
+    the fit that was evaluated is `judged.onnx` and `judged.ubj`, and `judged_on` says what that one
+    was trained on.
 
     Args:
         judged: load the fit that was evaluated, not the one that serves.
         version: number of the registered version, which is not in the folder.
-        threads: that one call of `score` may use.
 
     Raises:
         DataError: a file is missing or cannot be read.
     """
     extra = folder / EXTRA_FOLDER
+    if not (folder / GRAPH_FILE).is_file():
+        raise DataError(
+            f"{folder} holds no {GRAPH_FILE}, the graph that scores. A model from before graphs "
+            "has to be trained again; if it is the champion, take that alias from it first."
+        )
     try:
         contract = Contract.from_text((extra / "contract.toml").read_text("utf-8"), "contract.toml")
         decided = json.loads((extra / "threshold.json").read_text("utf-8"))
@@ -123,23 +158,28 @@ def load_folder(
         again = (extra / JUDGED_FILE).is_file()
         which = "judged_on" if again and judged else "trained_on"
         scope = TrainingScope.from_json(json.dumps(decided[which]))
-        file = extra / JUDGED_FILE if again and judged else folder / MODEL_FILE
-        model_file = bytearray(file.read_bytes())
-        booster = xgb.Booster({"nthread": threads}, model_file=model_file)
-    except (OSError, ValueError, KeyError, xgb.core.XGBoostError) as error:
+        graph, native = folder / GRAPH_FILE, extra / BOOSTER_FILE
+        if again and judged:
+            graph, native = extra / JUDGED_FILE, extra / JUDGED_BOOSTER_FILE
+        scorer, booster = OnnxScorer(graph.read_bytes()), native.read_bytes()
+    except (OSError, ValueError, KeyError, DataError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{folder} holds no model that loads: {reason}") from None
-    if booster.feature_names != contract.feature_names:
+    if scorer.feature_names != contract.feature_names:
         raise DataError(f"{folder}: the model's features are not those of its contract.")
+    baselines = read_baselines(contract, extra)
     lineage = {key: value for key, value in decided.items() if isinstance(value, str)}
     return ScoringModel(
-        booster=booster,
+        scorer=scorer,
+        native=booster,
         contract=contract,
         threshold=threshold,
         examples=examples,
         trained_on=scope,
         again=again,
+        usual=Usual.read(extra / USUAL_FILE, contract),
         lineage=lineage,
+        baselines=baselines,
         name=name,
         version=version,
     )

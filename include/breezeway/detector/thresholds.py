@@ -1,5 +1,6 @@
 """The alarm threshold: what each candidate would cost, and which one the contract selects."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -151,6 +152,27 @@ def honest_thresholds(rows: Rows, scores: OutOfFold, contract: Contract) -> np.n
     return thresholds
 
 
+def first_alarms(
+    rows: Rows, score: np.ndarray, thresholds: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each event its rows, and which of them is the first to reach each threshold.
+
+    Args:
+        rows: labelled rows.
+        score: (rows,).
+        thresholds: (candidates,).
+
+    Yields:
+        int (rows of the event,) and int (candidates,): positions in the former, or its length where
+        no row of the event reaches the threshold.
+    """
+    starts = np.flatnonzero(scorecard.event_starts(rows))
+    positive = np.flatnonzero(rows.label)  # an event is a run of them
+    for own in np.split(positive, np.searchsorted(positive, starts[1:])) if len(starts) else ():
+        # The first row that reaches a threshold is the first whose running maximum does.
+        yield own, np.searchsorted(np.maximum.accumulate(score[own]), thresholds)
+
+
 def _candidates(rows: Rows, score: np.ndarray, max_alarm_share: float) -> np.ndarray:
     """Scores to try, from the one above all down to where too much normal time is in alarm."""
     descending = np.sort(score)[::-1]
@@ -175,7 +197,7 @@ def _groups(rows: Rows, contract: Contract) -> np.ndarray:
     Returns:
         int (rows,), from 0.
     """
-    period = int(4 * contract.window * contract.interval_seconds * 1_000_000)
+    period = int(scorecard.block_seconds(contract) * 1_000_000)
     stretch = (rows.time - rows.time.min()) // max(1, period)
     blocks = rows.device.astype(np.int64) * (stretch.max() + 1) + stretch
     # An event belongs to the block that it starts in, with all its rows.
@@ -232,12 +254,8 @@ def _missed_and_delay(
     groups = int(group.max()) + 1
     missed = np.zeros((groups, len(thresholds)))
     delay = np.zeros((groups, len(thresholds)))
-    starts = np.flatnonzero(scorecard.event_starts(rows))
-    positive = np.flatnonzero(rows.label)
-    for own in np.split(positive, np.searchsorted(positive, starts[1:])) if len(starts) else ():
+    for own, at in first_alarms(rows, score, thresholds):
         start = own[0]
-        highest = np.maximum.accumulate(score[own])
-        at = np.searchsorted(highest, thresholds)
         since = (rows.time[own] - rows.time[start]) / (interval * 1e6)
         missed[group[start]] += at == len(own)
         delay[group[start]] += np.append(since, since[-1] + 1)[at]

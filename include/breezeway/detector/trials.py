@@ -10,6 +10,7 @@ import numpy as np
 
 from breezeway.contract.contract import Contract
 from breezeway.detector.boosting import booster_params, matrix, xgb
+from breezeway.detector.residuals import fit_residuals
 from breezeway.detector.scorecard import average_precision
 
 ROUNDS_A_STEP = 20
@@ -46,17 +47,21 @@ def fold_matrices(
         contract: names the features.
         max_bin: of the boosters.
     """
-    names = contract.feature_names
-    return [
-        FoldMatrices(
-            matrix(features[fit], label[fit], names, threads=1, max_bin=max_bin),
-            label[fit],
-            # Not binned: that gives the same scores at twice the time.
-            xgb.DMatrix(features[scored], feature_names=names, nthread=1),
-            label[scored],
+    names = contract.detector_features
+    matrices = []
+    for fit, scored in folds:
+        residuals = fit_residuals(features[fit], ~label[fit], contract)
+        learned, held = (residuals.beside(features[rows]) for rows in (fit, scored))
+        matrices.append(
+            FoldMatrices(
+                matrix(learned, label[fit], names, threads=1, max_bin=max_bin),
+                label[fit],
+                # Not binned: that gives the same scores at twice the time.
+                xgb.DMatrix(held, feature_names=names, nthread=1),
+                label[scored],
+            )
         )
-        for fit, scored in folds
-    ]
+    return matrices
 
 
 class Boosters:

@@ -148,6 +148,8 @@ def judge(
     """
     from breezeway.detector import model  # XGBoost: two seconds, which a plan does without
     from breezeway.detector.fitting import fit_again, fit_detector
+    from breezeway.detector.onnx_scorer import OnnxScorer
+    from breezeway.detector.onnx_trees import to_onnx
     from breezeway.detector.scoring import score_readings
     from breezeway.detector.table import labelled_table
 
@@ -169,7 +171,7 @@ def judge(
     if truth is not None:
         readings = _relabelled(readings, truth)
     readings = readings.filter(readings["label"].is_valid())
-    score = score_readings(booster, contract, readings)
+    score = score_readings(OnnxScorer(to_onnx(booster)), contract, readings)
     frame = readings.select(["device", "time", "label"]).append_column("score", pa.array(score))
     sources = {**known.sources, **{day: version.hash for day, version in days.items()}}
     return BacktestFigures(

@@ -19,7 +19,9 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
+from breezeway.detector.alarm_reasons import alarm_reasons
 from breezeway.detector.clock import fit_clock
+from breezeway.detector.explanation import Explainer
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision, hours, report
@@ -42,6 +44,7 @@ FALSE_DISCOVERY_RATE = 0.02
 REPORTS = {
     "classification.html": "Classification",
     "drift.html": "Distributions beside the training data",
+    "alarm_reasons.png": "Which sensors make the alarms",
     "scorecard.json": "Scorecard",
     "evidence.json": "Evidence for the gate",
     "drift_findings.json": "What has drifted",
@@ -98,8 +101,7 @@ def _judge(
             f"{model.version} of {model.name}; ask for newer ones."
         )
     unseen = unseen.append_column("score", pa.array(model.score_readings(unseen)))
-    reports = work / "reports"
-    reports.mkdir()
+    (reports := work / "reports").mkdir()
     truth = unseen.filter(unseen["label"].is_valid())
     both = None
     if champion and champion is not model and has_both_classes(truth):
@@ -111,6 +113,7 @@ def _judge(
         report.report_classification(
             truth["label"].to_numpy(), truth["score"].to_numpy(), model.threshold, reports
         )
+    _report_reasons(unseen, model, reports)
     drifted = _find_drift(reference, unseen, model, reports, settings.threads)
     evidence = replace(evidence, drifted=len(drifted))
     write_json(reports / "evidence.json", asdict(evidence))
@@ -127,16 +130,20 @@ def _judge(
         "drifted": drifted[:20],
         "evidence": {key: value for key, value in asdict(evidence).items() if key != "query"},
         "metrics": cards["model"].figures() if cards else None,
-        "baselines": {
-            name: {
-                "average_precision": card.average_precision,
-                "f1": card.f1,
-                "events_hit": card.events_hit,
-            }
-            for name, card in cards.items()
-            if name not in ("model", "champion")
-        },
+        "baselines": _of_baselines(cards),
         "run_id": run_id,
+    }
+
+
+def _of_baselines(cards: dict[str, Scorecard]) -> dict[str, dict[str, float | int | None]]:
+    return {
+        name: {
+            "average_precision": card.average_precision,
+            "f1": card.f1,
+            "events_hit": card.events_hit,
+        }
+        for name, card in cards.items()
+        if name not in ("model", "champion")
     }
 
 
@@ -149,7 +156,8 @@ def _features(
     folder.mkdir()
     chunks = store.stream(query, label=contract.label.column, with_ids=True)
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    manifest = make_dataset(chunks, DatasetSpec(contract, query, labels), folder, settings)
+    spec = DatasetSpec(contract, query, labels, baselines=model.baselines)
+    manifest = make_dataset(chunks, spec, folder, settings)
     return ds.dataset(folder / "features").to_table(), manifest
 
 
@@ -175,7 +183,8 @@ def _beside(
     """The rows that the champion has not seen either, with both scores."""
     keys = ["device", "time", "label", "score"]
     readings = truth
-    if shape(champion.contract) != shape(model.contract):
+    has_others = champion.baselines != model.baselines
+    if has_others or shape(champion.contract) != shape(model.contract):
         readings, _ = _features(query, champion, settings, work / "dataset of the champion")
     readings = readings.filter(pa.array(_unseen(readings, champion)))
     scored = readings.select(["device", "time"]).append_column(
@@ -191,6 +200,17 @@ def _reference(model: ScoringModel, settings: Settings) -> pa.Table:
     table = ds.dataset(version.folder / "features").to_table()
     table = table.filter(pa.array(model.trained_on.covers(table["device"], table["time"])))
     return table.append_column("score", pa.array(model.score_readings(table)))
+
+
+def _report_reasons(unseen: pa.Table, model: ScoringModel, reports: Path) -> None:
+    from breezeway.detector import plots  # Matplotlib: half a second
+
+    alarms = unseen.filter(pa.array(unseen["score"].to_numpy() >= model.threshold))
+    rows = np.column_stack([alarms[name].to_numpy() for name in model.feature_names])
+    label = alarms["label"].cast(pa.float64()).to_numpy()
+    explainer = Explainer(model.booster, model.contract, model.usual)
+    reasons = alarm_reasons(explainer, rows, label)
+    plots.draw_reasons(reasons, reports / "alarm_reasons.png")
 
 
 def _find_drift(

@@ -61,7 +61,7 @@ def weigh(
     )
     if champion is None or both is None or not has_both_classes(both):
         return evidence, cards
-    length = 4 * model.contract.window * interval
+    length = scorecard.block_seconds(model.contract)
     blocks = scorecard.time_blocks(both["device"], both["time"], length)
     label = both["label"].to_numpy().astype(bool)
     scores = both["score"].to_numpy(), both["champion_score"].to_numpy()

@@ -81,6 +81,30 @@ def find_judge(settings: Settings, model_name: str, day: date) -> Judge | None:
     )
 
 
+def find_serving(settings: Settings, model_name: str) -> Judge | None:
+    """The version that is in service now or, where the registry has none that is, the champion.
+
+    Returns:
+        None if there is neither.
+
+    Raises:
+        DataError: the deployment store's pointer or record cannot be read.
+        ServiceUnavailable: MLflow does not answer.
+    """
+    services = DeploymentStore(settings.deployments).services(model_name)
+    if services and _is_registered(settings, model_name, services[-1]):
+        version = services[-1].model_version
+        return Judge(version, True, f"Version {version} is in service.")
+    champion = champions.champion(settings, model_name)
+    if champion is None:
+        return None
+    return Judge(
+        champion,
+        False,
+        f"No version of this registry is in service; version {champion} is its champion.",
+    )
+
+
 def has_served(settings: Settings, model_name: str) -> bool:
     """Whether a version of a model has been in service, or is the champion.
 

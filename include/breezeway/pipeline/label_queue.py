@@ -217,9 +217,8 @@ def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings
     with scratch(settings, "label-queue") as work:
         folder = work / "dataset"
         folder.mkdir()
-        make_dataset(
-            store.stream(query, with_ids=True), DatasetSpec(model.contract, query), folder, settings
-        )
+        spec = DatasetSpec(model.contract, query, baselines=model.baselines)
+        make_dataset(store.stream(query, with_ids=True), spec, folder, settings)
         table = ds.dataset(folder / "features").to_table()
     table = table.sort_by([("device", "ascending"), ("time", "ascending")])
     return table.append_column("score", pa.array(model.score_readings(table)))

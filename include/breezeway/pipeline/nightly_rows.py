@@ -58,7 +58,7 @@ class Days:
         for batch in batches(self.folder / "features"):
             time = batch["time"]
             kept = pc.and_(pc.greater_equal(time, start), pc.less(time, end))
-            yield from _scored(model, [batch.filter(kept)])
+            yield from with_scores(model, [batch.filter(kept)])
 
 
 def read_days(
@@ -90,7 +90,8 @@ def read_days(
         yield from store.stream(query, label=contract.label.column, with_ids=True)
 
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    spec = DatasetSpec(contract, query, labels, since=day_start(first, zone))
+    start = day_start(first, zone)
+    spec = DatasetSpec(contract, query, labels, since=start, baselines=model.baselines)
     manifest, results = make_features(chunks(), spec, folder, settings)
     return Days(folder, manifest, list(broken_expectations(contract, manifest, results)), zone)
 
@@ -154,11 +155,11 @@ class NightRows:
         because a model is surer of rows that it was trained on."""
         for batch in self.reference(trained=False):
             seen = self.judged.trained_on.covers(batch["device"], batch["time"])
-            yield from _scored(self.judged, [batch.filter(pa.array(~seen))])
+            yield from with_scores(self.judged, [batch.filter(pa.array(~seen))])
 
     def scored(self) -> Iterator[pa.RecordBatch]:
         """`current`, with the scores."""
-        return _scored(self.model, self.current())
+        return with_scores(self.model, self.current())
 
     def samples(self, weekly: bool) -> tuple[pa.Table, pa.Table] | None:
         """Rows of the training data and of the day, for plots; None if one side has none.
@@ -172,8 +173,8 @@ class NightRows:
         if weekly:
             reference, count = _on_weekday(reference, self.day.isoweekday(), self.zone), count // 7
         rows = batches(self.tonight.folder / "features")
-        old = sample(_scored(self.model, reference), count)
-        new = sample(_scored(self.model, rows), self.tonight.manifest.rows)
+        old = sample(with_scores(self.model, reference), count)
+        new = sample(with_scores(self.model, rows), self.tonight.manifest.rows)
         return (old, new) if len(old) and len(new) else None
 
 
@@ -202,7 +203,9 @@ def hours_of(
     return Hours(reader, columns, threads=threads, zone=zone)
 
 
-def _scored(model: ScoringModel, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def with_scores(model: ScoringModel, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows with their scores; of each the rows before it have a say that the contract gives
+    them."""
     before: list[pa.RecordBatch] = []
     for batch in rows:
         if len(batch):

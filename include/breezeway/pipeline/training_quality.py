@@ -12,17 +12,21 @@ import numpy as np
 from breezeway.contract.contract import Contract
 from breezeway.core.files import write_json
 from breezeway.detector import plots, scorecard
+from breezeway.detector.alarm_reasons import AlarmReasons, alarm_reasons
 from breezeway.detector.calibration import Calibration, calibration
 from breezeway.detector.delays import DelayCurve, delay_curve
+from breezeway.detector.explanation import Explainer
 from breezeway.detector.fitting import Fitted, Judgement
 from breezeway.detector.groups import MOST_DEVICES, Group, category_groups, device_groups
 from breezeway.detector.range_metrics import Affiliation, affiliation, vus_pr
 from breezeway.detector.table import Table
+from breezeway.detector.usual import Usual
 
 REPORTS = {
     "reports/reliability.png": "Reliability",
     "reports/delays.png": "Delays and false alarms",
     "reports/groups.png": "By device and category",
+    "reports/alarm_reasons.png": "Which sensors make the alarms",
     "reports/quality.json": "Calibration, delays and groups (JSON)",
 }
 
@@ -32,6 +36,7 @@ class Quality:
     """Of the judged rows.
 
     Args:
+        reasons: for the alarms, by the fit that is evaluated.
         delays: None without an event; so are `vus_pr` and `affiliation`.
         chosen_per_day, budget_per_day: false alarms a day of a device, at the chosen thresholds
             and as the contract allows; None if it names costs.
@@ -40,6 +45,7 @@ class Quality:
     calibration: Calibration
     delays: DelayCurve | None
     groups: list[Group]
+    reasons: AlarmReasons
     vus_pr: float | None
     affiliation: Affiliation | None
     chosen_per_day: float
@@ -57,14 +63,17 @@ class Quality:
         }
 
 
-def quality_of(table: Table, contract: Contract, fitted: Fitted, judgement: Judgement) -> Quality:
+def quality_of(
+    table: Table, contract: Contract, fitted: Fitted, judgement: Judgement, usual: Usual
+) -> Quality:
     """Look at the judged rows: each by a model, and a threshold, that did not see it."""
     judged, interval = judgement.judged, contract.interval_seconds
     rows, score = table.rows.where(judged), fitted.scores.score[judged]
     alarm = score >= judgement.thresholds[judged]
-    block = 4 * contract.window * interval
+    block = scorecard.block_seconds(contract)
     scored = fitted.scores.fold >= 0
     days = len(score) * interval / 86_400
+    explainer = Explainer(fitted.booster, contract, usual)
     return Quality(
         calibration=calibration(rows.label, score),
         delays=delay_curve(
@@ -74,6 +83,7 @@ def quality_of(table: Table, contract: Contract, fitted: Fitted, judgement: Judg
             *device_groups(rows, alarm, block),
             *category_groups(table, judged, contract, alarm, block),
         ],
+        reasons=alarm_reasons(explainer, table.features[judged][alarm], rows.label[alarm]),
         vus_pr=vus_pr(rows, score, round(scorecard.horizon_seconds(interval) / interval)),
         affiliation=affiliation(rows, alarm),
         chosen_per_day=judgement.cards["model"].false_episodes / days,
@@ -91,6 +101,7 @@ def write_quality(quality: Quality, folder: Path) -> None:
         )
     else:
         plots.draw_note("The scored readings hold no event.", folder / "delays.png")
+    plots.draw_reasons(quality.reasons, folder / "alarm_reasons.png")
     if quality.groups:
         plots.draw_groups(quality.groups, folder / "groups.png")
     else:
@@ -125,4 +136,11 @@ def _document(quality: Quality) -> dict[str, Any]:
         }
         for group in quality.groups
     ]
-    return {**quality.metrics(), "reliability": bins, "delays": delays, "groups": groups}
+    reasons = [field._asdict() for field in quality.reasons.fields]
+    return {
+        **quality.metrics(),
+        "reliability": bins,
+        "delays": delays,
+        "groups": groups,
+        "alarm_reasons": reasons,
+    }

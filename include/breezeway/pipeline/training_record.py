@@ -12,25 +12,29 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from breezeway.contract.baselines import BASELINES_FILE
 from breezeway.contract.contract import Contract
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.core.times import from_iso
 from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector import plots, scorecard
-from breezeway.detector.boosting import xgb
 from breezeway.detector.fitting import Fitted, Judgement, Served
 from breezeway.detector.model import GROWTH_ROUNDS, model_bytes
+from breezeway.detector.onnx_scorer import SESSION, OnnxScorer
+from breezeway.detector.onnx_trees import to_onnx
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, microseconds
-from breezeway.detector.scoring import JUDGED_FILE
+from breezeway.detector.scoring import BOOSTER_FILE, JUDGED_BOOSTER_FILE, JUDGED_FILE
 from breezeway.detector.table import Table
+from breezeway.detector.usual import USUAL_FILE, Usual, usual_of
 from breezeway.pipeline import training_quality
 from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
@@ -93,13 +97,26 @@ class Training:
     lineage: Mapping[str, str]
 
     @cached_property
+    def graph(self) -> bytes:
+        """What scores: the ONNX graph of the fit that serves."""
+        return to_onnx(self.served.booster)
+
+    @cached_property
+    def scorer(self) -> OnnxScorer:
+        return OnnxScorer(self.graph)
+
+    @cached_property
     def sha256(self) -> str:
         """Of the model that serves."""
-        return hashlib.sha256(model_bytes(self.served.booster)).hexdigest()
+        return hashlib.sha256(self.graph).hexdigest()
 
     @cached_property
     def quality(self) -> Quality:
-        return quality_of(self.table, self.contract, self.fitted, self.judgement)
+        return quality_of(self.table, self.contract, self.fitted, self.judgement, self.usual)
+
+    @cached_property
+    def usual(self) -> Usual:
+        return usual_of(self.table, self.contract)
 
     @property
     def scopes(self) -> dict[str, str]:
@@ -133,7 +150,7 @@ def record(
     """
     own = {"identity": training.identity, "model_sha256": training.sha256}
     if training.served.again:
-        judged = model_bytes(training.fitted.booster)
+        judged = to_onnx(training.fitted.booster)
         own["judged_sha256"] = hashlib.sha256(judged).hexdigest()
     tags = {**training.lineage, **training.scopes, **own}
     with tempfile.TemporaryDirectory(prefix="breezeway-train-") as made:
@@ -148,8 +165,9 @@ def record(
 
 
 def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
-    """Write the files beside the model: examples with their scores, threshold, contract; and the
-    fit that was evaluated, if another one serves."""
+    """Write the files beside the graph: the booster that it was made of, examples with their
+    scores, threshold, contract, what is usual; and the fit that was evaluated, if another one
+    serves."""
     folder.mkdir()
     scored = [{**example, "score": _score_of(training, example)} for example in examples]
     write_json(folder / "examples.json", scored)
@@ -161,18 +179,23 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
         "model_name": training.model_name,
     }
     write_json(folder / "threshold.json", decided)
+    (folder / BOOSTER_FILE).write_bytes(model_bytes(training.served.booster))
+    write_json(folder / USUAL_FILE, training.usual.model_dump())
     if training.served.again:
-        (folder / JUDGED_FILE).write_bytes(model_bytes(training.fitted.booster))
+        (folder / JUDGED_FILE).write_bytes(to_onnx(training.fitted.booster))
+        (folder / JUDGED_BOOSTER_FILE).write_bytes(model_bytes(training.fitted.booster))
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
+    if training.contract.features.baseline:
+        shutil.copyfile(training.version.folder / BASELINES_FILE, folder / BASELINES_FILE)
 
 
 def _score_of(training: Training, example: dict[str, Any]) -> float:
     """The score of a recorded reading, in which those before it may have a say."""
     rows = [*example.get("before", ()), example["features"]]
-    scores = training.served.booster.inplace_predict(np.array(rows, dtype=np.float64))
+    scores = training.scorer.score(np.array(rows, dtype=np.float64))
     times = [from_iso(reading["time"]) for reading in example["readings"][-len(rows) :]]
     ages = ages_of(np.zeros(len(rows)), microseconds(pa.array(times)), training.contract)
-    found = filtered(scores.astype(np.float64), ages, training.contract.alarm)
+    found = filtered(scores, ages, training.contract.alarm)
     return float(found[-1])
 
 
@@ -246,6 +269,7 @@ def end_dead_runs(training: Training, settings: Settings) -> None:
 
 def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder: Path) -> None:
     import mlflow
+    import onnx
 
     fitted, contract = training.fitted, training.contract
     mlflow.log_params(
@@ -281,12 +305,14 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
         tags={f"breezeway.{key}": value for key, value in tags.items()},
     )
     mlflow.log_artifacts(str(folder / "reports"), "reports")
-    mlflow.xgboost.log_model(
-        training.served.booster,
+    mlflow.onnx.log_model(
+        onnx.load_from_string(training.graph),
         name=ARTIFACT,
-        model_format="ubj",
         signature=_signature(contract),
-        pip_requirements=[f"xgboost-cpu=={xgb.__version__}", f"numpy=={np.__version__}"],
+        pip_requirements=[f"{name}=={version(name)}" for name in ("numpy", "onnx", "onnxruntime")],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        onnx_session_options=SESSION,
+        save_as_external_data=False,
         extra_files=[str(path) for path in sorted((folder / "extra").iterdir())],
     )
 

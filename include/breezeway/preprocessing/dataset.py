@@ -14,13 +14,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from breezeway.contract.baselines import Baselines, write_baselines
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.preprocessing.content_hash import combined
 from breezeway.preprocessing.examples import example_devices
-from breezeway.preprocessing.manifest import MOST_REJECTED, Manifest, RawSummary, by_reason
+from breezeway.preprocessing.manifest import (
+    MOST_REJECTED,
+    Manifest,
+    RawSummary,
+    baseline_counts,
+    by_reason,
+)
 from breezeway.preprocessing.part import Part, PartResult, make_part
 from breezeway.preprocessing.profile import Profile, merged
 from breezeway.preprocessing.spacing import IntervalTally
@@ -73,7 +80,8 @@ def make_dataset(
         chunks: tables of device, time, payload and label.
         spec: the dataset to make.
         folder: an empty folder; gets `features/`, `quarantine/`, `contract.toml`,
-            `manifest.json`, `profile.json`, `reference.json` and `examples.json`.
+            `manifest.json`, `profile.json`, `reference.json` and `examples.json`; and
+            `baselines.json`, if the contract asks for it.
         settings: `threads` of one process, and from how many rows on (`ray_min_rows`) parts are
             made by a local Ray even where `RAY_ADDRESS` names no cluster.
 
@@ -130,6 +138,8 @@ def make_features(
     for rejected in manifest.rejected[:NAMED_REASONS]:
         log.warning("rejected: %s", rejected)
     manifest.write(folder)
+    if spec.contract.features.baseline:
+        write_baselines(_baselines(results), folder)
     merged((result.profile for result in results), spec.contract).write(folder)
     (folder / "contract.toml").write_text(spec.contract.text, encoding="utf-8")
     return manifest, results
@@ -150,6 +160,10 @@ def profile_readings(
     results = [make_part(staging, spec, part, aside, threads) for part in parts]
     profile = merged((result.profile for result in results), spec.contract)
     return _manifest(spec, results, None), profile
+
+
+def _baselines(results: list[PartResult]) -> Baselines:
+    return {name: own for result in results for name, own in result.baselines.items()}
 
 
 def _on_ray(
@@ -195,6 +209,7 @@ def _manifest(spec: DatasetSpec, results: list[PartResult], payloads: int | None
         missing=dict(sorted(missing.items())),
         carried=dict(sorted(carried.items())),
         spacing=intervals.spacing(),
+        **baseline_counts(spec.contract, _baselines(results)),
         features=spec.contract.feature_names,
     )
 

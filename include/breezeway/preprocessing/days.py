@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from breezeway.contract.baselines import DeviceBaseline
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
 from breezeway.core.days import day_end, day_of, day_start
 from breezeway.core.settings import Settings
+from breezeway.preprocessing.baselines import BaselineMaker
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.manifest import DayManifest
+from breezeway.preprocessing.payloads import PayloadParser
+from breezeway.preprocessing.row_checks import Devices
 from breezeway.preprocessing.spec import DatasetSpec
 from breezeway.preprocessing.splitting import SplitRows
 from breezeway.readings.arrow import ID, NAIVE_READINGS, READINGS, UNREADABLE
@@ -28,7 +33,13 @@ from breezeway.readings.label_store import LabelStore
 from breezeway.readings.store import RawStore, Reading, open_store
 
 DIGEST_LETTERS = 12
-LATE = ("its readings", "its labels", "the readings before it", "the sensor contract")
+LATE = (
+    "its readings",
+    "its labels",
+    "the readings before it",
+    "the sensor contract",
+    "the baselines of its devices",
+)
 """What has changed if a part of the fingerprint differs."""
 NOT_PUBLISHED = "it is not published"
 
@@ -58,23 +69,107 @@ def make_day(settings: Settings, contract: Contract, day: date, folder: Path) ->
         return None
     labels = LabelStore(settings.raw_address).labels_of(contract)
     query = range_query(store, contract, day, day, contract.zone)
-    readings = _DayReadings(store, contract, day, query)
-    spec = DatasetSpec(contract, query, labels, since=day_start(day, contract.zone))
+    readings = DayReadings(store, contract, day, query, contract.zone)
+    baselines = FirstReadings(store, contract).baselines_of(day)
+    start = day_start(day, contract.zone)
+    spec = DatasetSpec(contract, query, labels, since=start, baselines=baselines)
     made = make_dataset(readings, spec, folder, settings)
     manifest = DayManifest(
         **dict(made),
         day=day.isoformat(),
-        fingerprint=_fingerprint(contract, labels, day, made.raw.arrived, readings.before),
+        fingerprint=_fingerprint(
+            contract, labels, day, made.raw.arrived, readings.before, baselines
+        ),
     )
     manifest.write(folder)
     return manifest
 
 
-class _DayReadings:
-    """A day's readings in chunks, and then those before midnight that its windows need."""
+READ_AT_ONCE = (1, 4, 16, 64)
+"""How many times as many readings as a baseline has are looked at, one after the other. A device of
+which hardly one in sixty readings is good has no baseline."""
 
-    def __init__(self, store: RawStore, contract: Contract, day: date, query: str):
+
+class FirstReadings:
+    """The baselines of devices, from their first readings in the raw store.
+
+    Args:
+        store: the readings.
+        contract: what a good reading is, and how many make a baseline.
+    """
+
+    def __init__(self, store: RawStore, contract: Contract):
+        self._store, self._contract = store, contract
+        self._parser = PayloadParser(contract)
+        self._complete: dict[str, DeviceBaseline] = {}
+
+    def baselines_of(self, day: date) -> dict[str, DeviceBaseline | None]:
+        """The baselines of the devices of a day; none if the contract asks for none.
+
+        Only readings up to the end of the day count, so a day stays the same when later ones come.
+        """
+        if self._contract.features.baseline is None:
+            return {}
+        end = day_end(day, self._contract.zone)
+        devices = self._store.devices_of(day, self._contract.zone)
+        return {device: self._of_device(device, end) for device in devices}
+
+    def _of_device(self, device: str, end: datetime) -> DeviceBaseline | None:
+        if device not in self._complete and (found := self._made(device, end)):
+            self._complete[device] = found
+        own = self._complete.get(device)
+        microseconds = (end - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        return own if own and own.last < microseconds else None
+
+    def _made(self, device: str, end: datetime) -> DeviceBaseline | None:
+        contract, baseline = self._contract, self._contract.features.baseline
+        try:
+            contract.check_device(device)
+        except Violation:
+            return None
+        if baseline is None:
+            return None
+        since = day_start(baseline.since, contract.zone) if baseline.since else None
+        for more in READ_AT_ONCE:
+            count = more * (baseline.readings + 1)
+            found = self._store.first_readings(device, since, end, count, contract.label.column)
+            whole = len(found) < count
+            good = _good(contract, found if whole else _whole_times(found))
+            if len(good) >= baseline.readings or whole:
+                break
+        if len(good) < baseline.readings:
+            return None
+        times = sorted(good)[: baseline.readings]
+        parsed = self._parser.parse(pa.array([good[time]["payload"] for time in times]))
+        maker = BaselineMaker(contract, baseline)
+        moments = pa.array(times, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+        maker.add(Devices([device], np.zeros(len(times), np.int64)), moments, parsed.values)
+        return maker.found[device]
+
+
+class DayReadings:
+    """A day's readings in chunks, and then those before midnight that its windows need.
+
+    Args:
+        query: of the day's readings.
+        zone: of the day.
+        scored: as for `lead_in`.
+
+    Attributes:
+        before: the readings before midnight, once all chunks were read.
+    """
+
+    def __init__(
+        self,
+        store: RawStore,
+        contract: Contract,
+        day: date,
+        query: str,
+        zone: ZoneInfo,
+        scored: int = 0,
+    ):
         self._store, self._contract, self._day, self._query = store, contract, day, query
+        self._zone, self._scored = zone, scored
         self.before = READINGS.empty_table()
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -84,8 +179,9 @@ class _DayReadings:
             chunk = self._of_day(chunk)
             devices.update(pc.unique(chunk["device"]).to_pylist())
             yield chunk
-        start = day_start(self._day, self._contract.zone)
-        self.before = lead_in(self._store, self._contract, devices - {None}, start)
+        start = day_start(self._day, self._zone)
+        devices -= {None}
+        self.before = lead_in(self._store, self._contract, devices, start, self._scored)
         yield self.before
 
     def _of_day(self, chunk: pa.Table) -> pa.Table:
@@ -93,23 +189,28 @@ class _DayReadings:
         if UNREADABLE.name not in chunk.column_names:
             return chunk
         text = chunk[UNREADABLE.name]
-        dates = self._store.times.dates_of(self._day, self._day, self._contract.zone)
+        dates = self._store.times.dates_of(self._day, self._day, self._zone)
         starts = [pc.starts_with(text, date.isoformat()) for date in dates]
         return chunk.filter(pc.or_(*starts).fill_null(True)) if starts else chunk
 
 
-def lead_in(store: RawStore, contract: Contract, devices: set[str], start: datetime) -> pa.Table:
+def lead_in(
+    store: RawStore, contract: Contract, devices: set[str], start: datetime, scored: int = 0
+) -> pa.Table:
     """The good readings of each device before a moment that the windows after it include, and those
     whose values may be carried into these windows.
 
     They may be old, because a window is a number of readings, not of minutes.
+
+    Args:
+        scored: how many of the readings before the moment need whole windows too.
 
     Returns:
         As `READINGS`.
     """
     rows: list[dict[str, Any]] = []
     for device in sorted(devices):
-        rows += _last_good(store, contract, device, start)
+        rows += _last_good(store, contract, device, start, contract.window - 1 + scored)
     return pa.Table.from_pylist(rows, schema=READINGS)
 
 
@@ -120,9 +221,8 @@ def _before(store: RawStore, contract: Contract, day: date) -> pa.Table:
 
 
 def _last_good(
-    store: RawStore, contract: Contract, device: str, start: datetime
+    store: RawStore, contract: Contract, device: str, start: datetime, wanted: int
 ) -> list[dict[str, Any]]:
-    wanted = contract.window - 1
     try:
         contract.check_device(device)
     except Violation:
@@ -187,7 +287,7 @@ def _readings_of(
 
 
 def _whole_times(found: list[Reading]) -> list[Reading]:
-    """The readings without the oldest time, of which some readings may be missing."""
+    """The readings without the last time, of which some readings may be missing."""
     oldest = next((reading.time for reading in reversed(found) if reading.time), None)
     return [reading for reading in found if reading.time != oldest]
 
@@ -234,6 +334,7 @@ def stale_days(
     store = open_store(settings)
     labels = LabelStore(settings.raw_address).labels_of(contract)
     counts = store.count_by_day(min(published), max(published), contract.zone)
+    first_readings = FirstReadings(store, contract)
     stale = {}
     for day in sorted(published):
         if not published[day]:
@@ -241,10 +342,13 @@ def stale_days(
                 stale[day] = NOT_PUBLISHED
             continue
         before = _before(store, contract, day)
-        if made and day > made and not _reaches_back(before, made, contract.zone):
+        reaches = contract.features.baseline or _reaches_back(before, made or day, contract.zone)
+        if made and day > made and not reaches:
             continue
-        found = _fingerprint(contract, labels, day, counts.get(day, 0), before)
-        pairs = zip(LATE, published[day].split("-"), found.split("-"), strict=True)
+        baselines = first_readings.baselines_of(day)
+        found = _fingerprint(contract, labels, day, counts.get(day, 0), before, baselines)
+        # Shorter where one of the two knows no baselines; then the contract differs too.
+        pairs = zip(LATE, published[day].split("-"), found.split("-"), strict=False)
         if changed := [what for what, then, now in pairs if then != now]:
             stale[day] = f"{' and '.join(changed)} changed"
     return stale
@@ -269,6 +373,7 @@ def days_to_make(
     labels = LabelStore(settings.raw_address).labels_of(contract)
     every = sorted({*published, *counts})
     changed = every[0] - timedelta(days=1) if every else None
+    first_readings = FirstReadings(store, contract)
     due = {}
     for day in every:
         if day not in published:
@@ -280,8 +385,9 @@ def days_to_make(
             before = _before(store, contract, day)
             if not _reaches_back(before, changed, contract.zone):
                 changed = None
-        now = _parts(contract, labels, day, counts.get(day, 0), before)
-        pairs = zip(LATE, then, now, strict=True)
+        baselines = first_readings.baselines_of(day)
+        now = _parts(contract, labels, day, counts.get(day, 0), before, baselines)
+        pairs = zip(LATE, then, now, strict=False)
         if different := [what for what, was, found in pairs if found not in (was, None)]:
             due[day] = f"{' and '.join(different)} changed"
         if then[0] != now[0]:
@@ -296,21 +402,35 @@ def _reaches_back(before: pa.Table, day: date, zone: ZoneInfo) -> bool:
 
 
 def _fingerprint(
-    contract: Contract, labels: pa.Table | None, day: date, rows: int, before: pa.Table
+    contract: Contract,
+    labels: pa.Table | None,
+    day: date,
+    rows: int,
+    before: pa.Table,
+    baselines: Mapping[str, DeviceBaseline | None],
 ) -> str:
     """The fingerprint of a day: its rows, labels, lead-in, and what affects its features."""
-    return "-".join(str(part) for part in _parts(contract, labels, day, rows, before))
+    return "-".join(str(part) for part in _parts(contract, labels, day, rows, before, baselines))
 
 
 def _parts(
-    contract: Contract, labels: pa.Table | None, day: date, rows: int, before: pa.Table | None
+    contract: Contract,
+    labels: pa.Table | None,
+    day: date,
+    rows: int,
+    before: pa.Table | None,
+    baselines: Mapping[str, DeviceBaseline | None],
 ) -> list[str | None]:
     """The parts of a fingerprint, in the order of `LATE`; None for an unknown lead-in."""
     lead = None
     if before is not None:
         lead = _digest([str(row) for row in before.cast(NAIVE_READINGS).to_pylist()])
     faults = _labels_of(labels, day, contract.zone)
-    return [str(rows), _digest(faults), lead, _digest(shape(contract))]
+    parts = [str(rows), _digest(faults), lead, _digest(shape(contract))]
+    if contract.features.baseline:
+        document = {name: own and own.model_dump() for name, own in baselines.items()}
+        parts.append(_digest(document))
+    return parts
 
 
 SHAPING = {

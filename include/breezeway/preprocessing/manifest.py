@@ -6,6 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from breezeway.contract.baselines import Baselines
+from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.core.files import write_json
 
@@ -59,6 +61,17 @@ class Rejected(_Document):
 MOST_REJECTED = 20
 
 
+def baseline_counts(contract: Contract, baselines: Baselines) -> dict[str, int]:
+    """What a manifest counts of baselines; nothing for a contract without any."""
+    if contract.features.baseline is None:
+        return {}
+    having = sum(own is not None for own in baselines.values())
+    return {
+        "devices_with_baseline": having,
+        "devices_without_baseline": len(baselines) - having,
+    }
+
+
 def by_reason(several: Iterable[Rejected]) -> list[Rejected]:
     """The same with one entry for each field and reason, the one with the most rows first."""
     found: dict[tuple[str, str], Rejected] = {}
@@ -101,6 +114,7 @@ class Manifest(_Document):
         carried: missing values of good readings in whose place the last known one stands, by
             field; `missing` has none of them.
         spacing: None if there is no interval, or in a manifest of an older release.
+        devices_with_baseline, devices_without_baseline: how many, if the contract asks for it.
         features: names of the feature columns, in order.
     """
 
@@ -115,6 +129,8 @@ class Manifest(_Document):
     missing: dict[str, int] = {}
     carried: Annotated[dict[str, int], Field(exclude_if=lambda counts: not counts)] = {}
     spacing: Spacing | None = None
+    devices_with_baseline: Annotated[int | None, Field(exclude_if=lambda n: n is None)] = None
+    devices_without_baseline: Annotated[int | None, Field(exclude_if=lambda n: n is None)] = None
     features: list[str]
 
     @classmethod

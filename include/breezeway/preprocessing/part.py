@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from breezeway.contract.baselines import Baselines, DeviceBaseline, beside
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.features import History
 from breezeway.contract.values import Violation
 from breezeway.core.errors import InternalError
 from breezeway.core.files import writing
+from breezeway.preprocessing.baselines import BaselineMaker
 from breezeway.preprocessing.carried import CarriedForward
 from breezeway.preprocessing.content_hash import ContentHash
 from breezeway.preprocessing.examples import Examples
@@ -76,6 +78,7 @@ class PartResult:
         examples: from `Examples.in_order`.
         intervals: between good readings of a device, by the later one.
         sample: every `sample_step`-th row.
+        baselines: of the devices that have rows, if the contract asks for them.
     """
 
     intervals: IntervalTally
@@ -94,6 +97,7 @@ class PartResult:
     profile: Profile = field(default_factory=lambda: Profile(fields={}))
     examples: list[dict[str, Any]] = field(default_factory=list)
     sample: pa.Table | None = None
+    baselines: dict[str, DeviceBaseline | None] = field(default_factory=dict)
 
 
 class _Good(NamedTuple):
@@ -103,6 +107,7 @@ class _Good(NamedTuple):
         rows: int (readings,): their places in the block.
         times: int64 (readings,): microseconds.
         values: of their fields.
+        sent: the same without those that were carried.
         devices: their devices.
         is_lead_in: bool (readings,).
     """
@@ -110,6 +115,7 @@ class _Good(NamedTuple):
     rows: np.ndarray
     times: np.ndarray
     values: Values
+    sent: Values
     devices: Devices
     is_lead_in: np.ndarray
 
@@ -131,6 +137,7 @@ class _PartMaker:
     def __init__(self, spec: DatasetSpec, part: Part, into: Path, threads: int):
         contract = self._contract = spec.contract
         self._part = part
+        self._keeps_lead_in = spec.keeps_lead_in
         self._since = pa.scalar(spec.since, TIME).value if spec.since else None
         self._intervals = Intervals(spec.labels) if spec.labels is not None else None
         self._parser = PayloadParser(contract, threads)
@@ -138,6 +145,11 @@ class _PartMaker:
         self._copies = Copies()
         self._carried = CarriedForward(contract)
         self._history = History(contract)
+        self._baseline_maker: BaselineMaker | None = None
+        self._baselines: Baselines = spec.baselines or {}
+        if contract.features.baseline and spec.baselines is None:
+            self._baseline_maker = BaselineMaker(contract, contract.features.baseline)
+            self._baselines = self._baseline_maker.found
         gap = contract.features.max_gap_seconds
         self._max_gap = int(gap * 1_000_000) if gap else None
         self._run, self._last_time = 0, 0
@@ -231,11 +243,11 @@ class _PartMaker:
         self._count(good, counted)
         self._count_devices(block, good, counted, [r for r in violations if not lead_in[r]])
         self._write_quarantine(block, {r: v for r, v in violations.items() if not lead_in[r]})
-        features = self._features(block, good)
-        features = features if counted.all() else features.filter(pa.array(counted))
+        every = self._features(block, good)
+        features = every if counted.all() else every.filter(pa.array(counted))
         faults, unknown = pc.sum(features["label"]).as_py() or 0, features["label"].null_count
         self._labels += (faults, len(features) - faults - unknown, unknown)
-        return features
+        return every if self._keeps_lead_in else features
 
     def _check(self, block: pa.Table, lead_in: np.ndarray) -> tuple[_Good, dict[int, Violation]]:
         """The good readings of a block, and what is wrong with the others."""
@@ -262,7 +274,7 @@ class _PartMaker:
         of_rows, values = Devices(names, codes[rows]), _select(values, keep)
         filled = self._carried.fill(of_rows, times, values)
         self._count_missing(rows, ~lead_in[rows], missing, values, filled)
-        return _Good(rows, times, filled, of_rows, lead_in[rows]), violations
+        return _Good(rows, times, filled, values, of_rows, lead_in[rows]), violations
 
     def _count_missing(
         self,
@@ -349,12 +361,14 @@ class _PartMaker:
         starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
         names = [good.devices.names[code] for code in codes[starts].tolist()]
         features = self._history.features(*self._runs(good, names, starts), good.values, good.times)
+        ends = [*starts[1:].tolist(), len(codes)]
+        if self._contract.features.baseline:
+            self._put_beside_baselines(good, names, starts.tolist(), ends, features)
         if self._intervals:
             pieces = zip(names, np.split(good.times, starts[1:]), strict=True)
             label = pa.array(np.concatenate([self._intervals.label(d, t) for d, t in pieces]))
         else:
             label = block["label"].take(taken).combine_chunks().cast(pa.int8())
-        ends = [*starts[1:].tolist(), len(codes)]
         for name, start, end in zip(names, starts.tolist(), ends, strict=True):
             if name in self._examples.devices and not good.is_lead_in[end - 1]:
                 self._examples.record(
@@ -369,6 +383,21 @@ class _PartMaker:
         columns = [block["device"].take(taken).combine_chunks(), pa.array(good.times).cast(TIME)]
         columns += [pa.array(features[:, k]) for k in range(features.shape[1])]
         return pa.Table.from_arrays([*columns, label], schema=self._schema)
+
+    def _put_beside_baselines(
+        self, good: _Good, names: list[str], starts: list[int], ends: list[int], rows: np.ndarray
+    ) -> None:
+        """Put the features of each device beside its baseline.
+
+        A baseline that is complete within a block is known before the first row that needs it.
+        """
+        if self._baseline_maker:
+            self._baseline_maker.add(good.devices, good.times, good.sent)
+        for name, start, end in zip(names, starts, ends, strict=True):
+            own = self._baselines.get(name)
+            beside(self._contract, rows[start:end], good.times[start:end], own)
+            if not good.is_lead_in[end - 1]:
+                self._result.baselines[name] = own
 
     def _runs(
         self, good: _Good, names: list[str], starts: np.ndarray

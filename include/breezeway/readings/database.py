@@ -125,10 +125,16 @@ class Database:
         with self._judged():
             yield from self._engine.blocks(query, columns)
 
-    def _insert(self, connection: sa.Connection, table: str, values: pa.Table) -> int:
-        """Insert with the driver's bulk call; times are text that sorts like time."""
+    def _insert(
+        self, connection: sa.Connection, table: str, values: pa.Table, end: str = ""
+    ) -> int:
+        """Insert with the driver's bulk call; times are text that sorts like time.
+
+        Args:
+            end: SQL behind the values.
+        """
         marks = ", ".join([self._engine.mark] * values.num_columns)
-        statement = f"INSERT INTO {table} ({', '.join(values.column_names)}) VALUES ({marks})"
+        statement = f"INSERT INTO {table} ({', '.join(values.column_names)}) VALUES ({marks}) {end}"
         for start in range(0, values.num_rows, INSERT_ROWS):
             part = values.slice(start, INSERT_ROWS)
             columns = [time_texts(c) if pa.types.is_timestamp(c.type) else c for c in part.columns]

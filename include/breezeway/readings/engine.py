@@ -74,6 +74,11 @@ class Engine(ABC):
             TryAgain, or an error that `judge` makes one: another process was for `BUSY_SECONDS`.
         """
 
+    def in_place_of(self, keys: Sequence[str], values: Sequence[str]) -> str:
+        """SQL behind an INSERT that replaces the values of a row with the same keys."""
+        new = ", ".join(f"{name} = excluded.{name}" for name in values)
+        return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {new}"
+
     @abstractmethod
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
         """Read the result of a SELECT in constant memory; every write is refused.

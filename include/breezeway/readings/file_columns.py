@@ -133,7 +133,7 @@ def find_columns(
     """
     path, files = file_literal(plain.path), contract.files
     if plain.format == "jsonl":
-        to_reading = contract.payload.to_reading
+        to_reading = contract.payload.to_own
         layout = json_layout(plain, bool(to_reading) and not isinstance(to_reading[0], str))
         relation = f"(SELECT json AS j FROM {read_json(path, layout)})"
         return Columns(plain, relation, has_lines=layout == LINES)

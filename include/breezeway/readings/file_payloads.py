@@ -187,9 +187,9 @@ def payload_sql(contract: Contract, value: Callable[[str], str]) -> str:
 def _object(contract: Contract, value: Callable[[str], str]) -> str:
     if contract.payload.holds_readings:
         raise UsageError(
-            "payload.readings, time_path and device_path: a payload that is made of a file's "
-            "columns is one reading, with the time and the device of its row: expected none of "
-            "them, or files with the payload in one column (payload_column)."
+            "payload.readings, records, time_path and device_path: a payload that is made of a "
+            "file's columns is one reading, with the time and the device of its row: expected none "
+            "of them, or files with the payload in one column (payload_column)."
         )
     tree: dict[str, Any] = {}
     for name in contract.fields:

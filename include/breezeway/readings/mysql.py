@@ -110,6 +110,11 @@ class MySQL(Engine):
         if connection.exec_driver_sql(query).scalar() != 1:
             raise TryAgain("Another process is writing readings or labels to the raw store.")
 
+    def in_place_of(self, keys: Sequence[str], values: Sequence[str]) -> str:
+        # MySQL's newer form is unknown to MariaDB, and to the driver's bulk call.
+        new = ", ".join(f"{name} = VALUES({name})" for name in values)
+        return f"ON DUPLICATE KEY UPDATE {new}"
+
     def blocks(self, query: str, columns: Sequence[Column]) -> Iterator[Block]:
         with self._reading() as connection:
             found = mysql_wire.execute(connection, query)

@@ -22,6 +22,13 @@ _mysql_options: dict[str, Any] = {
     for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"))
 }
 
+
+def _key(letters: int) -> sa.types.TypeEngine[str]:
+    """Text in which 'a' and 'A' differ, also in a key of MySQL."""
+    exact = mysql.VARCHAR(letters, collation="utf8mb4_bin")
+    return sa.String(letters).with_variant(exact, "mysql", "mariadb")
+
+
 readings = sa.Table(
     "readings",
     _metadata,
@@ -97,6 +104,19 @@ replaced_readings = sa.Table(
     **_mysql_options,
 )
 """Readings in whose place a load has put others; `replaced_by` is greater the later that was."""
+predictions = sa.Table(
+    "predictions",
+    _metadata,
+    sa.Column("device", _key(255), primary_key=True),
+    sa.Column("time", _utc, primary_key=True),
+    sa.Column("model", _key(63), primary_key=True),
+    sa.Column("version", _key(18), primary_key=True),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("alarm", sa.SmallInteger, nullable=False),
+    sa.Index("predictions_time", "time"),
+    **_mysql_options,
+)
+"""What `score` wrote; `alarm` is 1 or 0."""
 
 
 def is_whole(connection: sa.Connection, table: sa.Table) -> bool:

@@ -307,6 +307,34 @@ class RawStore(Database):
             f"WHERE {same} AND {self.times.before(before)} "
             f"ORDER BY {self.times.column} DESC LIMIT {count:d}"
         )
+        return self._some(rest, label)
+
+    def first_readings(
+        self,
+        device: str,
+        since: datetime | None,
+        before: datetime,
+        count: int,
+        label: str | None = None,
+    ) -> list[Reading]:
+        """A device's first readings from one moment up to another, oldest first; else as
+        `last_readings`.
+
+        Args:
+            since: None: from the device's first one.
+        """
+        same = self._of_device(device)
+        if same is None:
+            return []
+        begin = f" AND {self.times.since(since)}" if since else ""
+        rest = (
+            f"WHERE {same} AND {self.times.before(before)}{begin} "
+            f"ORDER BY {self.times.column} ASC LIMIT {count:d}"
+        )
+        return self._some(rest, label)
+
+    def _some(self, rest: str, label: str | None) -> list[Reading]:
+        """The readings of a query: what stands behind FROM."""
         if not self._table.has_fields:
             return self._last_asked(rest, label)
         rows: list[Reading] = []

@@ -14,17 +14,19 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 
 from breezeway.core.settings import Settings
 from breezeway.serving.active import ActiveModels, families
+from breezeway.serving.alarms import Alarm
 from breezeway.serving.guard import Guard
 from breezeway.serving.metrics import exposition
 from breezeway.serving.predict import Signer, read_batch, read_feedback, read_request
 from breezeway.serving.refusal import Refusal
-from breezeway.serving.trial import Serving
-from breezeway.serving.window import Known
+from breezeway.serving.trial import Contender, Serving
+from breezeway.serving.window import Known, Readings
 
 log = logging.getLogger("breezeway.serving")
 
@@ -147,9 +149,7 @@ class App:
                 contender = serving.version(version)
                 if contender is None:
                     raise Refusal(404, f"Version {version[:80]!r} of {model_name} is not live.")
-                answer = contender.predict(*read_request(await request.body()))
-                self._signer.sign(answer)
-                return answer
+                return (await self._answered(request, contender))[-1]
             case ["v1", "models", model_name, "feedback"]:
                 request.allow("POST")
                 serving = self._serving(request, model_name, "feedback")
@@ -184,17 +184,27 @@ class App:
         known = ", ".join(self.models.states()) or "none"
         return Refusal(404, f"There is no model {model_name[:80]!r}; served: {known}.")
 
-    async def _predict(self, request: "Request", serving: Serving) -> dict[str, Any]:
+    async def _answered(
+        self, request: "Request", serving: Serving | Contender
+    ) -> tuple[str, Readings, dict[str, Any]]:
+        explain, alarms = request.explain(), list[Alarm]()
         device, readings = read_request(await request.body())
         # In the event loop: it takes less time than a thread takes to be woken.
-        answer = serving.predict(device, readings)
+        answer = serving.predict(device, readings, None if explain is False else alarms)
         self._signer.sign(answer)
+        for alarm in alarms:
+            alarm.explain(each=bool(explain))
+        return device, readings, answer
+
+    async def _predict(self, request: "Request", serving: Serving) -> dict[str, Any]:
+        device, readings, answer = await self._answered(request, serving)
         if serving.trial:
             # When the client has its answer.
             request.afterwards = lambda: serving.compare(device, readings, answer)
         return answer
 
     async def _predict_batch(self, request: "Request", serving: Serving) -> dict[str, Any]:
+        explain = request.explain()
         requests = read_batch(await request.body())
         answers: list[dict[str, Any]] = []
         known: dict[str, Known] = {}
@@ -202,7 +212,8 @@ class App:
         while len(answers) < len(requests):
             started = time.perf_counter()
             some = requests[len(answers) : len(answers) + size]
-            given = serving.predict_some(some, known)
+            alarms: list[Alarm] = []
+            given = serving.predict_some(some, known, None if explain is False else alarms)
             for answer in given:
                 if not isinstance(answer, Refusal):
                     self._signer.sign(answer)
@@ -212,6 +223,7 @@ class App:
             each = (time.perf_counter() - started) / len(some)
             size = max(1, min(BATCH_ROWS, int(BATCH_SECONDS / each)))
             await asyncio.sleep(0)
+            await _explain(alarms, each=bool(explain))
         return {"predictions": answers}
 
     async def _feedback(
@@ -242,6 +254,16 @@ class App:
         for tally in contender.tallies:
             tally.feedback[feedback.alarm, feedback.label] += 1
         return {"counted": True}
+
+
+async def _explain(alarms: list[Alarm], *, each: bool) -> None:
+    """Explain the alarms of a batch; other requests run as often as beside the scores."""
+    until = time.perf_counter() + BATCH_SECONDS
+    for alarm in alarms:
+        alarm.explain(each=each)
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + BATCH_SECONDS
 
 
 def _compare_all(serving: Serving, requests: list[Any], answers: list[Any]) -> None:
@@ -281,6 +303,21 @@ class Request:
             allowed = ", ".join(methods)
             method = self.scope["method"]
             raise Refusal(405, f"Allowed here: {allowed}; not {method}.", allowed=allowed)
+
+    def explain(self) -> bool | None:
+        """What `?explain=` says: true is each alarm, false none; None if it is not there.
+
+        Raises:
+            Refusal: 400, it says something else.
+        """
+        query: str = self.scope.get("query_string", b"").decode("latin-1")
+        said = [text for key, text in parse_qsl(query, keep_blank_values=True) if key == "explain"]
+        if not said:
+            return None
+        if len(said) > 1 or said[0] not in ("true", "false"):
+            shown = ", ".join(map(repr, said))[:80]
+            raise Refusal(400, f"explain: expected true or false, once; found {shown}.")
+        return said[0] == "true"
 
     async def body(self) -> bytes:
         """The whole body.

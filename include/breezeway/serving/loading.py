@@ -2,9 +2,9 @@
 
     python -m breezeway.serving.loading FOLDER < DEPLOYMENT
 
-XGBoost checks little of the file that it reads: a damaged one can end the process, or keep it for
-ever. So a deployment is loaded by a process of its own before the pointer moves to it, and again by
-a server that does not know that this went well with the same software.
+The library that scores may not check all of the file that it reads: a damaged one can end the
+process, or keep it for ever. So a deployment is loaded by a process of its own before the pointer
+moves to it, and again by a server that does not know that this went well with the same software.
 """
 
 import os
@@ -32,7 +32,7 @@ PROOF_MEMORY_BYTES = 8 << 30
 PROOF_OUTPUT_BYTES = 1 << 20
 SHOWN_CHARACTERS = 500
 
-SOFTWARE = f"XGBoost {version('xgboost-cpu')}, NumPy {version('numpy')}, {platform.machine()}"
+SOFTWARE = f"ONNX Runtime {version('onnxruntime')}, NumPy {version('numpy')}, {platform.machine()}"
 """What decides whether a model loads, beside its files."""
 
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_", "PYTHON", "LD_LIBRARY_PATH", "DYLD_", "TMPDIR")
@@ -47,7 +47,7 @@ def load(folder: Path, deployment: Served) -> LiveModel:
         DataError: the folder holds no whole model, no example, or one that scores otherwise
             than was recorded.
     """
-    from breezeway.detector.scoring import load_folder  # XGBoost: `bentoml serve` itself needs none
+    from breezeway.detector.scoring import load_folder  # ONNX Runtime, for a worker alone
 
     model = load_folder(folder, deployment.model_version)
     live = LiveModel(model, deployment, datetime.now(UTC))
@@ -63,6 +63,8 @@ def load(folder: Path, deployment: Served) -> LiveModel:
                 f"examples.json: [{index}]: the score is {score!r}, at training it was "
                 f"{example['score']!r}."
             )
+    # The first alarm, too, is to run nothing for the first time.
+    live.explainer.reasons(live.features(example["device"], example["readings"], [])[-1])
     return live
 
 

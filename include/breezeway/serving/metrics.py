@@ -68,6 +68,8 @@ class Tally:
         self.compared = 0
         self.disagreements = 0
         self.difference = 0.0
+        self.reasons: Counter[str] = Counter()
+        """Of explained alarms, by the field that is their first reason."""
         self.feature_names = feature_names
         width = len(feature_names or ())
         self._sums, self._squares = np.zeros(width), np.zeros(width)
@@ -192,6 +194,7 @@ def counts(metrics: Metrics) -> list[Metric]:
             {(): metrics.loop_lag},
         ),
         *_predictions(tallies),
+        _reasons(tallies),
         *_of_roles(tallies),
         *_features(tallies),
     ]
@@ -219,6 +222,18 @@ def _predictions(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:
         seconds,
         score,
     ]
+
+
+def _reasons(tallies: dict[tuple[str, str, str], Tally]) -> Metric:
+    reasons = {
+        (*key, field): count
+        for key, tally in tallies.items()
+        for field, count in tally.reasons.items()
+    }
+    labels = ["model", "model_version", "role", "field"]
+    return _counter(
+        "breezeway_alarm_reasons", "Explained alarms by their first reason", labels, reasons
+    )
 
 
 def _of_roles(tallies: dict[tuple[str, str, str], Tally]) -> list[Metric]:

@@ -46,14 +46,15 @@ class LiveModel:
     """
 
     def __init__(self, model: "ScoringModel", deployment: Served, loaded_at: datetime):
-        from breezeway.serving.row_scorer import (
-            RowScorer,  # XGBoost: `bentoml serve` itself needs none
-        )
+        # ONNX Runtime and XGBoost: for a worker alone
+        from breezeway.detector.explanation import Explainer
+        from breezeway.serving.row_scorer import RowScorer
 
         self.model = model
         self.deployment = deployment
         self.loaded_at = loaded_at
         self.score_row = RowScorer(model)
+        self.explainer = Explainer(model.booster, model.contract, model.usual)
         self._told = {
             "threshold": model.threshold,
             "model": deployment.model_name,
@@ -83,7 +84,11 @@ class LiveModel:
             raise Refusal.of(violation) from None
         values, times = window_of(contract, device, readings, flags, known)
         count = min(len(values), 1 + contract.alarm.lookback)
-        return latest_features(contract, values, times, count)
+        baseline = self.model.baselines.get(device)
+        if contract.features.baseline and baseline is None:
+            error = f"device: {device!r} has no baseline in this deployment."
+            flags.append({"field": "device", "reason": "no_baseline", "error": error})
+        return latest_features(contract, values, times, count, baseline)
 
     def score(self, device: str, readings: Readings) -> float:
         """Score the last of a device's readings; see `features`."""

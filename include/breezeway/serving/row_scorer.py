@@ -1,79 +1,38 @@
-"""Scores one row at a time through XGBoost's public C API.
+"""Scores one row at a time, with nothing made anew for a row.
 
-What is behind `Booster.inplace_predict` is one call of that API; what Python does around it takes
-longer than 300 trees. `docs/decisions/row-scorer.md` has the figures.
+`docs/decisions/row-scorer.md` has the figures.
 """
-
-import ctypes
-import json
-import math
-import weakref
 
 import numpy as np
 
-from breezeway.detector.boosting import xgb
+from breezeway.detector.onnx_scorer import INPUT, OUTPUT
 from breezeway.detector.scoring import ScoringModel
-
-_library = ctypes.CDLL(xgb.libpath.find_lib_path()[0])  # the one that XGBoost has loaded itself
-_library.XGBGetLastError.restype = ctypes.c_char_p
 
 
 class RowScorer:
     """Scores one row at a time: `ScoringModel.score` to the last bit, at a fraction of its cost.
 
-    It calls XGBoosterPredictFromDense with arguments that are made once. The row lies in one
-    buffer, so one thread at a time may call it.
+    The row and its score lie in two buffers that the session of the model is bound to, so one
+    thread at a time may call it.
 
     Args:
-        model: what scores; its booster stays as it is.
+        model: what scores.
     """
 
     def __init__(self, model: ScoringModel):
-        self._booster = model.booster
-        self._row = np.zeros((1, len(model.feature_names)))
-        array = {
-            "data": (self._row.ctypes.data, True),
-            "shape": self._row.shape,
-            "typestr": "<f8",
-            "version": 3,
-        }
-        config = {
-            "type": 0,
-            "training": False,
-            "iteration_begin": 0,
-            "iteration_end": 0,
-            "missing": math.nan,
-            "strict_shape": False,
-            "cache_id": 0,
-        }
-        proxy = ctypes.c_void_p()
-        _check(_library.XGProxyDMatrixCreate(ctypes.byref(proxy)))
-        weakref.finalize(self, _library.XGDMatrixFree, proxy)
-        self._shape = ctypes.POINTER(ctypes.c_uint64)()
-        self._dimensions = ctypes.c_uint64()
-        self._scores = ctypes.POINTER(ctypes.c_float)()
-        self._arguments = (
-            self._booster.handle,
-            json.dumps(array).encode(),
-            json.dumps(config).encode(),
-            proxy,
-            ctypes.byref(self._shape),
-            ctypes.byref(self._dimensions),
-            ctypes.byref(self._scores),
-        )
+        self._session = model.scorer.session
+        self._row = np.zeros((1, len(model.feature_names)), np.float32)
+        self._score = np.zeros(1, np.float32)
+        self._binding = self._session.io_binding()
+        for bind, name, buffer in (
+            (self._binding.bind_input, INPUT, self._row),
+            (self._binding.bind_output, OUTPUT, self._score),
+        ):
+            bind(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
 
     def __call__(self, row: np.ndarray) -> float:
-        """Score a row, float64 (features,); NaN is missing.
-
-        Raises:
-            xgb.core.XGBoostError: what the library answers instead of a score.
-        """
-        self._row[0] = row
-        _check(_library.XGBoosterPredictFromDense(*self._arguments))
-        score: float = self._scores[0]
-        return score
-
-
-def _check(status: int) -> None:
-    if status:
-        raise xgb.core.XGBoostError(_library.XGBGetLastError().decode())
+        """Score a row, float64 (features,); NaN is missing."""
+        with np.errstate(over="ignore"):  # what is too large for float32 is infinite there
+            self._row[0] = row
+        self._session.run_with_iobinding(self._binding)
+        return float(self._score[0])

@@ -29,6 +29,7 @@ PACKAGES = (
     "google-re2",
     "httptools",
     "numpy",
+    "onnxruntime",
     "orjson",
     "prometheus-client",
     "pydantic",

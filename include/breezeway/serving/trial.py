@@ -13,6 +13,7 @@ import numpy as np
 
 from breezeway.deployment.status import ChallengerStatus, TrialStatus
 from breezeway.deployment.store import Challenger
+from breezeway.serving.alarms import Alarm
 from breezeway.serving.metrics import Metrics, Tally
 from breezeway.serving.predict import LiveModel, check_request
 from breezeway.serving.refusal import Refusal
@@ -35,24 +36,48 @@ class Contender:
     tallies: tuple[Tally, ...]
     metrics: Metrics
 
-    def predict(self, device: str, readings: Readings) -> dict[str, Any]:
+    def predict(
+        self, device: str, readings: Readings, alarms: list[Alarm] | None = None
+    ) -> dict[str, Any]:
         """The answer to one request.
+
+        Args:
+            alarms: extended, if the answer is one; None: it is not to be explained.
 
         Raises:
             Refusal: it breaks the model's contract.
         """
         started = time.perf_counter()
         flags: Flags = []
-        rows = self._features(device, readings, flags)
+        # Only with more readings than these is it known whether an alarm goes on.
+        more = alarms is not None and len(readings) > self.live.model.contract.request_readings
+        known: Known | None = {} if more else None
+        rows = self._features(device, readings, flags, known)
         try:
             score = self.live.score_rows(rows)
         except Exception:
             self._count("error")
             raise
-        return self._answer(rows[-1], score, flags, time.perf_counter() - started)
+        answer = self._answer(rows[-1], score, flags, time.perf_counter() - started)
+        self._note(alarms, answer, rows[-1], (device, readings), known)
+        return answer
+
+    def _note(
+        self,
+        alarms: list[Alarm] | None,
+        answer: dict[str, Any],
+        row: np.ndarray,
+        request: tuple[str, Readings],
+        known: Known | None,
+    ) -> None:
+        if alarms is not None and answer["alarm"]:
+            alarms.append(Alarm(answer, row, *request, self.live, self.tallies, known))
 
     def predict_all(
-        self, requests: list[tuple[str, Readings]], known: dict[str, Known]
+        self,
+        requests: list[tuple[str, Readings]],
+        known: dict[str, Known],
+        alarms: list[Alarm] | None,
     ) -> list[dict[str, Any] | Refusal]:
         """The answers to several requests, scored in one call; see `Serving.predict_some`."""
         started = time.perf_counter()
@@ -71,14 +96,16 @@ class Contender:
             self._count("error", len(good))
             raise
         seconds = (time.perf_counter() - started) / len(requests)
-        return [
-            rows
-            if isinstance(rows, Refusal)
-            else self._answer(
-                rows[-1], self.live.settle(list(islice(scores, len(rows)))), of_rows, seconds
-            )
-            for rows, of_rows in zip(found, flags, strict=True)
-        ]
+        answers: list[dict[str, Any] | Refusal] = []
+        for request, rows, of_rows in zip(requests, found, flags, strict=True):
+            if isinstance(rows, Refusal):
+                answers.append(rows)
+                continue
+            score = self.live.settle(list(islice(scores, len(rows))))
+            answer = self._answer(rows[-1], score, of_rows, seconds)
+            self._note(alarms, answer, rows[-1], request, of_model)
+            answers.append(answer)
+        return answers
 
     def _features(
         self,
@@ -195,11 +222,16 @@ class Serving:
                 return contender
         return None
 
-    def predict(self, device: str, readings: Readings) -> dict[str, Any]:
+    def predict(
+        self, device: str, readings: Readings, alarms: list[Alarm] | None = None
+    ) -> dict[str, Any]:
         """The answer of the model that answers for this device.
 
         A challenger costs nobody an answer: where it refuses or fails, the champion answers,
         and that is counted. What both refuse is no fault of the challenger.
+
+        Args:
+            alarms: see `Contender.predict`.
 
         Raises:
             Refusal: the request breaks the champion's contract.
@@ -207,12 +239,12 @@ class Serving:
         refused = 0
         if self.trial and self.trial.answers_for(device):
             try:
-                return self.trial.challenger.predict(device, readings)
+                return self.trial.challenger.predict(device, readings, alarms)
             except Refusal:
                 refused = 1
             except Exception:
                 log.exception("%s fails", self.trial.terms.bento)
-        answer = self.champion.predict(device, readings)
+        answer = self.champion.predict(device, readings, alarms)
         if self.trial:
             self.trial.challenger_tally.outcomes["rejected"] += refused
         return answer
@@ -246,13 +278,17 @@ class Serving:
             tally.compare(mine["score"], other["score"], mine["alarm"] == other["alarm"])
 
     def predict_some(
-        self, requests: Sequence[Any], known: dict[str, Known]
+        self,
+        requests: Sequence[Any],
+        known: dict[str, Known],
+        alarms: list[Alarm] | None = None,
     ) -> list[dict[str, Any] | Refusal]:
         """The answers to several requests of a batch.
 
         Args:
             requests: as they stand in the body.
             known: by deployment, the payloads that were parsed in this batch; it is added to.
+            alarms: see `Contender.predict`.
         """
         answers: dict[int, dict[str, Any] | Refusal] = {}
         whole: dict[int, tuple[str, Readings]] = {}
@@ -261,11 +297,11 @@ class Serving:
                 whole[index] = check_request(request)
             except Refusal as refusal:
                 answers[index] = refusal
-        theirs = self._of_challenger(whole, known)
+        theirs = self._of_challenger(whole, known, alarms)
         answers |= {i: answer for i, answer in theirs.items() if not isinstance(answer, Refusal)}
         rest = {index: request for index, request in whole.items() if index not in answers}
         if rest:
-            given = self.champion.predict_all(list(rest.values()), known)
+            given = self.champion.predict_all(list(rest.values()), known, alarms)
             answers |= dict(zip(rest, given, strict=True))
         refused = [i for i in theirs if i in rest and not isinstance(answers[i], Refusal)]
         if self.trial:
@@ -273,7 +309,10 @@ class Serving:
         return [answers[index] for index in range(len(requests))]
 
     def _of_challenger(
-        self, requests: Mapping[int, tuple[str, Readings]], known: dict[str, Known]
+        self,
+        requests: Mapping[int, tuple[str, Readings]],
+        known: dict[str, Known],
+        alarms: list[Alarm] | None,
     ) -> dict[int, dict[str, Any] | Refusal]:
         """The challenger's answers to those requests of a batch that are its own."""
         if self.trial is None:
@@ -282,7 +321,7 @@ class Serving:
         if not mine:
             return {}
         try:
-            given = self.trial.challenger.predict_all(list(mine.values()), known)
+            given = self.trial.challenger.predict_all(list(mine.values()), known, alarms)
         except Exception:
             log.exception("%s fails", self.trial.terms.bento)
             return {}

@@ -27,4 +27,4 @@ def load(settings: Settings, name: str, version: str, *, judged: bool = False) -
     with tempfile.TemporaryDirectory() as folder:
         with mlflow_client.errors(settings):
             path = mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=folder)
-        return load_folder(Path(path), number, settings.threads, judged=judged)
+        return load_folder(Path(path), number, judged=judged)

@@ -8,6 +8,7 @@ from tests.fixtures import ROOT
 
 ML = (
     *("bentoml", "connectorx", "duckdb", "dvc", "evidently", "matplotlib", "mlflow", "numpy"),
+    *("onnx", "onnxruntime"),
     *("optuna", "pandas", "polars", "pyarrow", "ray", "scipy", "sklearn", "sqlglot", "xgboost"),
 )
 PARSE = """

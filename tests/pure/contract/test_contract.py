@@ -52,9 +52,9 @@ def test_shipped_contracts_are_valid(file):
         (
             '"std", "slope", "diff"]',
             '"medan"]',
-            "features.rolling.temperature.1: 'medan': did you mean 'median'? Expected one of last",
+            "features.rolling.temperature.4: 'medan': did you mean 'median'? Expected one of last",
         ),
-        ('"std", "slope", "diff"]', '"diff:3"]', "temperature.1: 'diff:3': expected 'diff' alone"),
+        ('"std", "slope", "diff"]', '"diff:3"]', "temperature.4: 'diff:3': expected 'diff' alone"),
         ('"std", "slope", "diff"]', '"std:3:1"]', "'std:3:1': expected 'std', or with a window"),
         ('"std", "slope", "diff"]', '"std:0"]', "'std:0': expected 'std', or with a window of"),
         ('"std", "slope", "diff"]', '"std:10m"]', "'std:10m': expected 'std', or with a window"),
@@ -63,7 +63,7 @@ def test_shipped_contracts_are_valid(file):
         ('"std", "slope", "diff"]', '"mean:10001"]', "'mean:10001': at most 10000 readings"),
         ('"std", "slope", "diff"]', '"lag:10000"]', "'lag:10000': at most 10000 readings"),
         ('"std", "slope", "diff"]', '"mean"]', "features: the name temperature_mean is taken"),
-        ('power = ["mean"', 'powr = ["mean"', "features.rolling.powr: no such name"),
+        ('power = ["mean:5"', 'powr = ["mean:5"', "features.rolling.powr: no such name"),
         ('table = "labels" ', 'table = "a b"', "label.table: "),
         ('table = "labels" ', 'table = "labels"\ncolumn = "label"', "label: expected either"),
         (
@@ -90,7 +90,7 @@ def test_shipped_contracts_are_valid(file):
         (
             "refit = false",
             'monotone = { torque_mean = "increasing" }',
-            "train.monotone.torque_mean: there is no such feature; did you mean",
+            "train.monotone.torque_mean: there is no such feature as 'torque_mean'; did",
         ),
         ("refit = false", 'monotone = { torque = "up" }', "train.monotone.torque: Input should be"),
         ("max_share = 0.2", "max_share = 2", "quarantine.max_share: "),

@@ -11,9 +11,9 @@ from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import VECTOR_FUNCTIONS, Expression, Vectors
 from breezeway.contract.features import History, latest_features
 from breezeway.contract.rolling import rolling_statistics
-from breezeway.contract.statistics import STATISTICS, RollingFeature
+from breezeway.contract.statistics import OF_BASELINE, STATISTICS, RollingFeature
 
-NAMES = [name for name in STATISTICS if name != "lag"]
+NAMES = [name for name in STATISTICS if name not in ("lag", *OF_BASELINE)]
 
 
 def contract(window: int, rate_per: str = "reading") -> Contract:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from breezeway.contract.clock import HOUR, WEEKDAY
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
@@ -66,7 +67,7 @@ def test_no_mutation_crashes() -> None:
             continue
         except Exception as error:
             raise AssertionError(f"round {chance.number}: {error!r} for {text[:3000]}") from error
-        ones = dict.fromkeys(contract.fields, 1.0)
+        ones = dict.fromkeys([*contract.fields, HOUR, WEEKDAY], 1.0)
         for expression in contract.expressions.values():
             if not expression.takes_vectors:
                 expression.of_reading(ones)

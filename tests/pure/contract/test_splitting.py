@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
@@ -149,6 +149,13 @@ def test_a_time_that_is_none_is_told(value, rules, said):
         ('time_path = "t"\ntime_format = "%H:%M"', "has no full date"),
         ('readings = "v[*]"\ntime_path = "$.w[*].t"', "[*] or .* stands elsewhere"),
         ('readings = "v[*]"\ntime_path = "$.v[0].t"', "expected [*] there, as in payload.readings"),
+        (
+            'readings = "[*]"\nrecords = "[*]"\ntime_path = "t"',
+            "expected either readings or records",
+        ),
+        ('records = "[*]"', "records needs time_path or device_path"),
+        ('records = "a[*]"\ntime_path = "t"\nsenml = true', 'senml is for records = "[*]"'),
+        ('records = "v[*]"\ntime_path = "$.v[0].t"', "expected [*] there, as in payload.records"),
         ('device_path = "[*].d"', "payload.device_path: '[*].d': [*] is several values"),
     ],
 )
@@ -171,6 +178,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_any_json_is_split_or_told(document):
     of_lists = 'readings = "v[*]"\ntime_path = "t"'
@@ -183,3 +191,68 @@ def test_any_json_is_split_or_told(document):
             continue
         for sent in several:
             assert found.splitter.split(sent.payload) == [sent]
+
+
+TAGS = (
+    'a = { type = "float", path = "[?@.n==\'a\'].v", invalid = "missing" }\n'
+    'b = { type = "float", path = "[?@.n==\'b\'].v", invalid = "missing" }'
+)
+SENML = 'records = "[*]"\nsenml = true\ntime_path = "t"\ntime_format = "epoch s"'
+
+
+def test_records_of_one_time_and_device_are_one_reading_in_the_order_of_the_first():
+    rules = 'records = "[*]"\ntime_path = "t"\ntime_format = "epoch s"\ndevice_path = "d"'
+    sent = [("m", 60, "a", 1), ("m", 0, "b", 2), ("n", 60, "a", 3), ("m", 60, "b", 4)]
+    records = [{"d": d, "t": 1769860800 + t, "n": n, "v": v} for d, t, n, v in sent]
+    told = readings(rules, json.dumps(records), TAGS)
+    assert str(told) == (
+        "[('m', '12:01:00', 1.0, 4.0), ('m', '12:00:00', nan, 2.0), ('n', '12:01:00', 3.0, nan)]"
+    )
+
+
+def test_what_stands_beside_records_is_in_each_reading_and_empty_lists_are_left_out():
+    rules = 'records = "tags.*[*]"\ntime_path = "t"\ntime_format = "epoch s"'
+    fields = (
+        'a = { type = "float", path = "$.tags.x[*].v", invalid = "missing" }\n'
+        'b = { type = "float", path = "site" }'
+    )
+    payload = '{"site": 7, "tags": {"x": [{"t": 60, "v": 1}], "y": [{"t": 0, "v": 2}]}}'
+    assert (
+        str(readings(rules, payload, fields))
+        == "[(None, '00:01:00', 1.0, 7.0), (None, '00:00:00', nan, 7.0)]"
+    )
+
+
+def test_two_values_of_a_tag_at_one_time_are_told():
+    rules = 'records = "*[*]"\ntime_path = "t"\ntime_format = "epoch s"'
+    with pytest.raises(Violation, match=r"a: 2 elements at '\$?.?a\[\*\]"):
+        readings(
+            rules,
+            '{"a": [{"t": 1, "v": 2}, {"t": 1, "v": 3}]}',
+            'a = { type = "float", path = "$.a[*].v" }',
+        )
+
+
+def test_base_values_of_senml_hold_until_there_are_others():
+    payload = [
+        {"bn": "m", "bt": 1769860800, "bv": 20, "bu": "Cel", "n": "a", "v": 1.5},
+        {"n": "b", "u": "%RH", "v": 2, "t": 0},
+        {"bn": "n", "bt": 1769860860, "bv": 0, "n": "a", "v": 3, "t": -30},
+    ]
+    told = readings(f'{SENML}\ndevice_path = "bn"', json.dumps(payload), TAGS)
+    assert str(told) == "[('m', '12:00:00', 21.5, 22.0), ('n', '12:00:30', 3.0, nan)]"
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ('[{"n": "a", "t": -5, "v": 1}]', "t = -5 is a time from when the message comes"),
+        ('[{"bt": 5, "n": "a", "v": 1}]', "t = 5 is a time from when the message comes"),
+        ('[{"bt": "x", "n": "a", "v": 1}]', "bt or t = 'x', expected a number"),
+        ('{"n": "a", "v": 1}', "expected a list of SenML records"),
+        ("[1]", "expected a list of SenML records"),
+    ],
+)
+def test_senml_that_has_no_time_or_is_none_is_told(payload, said):
+    with pytest.raises(Violation, match=said):
+        readings(SENML, payload, TAGS)

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from breezeway.core.days import clock_changes, clock_time, day_end, day_of, day_start, find_zone
@@ -21,6 +21,7 @@ DAYS = st.dates(date(1900, 1, 1), date(2100, 1, 1))
 MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 
 
+@settings(deadline=None)
 @given(ZONES, MOMENTS)
 @example(ZoneInfo("America/St_Johns"), datetime(2006, 10, 29, 3, 0, tzinfo=UTC))
 def test_a_moment_is_in_its_day(zone: ZoneInfo, moment: datetime):
@@ -28,6 +29,7 @@ def test_a_moment_is_in_its_day(zone: ZoneInfo, moment: datetime):
     assert day_start(day, zone) <= moment < day_end(day, zone)
 
 
+@settings(deadline=None)
 @given(ZONES, DAYS)
 @example(ZoneInfo("America/Toronto"), date(1919, 3, 31))
 @example(ZoneInfo("Pacific/Apia"), date(2011, 12, 30))
@@ -38,6 +40,7 @@ def test_a_day_has_its_first_moment_and_not_the_one_before(zone: ZoneInfo, day: 
         assert day_of(start, zone) == day
 
 
+@settings(deadline=None)
 @given(ZONES, MOMENTS)
 def test_clocks_are_ahead_of_utc_by_what_the_last_change_says(zone: ZoneInfo, moment: datetime):
     ahead = [ahead for since, ahead in clock_changes(moment.year, zone) if since <= moment][-1]

@@ -9,6 +9,8 @@ import pytest
 from breezeway.core.errors import DataError, InternalError
 from breezeway.detector import model, scoring
 from breezeway.detector.boosting import xgb
+from breezeway.detector.onnx_scorer import OnnxScorer
+from breezeway.detector.onnx_trees import to_onnx
 from breezeway.serving import row_scorer
 from tests.fixtures.plant import plant_contract
 
@@ -24,7 +26,8 @@ def model_folder(tmp_path, table, booster, plant_dataset):
     """What MLflow keeps of a model."""
     extra = tmp_path / "model" / "extra_files"
     extra.mkdir(parents=True)
-    booster.save_model(tmp_path / "model" / "model.ubj")
+    (tmp_path / "model" / "model.onnx").write_bytes(to_onnx(booster))
+    (extra / "model.ubj").write_bytes(model.model_bytes(booster))
     shutil.copy(plant_dataset / "contract.toml", extra)
     shutil.copy(plant_dataset / "examples.json", extra)
     scope = json.loads(table.scope.to_json())
@@ -42,7 +45,8 @@ def test_scores_as_it_was_fitted(model_folder, table, booster):
     expected = booster.predict(
         xgb.DMatrix(table.features[:100], feature_names=loaded.feature_names)
     )
-    np.testing.assert_array_equal(loaded.score(table.features[:100].astype(float)), expected)
+    scores = loaded.score(table.features[:100].astype(float))
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
 
 
 def test_the_fit_that_was_judged_is_kept_beside_the_one_that_serves(model_folder, table, booster):
@@ -50,6 +54,7 @@ def test_the_fit_that_was_judged_is_kept_beside_the_one_that_serves(model_folder
     judged = model.fit(table, slice(None), plant_contract(), params, rounds=5, threads=1)
     extra = model_folder / "extra_files"
     (extra / "judged.ubj").write_bytes(model.model_bytes(judged))
+    (extra / "judged.onnx").write_bytes(to_onnx(judged))
     decided = json.loads((extra / "threshold.json").read_text())
     decided["judged_on"] = {"until": "2026-01-01T12:00:00+00:00", "devices": None}
     (extra / "threshold.json").write_text(json.dumps(decided))
@@ -59,6 +64,9 @@ def test_the_fit_that_was_judged_is_kept_beside_the_one_that_serves(model_folder
     loaded = scoring.load_folder(model_folder, judged=True)
     assert loaded.trained_on.until_text == "2026-01-01T12:00:00+00:00"
     assert model.model_bytes(loaded.booster) == model.model_bytes(judged)
+    rows = table.features[:100]
+    assert loaded.score(rows).tolist() == OnnxScorer(to_onnx(judged)).score(rows).tolist()
+    assert loaded.score(rows).tolist() != serves.score(rows).tolist()
 
 
 def test_without_another_fit_the_one_that_serves_was_judged(model_folder, table):
@@ -89,9 +97,23 @@ def test_a_missing_file_is_named(model_folder, name):
 
 
 def test_a_damaged_model_is_refused(model_folder):
-    (model_folder / "model.ubj").write_bytes(b"{not a model")
+    (model_folder / "model.onnx").write_bytes(b"{not a model")
     with pytest.raises(DataError, match="holds no model that loads"):
         scoring.load_folder(model_folder)
+
+
+def test_a_model_without_a_graph_is_to_be_trained_again(model_folder):
+    (model_folder / "model.onnx").unlink()
+    with pytest.raises(DataError, match="has to be trained again"):
+        scoring.load_folder(model_folder)
+
+
+def test_a_damaged_booster_is_refused_when_it_is_asked_for(model_folder, table):
+    (model_folder / "extra_files" / "model.ubj").write_bytes(b"{not a model")
+    loaded = scoring.load_folder(model_folder)
+    assert len(loaded.score(table.features[:3])) == 3
+    with pytest.raises(DataError, match=r"model\.ubj: XGBoost does not read it"):
+        _ = loaded.booster
 
 
 def test_a_contract_of_other_features_is_refused(model_folder):

@@ -30,7 +30,7 @@ def told(contract: Contract, sent: Sent) -> str:
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == PAGE.count("```toml") == 8
+    assert len(EXAMPLES) == PAGE.count("```toml") == 10
 
 
 @pytest.mark.parametrize(("rules", "payload", "expected"), EXAMPLES)

@@ -38,7 +38,7 @@ def test_served_from_the_copy_while_the_store_is_harmed_and_from_the_store_when_
     pointer = add_deployment(store, "pump", 1, make_model(tmp_path / "a"))
     store.point(pointer)
     active.ActiveModels().refresh(store, copy)
-    model = store.folder / "pump" / pointer.deployment / "model" / "model.ubj"
+    model = store.folder / "pump" / pointer.deployment / "model" / "model.onnx"
     whole = model.read_bytes()
     model.write_bytes(whole[:100])
 
@@ -48,7 +48,7 @@ def test_served_from_the_copy_while_the_store_is_harmed_and_from_the_store_when_
         anew.refresh(store, copy)
         status = anew.status("pump")
         assert (status.source, status.model_version) == ("local copy", "1")
-        assert "model.ubj" in status.failure.reason
+        assert "model.onnx" in status.failure.reason
 
     model.write_bytes(whole)
     anew.states()["pump"].failures.retry_at = 0

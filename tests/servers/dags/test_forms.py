@@ -43,6 +43,12 @@ FILLED = {
     "nightly_drift": {"date": "2026-11-20"},
     "backtest": {"date": "2026-11-20", "days": 7},
     "history": {"day": "2026-11-20"},
+    "score": {
+        "first_day": "2026-11-01",
+        "last_day": "2026-11-20",
+        "query": "SELECT 1",
+        "model_version": "1",
+    },
     "housekeeping": {},
     "import_labels": {
         "labels": [{"device": "m-1", "start": "2026-11-20", "end": "2026-11-21", "label": "fault"}]
@@ -160,7 +166,7 @@ def test_what_a_form_takes_its_steps_take(dag_id: str, field: str) -> None:
     steps_take()
 
 
-DAYS = [("nightly_drift", "date"), ("backtest", "date"), ("history", "day")]
+DAYS = [("nightly_drift", "date"), ("backtest", "date"), ("history", "day"), ("score", "first_day")]
 NO_DAYS = ("2026-13-45", "2025-02-29", "2026-04-31", "2100-02-29", "0001-01-01", "9999-12-31", "")
 
 

@@ -55,6 +55,7 @@ def test_service_goes_before_tonight_before_backfills_before_training() -> None:
         ("nightly_drift", {"drift"}),
         ("history", {"preprocess"}),
         ("backtest", {"backtest"}),
+        ("score", {"score"}),
         ("rollback", set()),
         ("canary", set()),
     ],

@@ -10,6 +10,7 @@ from matplotlib import image
 from matplotlib.colors import to_rgb
 
 from breezeway.detector import plots
+from breezeway.detector.alarm_reasons import AlarmReasons, FieldReasons
 from breezeway.detector.calibration import calibration
 from breezeway.detector.delays import DelayCurve
 from breezeway.detector.groups import Group, Share
@@ -57,6 +58,14 @@ GROUPS = [
     Group("device", "m-1", 200, 4, Share(0.1, 0.0, 0.2), Share(0.2, 0.15, 0.25), True),
     Group("mode", "idle", 100, 0, None, None, False),
 ]
+REASONS = AlarmReasons(
+    9000,
+    2000,
+    [
+        FieldReasons("vibration", 0.7, 0.9, 0.1, 0.6),
+        FieldReasons("torque", 0.3, 0.1, 0.9, 0.4),
+    ],
+)
 
 DRAWN: dict[str, Callable[[Path], None]] = {
     "search": lambda path: plots.draw_search(SEARCH, 1, 20, path),
@@ -75,6 +84,7 @@ DRAWN: dict[str, Callable[[Path], None]] = {
     "reliability": lambda path: plots.draw_reliability(calibration(ROWS.label, SCORE), path),
     "delays": lambda path: plots.draw_delays(DELAYS, 0.5, 0.2, path),
     "groups": lambda path: plots.draw_groups(GROUPS, path),
+    "reasons": lambda path: plots.draw_reasons(REASONS, path),
     "note": lambda path: plots.draw_note("There is nothing to show.", path),
     "table": lambda path: plots.draw_table(
         "Scores", ["", "F1"], [["model", "0.9"]], path, "A note."
@@ -155,6 +165,16 @@ def test_a_group_that_is_served_worse_is_red(tmp_path: Path) -> None:
     assert shows(tmp_path / "worse.png", plots.RED)
     plots.draw_groups([GROUPS[0], GROUPS[2]], tmp_path / "even.png")
     assert not shows(tmp_path / "even.png", plots.RED)
+
+
+def test_reasons_of_right_and_of_false_alarms_stand_apart(tmp_path: Path) -> None:
+    plots.draw_reasons(REASONS, tmp_path / "both.png")
+    assert shows(tmp_path / "both.png", plots.ORANGE)
+    alone = [field._replace(false=None, right=None) for field in REASONS.fields]
+    plots.draw_reasons(REASONS._replace(fields=alone), tmp_path / "unlabelled.png")
+    assert not shows(tmp_path / "unlabelled.png", plots.ORANGE)
+    plots.draw_reasons(AlarmReasons(0, 0, []), tmp_path / "none.png")
+    assert not shows(tmp_path / "none.png", plots.BLUE)
 
 
 def test_delays_stand_beside_the_budget_if_there_is_one(tmp_path: Path) -> None:

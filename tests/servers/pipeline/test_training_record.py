@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from breezeway.contract.contract import load_contract
@@ -83,14 +84,15 @@ def test_what_is_logged_of_the_scores_stands_in_their_report(training, tmp_path)
 def test_the_model_loads_with_its_files_and_gives_the_recorded_scores(training, tmp_path):
     examples = json.loads((training.version.folder / "examples.json").read_text())
     write_model_files(training, examples, tmp_path / "extra_files")
-    (tmp_path / "model.ubj").write_bytes(model_bytes(training.fitted.booster))
+    (tmp_path / "model.onnx").write_bytes(training.graph)
     model = load_folder(tmp_path)
     assert (model.name, model.data_tag) == ("mill", "v1")
     assert model.threshold == training.fitted.threshold
     assert len(model.examples) == len(examples)
     features = [example["features"] for example in model.examples]
     expected = [example["score"] for example in model.examples]
-    assert training.fitted.booster.inplace_predict(features).tolist() == expected
+    assert model.score(np.array(features)).tolist() == expected
+    assert model_bytes(model.booster) == model_bytes(training.served.booster)
 
 
 def test_the_table_has_a_line_a_detector(training):

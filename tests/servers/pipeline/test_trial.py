@@ -39,7 +39,7 @@ def put_up(model_server: ModelServer, tmp_path: Path) -> Callable[..., Challenge
         champion = add("1", "1-first", make_model(tmp_path / "a" / "model", seed=1).parent)
         folder = make_model(tmp_path / "b" / "model", seed=2)
         if damaged:
-            (folder / "model.ubj").write_bytes(b"{L\x00\x00\xff" * 9)
+            (folder / "model.onnx").write_bytes(b"{L\x00\x00\xff" * 9)
         challenger = Challenger.of(add("2", deployment_name(VERSION), folder.parent), mode, share)
         store.point(champion.verified().model_copy(update={"challenger": challenger}))
         key = "challenger_failure" if damaged else "challenger"

@@ -13,7 +13,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from breezeway.core.days import day_end, day_of, day_start
 from breezeway_airflow import timetables
 from breezeway_airflow.nights import MADE_UP_DAYS
-from breezeway_airflow.timetables import DayPartitions, Nights
+from breezeway_airflow.timetables import BackfilledDays, DayPartitions, Nights
 
 NOW = pendulum.datetime(2026, 6, 20, 11)
 NIGHTS = Nights(hours=2, zone="UTC")
@@ -193,3 +193,26 @@ def test_each_day_of_a_zone_has_its_partition_by_schedule_and_by_backfill(zone, 
     assert [info.partition_date for info in scheduled] == [info.partition_date for info in filled]
     ends = [day_end(date.fromisoformat(key), ZoneInfo(zone)) for key in expected]
     assert [info.run_after for info in scheduled] == ends
+
+
+def test_days_that_only_a_backfill_makes_have_no_run_by_themselves() -> None:
+    schedule = BackfilledDays("Europe/Berlin")
+    with DAG("score", schedule=schedule, start_date=pendulum.datetime(2000, 1, 1)) as dag:
+        pass
+    stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    assert stored.timetable.periodic  # else Airflow makes no backfill
+    for last in (None, day(18)):
+        found = stored.timetable.next_dagrun_info(
+            last_automated_data_interval=last,
+            restriction=TimeRestriction(pendulum.datetime(2000, 1, 1), None, catchup=False),
+        )
+        assert found is None
+    first, last = pendulum.datetime(2026, 3, 28), pendulum.datetime(2026, 3, 30)
+    infos = list(stored.iter_dagrun_infos_between(first, last))
+    zone = ZoneInfo("Europe/Berlin")
+    assert [day_of(info.data_interval.start, zone) for info in infos] == [
+        first.date(),
+        first.add(days=1).date(),
+        last.date(),
+    ]
+    assert [info.run_after for info in infos] == [info.data_interval.end for info in infos]

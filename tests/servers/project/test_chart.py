@@ -14,8 +14,25 @@ import yaml
 from breezeway.core.settings import Settings
 from tests.fixtures.chart import CHART, HELM, ROOT, helm
 
-STEPS = ("preprocess", "tune", "train", "test", "deploy", "canary", "drift", "backtest", "labels")
-LENDERS = {"canary": "deploy", "drift": "test", "backtest": "test", "labels": "preprocess"}
+STEPS = (
+    "preprocess",
+    "tune",
+    "train",
+    "test",
+    "deploy",
+    "canary",
+    "drift",
+    "backtest",
+    "score",
+    "labels",
+)
+LENDERS = {
+    "canary": "deploy",
+    "drift": "test",
+    "backtest": "test",
+    "score": "test",
+    "labels": "preprocess",
+}
 """Steps that run in the image of another."""
 VERSION = version("breezeway")
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
@@ -184,6 +201,7 @@ def test_a_step_gets_the_secrets_that_it_needs(chart: Path):
         "canary": {"mlflow-client"},
         "drift": {"raw-store", "mlflow-client"},
         "backtest": {"raw-store", "mlflow-client"},
+        "score": {"raw-store", "mlflow-client"},
         "labels": {"raw-store"},
     }
 

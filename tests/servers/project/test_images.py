@@ -33,7 +33,7 @@ STARTS = {
 }
 """Component → where its code begins."""
 STARTS["deploy"] += STARTS["serving"]  # a Bento is made of it
-LENT = {"preprocess": ["labels"], "test": ["drift", "backtest"], "deploy": ["canary"]}
+LENT = {"preprocess": ["labels"], "test": ["drift", "backtest", "score"], "deploy": ["canary"]}
 """Component → the steps that run in its image too."""
 for component, steps in LENT.items():
     STARTS[component] += [ROOT / f"include/breezeway/steps/{step}.py" for step in steps]
@@ -64,6 +64,7 @@ MODULES = {
     "train": "breezeway.steps.train, breezeway.detector.model, breezeway.detector.plots",
     "test": "breezeway.steps.test, breezeway.pipeline.evaluation, breezeway.steps.drift, "
     "breezeway.pipeline.nightly, breezeway.steps.backtest, breezeway.pipeline.backtest, "
+    "breezeway.steps.score, breezeway.pipeline.batch_scoring, "
     "evidently.presets",
     "deploy": "breezeway.steps.deploy, breezeway.steps.canary, breezeway.serving.loading, "
     "breezeway.detector.scoring, scipy.special",

@@ -229,7 +229,7 @@ def use(server: ModelServer) -> None:
                 json={"prediction_id": answer["prediction_id"], "label": number % 3 != 0},
             )
     body = {"requests": [{"device": "pump-1", "readings": make_readings(9)}]}
-    server.http.post("/v1/models/watched/predict-batch", json=body)
+    server.http.post("/v1/models/watched/predict-batch?explain=true", json=body)
     for path, value in (("mode", "broken"), ("env", {"temperature": 900})):
         readings = make_readings(1)
         payload = json.loads(readings[-1]["payload"]) | {path: value}

@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 import pytest
 
 from bench import quality, quality_data, quality_page
-from breezeway.detector.model import OutOfFold
 from breezeway.detector.scorecard import Scorecard
 
 HEADER = (
@@ -70,18 +69,6 @@ def test_another_seed_deals_groups_otherwise_and_the_rows_stay(readings):
     assert one.names.tolist() != two.names.tolist()
     assert (one.label == problem.table.rows.label).all()
     assert problem.contract.split.by == "device"
-
-
-def test_the_highest_f1_is_chosen_on_the_other_folds_and_bounds_false_time():
-    label = np.array([0, 0, 0, 1, 1, 1], dtype=bool)
-    score = np.array([0.1, 0.2, 0.3, 0.4, 0.7, 0.8])
-    assert quality._highest_f1(label, score) == 0.4
-    late = np.append(np.zeros(40, bool), [True] * 3)
-    low = np.append(np.linspace(0.5, 0.6, 40), [0.1, 0.7, 0.8])  # all normal time for one more row
-    assert quality._highest_f1(late, low) == 0.7
-    both = OutOfFold(np.append(score, 2 * score), np.repeat([0, 1], 6), np.empty((0, 2, 0)))
-    thresholds = quality._thresholds_by_f1(np.append(label, label), both)
-    assert thresholds.tolist() == [0.8] * 6 + [0.4] * 6
 
 
 def test_what_is_to_be_reached_and_what_the_page_shows_is_measured():

@@ -135,7 +135,7 @@ def test_the_old_model_answers_whatever_the_next_one_holds(
         folder = make(tmp_path / f"m{chance.number}", 2)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         # Most of what can crash is in the model itself.
-        file = next(f for f in files if f.name == "model.ubj")
+        file = next(f for f in files if f.name == "model.onnx")
         if chance.random() < 0.4:
             file = chance.choice(files)
         file.write_bytes(mutated(chance, file.read_bytes()))

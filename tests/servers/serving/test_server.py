@@ -41,6 +41,27 @@ def test_a_prediction_is_the_offline_score(model_server, tmp_path):
     assert answer.json()["model_version"] == "1"
 
 
+def test_an_alarm_says_why_over_http(model_server, tmp_path):
+    folder = make_model(tmp_path / "a")
+    deploy(model_server, "why", 1, folder)
+    url, counter = "/v1/models/why/predict", "breezeway_alarm_reasons_total"
+    hot = json.dumps({"env": {"temperature": 90}, "mode": "busy", "vibration": [1, 2]})
+    times = [f"2026-01-01T00:{minute:02d}:00Z" for minute in range(8)]
+    body = {"device": "pump-1", "readings": [{"time": time, "payload": hot} for time in times]}
+    answers = [
+        model_server.http.post(f"{url}{wish}", json=body).json()
+        for wish in ("", "?explain=true", "?explain=false")
+    ]
+    assert [answer["alarm"] for answer in answers] == [True] * 3
+    assert ["why" in answer for answer in answers] == [False, True, False]
+    assert answers[1]["why"][0]["field"] == "temperature"
+    assert len({answer["score"] for answer in answers}) == 1
+    refused = model_server.http.post(f"{url}?explain=maybe", json=body)
+    assert (refused.status_code, refused.json()["error"].count("'maybe'")) == (400, 1)
+    metrics = model_server.http.get("/metrics").text
+    assert f'{counter}{{field="temperature",model="why",model_version="1"' in metrics
+
+
 def test_the_status_says_what_is_live(model_server, tmp_path):
     make_model(tmp_path / "a")
     status = deploy(model_server, "status", 4, tmp_path / "a")
@@ -97,7 +118,7 @@ def test_what_is_wrong_with_a_request_is_said_in_a_sentence(
 
 
 def truncate(model: Path) -> None:
-    path = model / "model.ubj"
+    path = model / "model.onnx"
     path.write_bytes(path.read_bytes()[:100])
 
 
@@ -107,7 +128,10 @@ def remove(model: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "reason"),
-    [(truncate, "model.ubj: the file is not what was"), (remove, "contract.toml: the file is mis")],
+    [
+        (truncate, "model.onnx: the file is not what was"),
+        (remove, "contract.toml: the file is mis"),
+    ],
 )
 def test_a_harmed_deployment_leaves_the_old_one_serving(model_server, tmp_path, harm, reason):
     name = f"harmed-{harm.__name__}"
@@ -121,7 +145,7 @@ def test_a_harmed_deployment_leaves_the_old_one_serving(model_server, tmp_path, 
 
 def broken_model(folder: Path) -> None:
     """Harm that was there before the store took the files: their hashes are right."""
-    (folder / "model.ubj").write_bytes(b"{L\x00\x00\xff" * 9)
+    (folder / "model.onnx").write_bytes(b"{L\x00\x00\xff" * 9)
 
 
 def wrong_score(folder: Path) -> None:

@@ -206,14 +206,14 @@ def test_a_deployment_harmed_on_disk_is_not_what_a_restart_serves(new_model_serv
     kept = DeploymentStore(Settings(home=server.home).deployment_copy)
     wait_for(lambda: kept.pointer("pump"))
     server.kill()
-    model = server.store.folder / "pump" / pointer.deployment / "model" / "model.ubj"
-    model.write_bytes(model.read_bytes().replace(b"binary", b"binarx"))
+    model = server.store.folder / "pump" / pointer.deployment / "model" / "model.onnx"
+    model.write_bytes(model.read_bytes().replace(b"LOGISTIC", b"LOGISTIX"))
 
     server.start()
     server.wait("pump", lambda s: s.get("failure") and s["model_version"])
     server.look_again()
     status = server.status("pump")
-    assert "model.ubj: the file is not what was deployed" in status["failure"]["reason"]
+    assert "model.onnx: the file is not what was deployed" in status["failure"]["reason"]
     assert (status["source"], status["model_version"]) == ("local copy", "1")
     assert answers_with(server, 1, example)
 

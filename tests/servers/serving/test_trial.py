@@ -210,7 +210,7 @@ def test_a_shadow_is_scored_and_compared_and_not_answered(model_server, tmp_path
 def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_alone(model_server, tmp_path):
     champion = add_deployment(model_server.store, "lone", 1, make_model(tmp_path / "a"))
     spoilt = make_model(tmp_path / "b", seed=1)
-    (spoilt / "model.ubj").write_bytes(b"{L\x00\x00\xff" * 9)
+    (spoilt / "model.onnx").write_bytes(b"{L\x00\x00\xff" * 9)
     challenger = Challenger.of(add_deployment(model_server.store, "lone", 2, spoilt), "canary", 1.0)
     model_server.store.point(champion.model_copy(update={"challenger": challenger}))
     status = model_server.wait("lone", lambda s: s.get("challenger_failure"))
@@ -228,7 +228,7 @@ def test_a_challenger_that_cannot_be_loaded_ends_the_trial_before_it(tmp_path):
         for number in (1, 2)
     )
     spoilt = make_model(tmp_path / "m3", seed=3)
-    (spoilt / "model.ubj").write_bytes(b"{L\x00\x00\xff" * 9)
+    (spoilt / "model.onnx").write_bytes(b"{L\x00\x00\xff" * 9)
     bad = add_deployment(store, "pump", 3, spoilt)
     models = ActiveModels()
     for pointer in (good, bad):

@@ -14,6 +14,7 @@ STEPS = sorted(
     if path.stem not in ("__init__", "runner")
 )
 HEAVY = {
+    *("onnx", "onnxruntime"),
     *("airflow", "bentoml", "boto3", "duckdb", "dvc", "evidently", "httpx", "matplotlib", "mlflow"),
     *("optuna", "pandas", "pyarrow", "ray", "scipy", "sklearn", "sqlalchemy", "sqlglot", "xgboost"),
 }
@@ -21,7 +22,7 @@ AT_ONCE = {"deploy": {"httpx"}, "canary": {"httpx"}}
 """Step → what it needs before all else: these two ask the model servers."""
 NEVER = {
     "detector.boosting": HEAVY - {"xgboost", "scipy"},
-    "detector.scoring": HEAVY - {"xgboost", "scipy"},
+    "detector.scoring": HEAVY - {"onnxruntime"},
     "detector.trials": {
         "bentoml",
         "evidently",

@@ -73,6 +73,7 @@ def test_reports_and_evidence_are_kept(settings, first):
     client = mlflow_client.client(settings)
     kept = {file.path for file in client.list_artifacts(first["run_id"])}
     assert kept == {
+        "alarm_reasons.png",
         "classification.html",
         "classification.json",
         "drift.html",

@@ -76,6 +76,7 @@ def test_run_holds_the_record(first, client):
     assert reports == {
         f"reports/{name}"
         for name in (
+            "alarm_reasons.png",
             "confusion_matrix.png",
             "delays.png",
             "feature_importance.png",
@@ -143,7 +144,7 @@ def test_registered_model_loads_and_scores_its_examples(first, settings):
 def test_no_pickle_in_the_model(first, client):
     model_id = client.get_run(first["run_id"]).outputs.model_outputs[0].model_id
     files = {file.path for file in client.list_logged_model_artifacts(model_id)}
-    assert "model.ubj" in files
+    assert "model.onnx" in files
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".joblib"))]
 
 

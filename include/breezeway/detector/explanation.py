@@ -1,0 +1,306 @@
+"""Why an alarm rang: the fields of a contract that raised a score, and what would be usual.
+
+Each feature's part of a score is its SHAP value, in log odds, by XGBoost's own TreeSHAP (Lundberg
+et al., "From local explanations to global understanding with explainable AI for trees", 2020). SHAP
+values add up to the score, so the part of a field is the sum of those of its features.
+
+A feature of several fields, such as `torque * speed`, is shared among them by how much it changes
+when each of them alone is put to its usual value (occlusion by a baseline: Sundararajan and Najmi,
+"The many Shapley values for model explanation", 2020); in equal parts where that is not known. The
+hour and the weekday are one source of their own, which is no sensor.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from breezeway.contract.clock import HOUR
+from breezeway.contract.contract import Contract
+from breezeway.contract.expressions import Expression
+from breezeway.contract.statistics import RollingFeature
+from breezeway.detector.usual import Usual, category_features
+
+if TYPE_CHECKING:
+    from breezeway.detector.boosting import xgb
+
+CLOCK = HOUR
+"""The source that is the time; no field can have this name."""
+MOST_REASONS = 5
+LEAST_SHARE = 0.05
+"""What raised a score by less than this part of all that raised it is no reason."""
+LARGEST = float(np.finfo(np.float32).max)
+IN_UNIT = ("rms", "mean", "max", "min", "std")
+"""Figures of a vector that have its unit; the first of them that a contract names is shown."""
+PER_STEP = ("slope", "diff")
+WITHOUT_UNIT = ("kurtosis", "zscore")
+
+
+def shap_values(booster: "xgb.Booster", rows: np.ndarray) -> np.ndarray:
+    """Return float64 (rows, features + 1): log odds, which add up to those of the score.
+
+    The part of a residual counts as that of the feature that it is of.
+
+    Args:
+        booster: with binary:logistic.
+        rows: float64 or float32 (rows, features); NaN is missing.
+
+    Returns:
+        In the last column what the booster says of no row in particular.
+    """
+    # A second: never at the import of a server.
+    from breezeway.detector.boosting import xgb
+    from breezeway.detector.residuals import Residuals
+
+    residuals = Residuals.of_booster(booster)
+    whole = residuals.beside(np.clip(rows, -LARGEST, LARGEST))
+    data = xgb.DMatrix(np.clip(whole, -LARGEST, LARGEST), nthread=1)
+    values: np.ndarray = booster.predict(data, pred_contribs=True, validate_features=False)
+    count = rows.shape[1]
+    found = np.column_stack([values[:, :count], values[:, -1]]).astype(np.float64)
+    found[:, residuals.of] += values[:, count:-1]
+    return found
+
+
+class Reason(NamedTuple):
+    """A field that raised a score.
+
+    Args:
+        field: of the contract, or `CLOCK`.
+        share: of all that raised the score, above 0 and at most 1.
+        feature: what is told of the field: its present value, or what is unusual of its window if
+            the present value is usual.
+        value: of the feature: a number, a word of a category, or None if it is missing.
+        usual: of the feature: lowest and highest, or the words; None if it is not known.
+        direction: on which side of the usual the value is; None for neither.
+        unit: of value and usual.
+        sentence: for people, such as `vibration 4.1 g, usually 1.2 to 1.9`.
+    """
+
+    field: str
+    share: float
+    feature: str
+    value: float | str | None
+    usual: tuple[float, float] | tuple[str, ...] | None
+    direction: Literal["high", "low"] | None
+    unit: str
+    sentence: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """For JSON, without the sentence."""
+        told = self._asdict()
+        del told["sentence"]
+        return told
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """An expression of several fields whose features are shared by occlusion."""
+
+    columns: list[int]
+    """Of its features."""
+    places: list[int]
+    """Of its sources."""
+    own: list[int]
+    """The column of each source's own value."""
+    middles: list[float]
+    expression: Expression
+
+    def weights(self, names: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """Return (rows, sources): the shares of each row, which sum to 1."""
+        pairs = zip(self.places, self.own, strict=True)
+        values = {names[place]: rows[:, own].astype(np.float64) for place, own in pairs}
+        whole = self.expression(values)
+        changes = np.empty((len(rows), len(self.places)))
+        for number, (place, middle) in enumerate(zip(self.places, self.middles, strict=True)):
+            other = {**values, names[place]: np.full(len(rows), middle)}
+            changes[:, number] = np.abs(whole - self.expression(other))
+        changes[~np.isfinite(changes)] = 0.0
+        total = changes.sum(axis=1, keepdims=True)
+        equal = np.full_like(changes, 1 / len(self.places))
+        return np.divide(changes, total, out=equal, where=total > 0)
+
+
+class Explainer:
+    """Explains the scores of a booster by the fields of its contract.
+
+    Args:
+        booster: of the contract's features.
+        usual: of the normal readings that it learned from.
+
+    Attributes:
+        sources: the contract's fields and, if a feature takes the time, `CLOCK`.
+    """
+
+    def __init__(self, booster: "xgb.Booster", contract: Contract, usual: Usual):
+        self._booster, self._contract, self._usual = booster, contract, usual
+        self.sources: list[str] = [*contract.fields, *([CLOCK] if contract.takes_time else [])]
+        self._own = own_features(contract)
+        self._categories = category_features(contract)
+        self._names = contract.feature_names
+        self._bases = _bases(contract)
+        self._columns_of: dict[str, list[int]] = {source: [] for source in self.sources}
+        self._fixed = np.zeros((len(self._names), len(self.sources)))
+        self._shared: list[_Shared] = []
+        for name, expression in contract.expressions.items():
+            self._add(name, expression)
+
+    def _add(self, name: str, expression: Expression) -> None:
+        sources = [s for s in self.sources if s in expression.fields]
+        if expression.takes_time:
+            sources.append(CLOCK)
+        columns = [column for column, (base, _) in enumerate(self._bases) if base == name]
+        for source in sources:
+            self._columns_of[source] += columns
+        places = [self.sources.index(source) for source in sources]
+        own = [self._own.get(source, "") for source in sources]
+        known = all(feature in self._usual.ranges for feature in own)
+        if len(sources) > 1 and known and not (expression.takes_time or expression.takes_vectors):
+            middles = [self._usual.ranges[feature][1] for feature in own]
+            at = [self._names.index(feature) for feature in own]
+            self._shared.append(_Shared(columns, places, at, middles, expression))
+        elif sources:  # a constant is nobody's
+            self._fixed[np.ix_(columns, places)] = 1 / len(sources)
+
+    def contributions(self, rows: np.ndarray) -> np.ndarray:
+        """Return float64 (rows, sources): by how much each raised the log odds of a row's score.
+
+        Args:
+            rows: float64 or float32 (rows, features); NaN is missing.
+        """
+        return self._by_source(rows, shap_values(self._booster, rows)[:, :-1])
+
+    def _by_source(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        found: np.ndarray = values @ self._fixed
+        for shared in self._shared:
+            part = values[:, shared.columns].sum(axis=1, keepdims=True)
+            found[:, shared.places] += part * shared.weights(self.sources, rows)
+        return found
+
+    def shares(self, rows: np.ndarray) -> np.ndarray:
+        """Return float64 (rows, sources): each one's share of all that raised a row's score; what
+        lowered it has none. A row sums to 1, or to 0 if nothing raised its score."""
+        return _shares(self.contributions(rows))
+
+    def reasons(self, row: np.ndarray) -> list[Reason]:
+        """Return at most `MOST_REASONS` reasons for the score of a row, the largest first.
+
+        Args:
+            row: float64 or float32 (features,).
+        """
+        rows = row[None, :]
+        values = shap_values(self._booster, rows)[:, :-1]
+        share = _shares(self._by_source(rows, values))[0]
+        largest = np.argsort(-share, kind="stable")[:MOST_REASONS]
+        return [
+            self._reason(self.sources[place], float(share[place]), values[0], row)
+            for place in largest.tolist()
+            if share[place] >= LEAST_SHARE
+        ]
+
+    def _reason(self, source: str, share: float, values: np.ndarray, row: np.ndarray) -> Reason:
+        column = self._told(source, values, row)
+        name, value = self._names[column], float(row[column])
+        told: float | str | None = None if math.isnan(value) else float(f"{value:.6g}")
+        usual: tuple[float, float] | tuple[str, ...] | None = None
+        direction: Literal["high", "low"] | None = None
+        if name in self._categories:
+            told = None if told is None else self._categories[name][int(value)]
+            usual = self._usual.words.get(name)
+        elif source != CLOCK and name in self._usual.ranges:
+            low, _, high = self._usual.ranges[name]
+            usual = low, high
+            direction = "low" if value < low else "high" if value > high else None
+        unit = "" if source == CLOCK else self._unit(source, column)
+        reason = Reason(source, share, name, told, usual, direction, unit)
+        label = source if name == self._own.get(source) else name
+        time = "the time of the day or the week"
+        return reason._replace(sentence=time if source == CLOCK else _told_sentence(label, reason))
+
+    def _told(self, source: str, values: np.ndarray, row: np.ndarray) -> int:
+        """The column that is told of a source."""
+        columns = sorted(self._columns_of[source], key=lambda column: -values[column])
+        if source not in self._own:
+            return columns[0]
+        own = self._names.index(self._own[source])
+        for column in (own, *(column for column in columns if values[column] > 0)):
+            if self._is_unusual(self._names[column], float(row[column])):
+                return column
+        return own
+
+    def _is_unusual(self, name: str, value: float) -> bool:
+        if math.isnan(value):
+            return True
+        if name in self._categories:
+            words = self._usual.words.get(name)
+            return words is not None and self._categories[name][int(value)] not in words
+        low, _, high = self._usual.ranges.get(name, (-math.inf, 0.0, math.inf))
+        return not low <= value <= high
+
+    def _unit(self, source: str, column: int) -> str:
+        unit, (base, rolling) = self._contract.fields[source].unit, self._bases[column]
+        statistic = rolling.statistic if rolling else "last"
+        if not unit or base != self._own.get(source) or statistic in WITHOUT_UNIT:
+            return ""
+        per = self._contract.features.rate_per
+        return f"{unit} per {per}" if statistic in PER_STEP else unit
+
+
+def own_features(contract: Contract) -> dict[str, str]:
+    """The feature that shows the present value of a field, by field: the field as it is, or a
+    vector's figure in the vector's unit; fields without such a feature are left out."""
+    found: dict[str, str] = {}
+    for name, expression in contract.expressions.items():
+        if field := expression.field:
+            found.setdefault(field, name)
+    texts = {text.replace(" ", ""): name for name, text in contract.features.reading.items()}
+    for field in contract.fields:
+        for figure in IN_UNIT:
+            if (own := f"{figure}({field})") in texts:
+                found.setdefault(field, texts[own])
+    return found
+
+
+def _bases(contract: Contract) -> list[tuple[str, RollingFeature | None]]:
+    """For each feature the one of a reading that it is of, and which statistic of a window."""
+    rolling = contract.rolling.items()
+    return [
+        *((name, None) for name in contract.features.reading),
+        *((name, feature) for name, features in rolling for feature in features),
+    ]
+
+
+def _shares(contributions: np.ndarray) -> np.ndarray:
+    raised = np.clip(contributions, 0, None)
+    total = raised.sum(axis=1, keepdims=True)
+    found: np.ndarray = np.divide(raised, total, out=np.zeros_like(raised), where=total > 0)
+    return found
+
+
+def _told_sentence(label: str, reason: Reason) -> str:
+    unit = f" {reason.unit}" if reason.unit else ""
+    match reason.value, reason.usual:
+        case None, _:
+            told = f"{label} is missing"
+        case str(word), _:
+            told = f"{label} {word}"
+        case number, _:
+            told = f"{label} {_short(number)}{unit}"
+    if not reason.usual:
+        return told
+    shown = [each if isinstance(each, str) else _short(each) for each in reason.usual]
+    if isinstance(reason.usual[0], str):
+        return f"{told}, usually {' or '.join(shown)}"
+    return f"{told}, usually {' to '.join(dict.fromkeys(shown))}"
+
+
+def _short(number: float) -> str:
+    """Three digits, and all of those before the point."""
+    size = abs(number)
+    if size and not 1e-4 <= size < 1e9:
+        return f"{number:.3g}"
+    digits = max(0, 2 - math.floor(math.log10(size))) if size else 0
+    text = f"{number:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
