@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader
 
 from breezeway.core.days import clock_time
+from breezeway.core.errors import BreezewayError
 from breezeway.core.settings import Settings
 from breezeway_airflow import airflow_internals
 from breezeway_airflow.fields import contract_zone
@@ -24,6 +25,8 @@ from breezeway_airflow.reports import PAGE_HEADERS
 if TYPE_CHECKING:
     from breezeway.pipeline.overview import ModelFacts
 
+SECONDS = 5.0
+"""How long the page waits for all stores together."""
 MOST_DAGS = 50
 
 HEADERS = PAGE_HEADERS | {
@@ -51,9 +54,10 @@ def show_start(request: Request, user: User) -> Response:
     from breezeway.pipeline import overview
 
     settings = Settings.from_environment()
-    found, zone = overview.look(settings), contract_zone(settings)
-    text = _templates.get_template("start.html").render(
-        root=str(request.scope["root_path"]),
+    found, zone = overview.look(settings, SECONDS), contract_zone(settings)
+    return _page(
+        request,
+        "start.html",
         airflow=root_path(),
         reports=f"{root_path()}plugin/reports",
         dags=airflow_internals.readable_dags(user, "breezeway", MOST_DAGS),
@@ -63,7 +67,6 @@ def show_start(request: Request, user: User) -> Response:
         in_zone=lambda moment: clock_time(moment, zone, "minutes"),
         zone=zone,
     )
-    return HTMLResponse(text, headers=HEADERS)
 
 
 @app.get("/start.js")
@@ -77,6 +80,19 @@ def send_script() -> Response:
 def refuse(path: str) -> None:
     """Answer every other path, so that it needs a login too."""
     raise HTTPException(404, "There is no such page.")
+
+
+@app.exception_handler(BreezewayError)
+def say_what_is_wrong(request: Request, error: BreezewayError) -> Response:
+    """Tell of a setting or a sensor contract that is wrong: there are no stores to ask then."""
+    return _page(request, "message.html", 500, title="Breezeway", back="Again", message=str(error))
+
+
+def _page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
+    root = str(request.scope["root_path"])
+    return HTMLResponse(
+        _templates.get_template(template).render(root=root, **values), code, HEADERS
+    )
 
 
 def _readable(user: Any, model: "ModelFacts") -> "ModelFacts":

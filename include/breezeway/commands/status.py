@@ -1,40 +1,68 @@
 """Show what is in service, how good it is, the last nights, the last training, and the datasets.
 
-The page Breezeway in Airflow shows the same. A store that does not answer within two seconds is
-named, and its facts are left out.
+The page Breezeway in Airflow shows the same. The command asks the platform that runs in
+BREEZEWAY_HOME (.breezeway), else the addresses BREEZEWAY_MLFLOW_URL (http://127.0.0.1:5000) and
+BREEZEWAY_SERVING_URL (http://127.0.0.1:3000). It changes nothing.
+
+Examples:
+  breezeway status
+  breezeway status --json | jq -r '.models[] | .name + " " + .in_service.version'
+
+Exit code: 0; 69 if a store gives no answer, after the facts of the others were printed, or if no
+platform is up; 64 for a wrong argument or setting.
 """
 
 import argparse
 import json
-from typing import Any
 
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from breezeway.core.errors import ServiceUnavailable
 from breezeway.core.settings import Settings
 from breezeway.laptop.platform import running_platform
 from breezeway.pipeline import overview
 from breezeway.pipeline.overview import Figure, ModelFacts, Overview
 
+SECONDS = 15.0
+"""How long all stores together may take: whoever asks in a shell would rather wait than miss."""
 SHOWN_TAGS = 10
 
 _OVERVIEW = TypeAdapter(Overview)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs: all facts as JSON")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="for programs: all facts as one JSON object (without it, a table)",
+    )
 
 
-def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any] | None:
-    """Print the facts; with `--json` they are the result."""
-    found = overview.look(settings)
+def run(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Print the facts.
+
+    Raises:
+        ServiceUnavailable: no platform is up, or a store gave no answer.
+    """
+    found = overview.look(settings, SECONDS)
+    if {"MLflow", "model server"} <= found.problems.keys():
+        raise ServiceUnavailable(
+            f"No platform is up: neither MLflow answers at {found.mlflow} nor a model server at "
+            f"{found.serving}. Start one with `make up`; if one runs elsewhere, name its folder "
+            "in BREEZEWAY_HOME, or its addresses in BREEZEWAY_MLFLOW_URL and BREEZEWAY_SERVING_URL."
+        )
     airflow = running_platform(settings.root).get("airflow_url", "")
     if arguments.json:
-        return {"airflow": airflow, **json.loads(_OVERVIEW.dump_json(found))}
-    _print(found, airflow)
-    return None
+        facts = {"airflow": airflow, **json.loads(_OVERVIEW.dump_json(found))}
+        print(json.dumps(facts, indent=2, ensure_ascii=False), flush=True)
+    else:
+        _print(found, airflow)
+    if found.problems:
+        missing = "; ".join(f"{store}: {problem}" for store, problem in found.problems.items())
+        raise ServiceUnavailable(f"Facts are missing. {missing}")
 
 
 def _print(found: Overview, airflow: str) -> None:
@@ -63,7 +91,7 @@ def _about(model: ModelFacts) -> list[tuple[str, str]]:
     rows = []
     if served := model.in_service:
         since = f" since {served.since:%Y-%m-%d %H:%M %Z}" if served.since else ""
-        alarm = f", alarm from score {served.threshold:.4f}" if served.threshold else ""
+        alarm = f", alarm from score {served.threshold:.4f}" if served.threshold is not None else ""
         text = f"version {served.version}{since}{alarm}, dataset {served.data_tag}"
         rows.append(("  in service", text))
         rows += [

@@ -25,8 +25,6 @@ from breezeway.pipeline.patience import ask
 from breezeway.tracking import champions, nights, past_runs, registry, rest
 from breezeway.tracking.registry import ModelVersion, RegisteredModel
 
-SECONDS = 2.0
-"""How long a store may take."""
 MODELS = 10
 VERSIONS = 20
 NIGHTS = 7
@@ -139,7 +137,7 @@ class Overview:
     serving: str = ""
 
 
-def look(settings: Settings, seconds: float = SECONDS) -> Overview:
+def look(settings: Settings, seconds: float) -> Overview:
     """Ask all stores at the same time; it takes no longer than `seconds`, whatever they do."""
     serving = settings.serving_url.split(",")[0].strip(" /")
     answers = ask(
