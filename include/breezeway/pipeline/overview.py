@@ -33,10 +33,11 @@ TAGS = 500
 HEADLINES = {
     "average_precision": ("average precision", True),
     "f1": ("F1", True),
-    "events_hit": ("events hit", True),
+    "events_share": ("share of events hit", True),
     "false_episodes_per_normal_hour": ("false alarms an hour", False),
 }
-"""Metric of a training run → what a person calls it, and whether more is better."""
+"""Metric of a training run → what a person calls it, and whether more is better. `events_share` is
+`events_hit` of `events`: another version may have been judged on other events."""
 
 _DAY_TAG = re.compile(r".+-day-\d{8}-[1-9]\d*")
 _ID = re.compile(r"[0-9a-zA-Z]{1,64}")
@@ -289,6 +290,8 @@ def _dag(run: dict[str, Any] | None) -> str:
 def _metrics(run: dict[str, Any] | None) -> dict[str, float]:
     listed = run["data"].get("metrics", []) if run else []
     values = {metric["key"]: float(metric["value"]) for metric in listed}
+    if values.get("events"):
+        values["events_share"] = values.get("events_hit", math.nan) / values["events"]
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
