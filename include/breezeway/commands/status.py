@@ -77,7 +77,7 @@ def _print(found: Overview, airflow: str) -> None:
 def _facts(found: Overview, airflow: str) -> list[tuple[str, str]]:
     rows = []
     for model in found.models:
-        rows += [("model", model.name), *_about(model), ("", "")]
+        rows += [("model", model.name), *_about(model, found), ("", "")]
     if not found.models and "MLflow" not in found.problems:
         rows.append(("model", "none yet. Trigger the DAG training, or run: make demo"))
     rows.append(("datasets", _datasets(found)))
@@ -87,7 +87,7 @@ def _facts(found: Overview, airflow: str) -> list[tuple[str, str]]:
     return [*rows, ("MLflow at", found.mlflow), ("model server at", found.serving)]
 
 
-def _about(model: ModelFacts) -> list[tuple[str, str]]:
+def _about(model: ModelFacts, found: Overview) -> list[tuple[str, str]]:
     rows = []
     if served := model.in_service:
         since = f" since {served.since:%Y-%m-%d %H:%M %Z}" if served.since else ""
@@ -99,10 +99,14 @@ def _about(model: ModelFacts) -> list[tuple[str, str]]:
             for name, text in (("  on trial", served.challenger), ("  problem", served.problem))
             if text
         ]
+    elif found.problems.keys() & {"deployment store", "model server"}:
+        rows.append(("  in service", "not known"))
     else:
         rows.append(("  in service", "nothing. Trigger the DAG training with the step deploy"))
     if model.figures:
         rows.append(("  at training", ", ".join(map(_figure, model.figures))))
+    if "MLflow" in found.problems:
+        return [*rows, ("  drift, nights", "not known")]
     rows.append(("  drift", f"announced, since {model.drift}" if model.drift else "none announced"))
     nights = ", ".join(f"{n.night} {n.verdict}" for n in model.nights)
     rows.append(("  nights", nights or "none yet. nightly_drift checks at 02:00"))
@@ -127,4 +131,4 @@ def _datasets(found: Overview) -> str:
     shown = ", ".join(datasets.tags[:SHOWN_TAGS])
     more = datasets.count - min(datasets.count, SHOWN_TAGS)
     text = f"{shown}, and {more} more (breezeway versions)" if more else shown
-    return f"{text}{'; ' if text else ''}{datasets.days} days of the history"
+    return f"{text}{'; ' if text else ''}{datasets.days} of single days"
