@@ -12,7 +12,7 @@ give:
 
 Each function imports what it needs: the first three belong to the API server, and would slow down
 every other process of Airflow. `pyproject.toml` pins Airflow. In `tests/servers/plugins`,
-`test_reports.py` and `test_links.py` fail if another version behaves differently.
+`test_reports.py`, `test_start.py` and `test_links.py` fail if another version behaves differently.
 """
 
 from collections.abc import Callable

@@ -70,7 +70,11 @@ def train(settings: Settings) -> None:
         metrics = {"average_precision": precision, "events": 8, "events_hit": 6, "f1": 0.25}
         run = record(settings, "training/r-1", "train", metrics=metrics)
         rest.post(
-            settings, "model-versions/create", name=NAME, source="mlflow-artifacts:/x", run_id=run
+            settings,
+            "model-versions/create",
+            name=NAME,
+            source=f"mlflow-artifacts:/0/{run}/artifacts/x",
+            run_id=run,
         )
         for key, value in {"decision": "promoted", "reason": HOSTILE}.items():
             rest.post(
