@@ -28,7 +28,7 @@ ZONE = fields.contract_zone(SETTINGS)
 
 with DAG(
     dag_id="backtest",
-    description="How models trained as of earlier dates would have done",
+    description="See how models trained as of earlier dates would have done",
     doc_md=__doc__,
     schedule=CronPartitionTimetable(
         "0 0 * * 1", timezone=f"{ZONE}", run_offset=-1, key_format="%Y-%m-%d"

@@ -47,7 +47,7 @@ VERSION = {"model_name": given("model_name"), "model_version": given("model_vers
 
 with DAG(
     dag_id="canary",
-    description="A version is tried beside the champion",
+    description="Try a version on real requests, beside the champion",
     doc_md=__doc__,
     schedule=None,
     is_paused_upon_creation=False,

@@ -42,7 +42,7 @@ def day_before(moment: datetime) -> date:
 
 with DAG(
     dag_id="history",
-    description="One day of readings to one partition of the dataset",
+    description="Make one dataset version for each day, also of days long ago",
     doc_md=__doc__,
     schedule=DayPartitions(f"{fields.contract_zone(SETTINGS)}"),
     catchup=False,

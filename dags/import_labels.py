@@ -23,7 +23,7 @@ HELP = fields.help_texts(__doc__)
 
 with DAG(
     dag_id="import_labels",
-    description="Labels from people, for the next training",
+    description="Import labels from people, for the next training",
     doc_md=__doc__,
     schedule=None,
     is_paused_upon_creation=False,

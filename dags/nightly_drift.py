@@ -57,7 +57,7 @@ MODEL, _ = fields.contract_defaults(SETTINGS)
 
 with DAG(
     dag_id="nightly_drift",
-    description="Have the readings of the last day drifted?",
+    description="Check whether the readings of the last day have drifted",
     doc_md=__doc__,
     # The data interval is the day that is checked, so a backfill needs no form.
     schedule=Nights(hours=2, zone=f"{fields.contract_zone(SETTINGS)}"),

@@ -22,7 +22,7 @@ MODEL, _ = fields.contract_defaults(Settings.from_environment())
 
 with DAG(
     dag_id="rollback",
-    description="The previous champion goes back into service",
+    description="Put the previous champion back into service",
     doc_md=__doc__,
     schedule=None,
     is_paused_upon_creation=False,

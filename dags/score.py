@@ -40,7 +40,7 @@ MODEL, _ = fields.contract_defaults(SETTINGS)
 
 with DAG(
     dag_id="score",
-    description="Predictions of past readings, as a dataset version",
+    description="Score past readings by any version, into a dataset version",
     doc_md=__doc__,
     # The data interval is the day that is scored, so a backfill needs no form.
     schedule=BackfilledDays(f"{fields.contract_zone(SETTINGS)}"),

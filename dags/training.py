@@ -75,7 +75,7 @@ APPROVAL = fields.contract_switch(SETTINGS, "gate", "approval")
 
 with DAG(
     dag_id="training",
-    description="Raw readings to a live prediction, whole or in parts",
+    description="Train a model and put it into service, whole or in parts",
     doc_md=__doc__,
     schedule=training_schedule(SETTINGS, MODEL),
     # While the DAG is paused, a run that a drift asks for would be lost.

@@ -19,6 +19,10 @@ from breezeway.core.settings import Settings, silence_telemetry
 COMMANDS = {
     "demo": ("breezeway.laptop.demo:run", "run the whole pipeline once, then stop everything"),
     "up": ("breezeway.laptop.demo:run_and_stay", "the same, but run on until Ctrl-C"),
+    "status": (
+        "breezeway.commands.status:run",
+        "show what is in service, how good it is, and what happened lately",
+    ),
     "simulate": ("breezeway.commands.simulate:run", "fill the raw store with a simulated plant"),
     "load-readings": ("breezeway.commands.load_readings:run", "fill the raw store from files"),
     "new-sensor": (

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 REPORTS = "breezeway/reports"
 """Path of the pages, below the root of the API server."""
+START = "breezeway/start"
+"""Path of the start page."""
 
 
 def root_path() -> str:

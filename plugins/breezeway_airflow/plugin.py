@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from breezeway_airflow.links import REPORTS, root_path
+from breezeway_airflow.links import REPORTS, START, root_path
 from breezeway_airflow.priority import BackfillsWait
 
 
@@ -12,6 +12,14 @@ class BreezewayPlugin(AirflowPlugin):
     name = "breezeway"
     priority_weight_strategies = [BackfillsWait]  # noqa: RUF012 - Airflow's own convention
     external_views = [  # noqa: RUF012 - Airflow's own convention
+        {
+            "name": "Breezeway",
+            "href": f"{root_path()}{START}/",
+            "destination": "nav",
+            "url_route": "breezeway",
+            # Else two pages are hidden in a menu of the navigation.
+            "nav_top_level": True,
+        },
         {
             "name": "Reports",
             "href": f"{root_path()}{REPORTS}/",
@@ -35,7 +43,10 @@ class BreezewayPlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The page Reports. Imported here, because only the API server needs it."""
-        from breezeway_airflow.reports import app
+        """The pages. Imported here, because only the API server needs them."""
+        from breezeway_airflow import reports, start
 
-        return [{"app": app, "url_prefix": f"/{REPORTS}", "name": "Reports"}]
+        return [
+            {"app": reports.app, "url_prefix": f"/{REPORTS}", "name": "Reports"},
+            {"app": start.app, "url_prefix": f"/{START}", "name": "Breezeway"},
+        ]

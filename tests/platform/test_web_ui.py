@@ -151,6 +151,26 @@ def test_the_page_of_all_reports(page, platform, night, tmp_path_factory):
     picture(page, "reports-page", tmp_path_factory)
 
 
+def test_the_start_page_leads_to_everything(page, platform, night, tmp_path_factory):
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{platform.url('airflow')}/plugin/breezeway")
+    start = page.frame_locator("iframe[title=Breezeway]")
+    expect(start.get_by_role("heading", name="plant")).to_be_visible(timeout=PATIENCE)
+    picture(page, "start-page", tmp_path_factory)
+    start.get_by_label("Search the dataset tags").fill("no such tag")
+    expect(start.get_by_text("No tag fits.")).to_be_visible()
+    with page.expect_popup() as opened:
+        start.get_by_role("link", name="all in MLflow").click()
+    assert opened.value.url.endswith("/runs?workflowType=machine_learning")
+    opened.value.close()
+    dag = start.get_by_role("link", name="canary")
+    dag.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/dags/canary**", timeout=PATIENCE)
+    assert errors == []
+
+
 def test_the_button_of_a_task_opens_its_report(page, platform, night):
     page.goto(f"{platform.url('airflow')}/dags/nightly_drift/runs/{night}/tasks/drift/details")
     button = page.get_by_role("link", name="Report", exact=True)

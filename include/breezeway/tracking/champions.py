@@ -208,7 +208,23 @@ def within_reach(settings: Settings, model_name: str) -> set[str]:
         ServiceUnavailable: MLflow does not answer.
     """
     model = find_model(settings, model_name)
-    return {*_recorded(model), *model.aliases.values()}
+    return {*recorded(model), *model.aliases.values()}
+
+
+def recorded(model: RegisteredModel) -> list[str]:
+    """The champions that are recorded with a model, oldest first.
+
+    Raises:
+        DataError: the tag that records them was overwritten with something else.
+    """
+    text = model.tags.get("champions", "[]")
+    try:
+        return _VERSIONS.validate_json(text, strict=True)
+    except ValidationError:
+        raise DataError(
+            f"The tag breezeway.champions of the model {model.name!r} is {text[:100]!r}: expected "
+            'a JSON list of version numbers, such as ["1", "2"]. Correct or delete it in MLflow.'
+        ) from None
 
 
 def champion(settings: Settings, model_name: str) -> str | None:
@@ -269,23 +285,12 @@ def _settle_champions(settings: Settings, model_name: str, model: RegisteredMode
     Raises:
         DataError: the tag that records them was overwritten with something else.
     """
-    kept = _recorded(model)
+    kept = recorded(model)
     now = model.aliases.get(CHAMPION)
     if now is None or kept[-1:] == [now]:
         return kept
     _keep_champions(settings, model_name, [*kept, now])
     return [*kept, now]
-
-
-def _recorded(model: RegisteredModel) -> list[str]:
-    text = model.tags.get("champions", "[]")
-    try:
-        return _VERSIONS.validate_json(text, strict=True)
-    except ValidationError:
-        raise DataError(
-            f"The tag breezeway.champions of the model {model.name!r} is {text[:100]!r}: expected "
-            'a JSON list of version numbers, such as ["1", "2"]. Correct or delete it in MLflow.'
-        ) from None
 
 
 def _keep_champions(settings: Settings, model_name: str, champions: list[str]) -> None:

@@ -90,14 +90,23 @@ def last_nights(settings: Settings) -> list[CheckedNight]:
     Raises:
         ServiceUnavailable: MLflow does not answer.
     """
-    lately = datetime.now(UTC) - timedelta(days=LATELY_DAYS)
-    condition = f"tags.`breezeway.step` = 'drift' and {_started_after(lately)}"
     newest: dict[str, CheckedNight] = {}
-    for check in _in_order(islice(past_runs.search(settings, condition), past_runs.PAGE)):
+    for check in lately(settings):
         known = newest.get(check.model_name)
         if not known or check.night >= known.night:
             newest[check.model_name] = check
     return [newest[name] for name in sorted(newest)]
+
+
+def lately(settings: Settings) -> list[CheckedNight]:
+    """The last checks of any model, at most `past_runs.PAGE`, in the order in which they began.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    since = datetime.now(UTC) - timedelta(days=LATELY_DAYS)
+    condition = f"tags.`breezeway.step` = 'drift' and {_started_after(since)}"
+    return _in_order(islice(past_runs.search(settings, condition), past_runs.PAGE))
 
 
 def _started_after(moment: datetime) -> str:

@@ -58,9 +58,17 @@ def find_model(settings: Settings, model_name: str) -> RegisteredModel:
         UsageError: there is none of this name.
         ServiceUnavailable: MLflow does not answer.
     """
-    found = rest.get(settings, "registered-models/get", name=model_name)["registered_model"]
-    aliases = {alias["alias"]: str(alias["version"]) for alias in found.get("aliases", [])}
-    return RegisteredModel(found["name"], aliases, _own_tags(found))
+    return _model(rest.get(settings, "registered-models/get", name=model_name)["registered_model"])
+
+
+def search_models(settings: Settings, count: int) -> list[RegisteredModel]:
+    """The first registered models by name: one request.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
+    answer = rest.get(settings, "registered-models/search", max_results=count)
+    return [_model(found) for found in answer.get("registered_models", [])]
 
 
 def model_exists(settings: Settings, model_name: str) -> bool:
@@ -112,16 +120,26 @@ def newest_version(settings: Settings, model_name: str) -> str:
         UsageError: the model has none.
         ServiceUnavailable: MLflow does not answer.
     """
+    newest = newest_versions(settings, model_name, 1)
+    if not newest:
+        raise UsageError(f"The model {model_name!r} has no version yet.")
+    return newest[0].version
+
+
+def newest_versions(settings: Settings, model_name: str, count: int) -> list[ModelVersion]:
+    """The versions that were registered last, newest first: one request.
+
+    Raises:
+        ServiceUnavailable: MLflow does not answer.
+    """
     answer = rest.get(
         settings,
         "model-versions/search",
         filter=f"name = '{model_name}'",
         order_by="version_number DESC",
-        max_results=1,
+        max_results=count,
     )
-    if not answer.get("model_versions"):
-        raise UsageError(f"The model {model_name!r} has no version yet.")
-    return str(answer["model_versions"][0]["version"])
+    return [_version(found) for found in answer.get("model_versions", [])]
 
 
 def search_versions(settings: Settings, condition: str) -> Iterator[ModelVersion]:
@@ -188,6 +206,11 @@ def set_alias(settings: Settings, model_name: str, alias: str, version: str) -> 
     """
     path = "registered-models/alias"
     rest.post(settings, path, name=model_name, alias=alias, version=version)
+
+
+def _model(found: Mapping[str, Any]) -> RegisteredModel:
+    aliases = {alias["alias"]: str(alias["version"]) for alias in found.get("aliases", [])}
+    return RegisteredModel(found["name"], aliases, _own_tags(found))
 
 
 def _version(found: Mapping[str, Any]) -> ModelVersion:

@@ -8,8 +8,6 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
 from breezeway.contract.contract import load_contract
@@ -19,22 +17,13 @@ from breezeway.readings import plant
 from breezeway.readings.store import RawStore
 from breezeway.tracking import mlflow_client, rest, runs
 from breezeway.tracking.page_runs import record_page
+from tests.fixtures.api_server import api_server, login
 from tests.fixtures.mlflow import serving
 from tests.fixtures.s3 import s3_server
 
 ROOT = "/breezeway/reports"
 DRIFT = "<!doctype html><title>x</title><script>document.title = 'drawn'</script>"
 PIXEL = b"\x89PNG\r\n\x1a\n" + b"\0" * 100_000
-
-
-class OwnDags(SimpleAuthManager):
-    """As Airflow's own, but nobody except an admin may look at the DAG `secret`."""
-
-    def is_authorized_dag(self, *, method, user, access_entity=None, details=None) -> bool:
-        hidden = details is not None and details.id == "secret" and user.role != "ADMIN"
-        return not hidden and super().is_authorized_dag(
-            method=method, user=user, access_entity=access_entity, details=details
-        )
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +35,8 @@ def settings(mlflow_server: str) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def server(airflow_database: None, settings: Settings) -> Iterator[TestClient]:
-    """Airflow's API server with its plugins; nobody is logged in."""
-    variables = {
-        "AIRFLOW__CORE__AUTH_MANAGER": f"{__name__}.OwnDags",
-        "AIRFLOW__API_AUTH__JWT_SECRET": token_hex(64),
-        "AIRFLOW__API__SECRET_KEY": token_hex(64),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        from airflow.api_fastapi import app as airflow_app
-
-        airflow_app.purge_cached_app()
-        with TestClient(airflow_app.create_app("core"), follow_redirects=False) as client:
-            yield client
-        airflow_app.purge_cached_app()
+    with api_server() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +49,6 @@ def run_id(settings: Settings) -> str:
     """A run of the step `drift`, of the DAG run `nightly/r-1`."""
     reports = {"drift.html": "Drift", "deep/er/a b.png": "Picture", "drift.json": "Findings"}
     return report(settings, "nightly/r-1", "plant/3", reports)
-
-
-def login(role: str | None) -> dict[str, str]:
-    from airflow.api_fastapi.app import get_auth_manager
-
-    user = SimpleAuthManagerUser(username="ann", role=role)
-    return {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
 
 
 def report(
