@@ -1,8 +1,9 @@
 """Why an alarm rang: the fields of a contract that raised a score, and what would be usual.
 
-Each feature's part of a score is its SHAP value, in log odds, by XGBoost's own TreeSHAP (Lundberg
-et al., "From local explanations to global understanding with explainable AI for trees", 2020). SHAP
-values add up to the score, so the part of a field is the sum of those of its features.
+Each feature's part of a score is in log odds, and parts add up to the score, so the part of a field
+is the sum of those of its features. Of trees they are SHAP values, by XGBoost's own TreeSHAP
+(Lundberg et al., "From local explanations to global understanding with explainable AI for trees",
+2020); what those of another family are, its module says.
 
 A feature of several fields, such as `torque * speed`, is shared among them by how much it changes
 when each of them alone is put to its usual value (occlusion by a baseline: Sundararajan and Najmi,
@@ -13,7 +14,7 @@ hour and the weekday are one source of their own, which is no sensor.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,47 +22,18 @@ from breezeway.contract.clock import HOUR
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Expression
 from breezeway.contract.statistics import RollingFeature
+from breezeway.detector.families.family import FittedModel
 from breezeway.detector.usual import Usual, category_features
-
-if TYPE_CHECKING:
-    from breezeway.detector.boosting import xgb
 
 CLOCK = HOUR
 """The source that is the time; no field can have this name."""
 MOST_REASONS = 5
 LEAST_SHARE = 0.05
 """What raised a score by less than this part of all that raised it is no reason."""
-LARGEST = float(np.finfo(np.float32).max)
 IN_UNIT = ("rms", "mean", "max", "min", "std")
 """Figures of a vector that have its unit; the first of them that a contract names is shown."""
 PER_STEP = ("slope", "diff")
 WITHOUT_UNIT = ("kurtosis", "zscore")
-
-
-def shap_values(booster: "xgb.Booster", rows: np.ndarray) -> np.ndarray:
-    """Return float64 (rows, features + 1): log odds, which add up to those of the score.
-
-    The part of a residual counts as that of the feature that it is of.
-
-    Args:
-        booster: with binary:logistic.
-        rows: float64 or float32 (rows, features); NaN is missing.
-
-    Returns:
-        In the last column what the booster says of no row in particular.
-    """
-    # A second: never at the import of a server.
-    from breezeway.detector.boosting import xgb
-    from breezeway.detector.residuals import Residuals
-
-    residuals = Residuals.of_booster(booster)
-    whole = residuals.beside(np.clip(rows, -LARGEST, LARGEST))
-    data = xgb.DMatrix(np.clip(whole, -LARGEST, LARGEST), nthread=1)
-    values: np.ndarray = booster.predict(data, pred_contribs=True, validate_features=False)
-    count = rows.shape[1]
-    found = np.column_stack([values[:, :count], values[:, -1]]).astype(np.float64)
-    found[:, residuals.of] += values[:, count:-1]
-    return found
 
 
 class Reason(NamedTuple):
@@ -124,18 +96,18 @@ class _Shared:
 
 
 class Explainer:
-    """Explains the scores of a booster by the fields of its contract.
+    """Explains the scores of a model by the fields of its contract.
 
     Args:
-        booster: of the contract's features.
+        model: of the contract's features.
         usual: of the normal readings that it learned from.
 
     Attributes:
         sources: the contract's fields and, if a feature takes the time, `CLOCK`.
     """
 
-    def __init__(self, booster: "xgb.Booster", contract: Contract, usual: Usual):
-        self._booster, self._contract, self._usual = booster, contract, usual
+    def __init__(self, model: FittedModel, contract: Contract, usual: Usual):
+        self._model, self._contract, self._usual = model, contract, usual
         self.sources: list[str] = [*contract.fields, *([CLOCK] if contract.takes_time else [])]
         self._own = own_features(contract)
         self._categories = category_features(contract)
@@ -170,7 +142,7 @@ class Explainer:
         Args:
             rows: float64 or float32 (rows, features); NaN is missing.
         """
-        return self._by_source(rows, shap_values(self._booster, rows)[:, :-1])
+        return self._by_source(rows, self._model.contributions(rows)[:, :-1])
 
     def _by_source(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         found: np.ndarray = values @ self._fixed
@@ -191,7 +163,7 @@ class Explainer:
             row: float64 or float32 (features,).
         """
         rows = row[None, :]
-        values = shap_values(self._booster, rows)[:, :-1]
+        values = self._model.contributions(rows)[:, :-1]
         share = _shares(self._by_source(rows, values))[0]
         largest = np.argsort(-share, kind="stable")[:MOST_REASONS]
         return [

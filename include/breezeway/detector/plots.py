@@ -66,12 +66,19 @@ def new_figure(width: float, height: float, columns: int = 1, **options: Any) ->
     return figure, figure.subplots(1, columns, **options)
 
 
-def draw_search(trials: Sequence["SearchTrial"], best: int, rounds_a_step: int, path: Path) -> None:
+def draw_search(
+    trials: Sequence["SearchTrial"],
+    best: int,
+    rounds_a_step: int,
+    path: Path,
+    unit: str = "boosting rounds",
+) -> None:
     """Plot a search for parameters: the learning curve of each trial, and the best so far.
 
     Args:
         trials: by number.
         best: number of the best trial.
+        unit: of rounds.
     """
     with rc_context(STYLE):
         figure, (left, right) = new_figure(11, 4.4, 2, sharey=True)
@@ -83,7 +90,7 @@ def draw_search(trials: Sequence["SearchTrial"], best: int, rounds_a_step: int, 
             left.plot(rounds[-1], trial.curve[-1], ".", color=colour)
         peak = int(np.argmax(trials[best].curve))
         left.plot(rounds_a_step * (peak + 1), trials[best].curve[peak], "o", ms=9, color=ORANGE)
-        left.set(title="Trials as they grow", xlabel="boosting rounds")
+        left.set(title="Trials as they grow", xlabel=unit)
         left.set_ylabel("average precision, mean of folds")
 
         values = [max(trial.curve) for trial in trials]

@@ -7,13 +7,15 @@ it, whatever the machine is doing.
 
 import json
 import logging
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
-from breezeway.detector.boosting import xgb
+
+if TYPE_CHECKING:
+    from breezeway.detector.boosting import xgb
 
 log = logging.getLogger("breezeway")
 
@@ -54,14 +56,14 @@ class Residuals(NamedTuple):
         residual = features[:, self.of] - usual
         return np.hstack([features, residual.astype(np.float32)])
 
-    def keep_in(self, booster: xgb.Booster) -> None:
+    def keep_in(self, booster: "xgb.Booster") -> None:
         """Keep the residuals in the booster that was fitted with them, for `of_booster`."""
         if len(self.of):
             said = {name: part.tolist() for name, part in self._asdict().items()}
             booster.set_attr(**{ATTRIBUTE: json.dumps(said)})
 
     @classmethod
-    def of_booster(cls, booster: xgb.Booster) -> Self:
+    def of_booster(cls, booster: "xgb.Booster") -> Self:
         """Return the residuals that a booster was fitted with.
 
         Raises:

@@ -15,9 +15,10 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import search
 from breezeway.detector.boosting import SEED
+from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.plots import draw_search
+from breezeway.detector.search import SearchTrial
 from breezeway.detector.table import read_table
-from breezeway.detector.trials import ROUNDS_A_STEP
 from breezeway.tracking import runs
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
@@ -46,6 +47,7 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     trials = search.search(table, contract, count, settings)
     best = search.best(trials)
     params = {
+        "family": best.family,
         "params": best.params,
         "rounds": best.rounds,
         "average_precision": best.average_precision,
@@ -54,10 +56,14 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     }
     work = settings.work / version.tag
     work.mkdir(parents=True, exist_ok=True)
-    history = {"best": best.number, "trials": [asdict(trial) for trial in trials]}
+    history = {"best": best.number, "trials": [_told(trial) for trial in trials]}
     write_json(work / "tuning.json", history)
     aside = work / f".tuning.png.{os.getpid()}"
-    draw_search(trials, best.number, ROUNDS_A_STEP, aside)
+    one_family = {trial.family for trial in trials} == {BOOSTED_TREES}
+    rounds_a_step, unit = (
+        (family_of(BOOSTED_TREES).rounds_a_step, "boosting rounds") if one_family else (1, "steps")
+    )
+    draw_search(trials, best.number, rounds_a_step, aside, unit)
     aside.replace(work / "tuning.png")
     for path in (work / "params.json", output):
         if path:
@@ -66,12 +72,20 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     return {
         "tag": version.tag,
         "params_file": str(work / "params.json"),
+        "family": best.family,
         "params": best.params,
         "rounds": best.rounds,
         "average_precision": best.average_precision,
         "trials": len(trials),
         "run_id": run_id,
     }
+
+
+def _told(trial: SearchTrial) -> dict[str, Any]:
+    """For the history: the same search writes the same bytes, so no cost."""
+    told = asdict(trial)
+    del told["cpu_seconds"]
+    return told
 
 
 def _record(
@@ -87,7 +101,8 @@ def _record(
     with runs.recorded(settings, model, f"tune {tag}", started=started, tags=tags) as run_id:
         import mlflow
 
-        mlflow.log_params({**params["params"], "rounds": params["rounds"]})
+        chosen = {"family": params["family"], "rounds": params["rounds"]}
+        mlflow.log_params({**params["params"], **chosen})
         mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
         for path in REPORTS:
             mlflow.log_artifact(str(folder / path))

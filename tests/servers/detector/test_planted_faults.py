@@ -9,7 +9,9 @@ import pytest
 
 from breezeway.detector.alarm_reasons import MOST_ALARMS, alarm_reasons
 from breezeway.detector.covers import MOST_ROWS, count_rows
-from breezeway.detector.explanation import Explainer, shap_values
+from breezeway.detector.explanation import Explainer
+from breezeway.detector.families.registry import BOOSTED_TREES
+from breezeway.detector.families.trees import TreeModel
 from breezeway.detector.usual import usual_of
 from tests.fixtures.planted import (
     Planter,
@@ -37,7 +39,7 @@ def fitted(contract):
 @pytest.fixture(scope="module")
 def explainer(contract, fitted):
     table, booster, _ = fitted
-    return Explainer(booster, contract, usual_of(table, contract))
+    return Explainer(TreeModel(BOOSTED_TREES, booster), contract, usual_of(table, contract))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_a_report_tells_which_sensors_make_the_alarms(explainer, alarms):
 def test_contributions_add_up_to_the_score(fitted, explainer, alarms):
     _, booster, _ = fitted
     rows = alarms[1][:50]
-    base = shap_values(booster, rows)[:, -1]
+    base = TreeModel(BOOSTED_TREES, booster).contributions(rows)[:, -1]
     margin = predicted(booster, rows, "margin")
     np.testing.assert_allclose(
         explainer.contributions(rows).sum(axis=1) + base, margin, rtol=0, atol=1e-4
