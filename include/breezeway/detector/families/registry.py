@@ -6,11 +6,11 @@ A family of one's own is an entry point of a package, in the group `breezeway.fa
     "nearest neighbour" = "my_package.nearest:NearestNeighbour"
 
 The package has to be installed wherever a step runs or a server explains alarms. A family of
-Breezeway's own is a line of `FAMILIES`.
+Breezeway's own is an entry of `FAMILIES`.
 """
 
+from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from importlib.metadata import entry_points
 
 from breezeway.contract.contract import Contract
@@ -22,10 +22,38 @@ BOOSTED_TREES = "boosted trees"
 """The default, and what models and parameters without a family are of."""
 AUTO = "auto"
 
-FAMILIES = {
-    BOOSTED_TREES: "boosted_trees:BoostedTrees",
+
+def _boosted_trees() -> Family:
+    from breezeway.detector.families.boosted_trees import BoostedTrees
+
+    return BoostedTrees()
+
+
+def _forest() -> Family:
+    from breezeway.detector.families.forest import Forest
+
+    return Forest()
+
+
+def _neural_network() -> Family:
+    from breezeway.detector.families.neural_network import NeuralNetwork
+
+    return NeuralNetwork()
+
+
+def _logistic_regression() -> Family:
+    from breezeway.detector.families.logistic_regression import LogisticRegression
+
+    return LogisticRegression()
+
+
+FAMILIES: dict[str, Callable[[], Family]] = {
+    BOOSTED_TREES: _boosted_trees,
+    "forest": _forest,
+    "logistic regression": _logistic_regression,
+    "neural network": _neural_network,
 }
-"""Name → module of this package and class, imported when it is asked for."""
+"""Name → what imports the family, when it is asked for."""
 
 
 @cache
@@ -36,9 +64,7 @@ def family_of(name: str) -> Family:
         DataError: there is none.
     """
     if name in FAMILIES:
-        module, _, attribute = FAMILIES[name].partition(":")
-        family: Family = getattr(import_module(f"{__package__}.{module}"), attribute)()
-        return family
+        return FAMILIES[name]()
     others = entry_points(group=GROUP)
     if name not in others.names:
         known = ", ".join([*FAMILIES, *sorted(others.names)])
