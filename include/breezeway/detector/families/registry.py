@@ -84,7 +84,7 @@ def families_of(contract: Contract) -> list[str]:
     if asked == AUTO:
         return [name for name in FAMILIES if family_of(name).takes_monotone or not monotone]
     for name in asked:
-        if monotone and not family_of(name).takes_monotone:
+        if not family_of(name).takes_monotone and monotone:
             raise DataError(
                 f"detector.families: {name!r} does not hold to [train.monotone]. Leave one of the "
                 "two out."
