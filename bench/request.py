@@ -193,7 +193,7 @@ def score_by_session(folder: str) -> Callable[[], Any]:
 
 def score_by_booster(folder: str) -> Callable[[], Any]:
     model, row = _model(folder)
-    return lambda: float(model.booster.inplace_predict(row[None, :])[0])
+    return lambda: float(model.fitted_model.booster.inplace_predict(row[None, :])[0])
 
 
 def score_by_scikit_learn(folder: str) -> Callable[[], Any]:

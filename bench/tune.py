@@ -111,8 +111,8 @@ def ours(folder: str, count: int = TRIALS) -> Callable[[], Any]:
 def rounds_alone(folder: str, trials: list[dict[str, Any]]) -> Callable[[], Any]:
     """The same boosting rounds: as many at once, one thread each, one matrix a fold for all."""
     from breezeway.detector.boosting import booster_params, matrix, xgb
+    from breezeway.detector.families.registry import BOOSTED_TREES, family_of
     from breezeway.detector.folds import split
-    from breezeway.detector.trials import ROUNDS_A_STEP
 
     table, contract = our_table(folder)
     folds = [
@@ -122,7 +122,7 @@ def rounds_alone(folder: str, trials: list[dict[str, Any]]) -> Callable[[], Any]
     ]
 
     def boost(trial: dict[str, Any]) -> int:
-        rounds = len(trial["curve"]) * ROUNDS_A_STEP
+        rounds = len(trial["curve"]) * family_of(BOOSTED_TREES).rounds_a_step
         for learned, label in folds:
             params = booster_params(trial["params"], contract.train.monotone, label, threads=1)
             booster = xgb.Booster(params, [learned])
@@ -293,8 +293,8 @@ def _judge(folder: Path, found: dict[str, dict[str, Any]]) -> dict[str, dict[str
     scores = {}
     for name, best in found.items():
         booster = model.fit(
-            table,
-            slice(None),
+            table.features,
+            table.rows.label,
             contract,
             best["params"],
             rounds=best["rounds"],

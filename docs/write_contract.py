@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
-from breezeway.contract import alarm, contract, feature_sections, files, schema, source
+from breezeway.contract import alarm, contract, detector, feature_sections, files, schema, source
 
 PAGE = Path(__file__).with_name("contract.md")
 SCHEMA = Path(__file__).with_name("contract.schema.json")
@@ -121,6 +121,7 @@ EXAMPLES = {
     "split.by": '"time"',
     "split.folds": "5",
     "split.holdout": '"7d"',
+    "detector.families": '["boosted trees", "logistic regression"]',
     "train.window": '"90d"',
     "train.schedule": '"0 4 * * 1"',
     "train.every_days": "14",
@@ -173,6 +174,7 @@ def words_of(module: ModuleType) -> dict[tuple[str, str], str]:
 WORDS = {
     **words_of(schema),
     **words_of(alarm),
+    **words_of(detector),
     **words_of(feature_sections),
     **words_of(files),
     **words_of(source),

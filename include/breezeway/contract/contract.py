@@ -16,6 +16,7 @@ import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.alarm import Alarm
+from breezeway.contract.detector import Detector
 from breezeway.contract.expressions import Expression
 from breezeway.contract.feature_sections import Features
 from breezeway.contract.files import Files
@@ -109,6 +110,7 @@ class Contract(Section):
     label: Label
     alarm: Alarm = Alarm()
     split: Split
+    detector: Detector = Detector()
     train: Train = Train()
     quarantine: Quarantine = Quarantine()
     gate: Gate = Gate()

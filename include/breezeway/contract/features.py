@@ -167,10 +167,7 @@ def latest_features(
     needed_readings = contract.window + count - 1
     readings, times = readings[-needed_readings:], times[-needed_readings:]
     if contract.takes_time:
-        first = 0 if contract.windows_take_time else -count
-        timed = zip(readings[first:], times[first:], strict=True)
-        told = [{**reading, **clock(contract.zone, time)} for reading, time in timed]
-        readings = [*readings[: len(readings) - len(told)], *told]
+        readings = _with_clock(contract, readings, times, count)
     rolling = contract.rolling
     columns = _vector_columns(contract, readings)
     for name, expression in contract.expressions.items():
@@ -200,6 +197,19 @@ def latest_features(
         ends = np.array([(time - EPOCH) // MICROSECOND for time in times[-count:]], np.int64)
         beside(contract, features, ends, baseline)
     return features
+
+
+def _with_clock(
+    contract: Contract,
+    readings: Sequence[Mapping[str, Any]],
+    times: Sequence[datetime],
+    count: int,
+) -> Sequence[Mapping[str, Any]]:
+    """The readings, with the hour and the weekday where they are needed."""
+    first = 0 if contract.windows_take_time else -count
+    timed = zip(readings[first:], times[first:], strict=True)
+    told = [{**reading, **clock(contract.zone, time)} for reading, time in timed]
+    return [*readings[: len(readings) - len(told)], *told]
 
 
 def _vector_columns(contract: Contract, readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

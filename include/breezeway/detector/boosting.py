@@ -75,7 +75,11 @@ def matrix(
 
 
 def booster_params(
-    params: dict[str, Any], monotone: Mapping[str, str], label: np.ndarray, threads: int
+    params: dict[str, Any],
+    monotone: Mapping[str, str],
+    label: np.ndarray,
+    threads: int,
+    seed: int = SEED,
 ) -> dict[str, Any]:
     """Return XGBoost's parameters: the given ones, and those that all models here have.
 
@@ -89,7 +93,7 @@ def booster_params(
         "objective": "binary:logistic",
         "tree_method": "hist",
         "scale_pos_weight": balancing_weight(label),
-        "seed": SEED,
+        "seed": seed,
         "nthread": threads,
         "verbosity": 0,
     }

@@ -1,8 +1,9 @@
 """Why an alarm rang: the fields of a contract that raised a score, and what would be usual.
 
-Each feature's part of a score is its SHAP value, in log odds, by XGBoost's own TreeSHAP (Lundberg
-et al., "From local explanations to global understanding with explainable AI for trees", 2020). SHAP
-values add up to the score, so the part of a field is the sum of those of its features.
+Each feature's part of a score is in log odds, and parts add up to the score, so the part of a field
+is the sum of those of its features. Of trees they are SHAP values, by XGBoost's own TreeSHAP
+(Lundberg et al., "From local explanations to global understanding with explainable AI for trees",
+2020); what those of another family are, its module says.
 
 A feature of several fields, such as `torque * speed`, is shared among them by how much it changes
 when each of them alone is put to its usual value (occlusion by a baseline: Sundararajan and Najmi,
@@ -13,7 +14,7 @@ hour and the weekday are one source of their own, which is no sensor.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,61 +22,19 @@ from breezeway.contract.clock import HOUR
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Expression
 from breezeway.contract.statistics import RollingFeature
+from breezeway.detector.families.family import FittedModel
+from breezeway.detector.residuals import LARGEST
 from breezeway.detector.usual import Usual, category_features
-
-if TYPE_CHECKING:
-    from breezeway.detector.boosting import xgb
-    from breezeway.detector.residuals import Residuals
 
 CLOCK = HOUR
 """The source that is the time; no field can have this name."""
 MOST_REASONS = 5
 LEAST_SHARE = 0.05
 """What raised a score by less than this part of all that raised it is no reason."""
-LARGEST = float(np.finfo(np.float32).max)
 IN_UNIT = ("rms", "mean", "max", "min", "std")
 """Figures of a vector that have its unit; the first of them that a contract names is shown."""
 PER_STEP = ("slope", "diff")
 WITHOUT_UNIT = ("kurtosis", "zscore")
-
-
-def shap_values(booster: "xgb.Booster", rows: np.ndarray) -> np.ndarray:
-    """Return float64 (rows, features + 1): log odds, which add up to those of the score.
-
-    The part of a residual counts as that of the feature that it is of.
-
-    Args:
-        booster: with binary:logistic.
-        rows: float64 or float32 (rows, features); NaN is missing.
-
-    Returns:
-        In the last column what the booster says of no row in particular.
-    """
-    from breezeway.detector.residuals import Residuals  # a second: never at the import of a server
-
-    residuals = Residuals.of_booster(booster)
-    values, _ = _tree_shap(booster, residuals, rows)
-    return _with_residuals(values, residuals)
-
-
-def _tree_shap(
-    booster: "xgb.Booster", residuals: "Residuals", rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """SHAP values float32 (rows, features + explained + 1), and residuals (rows, explained)."""
-    from breezeway.detector.boosting import xgb
-
-    whole = np.clip(residuals.beside(np.clip(rows, -LARGEST, LARGEST)), -LARGEST, LARGEST)
-    data = xgb.DMatrix(whole, nthread=1)
-    values: np.ndarray = booster.predict(data, pred_contribs=True, validate_features=False)
-    return values, whole[:, rows.shape[1] :]
-
-
-def _with_residuals(values: np.ndarray, residuals: "Residuals") -> np.ndarray:
-    """The values of features, to which those of their residuals are added; see `shap_values`."""
-    count = values.shape[1] - len(residuals.of) - 1
-    found = np.column_stack([values[:, :count], values[:, -1]]).astype(np.float64)
-    found[:, residuals.of] += values[:, count:-1]
-    return found
 
 
 class Reason(NamedTuple):
@@ -147,21 +106,18 @@ class _Shared:
 
 
 class Explainer:
-    """Explains the scores of a booster by the fields of its contract.
+    """Explains the scores of a model by the fields of its contract.
 
     Args:
-        booster: of the contract's features.
+        model: of the contract's features.
         usual: of the normal readings that it learned from.
 
     Attributes:
         sources: the contract's fields and, if a feature takes the time, `CLOCK`.
     """
 
-    def __init__(self, booster: "xgb.Booster", contract: Contract, usual: Usual):
-        from breezeway.detector.residuals import Residuals
-
-        self._booster, self._contract, self._usual = booster, contract, usual
-        self._residuals = Residuals.of_booster(booster)
+    def __init__(self, model: FittedModel, contract: Contract, usual: Usual):
+        self._model, self._contract, self._usual = model, contract, usual
         self.sources: list[str] = [*contract.fields, *([CLOCK] if contract.takes_time else [])]
         self._own = own_features(contract)
         self._categories = category_features(contract)
@@ -172,12 +128,12 @@ class Explainer:
         self._shared: list[_Shared] = []
         for name, expression in contract.expressions.items():
             self._add(name, expression)
-        self._explained = self._residuals.of.tolist()
+        self._explained = model.residuals.of.tolist()
         for number, column in enumerate(self._explained):
             for columns in self._columns_of.values():
                 if column in columns:
                     columns.append(len(self._names) + number)
-        names = [self._bases[column][0] for column in self._residuals.given.tolist()]
+        names = [self._bases[column][0] for column in model.residuals.given.tolist()]
         fields = set().union(*(contract.expressions[name].fields for name in names))
         self._given = tuple(source for source in self.sources if source in fields)
 
@@ -204,11 +160,10 @@ class Explainer:
         Args:
             rows: float64 or float32 (rows, features); NaN is missing.
         """
-        values, _ = _tree_shap(self._booster, self._residuals, rows)
-        return self._by_source(rows, values)
+        return self._by_source(rows, self._model.parts(rows))
 
-    def _by_source(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        values = _with_residuals(values, self._residuals)[:, :-1]
+    def _by_source(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        values = self._model.residuals.by_feature(parts[:, :-1])
         found: np.ndarray = values @ self._fixed
         for shared in self._shared:
             part = values[:, shared.columns].sum(axis=1, keepdims=True)
@@ -230,9 +185,10 @@ class Explainer:
             row: float64 or float32 (features,).
         """
         rows = row[None, :]
-        values, residuals = _tree_shap(self._booster, self._residuals, rows)
+        values = self._model.parts(rows)
         share = _shares(self._by_source(rows, values))[0]
-        whole = np.append(row, residuals[0].astype(np.float64))
+        bounded = np.clip(rows, -LARGEST, LARGEST).astype(np.float32)
+        whole = np.append(row, self._model.residuals.of_rows(bounded)[0].astype(np.float64))
         largest = np.argsort(-share, kind="stable")[:MOST_REASONS]
         found = [
             self._reason(self.sources[place], float(share[place]), values[0], whole)

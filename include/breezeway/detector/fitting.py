@@ -1,4 +1,4 @@
-"""A whole detector from labelled rows: booster, alarm threshold, and cross-fitted evaluation."""
+"""A whole detector from labelled rows: model, alarm threshold, and cross-fitted evaluation."""
 
 import logging
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ import numpy as np
 
 from breezeway.contract.contract import Contract
 from breezeway.detector import model
-from breezeway.detector.boosting import SEED, xgb
+from breezeway.detector.boosting import SEED
 from breezeway.detector.clock import LEARNED_CLOCK, BesideClock, beside_clock
-from breezeway.detector.covers import count_rows
+from breezeway.detector.families.family import FittedModel
+from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import OutOfFold
 from breezeway.detector.platt_scaling import PlattScaling, fit_platt_scaling
@@ -33,15 +34,15 @@ class Fitted:
     """A detector, and the scores that its threshold was chosen by.
 
     Args:
-        booster: fitted on all rows of the table, and scaled.
-        params, rounds: of the booster.
+        model: fitted on all rows of the table, and scaled.
+        params, rounds: of the model.
         scores: cross-fitted: of each row, by a model that did not see it; scaled and filtered.
         scaling: what makes them probabilities.
         curve: the effect of each candidate threshold on these scores.
         choice: a reading with at least this score is in alarm; and the threshold's interval.
     """
 
-    booster: xgb.Booster
+    model: FittedModel
     params: dict[str, Any]
     rounds: int
     scores: OutOfFold
@@ -55,20 +56,25 @@ class Fitted:
 
 
 def fit_detector(
-    table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
+    table: Table,
+    contract: Contract,
+    params: dict[str, Any],
+    rounds: int,
+    threads: int,
+    family: str = BOOSTED_TREES,
 ) -> Fitted:
-    """Fit a booster on all rows, and scale it and choose its threshold on cross-fitted scores.
+    """Fit a model on all rows, and scale it and choose its threshold on cross-fitted scores.
 
     Raises:
-        DataError: no fold has both classes, or XGBoost refuses a parameter.
+        DataError: no fold has both classes, the family refuses a parameter, or there is none of
+            this name.
     """
-    raw = model.out_of_fold(table, contract, params, rounds, threads)
+    raw = model.out_of_fold(table, contract, params, rounds, threads, family)
     scores, scaling = settled(table.rows, raw, contract)
     scored = scores.fold >= 0
     curve = threshold_curve(table.rows.where(scored), scores.score[scored], contract)
-    booster = model.fit(table, slice(None), contract, params, rounds=rounds, threads=threads)
     return Fitted(
-        count_rows(scaling.booster(booster, threads), table.features, threads),
+        _fit(table, contract, family, params, rounds, scaling, threads),
         params,
         rounds,
         scores,
@@ -76,6 +82,22 @@ def fit_detector(
         curve,
         choose_threshold(curve, contract),
     )
+
+
+def _fit(
+    table: Table,
+    contract: Contract,
+    family: str,
+    params: dict[str, Any],
+    rounds: int,
+    scaling: PlattScaling,
+    threads: int,
+) -> FittedModel:
+    features = table.features
+    raw = family_of(family).fit(
+        features, table.rows.label, contract, params, rounds=rounds, threads=threads, seed=SEED
+    )
+    return raw.finished(scaling, features, threads)
 
 
 def settled(rows: Rows, scores: OutOfFold, contract: Contract) -> tuple[OutOfFold, PlattScaling]:
@@ -97,7 +119,7 @@ class Served:
         again: whether it is another fit than the one that is evaluated.
     """
 
-    booster: xgb.Booster
+    model: FittedModel
     scope: TrainingScope
     again: bool
 
@@ -107,16 +129,14 @@ def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) ->
 
     Scaling and threshold stay those that were chosen, and evaluated, with the detector.
     """
-    booster = model.fit(
-        whole, slice(None), contract, fitted.params, rounds=fitted.rounds, threads=threads
-    )
-    scaled = fitted.scaling.booster(booster, threads)
-    return Served(count_rows(scaled, whole.features, threads), whole.scope, again=True)
+    family, params, rounds = fitted.model.family, fitted.params, fitted.rounds
+    again = _fit(whole, contract, family, params, rounds, fitted.scaling, threads)
+    return Served(again, whole.scope, again=True)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The evaluation of a detector on rows that neither its boosters nor its threshold saw.
+    """The evaluation of a detector on rows that neither its models nor its threshold saw.
 
     Args:
         judged: bool, of the table's rows: the rows of the evaluation.

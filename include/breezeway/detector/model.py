@@ -1,7 +1,7 @@
-"""Fit a detector, score rows by models that did not see them, save and load it.
+"""Fit a booster, and score rows by detectors that did not see them.
 
-The detector is an XGBoost model. It is saved in XGBoost's own format (UBJSON), and as the ONNX
-graph that scores. Pickle is never used.
+A booster is saved in XGBoost's own format (UBJSON), and as the ONNX graph that scores. Pickle is
+never used.
 """
 
 import json
@@ -12,9 +12,10 @@ import numpy as np
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 from breezeway.detector import scorecard
-from breezeway.detector.boosting import COARSE_BINS, bins_for, booster_params, matrix, xgb
+from breezeway.detector.boosting import COARSE_BINS, SEED, bins_for, booster_params, matrix, xgb
+from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.folds import split
-from breezeway.detector.residuals import Residuals, fit_residuals
+from breezeway.detector.residuals import fit_residuals
 from breezeway.detector.table import Table
 from breezeway.detector.unknown_devices import beside_unknown_devices
 
@@ -41,27 +42,31 @@ def default_params(rows: int) -> dict[str, float]:
 
 
 def fit(
-    table: Table,
-    rows: np.ndarray | slice,
+    features: np.ndarray,
+    label: np.ndarray,
     contract: Contract,
     params: dict[str, Any],
     *,
     rounds: int,
     threads: int,
+    seed: int = SEED,
 ) -> xgb.Booster:
     """Fit a booster; the same arguments give the same `model_bytes`.
+
+    Args:
+        features: float32 (rows, features); NaN is missing.
+        label: bool (rows,).
 
     Raises:
         DataError: XGBoost refuses a parameter.
     """
-    features, label = table.features[rows], table.rows.label[rows]
     bins = params.get("max_bin", COARSE_BINS)
     residuals = fit_residuals(features, ~label, contract)
     features, label = beside_unknown_devices(features, label, contract)
     data = matrix(residuals.beside(features), label, contract.detector_features, threads, bins)
     try:
         booster = xgb.train(
-            booster_params(params, contract.train.monotone, label, threads),
+            booster_params(params, contract.train.monotone, label, threads, seed),
             data,
             num_boost_round=rounds,
         )
@@ -85,39 +90,44 @@ class OutOfFold(NamedTuple):
     fold: np.ndarray
     """int (rows,): which fold scored it; -1 for none."""
     growth: np.ndarray
-    """float64 (folds, 2, steps): learning curves, the average precision after each `GROWTH_ROUNDS`
-    boosting rounds; of the rows to fit on, and of the rows to score."""
+    """float64 (folds, 2, stages): learning curves, the average precision after each `GROWTH_ROUNDS`
+    rounds, or of the whole model alone; of the rows to fit on, and of the rows to score."""
 
 
 def out_of_fold(
-    table: Table, contract: Contract, params: dict[str, Any], rounds: int, threads: int
+    table: Table,
+    contract: Contract,
+    params: dict[str, Any],
+    rounds: int,
+    threads: int,
+    family: str = BOOSTED_TREES,
 ) -> OutOfFold:
     """Score the rows of each fold with a model fitted without them."""
-    # The search and the learned clock, which import this module, do without them.
+    # The search and the learned clock, which import this module, do without it.
     from breezeway.detector.onnx_scorer import OnnxScorer
-    from breezeway.detector.onnx_trees import to_onnx
 
     score = np.full(len(table.features), np.nan)
     fold_of = np.full(len(table.features), -1)
-    growth = []
+    growth, label = [], table.rows.label
     for number, fold in enumerate(split(table.rows, contract)):
-        booster = fit(table, fold.fit, contract, params, rounds=rounds, threads=threads)
-        score[fold.scored] = OnnxScorer(to_onnx(booster)).score(table.features[fold.scored])
+        model = family_of(family).fit(
+            table.features[fold.fit],
+            label[fold.fit],
+            contract,
+            params,
+            rounds=rounds,
+            threads=threads,
+            seed=SEED,
+        )
+        score[fold.scored] = OnnxScorer(model.to_onnx()).score(table.features[fold.scored])
         fold_of[fold.scored] = number
-        growth.append([_growth(booster, table, rows) for rows in (fold.fit, fold.scored)])
+        growth.append(
+            [
+                [
+                    scorecard.average_precision(label[rows], stage) or 0.0
+                    for stage in model.stages(table.features[rows])
+                ]
+                for rows in (fold.fit, fold.scored)
+            ]
+        )
     return OutOfFold(score, fold_of, np.array(growth))
-
-
-def _growth(booster: xgb.Booster, table: Table, rows: np.ndarray) -> list[float]:
-    """Average precision on some rows with more and more trees."""
-    features = Residuals.of_booster(booster).beside(table.features[rows])
-    label = table.rows.label[rows]
-    rounds = booster.num_boosted_rounds()
-    margin = np.zeros(len(label))
-    values = []
-    for start in range(0, rounds, GROWTH_ROUNDS):
-        # The base score is added each time, but that does not change the order of the rows.
-        trees = (start, min(start + GROWTH_ROUNDS, rounds))
-        margin += booster.inplace_predict(features, iteration_range=trees, predict_type="margin")
-        values.append(scorecard.average_precision(label, margin) or 0.0)
-    return values

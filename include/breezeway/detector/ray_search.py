@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import InternalError, ServiceUnavailable
 from breezeway.detector.ray_trials import RayTrial
-from breezeway.detector.search import SearchTrial, Study
+from breezeway.detector.search import Study, Suggestion
 from breezeway.detector.table import Table
 
 
@@ -85,21 +85,22 @@ class _Suggestions(Searcher):
     def __init__(self, study: Study):
         super().__init__(metric="best", mode="max")
         self._study = study
-        self._params: dict[str, tuple[int, dict[str, float]]] = {}
+        self._suggested: dict[str, Suggestion] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         suggested = self._study.suggest()
         if suggested is None:
             return None  # Tune asks again soon
-        self._params[trial_id] = number, params = suggested
-        return {**params, "number": number}
+        self._suggested[trial_id] = suggested
+        return suggested._asdict()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         if result:
             ended = result["ended"] or "behind"
-            self._study.end(SearchTrial(*self._params[trial_id], list(result["curve"]), ended))
+            curve, seconds = list(result["curve"]), result["cpu_seconds"]
+            self._study.end(self._suggested[trial_id].ended(curve, ended, seconds))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a search that was killed begins anew."""

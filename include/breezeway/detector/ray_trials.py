@@ -9,11 +9,11 @@ import numpy as np
 from ray import tune
 
 from breezeway.contract.contract import Contract
-from breezeway.detector.trials import Boosters, fold_matrices
+from breezeway.detector.trials import Folds
 
 
 class RayTrial(tune.Trainable):
-    """The matrices stay in the process, and its next trial reuses them."""
+    """What trials share of the folds stays in the process, and its next trial reuses it."""
 
     def setup(  # type: ignore[override]  # `tune.with_parameters` passes all but the first
         self,
@@ -23,25 +23,29 @@ class RayTrial(tune.Trainable):
         folds: list[tuple[np.ndarray, np.ndarray]],
         contract: str,
     ) -> None:
-        """Make the matrices, and start.
+        """Read the contract, and start.
 
         Args:
-            config: XGBoost's parameters, and the trial's `number`.
+            config: the trial's `number`, its `family` and the family's `params`.
             features: float32 (rows, features).
             label: bool (rows,).
             folds: for each fold the row numbers to fit on and to score.
             contract: its text.
         """
-        self._contract = Contract.from_text(contract, "contract.toml")
-        self._matrices = fold_matrices(features, label, folds, self._contract, config["max_bin"])
+        self._folds = Folds(features, label, folds, Contract.from_text(contract, "contract.toml"))
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        params = {name: value for name, value in new_config.items() if name != "number"}
-        self._boosters = Boosters(self._matrices, params, self._contract)
+        self._trial = self._folds.trial(new_config["family"], new_config["params"])
         return True
 
     def step(self) -> dict[str, Any]:
-        self._boosters.step()
-        curve, ended = self._boosters.curve, self._boosters.ended
-        return {"best": max(curve), "curve": curve, "ended": ended, "done": bool(ended)}
+        self._trial.step()
+        curve, ended = self._trial.curve, self._trial.ended
+        return {
+            "best": max(curve),
+            "curve": curve,
+            "cpu_seconds": self._trial.cpu_seconds,
+            "ended": ended,
+            "done": bool(ended),
+        }

@@ -7,15 +7,19 @@ it, whatever the machine is doing.
 
 import json
 import logging
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
-from breezeway.detector.boosting import xgb
+
+if TYPE_CHECKING:
+    from breezeway.detector.boosting import xgb
 
 log = logging.getLogger("breezeway")
+
+LARGEST = float(np.finfo(np.float32).max)
 
 RIDGE = 1e-3
 """The penalty on a coefficient of a standardized feature, for each row."""
@@ -60,14 +64,22 @@ class Residuals(NamedTuple):
         found: np.ndarray = (features[:, self.of] - usual).astype(np.float32)
         return found
 
-    def keep_in(self, booster: xgb.Booster) -> None:
+    def by_feature(self, parts: np.ndarray) -> np.ndarray:
+        """Return (rows, features) of (rows, features + explained): the part of a residual counts as
+        that of the feature that it is of."""
+        count = parts.shape[1] - len(self.of)
+        found: np.ndarray = parts[:, :count].copy()
+        found[:, self.of] += parts[:, count:]
+        return found
+
+    def keep_in(self, booster: "xgb.Booster") -> None:
         """Keep the residuals in the booster that was fitted with them, for `of_booster`."""
         if len(self.of):
             said = {name: part.tolist() for name, part in self._asdict().items()}
             booster.set_attr(**{ATTRIBUTE: json.dumps(said)})
 
     @classmethod
-    def of_booster(cls, booster: xgb.Booster) -> Self:
+    def of_booster(cls, booster: "xgb.Booster") -> Self:
         """Return the residuals that a booster was fitted with.
 
         Raises:
@@ -76,7 +88,7 @@ class Residuals(NamedTuple):
         try:
             text = booster.attr(ATTRIBUTE)
             if text is None:
-                return cls(*_none())
+                return cls(*NO_RESIDUALS)
             said = json.loads(text)
             of, given = (np.array(said[name], np.int64) for name in ("of", "given"))
             coefficients, intercept = (
@@ -103,6 +115,11 @@ class Residuals(NamedTuple):
         return cls(of, given, coefficients, intercept)
 
 
+NO_RESIDUALS = Residuals(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0)), np.empty(0)
+)
+
+
 def fit_residuals(features: np.ndarray, normal: np.ndarray, contract: Contract) -> Residuals:
     """Fit the residuals that a contract asks for.
 
@@ -112,7 +129,7 @@ def fit_residuals(features: np.ndarray, normal: np.ndarray, contract: Contract) 
     """
     residual, names = contract.features.residual, contract.feature_names
     if residual is None:
-        return Residuals(*_none())
+        return NO_RESIDUALS
     of, given = ([names.index(name) for name in each] for each in (residual.of, residual.given))
     known = features[:, given].astype(np.float64)
     complete = normal & ~np.isnan(known).any(axis=1)
@@ -139,8 +156,3 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
     coefficients = np.linalg.solve(gram, x.T @ (y - y.mean())) / scale
     return coefficients, float(y.mean() - center @ coefficients)
-
-
-def _none() -> tuple[np.ndarray, ...]:
-    nothing = np.empty(0, np.int64)
-    return nothing, nothing, np.empty((0, 0)), np.empty(0)

@@ -1,7 +1,7 @@
 """A fitted model, loaded from its folder, that scores rows.
 
-What scores is its ONNX graph. The booster that the graph was made of is beside it, for all that is
-no score: for explanations, and to be fitted further.
+What scores is its ONNX graph. The model that the graph was made of is beside it, for all that is no
+score: for explanations, and to be fitted further.
 """
 
 import json
@@ -9,29 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from breezeway.contract.baselines import Baselines, read_baselines
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError
+from breezeway.detector.families.family import FittedModel
+from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.onnx_scorer import OnnxScorer
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import arrow_column, microseconds
 from breezeway.detector.usual import USUAL_FILE, Usual
 
-if TYPE_CHECKING:
-    from breezeway.detector.boosting import xgb
-
 GRAPH_FILE = "model.onnx"
 EXTRA_FOLDER = "extra_files"
 """Where MLflow keeps the files that go with a model."""
-BOOSTER_FILE = "model.ubj"
-"""What the graph was made of, in `EXTRA_FOLDER`, in XGBoost's own format."""
-JUDGED_FILE, JUDGED_BOOSTER_FILE = "judged.onnx", "judged.ubj"
-"""The fit that was evaluated, in `EXTRA_FOLDER`, if it is not the one that serves."""
+NATIVE_NAME = "model"
+"""Of what the graph was made of, in `EXTRA_FOLDER`; the suffix is the family's."""
+JUDGED_NAME = "judged"
+"""Of the fit that was evaluated, and of its graph, if it is not the one that serves."""
+JUDGED_FILE = f"{JUDGED_NAME}.onnx"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class ScoringModel:
             from a folder without one.
         again: whether the fit that serves is another one than the fit that was evaluated.
         baselines: of the devices, if the contract asks for them.
-        native: the model that the graph was made of, in XGBoost's own format.
+        family: the name of the family of detectors that it is of.
+        native: the model that the graph was made of, in the family's own format.
         usual: what is usual of each feature, for explanations.
     """
 
@@ -63,21 +64,23 @@ class ScoringModel:
     again: bool = False
     baselines: Baselines = field(default_factory=dict)
     native: bytes = b""
+    family: str = BOOSTED_TREES
     usual: Usual = field(default_factory=Usual)
 
     @cached_property
-    def booster(self) -> "xgb.Booster":
-        """The booster that the graph was made of, for all that is no score.
+    def fitted_model(self) -> FittedModel:
+        """The model that the graph was made of, for all that is no score.
+
+        It is read when it is asked for: a score needs nothing of it, and XGBoost half a second.
 
         Raises:
-            DataError: XGBoost does not read it.
+            DataError: it cannot be read, or is none of the contract's features.
         """
-        from breezeway.detector.boosting import xgb  # half a second, of which a score needs nothing
-
+        family = family_of(self.family)
         try:
-            return xgb.Booster({"nthread": 1}, model_file=bytearray(self.native))
-        except xgb.core.XGBoostError as error:
-            raise DataError(f"{BOOSTER_FILE}: XGBoost does not read it: {error}") from None
+            return family.load(self.native)
+        except DataError as error:
+            raise DataError(f"{NATIVE_NAME}.{family.suffix}: {error}") from None
 
     @property
     def feature_names(self) -> list[str]:
@@ -130,8 +133,9 @@ def score_readings(
 def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> ScoringModel:
     """Load a model from an MLflow model folder, without MLflow.
 
-    The folder holds `model.onnx` and, in `extra_files`, `model.ubj`, `contract.toml`,
-    `threshold.json` (`threshold`, `model_name`, `trained_on` and the lineage keys), `usual.json`,
+    The folder holds `model.onnx` and, in `extra_files`, `model.ubj` or with the suffix of another
+    family, `contract.toml`, `threshold.json` (`threshold`, `model_name`, `trained_on`, the lineage
+    keys, and `family` unless the model is of boosted trees), `usual.json`,
     `examples.json` (a list of `device`, `readings` with `time` and `payload`, `features`, `score`)
     and, if the contract asks for it, `baselines.json`. If the model was fitted again on all rows,
     the fit that was evaluated is `judged.onnx` and `judged.ubj`, and `judged_on` says what that one
@@ -158,20 +162,23 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
         again = (extra / JUDGED_FILE).is_file()
         which = "judged_on" if again and judged else "trained_on"
         scope = TrainingScope.from_json(json.dumps(decided[which]))
-        graph, native = folder / GRAPH_FILE, extra / BOOSTER_FILE
+        graph, name_of_native = folder / GRAPH_FILE, NATIVE_NAME
         if again and judged:
-            graph, native = extra / JUDGED_FILE, extra / JUDGED_BOOSTER_FILE
-        scorer, booster = OnnxScorer(graph.read_bytes()), native.read_bytes()
+            graph, name_of_native = extra / JUDGED_FILE, JUDGED_NAME
+        scorer, native = OnnxScorer(graph.read_bytes()), _native(extra, name_of_native)
     except (OSError, ValueError, KeyError, DataError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{folder} holds no model that loads: {reason}") from None
     if scorer.feature_names != contract.feature_names:
         raise DataError(f"{folder}: the model's features are not those of its contract.")
     baselines = read_baselines(contract, extra)
-    lineage = {key: value for key, value in decided.items() if isinstance(value, str)}
+    lineage = {
+        key: value for key, value in decided.items() if isinstance(value, str) and key != "family"
+    }
     return ScoringModel(
         scorer=scorer,
-        native=booster,
+        native=native,
+        family=decided.get("family", BOOSTED_TREES),
         contract=contract,
         threshold=threshold,
         examples=examples,
@@ -183,3 +190,11 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
         name=name,
         version=version,
     )
+
+
+def _native(extra: Path, name: str) -> bytes:
+    """The one file of a name, beside a graph of the same name."""
+    found = [path for path in extra.glob(f"{name}.*") if path.suffix != ".onnx"]
+    if len(found) != 1:
+        raise DataError(f"expected one file {name}.*, found {len(found)}.")
+    return found[0].read_bytes()

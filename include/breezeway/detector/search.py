@@ -9,34 +9,29 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from breezeway.contract.contract import Contract
-from breezeway.core.errors import DataError
+from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
-from breezeway.detector.boosting import SEED, balancing_weight, bins_for
+from breezeway.detector.boosting import SEED
+from breezeway.detector.families.registry import BOOSTED_TREES, families_of, family_of
 from breezeway.detector.folds import split
-from breezeway.detector.model import default_params
 from breezeway.detector.table import Table
-from breezeway.detector.trials import ROUNDS_A_STEP, Boosters, FoldMatrices, fold_matrices
+from breezeway.detector.trials import Folds
 
 log = logging.getLogger("breezeway")
-
-SPACE = {
-    "max_depth": IntDistribution(2, 7),
-    "learning_rate": FloatDistribution(0.03, 0.3, log=True),
-    "min_child_weight": FloatDistribution(0.5, 50, log=True),
-    "subsample": FloatDistribution(0.5, 1.0),
-    "colsample_bytree": FloatDistribution(0.4, 1.0),
-    "reg_lambda": FloatDistribution(0.1, 30, log=True),
-    "gamma": FloatDistribution(0.0, 5.0),
-}
-"""Besides, `scale_pos_weight`: 1, or what balances the classes."""
 
 WEIGHT_GAIN = 0.01
 """The average precision that a class weight has to gain: with one, scores are no probabilities."""
@@ -46,10 +41,12 @@ GRACE_STEPS = 2
 ENOUGH_TRIALS = 4
 """The number of earlier trials that a comparison needs."""
 
+FAMILY = "family"
+"""The name of the choice of a family for Optuna."""
 AHEAD = 2
 """How many further trials may start while a trial takes long."""
 RANDOM_TRIALS = 4
-"""Random trials before the search starts to learn."""
+"""Random trials before the search starts to learn; so many for each family."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,19 @@ class SearchTrial:
     """One set of parameters and its results.
 
     Args:
-        number: from 0; trial 0 has the default parameters.
-        curve: mean average precision over the folds after each `ROUNDS_A_STEP` rounds.
+        number: from 0; the first trial of each family has its default parameters.
+        curve: mean average precision over the folds after each step of the family's rounds.
         ended: `complete` (all rounds), `levelled` (no gain for `PATIENCE` steps) or `behind`
             (pruned: not among the best of earlier trials).
+        cpu_seconds: what it cost; not part of what the same search finds again.
     """
 
     number: int
-    params: dict[str, float]
+    params: dict[str, Any]
     curve: list[float]
     ended: str
+    family: str = BOOSTED_TREES
+    cpu_seconds: float = field(default=0.0, compare=False)
 
     @property
     def average_precision(self) -> float:
@@ -74,11 +74,29 @@ class SearchTrial:
 
     @property
     def rounds(self) -> int:
-        return (self.curve.index(self.average_precision) + 1) * ROUNDS_A_STEP
+        step = self.curve.index(self.average_precision) + 1
+        return step * family_of(self.family).rounds_a_step
+
+
+class Suggestion(NamedTuple):
+    """What is to be tried.
+
+    Args:
+        number: of the trial, from 0.
+        params: of the family.
+    """
+
+    number: int
+    params: dict[str, Any]
+    family: str
+
+    def ended(self, curve: list[float], how: str, cpu_seconds: float) -> SearchTrial:
+        """The trial of it, once it has ended."""
+        return SearchTrial(self.number, self.params, curve, how, self.family, cpu_seconds)
 
 
 def search(table: Table, contract: Contract, count: int, settings: Settings) -> list[SearchTrial]:
-    """Try `count` sets of parameters.
+    """Try `count` sets of parameters, of the families that the contract asks for.
 
     `settings.threads` trials run in parallel, with one thread each: here, or on the Ray cluster of
     `RAY_ADDRESS`. The result depends on that number, the data and the count, but not on the place,
@@ -90,22 +108,29 @@ def search(table: Table, contract: Contract, count: int, settings: Settings) -> 
         The trials in the order of their numbers.
 
     Raises:
-        DataError: no fold has both classes in the rows to fit on and in the rows to score.
+        UsageError: there are more families than trials.
+        DataError: no fold has both classes in the rows to fit on and in the rows to score; or a
+            family is not known, or does not fit the contract.
         ServiceUnavailable: the Ray cluster doesn't answer, or a worker died.
     """
+    families = families_of(contract)
+    if count < len(families):
+        raise UsageError(
+            f"count: {count}, expected at least {len(families)}: a trial for each family of "
+            "[detector]."
+        )
     folds = split(table.rows, contract)
     scorable = [(fold.fit, fold.scored) for fold in folds if table.rows.label[fold.scored].any()]
     if not scorable:
         raise DataError("split: no fold has a positive row to be scored on; more data is needed.")
-    study = Study(table, count, settings.threads + AHEAD)
+    study = Study(table, count, settings.threads + AHEAD, families)
     if os.environ.get("RAY_ADDRESS"):
         from breezeway.detector.ray_search import try_on_ray  # two seconds, and only for a cluster
 
         try_on_ray(study, table, contract, scorable, settings.threads)
     else:
-        label, bins = table.rows.label, bins_for(len(table.features))
-        matrices = fold_matrices(table.features, label, scorable, contract, bins)
-        _Threads(study, matrices, contract).run(settings.threads)
+        shared = Folds(table.features, table.rows.label, scorable, contract)
+        _Threads(study, shared).run(settings.threads)
     return study.trials
 
 
@@ -116,10 +141,35 @@ def best(trials: list[SearchTrial]) -> SearchTrial:
     """
 
     def reached(trial: SearchTrial) -> tuple[float, int]:
-        weighted = trial.params["scale_pos_weight"] != 1
+        weighted = trial.params.get("scale_pos_weight", 1) != 1
         return trial.average_precision - WEIGHT_GAIN * weighted, -trial.number
 
     return max(trials, key=reached)
+
+
+class FamilyResult(NamedTuple):
+    """What the trials of a family came to.
+
+    Args:
+        trials: how many.
+        average_precision: of the best.
+        cpu_seconds: of all its trials.
+    """
+
+    family: str
+    trials: int
+    average_precision: float
+    cpu_seconds: float
+
+
+def by_family(trials: Sequence[SearchTrial]) -> list[FamilyResult]:
+    """Compare the families of a search, the one that reached the most first."""
+    found = []
+    for family in dict.fromkeys(trial.family for trial in trials):
+        own = [trial for trial in trials if trial.family == family]
+        reached = max(trial.average_precision for trial in own)
+        found.append(FamilyResult(family, len(own), reached, sum(t.cpu_seconds for t in own)))
+    return sorted(found, key=lambda result: -result.average_precision)
 
 
 class Study:
@@ -134,23 +184,35 @@ class Study:
     rounds that it has had rise. Only trials 0 to n - `lag` count: they have ended before trial n
     starts, whatever the timing.
 
+    Of several families TPE suggests the family, too, and so spends more trials on those that reach
+    more. A trial is compared with those of its own family alone: a step of another one's rounds is
+    another amount of training.
+
     Args:
         table: what parameters are searched for.
         count: of trials.
         lag: from the last trial that counts for another one.
+        families: their names.
     """
 
-    def __init__(self, table: Table, count: int, lag: int):
+    def __init__(
+        self, table: Table, count: int, lag: int, families: Sequence[str] = (BOOSTED_TREES,)
+    ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.count = count
-        self.defaults = default_params(len(table.features))
-        weights = (1.0, balancing_weight(table.rows.label))
-        self._space = {**SPACE, "scale_pos_weight": CategoricalDistribution(weights)}
+        self._families = list(families)
+        kinds = {name: family_of(name) for name in families}
+        self.defaults = {name: kind.defaults(len(table.features)) for name, kind in kinds.items()}
+        self._spaces = {name: kind.space(table.rows.label) for name, kind in kinds.items()}
         self._lag = lag
-        sampler = optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS)
+        sampler = optuna.samplers.TPESampler(
+            seed=SEED, n_startup_trials=RANDOM_TRIALS * len(families)
+        )
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._study.enqueue_trial({name: self.defaults[name] for name in self._space})
-        self._suggested: list[optuna.Trial] = []
+        for name, space in self._spaces.items():
+            own = {self._key(name, key): self.defaults[name][key] for key in space}
+            self._study.enqueue_trial({FAMILY: name, **own} if self._several else own)
+        self._suggested: list[tuple[optuna.Trial, str]] = []
         self._ended: dict[int, SearchTrial] = {}
         self._curves: dict[int, list[float]] = {}
 
@@ -164,17 +226,36 @@ class Study:
         """Whether all trials have been suggested."""
         return len(self._suggested) == self.count
 
-    def suggest(self) -> tuple[int, dict[str, float]] | None:
-        """The number and the parameters of the next trial; None as long as it has to wait."""
+    @property
+    def _several(self) -> bool:
+        return len(self._families) > 1
+
+    def _key(self, family: str, key: str) -> str:
+        """The name of a parameter for Optuna: two families may have one of the same name."""
+        return f"{family}.{key}" if self._several else key
+
+    def suggest(self) -> Suggestion | None:
+        """The next trial; None as long as it has to wait."""
         number = len(self._suggested)
         if number >= self._lag:
             shown = self._ended.get(number - self._lag)
             if shown is None:
                 return None
-            self._study.tell(self._suggested[shown.number], shown.average_precision)
-        trial = self._study.ask(self._space)
-        self._suggested.append(trial)
-        return number, {**self.defaults, **trial.params}
+            self._study.tell(self._suggested[shown.number][0], shown.average_precision)
+        trial, family = self._ask()
+        self._suggested.append((trial, family))
+        found = {key: trial.params[self._key(family, key)] for key in self._spaces[family]}
+        return Suggestion(number, {**self.defaults[family], **found}, family)
+
+    def _ask(self) -> tuple[optuna.Trial, str]:
+        (family, *others) = self._families
+        if not others:
+            return self._study.ask(self._spaces[family]), family
+        trial = self._study.ask()
+        family = trial.suggest_categorical(FAMILY, self._families)
+        for key, distribution in self._spaces[family].items():
+            _suggest(trial, self._key(family, key), distribution)
+        return trial, family
 
     def is_behind(self, number: int, curve: Sequence[float]) -> bool:
         """Whether to prune a trial that has come so far."""
@@ -183,6 +264,7 @@ class Study:
             max(earlier[: len(curve)])
             for other, earlier in self._curves.items()
             if other <= number - self._lag
+            and self._suggested[other][1] == self._suggested[number][1]
         ]
         if len(curve) < GRACE_STEPS or len(bests) < ENOUGH_TRIALS:
             return False
@@ -191,13 +273,24 @@ class Study:
     def end(self, trial: SearchTrial) -> None:
         self._ended[trial.number] = trial
         log.info(
-            "trial %d of %d: average precision %.4f after %d rounds (%s)",
+            "trial %d of %d: average precision %.4f after %d rounds of %s (%s)",
             trial.number + 1,
             self.count,
             trial.average_precision,
-            len(trial.curve) * ROUNDS_A_STEP,
+            len(trial.curve) * family_of(trial.family).rounds_a_step,
+            trial.family,
             trial.ended,
         )
+
+
+def _suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> None:
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            trial.suggest_categorical(key, choices)
+        case IntDistribution(low=low, high=high, step=step, log=logarithmic):
+            trial.suggest_int(key, low, high, step=step, log=logarithmic)
+        case FloatDistribution(low=low, high=high, step=step, log=logarithmic):
+            trial.suggest_float(key, low, high, step=step, log=logarithmic)
 
 
 class _Cancelled(Exception):
@@ -205,16 +298,15 @@ class _Cancelled(Exception):
 
 
 class _Threads:
-    """Runs the trials of a study in threads, which share the matrices: XGBoost needs no GIL.
+    """Runs the trials of a study in threads, which share the folds: XGBoost needs no GIL.
 
     Args:
         study: suggests the trials, and gets their results.
-        matrices: of the folds.
-        contract: of the sensor.
+        folds: of the rows.
     """
 
-    def __init__(self, study: Study, matrices: list[FoldMatrices], contract: Contract):
-        self._study, self._matrices, self._contract = study, matrices, contract
+    def __init__(self, study: Study, folds: Folds):
+        self._study, self._folds = study, folds
         self._turn = Condition()
         self._cancelled = False
 
@@ -232,18 +324,17 @@ class _Threads:
 
     def _work(self) -> None:
         while suggested := self._next():
-            number, params = suggested
-            boosters, ended = Boosters(self._matrices, params, self._contract), ""
+            trial, ended = self._folds.trial(suggested.family, suggested.params), ""
             while not ended:
-                boosters.step(self._go_on)
+                trial.step(self._go_on)
                 with self._turn:
-                    behind = self._study.is_behind(number, boosters.curve)
-                ended = boosters.ended or ("behind" if behind else "")
+                    behind = self._study.is_behind(suggested.number, trial.curve)
+                ended = trial.ended or ("behind" if behind else "")
             with self._turn:
-                self._study.end(SearchTrial(number, params, boosters.curve, ended))
+                self._study.end(suggested.ended(trial.curve, ended, trial.cpu_seconds))
                 self._turn.notify_all()
 
-    def _next(self) -> tuple[int, dict[str, float]] | None:
+    def _next(self) -> Suggestion | None:
         with self._turn:
             while not self._study.is_exhausted:
                 self._go_on()

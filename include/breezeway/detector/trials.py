@@ -1,115 +1,112 @@
-"""One trial of a search for parameters: its boosters, grown step by step.
+"""One trial of a search for parameters: a model for each fold, trained step by step.
 
 This module does not import the search, because each worker of a cluster would pay for the import.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
 from breezeway.contract.contract import Contract
-from breezeway.detector.boosting import booster_params, matrix, xgb
-from breezeway.detector.residuals import fit_residuals
+from breezeway.detector.boosting import SEED
+from breezeway.detector.families.family import Family, FoldRows
+from breezeway.detector.families.registry import family_of
 from breezeway.detector.scorecard import average_precision
-from breezeway.detector.unknown_devices import beside_unknown_devices
 
-ROUNDS_A_STEP = 20
-STEPS = 7
-"""A trial has at most 140 rounds; after each step its folds are scored."""
 PATIENCE = 2
 """After this many steps without a better score a trial has levelled off."""
 
 
-class FoldMatrices(NamedTuple):
-    """The rows of a fold as boosters take them. All trials of a process share them."""
-
-    learned: xgb.QuantileDMatrix
-    label: np.ndarray
-    """bool, of `learned`."""
-    scored: xgb.DMatrix
-    truth: np.ndarray
-    """bool, of `scored`."""
-
-
-def fold_matrices(
-    features: np.ndarray,
-    label: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    contract: Contract,
-    max_bin: int,
-) -> list[FoldMatrices]:
-    """Make the matrices of all folds.
+class Folds:
+    """The rows of all folds, and what the trials of a process share of them.
 
     Args:
         features: float32 (rows, features).
         label: bool (rows,).
         folds: for each the row numbers to fit on and to score.
-        contract: names the features.
-        max_bin: of the boosters.
-    """
-    names = contract.detector_features
-    matrices = []
-    for fit, scored in folds:
-        residuals = fit_residuals(features[fit], ~label[fit], contract)
-        learned, own = beside_unknown_devices(features[fit], label[fit], contract)
-        held = residuals.beside(features[scored])
-        matrices.append(
-            FoldMatrices(
-                matrix(residuals.beside(learned), own, names, threads=1, max_bin=max_bin),
-                own,
-                # Not binned: that gives the same scores at twice the time.
-                xgb.DMatrix(held, feature_names=names, nthread=1),
-                label[scored],
-            )
-        )
-    return matrices
-
-
-class Boosters:
-    """The boosters of one trial, one for each fold, trained step by step together.
-
-    Args:
-        matrices: of the folds.
-        params: XGBoost's.
         contract: what all models of the sensor have in common.
     """
 
     def __init__(
-        self, matrices: Sequence[FoldMatrices], params: dict[str, Any], contract: Contract
+        self,
+        features: np.ndarray,
+        label: np.ndarray,
+        folds: Sequence[tuple[np.ndarray, np.ndarray]],
+        contract: Contract,
     ):
-        self._matrices = matrices
-        self._boosters = [
-            xgb.Booster(
-                booster_params(params, contract.train.monotone, fold.label, threads=1),
-                [fold.learned, fold.scored],
-            )
-            for fold in matrices
+        self._features, self._label, self._contract = features, label, contract
+        self._folds = folds
+        self._truth = [label[scored] for _, scored in folds]
+        self._shared: dict[str, Sequence[Any]] = {}
+        self._lock = Lock()
+
+    def trial(self, family: str, params: dict[str, Any]) -> "Trial":
+        """Begin a trial of some parameters."""
+        kind = family_of(family)
+        with self._lock:
+            if family not in self._shared:
+                defaults = kind.defaults(len(self._features))
+                self._shared[family] = kind.shared(self._rows(), self._contract, defaults)
+        return Trial(kind, self._shared[family], self._truth, params, self._contract)
+
+    def _rows(self) -> list[FoldRows]:
+        return [
+            FoldRows(self._features[fit], self._label[fit], self._features[scored])
+            for fit, scored in self._folds
         ]
+
+
+class Trial:
+    """The models of one trial, one for each fold, trained step by step together.
+
+    Args:
+        family: of the models.
+        shared: what `Family.shared` gave for each fold.
+        truth: bool, of the rows that each fold scores; one of them is positive.
+        params: of the family.
+        contract: what all models of the sensor have in common.
+
+    Attributes:
+        curve: mean average precision over the folds, after each step.
+        cpu_seconds: of the calling threads.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        shared: Sequence[Any],
+        truth: Sequence[np.ndarray],
+        params: dict[str, Any],
+        contract: Contract,
+    ):
+        self._steps, self._truth = family.steps, truth
+        began = time.thread_time()
+        self._models = [family.growing(fold, contract, params, SEED) for fold in shared]
+        self.cpu_seconds = time.thread_time() - began
         self.curve: list[float] = []
-        """Mean average precision over the folds, after each step."""
 
     def step(self, go_on: Callable[[], object] = lambda: None) -> None:
-        """Grow by `ROUNDS_A_STEP` rounds.
+        """Train for a further step.
 
         Args:
-            go_on: is called before each round, and may raise to end it all.
+            go_on: is called again and again, and may raise to end it all.
         """
-        first = len(self.curve) * ROUNDS_A_STEP
+        began = time.thread_time()
         values = []
-        for booster, fold in zip(self._boosters, self._matrices, strict=True):
-            for number in range(first, first + ROUNDS_A_STEP):
-                go_on()
-                booster.update(fold.learned, number)
-            precision = average_precision(fold.truth, booster.predict(fold.scored))
+        for model, truth in zip(self._models, self._truth, strict=True):
+            precision = average_precision(truth, model.grow(go_on))
             assert precision is not None, "the search takes folds that hold a positive row"
             values.append(precision)
         self.curve.append(float(np.mean(values)))
+        self.cpu_seconds += time.thread_time() - began
 
     @property
     def ended(self) -> str:
         """`complete`, `levelled`, or nothing yet."""
-        if len(self.curve) == STEPS:
+        if len(self.curve) == self._steps:
             return "complete"
         since_best = len(self.curve) - 1 - int(np.argmax(self.curve))
         return "levelled" if since_best >= PATIENCE else ""

@@ -14,7 +14,7 @@ from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
 
 if TYPE_CHECKING:
-    # XGBoost and Parquet: never at the import of a server
+    # Parquet: never at the import of a server
     from breezeway.detector.residuals import Residuals
     from breezeway.detector.table import Table
 

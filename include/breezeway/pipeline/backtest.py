@@ -140,16 +140,17 @@ def judge(
 ) -> BacktestFigures:
     """Train as of a date, evaluate on the days that follow. The same stores give the same metrics.
 
-    It uses default parameters, because tuned ones were chosen with data of the future.
+    It uses the default parameters of the contract's first family, because tuned ones were chosen
+    with data of the future.
 
     Raises:
         UsageError: the period is not over yet, or as `read_known`.
         DataError: a model cannot learn from what was known then, or as `read_known`.
     """
-    from breezeway.detector import model  # XGBoost: two seconds, which a plan does without
+    # XGBoost: two seconds, which a plan does without
+    from breezeway.detector.families.registry import families_of, family_of
     from breezeway.detector.fitting import fit_again, fit_detector
     from breezeway.detector.onnx_scorer import OnnxScorer
-    from breezeway.detector.onnx_trees import to_onnx
     from breezeway.detector.scoring import score_readings
     from breezeway.detector.table import labelled_table
 
@@ -158,20 +159,22 @@ def judge(
     known = read_known(settings, contract, moment)
     labelled = known.readings.filter(known.readings["label"].is_valid())
     table = labelled_table(labelled, contract)
-    params = model.default_params(len(table.features))
-    fitted = fit_detector(table, contract, params, model.DEFAULT_ROUNDS, settings.threads)
-    booster, trained_rows = fitted.booster, len(table.rows.label)
+    family = families_of(contract)[0]
+    kind = family_of(family)
+    params, rounds = kind.defaults(len(table.features)), kind.default_rounds
+    fitted = fit_detector(table, contract, params, rounds, settings.threads, family)
+    served, trained_rows = fitted.model, len(table.rows.label)
     if contract.train.refit:
         whole = labelled_table(labelled, contract, whole=True)
         trained_rows = len(whole.rows.label)
-        booster = fit_again(whole, contract, fitted, settings.threads).booster
+        served = fit_again(whole, contract, fitted, settings.threads).model
     days = history.open_days(settings, contract, moment, until - timedelta(days=1))
     readings = _read(days)
     truth = LabelStore(settings.raw_address).labels_of(contract)
     if truth is not None:
         readings = _relabelled(readings, truth)
     readings = readings.filter(readings["label"].is_valid())
-    score = score_readings(OnnxScorer(to_onnx(booster)), contract, readings)
+    score = score_readings(OnnxScorer(served.to_onnx()), contract, readings)
     frame = readings.select(["device", "time", "label"]).append_column("score", pa.array(score))
     sources = {**known.sources, **{day: version.hash for day, version in days.items()}}
     return BacktestFigures(

@@ -208,7 +208,7 @@ def _report_reasons(unseen: pa.Table, model: ScoringModel, reports: Path) -> Non
     alarms = unseen.filter(pa.array(unseen["score"].to_numpy() >= model.threshold))
     rows = np.column_stack([alarms[name].to_numpy() for name in model.feature_names])
     label = alarms["label"].cast(pa.float64()).to_numpy()
-    explainer = Explainer(model.booster, model.contract, model.usual)
+    explainer = Explainer(model.fitted_model, model.contract, model.usual)
     reasons = alarm_reasons(explainer, rows, label)
     plots.draw_reasons(reasons, reports / "alarm_reasons.png")
 

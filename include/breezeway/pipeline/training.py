@@ -9,7 +9,7 @@ import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.errors import DataError, InternalError
@@ -18,9 +18,9 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.datasets.versions import DatasetVersion, OpenedVersion
 from breezeway.detector.clock import clock_scores
+from breezeway.detector.families.registry import BOOSTED_TREES, families_of, family_of
 from breezeway.detector.fitting import Fitted, Served, fit_again, fit_detector, judge_unseen
 from breezeway.detector.folds import split
-from breezeway.detector.model import DEFAULT_ROUNDS, default_params
 from breezeway.detector.table import Table, read_table
 from breezeway.pipeline.training_record import REPORTS, Training, record
 from breezeway.tracking import mlflow_client, runs
@@ -66,14 +66,15 @@ def train(
     name = model_name or contract.name
     with exclusive(settings, f"train-{name}"):
         table = read_table(version.folder, contract)
-        params, rounds = parameters(version, len(table.features))
+        family, params, rounds = parameters(version, contract, len(table.features))
         log.info(
-            "%d rows of %d features to train on; %s parameters, %d rounds",
+            "%d rows of %d features to train on; %s, %s parameters, %d rounds",
             *table.features.shape,
+            family,
             version.params_tag or "default",
             rounds,
         )
-        fitted = fit_detector(table, contract, params, rounds, settings.threads)
+        fitted = fit_detector(table, contract, params, rounds, settings.threads, family)
         clock = clock_scores(table, split(table.rows, contract), settings.threads)
         training = Training(
             run_name=run_name,
@@ -117,7 +118,7 @@ def _served(
     version: OpenedVersion, table: Table, contract: Contract, fitted: Fitted, settings: Settings
 ) -> Served:
     if not contract.train.refit:
-        return Served(fitted.booster, table.scope, again=False)
+        return Served(fitted.model, table.scope, again=False)
     whole = read_table(version.folder, contract, whole=True)
     log.info("fitted again on all %d rows: that fit serves", len(whole.features))
     return fit_again(whole, contract, fitted, settings.threads)
@@ -133,16 +134,38 @@ def _examples(folder: Path) -> list[dict[str, Any]]:
     return examples
 
 
-def parameters(version: DatasetVersion, rows: int) -> tuple[dict[str, Any], int]:
-    """The parameters tuned for the dataset version, or the defaults; and the boosting rounds.
+class Parameters(NamedTuple):
+    """What a model is fitted by.
+
+    Args:
+        family: the name of the family of detectors.
+        params: of the family.
+        rounds: of the training.
+    """
+
+    family: str
+    params: dict[str, Any]
+    rounds: int
+
+
+def parameters(version: DatasetVersion, contract: Contract, rows: int) -> Parameters:
+    """The parameters tuned for the dataset version, or the defaults of the contract's first family.
 
     Args:
         version: of the dataset.
+        contract: of the dataset.
         rows: that the defaults are for.
+
+    Raises:
+        DataError: the contract asks for a family that is not known here, or that does not fit it.
     """
-    if not version.params:
-        return default_params(rows), DEFAULT_ROUNDS
-    return version.params["params"], version.params["rounds"]
+    if version.params:
+        # Before there were families, all were boosted trees.
+        family = version.params.get("family", BOOSTED_TREES)
+        return Parameters(family, version.params["params"], version.params["rounds"])
+    family = families_of(contract)[0]
+    kind = family_of(family)
+    return Parameters(family, kind.defaults(rows), kind.default_rounds)
 
 
 def lineage_of(version: DatasetVersion, settings: Settings) -> dict[str, str]:

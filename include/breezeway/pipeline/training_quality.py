@@ -73,7 +73,7 @@ def quality_of(
     block = scorecard.block_seconds(contract)
     scored = fitted.scores.fold >= 0
     days = len(score) * interval / 86_400
-    explainer = Explainer(fitted.booster, contract, usual)
+    explainer = Explainer(fitted.model, contract, usual)
     return Quality(
         calibration=calibration(rows.label, score),
         delays=delay_curve(

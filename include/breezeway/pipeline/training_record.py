@@ -26,14 +26,13 @@ from breezeway.core.settings import Settings
 from breezeway.core.times import from_iso
 from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector import plots, scorecard
+from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.fitting import Fitted, Judgement, Served
-from breezeway.detector.model import GROWTH_ROUNDS, model_bytes
+from breezeway.detector.model import GROWTH_ROUNDS
 from breezeway.detector.onnx_scorer import SESSION, OnnxScorer
-from breezeway.detector.onnx_trees import to_onnx
-from breezeway.detector.residuals import Residuals
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Scorecard, microseconds
-from breezeway.detector.scoring import BOOSTER_FILE, JUDGED_BOOSTER_FILE, JUDGED_FILE
+from breezeway.detector.scoring import JUDGED_FILE, JUDGED_NAME, NATIVE_NAME
 from breezeway.detector.table import Table
 from breezeway.detector.usual import USUAL_FILE, Usual, usual_of
 from breezeway.pipeline import training_quality
@@ -100,7 +99,7 @@ class Training:
     @cached_property
     def graph(self) -> bytes:
         """What scores: the ONNX graph of the fit that serves."""
-        return to_onnx(self.served.booster)
+        return self.served.model.to_onnx()
 
     @cached_property
     def scorer(self) -> OnnxScorer:
@@ -117,7 +116,7 @@ class Training:
 
     @cached_property
     def usual(self) -> Usual:
-        return usual_of(self.table, self.contract, Residuals.of_booster(self.served.booster))
+        return usual_of(self.table, self.contract, self.served.model.residuals)
 
     @property
     def scopes(self) -> dict[str, str]:
@@ -151,7 +150,7 @@ def record(
     """
     own = {"identity": training.identity, "model_sha256": training.sha256}
     if training.served.again:
-        judged = to_onnx(training.fitted.booster)
+        judged = training.fitted.model.to_onnx()
         own["judged_sha256"] = hashlib.sha256(judged).hexdigest()
     tags = {**training.lineage, **training.scopes, **own}
     with tempfile.TemporaryDirectory(prefix="breezeway-train-") as made:
@@ -166,7 +165,7 @@ def record(
 
 
 def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
-    """Write the files beside the graph: the booster that it was made of, examples with their
+    """Write the files beside the graph: the model that it was made of, examples with their
     scores, threshold, contract, what is usual; and the fit that was evaluated, if another one
     serves."""
     folder.mkdir()
@@ -179,12 +178,17 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
         **training.lineage,
         "model_name": training.model_name,
     }
+    family = training.served.model.family
+    if family != BOOSTED_TREES:
+        decided["family"] = family
     write_json(folder / "threshold.json", decided)
-    (folder / BOOSTER_FILE).write_bytes(model_bytes(training.served.booster))
+    suffix = family_of(family).suffix
+    (folder / f"{NATIVE_NAME}.{suffix}").write_bytes(training.served.model.to_bytes())
     write_json(folder / USUAL_FILE, training.usual.model_dump())
     if training.served.again:
-        (folder / JUDGED_FILE).write_bytes(to_onnx(training.fitted.booster))
-        (folder / JUDGED_BOOSTER_FILE).write_bytes(model_bytes(training.fitted.booster))
+        judged = training.fitted.model
+        (folder / JUDGED_FILE).write_bytes(judged.to_onnx())
+        (folder / f"{JUDGED_NAME}.{suffix}").write_bytes(judged.to_bytes())
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
     if training.contract.features.baseline:
         shutil.copyfile(training.version.folder / BASELINES_FILE, folder / BASELINES_FILE)
@@ -224,9 +228,7 @@ def write_reports(training: Training, folder: Path) -> None:
     _draw_scores(training, folder)
     _draw_alarms(training, folder)
     training_quality.write_quality(training.quality, folder)
-    gains = training.fitted.booster.get_score(importance_type="total_gain")
-    gain = {name: float(np.sum(value)) for name, value in gains.items()}
-    plots.draw_importance(gain, folder / "feature_importance.png")
+    plots.draw_importance(training.fitted.model.importance(), folder / "feature_importance.png")
 
 
 def _draw_scores(training: Training, folder: Path) -> None:
@@ -276,6 +278,7 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
     mlflow.log_params(
         {
             **fitted.params,
+            "family": fitted.model.family,
             "rounds": fitted.rounds,
             "split": contract.split.by,
             "folds": int(fitted.scores.fold.max()) + 1,

@@ -4,6 +4,7 @@
 """
 
 import os
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +16,16 @@ from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import search
 from breezeway.detector.boosting import SEED
-from breezeway.detector.plots import draw_search
+from breezeway.detector.families.registry import BOOSTED_TREES, family_of
+from breezeway.detector.plots import draw_families, draw_search
+from breezeway.detector.search import FamilyResult, SearchTrial
 from breezeway.detector.table import read_table
-from breezeway.detector.trials import ROUNDS_A_STEP
 from breezeway.tracking import runs
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
+OF_FAMILIES = {"families.png": "Families", "families.json": "Families (JSON)"}
+"""Of a search over several families. They tell costs, which are others each time: so they are no
+part of what is published with the parameters."""
 
 
 def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -> dict[str, Any]:
@@ -46,6 +51,7 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     trials = search.search(table, contract, count, settings)
     best = search.best(trials)
     params = {
+        "family": best.family,
         "params": best.params,
         "rounds": best.rounds,
         "average_precision": best.average_precision,
@@ -54,23 +60,45 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     }
     work = settings.work / version.tag
     work.mkdir(parents=True, exist_ok=True)
-    history = {"best": best.number, "trials": [asdict(trial) for trial in trials]}
+    history = {"best": best.number, "trials": [_told(trial) for trial in trials]}
     write_json(work / "tuning.json", history)
     aside = work / f".tuning.png.{os.getpid()}"
-    draw_search(trials, best.number, ROUNDS_A_STEP, aside)
+    one_family = {trial.family for trial in trials} == {BOOSTED_TREES}
+    rounds_a_step, unit = (
+        (family_of(BOOSTED_TREES).rounds_a_step, "boosting rounds") if one_family else (1, "steps")
+    )
+    draw_search(trials, best.number, rounds_a_step, aside, unit)
     aside.replace(work / "tuning.png")
     for path in (work / "params.json", output):
         if path:
             write_json(path, params)  # last: if this file exists, the others do too
-    run_id = _record(settings, contract.name, version.tag, params, work, started)
+    families = search.by_family(trials)
+    run_id = _record(settings, contract.name, version.tag, params, work, started, families)
     return {
         "tag": version.tag,
         "params_file": str(work / "params.json"),
+        "family": best.family,
         "params": best.params,
         "rounds": best.rounds,
         "average_precision": best.average_precision,
         "trials": len(trials),
         "run_id": run_id,
+        **({"families": [_shown(family) for family in families]} if len(families) > 1 else {}),
+    }
+
+
+def _told(trial: SearchTrial) -> dict[str, Any]:
+    """For the history: the same search writes the same bytes, so no cost."""
+    told = asdict(trial)
+    del told["cpu_seconds"]
+    return told
+
+
+def _shown(family: FamilyResult) -> dict[str, Any]:
+    return {
+        **family._asdict(),
+        "average_precision": round(family.average_precision, 5),
+        "cpu_seconds": round(family.cpu_seconds, 2),
     }
 
 
@@ -81,15 +109,24 @@ def _record(
     params: dict[str, Any],
     folder: Path,
     started: float,
+    families: list[FamilyResult],
 ) -> str:
     """Log the result to an MLflow run; return its id."""
-    tags = {"data_tag": tag}
+    tags, reports = {"data_tag": tag}, dict(REPORTS)
     with runs.recorded(settings, model, f"tune {tag}", started=started, tags=tags) as run_id:
         import mlflow
 
-        mlflow.log_params({**params["params"], "rounds": params["rounds"]})
+        chosen = {"family": params["family"], "rounds": params["rounds"]}
+        mlflow.log_params({**params["params"], **chosen})
         mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
         for path in REPORTS:
             mlflow.log_artifact(str(folder / path))
-        runs.tag_reports(settings, run_id, REPORTS, step="tune", about=model)
+        if len(families) > 1:
+            reports |= OF_FAMILIES
+            with tempfile.TemporaryDirectory(prefix="breezeway-tune-") as made:
+                draw_families(families, Path(made) / "families.png")
+                shown = [_shown(family) for family in families]
+                write_json(Path(made) / "families.json", shown)
+                mlflow.log_artifacts(made)
+        runs.tag_reports(settings, run_id, reports, step="tune", about=model)
     return run_id

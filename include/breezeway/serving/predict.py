@@ -54,7 +54,7 @@ class LiveModel:
         self.deployment = deployment
         self.loaded_at = loaded_at
         self.score_row = RowScorer(model)
-        self.explainer = Explainer(model.booster, model.contract, model.usual)
+        self.explainer = Explainer(model.fitted_model, model.contract, model.usual)
         self._told = {
             "threshold": model.threshold,
             "model": deployment.model_name,

@@ -10,6 +10,8 @@ from breezeway.core.errors import DataError
 from breezeway.core.files import write_json
 from breezeway.detector.boosting import xgb
 from breezeway.detector.explanation import CLOCK, Explainer
+from breezeway.detector.families.registry import BOOSTED_TREES
+from breezeway.detector.families.trees import TreeModel
 from breezeway.detector.usual import LARGEST_BYTES, Usual
 from tests.fixtures import ROOT
 
@@ -74,7 +76,7 @@ def one_feature(gear, name: str, usual: Usual = USUAL, side: int = 1):
     label = side * rows[:, column] > 0.5
     data = xgb.DMatrix(rows, label, feature_names=gear.feature_names)
     params = {"objective": "binary:logistic", "max_depth": 1, "nthread": 1}
-    return Explainer(xgb.train(params, data, 20), gear, usual)
+    return Explainer(TreeModel(BOOSTED_TREES, xgb.train(params, data, 20)), gear, usual)
 
 
 def row_of(gear, **values: float) -> np.ndarray:

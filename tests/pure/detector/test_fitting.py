@@ -9,7 +9,7 @@ from breezeway.contract.contract import Contract, load_contract
 from breezeway.detector.clock import LEARNED_CLOCK, clock_scores
 from breezeway.detector.fitting import fit_detector, judge_unseen
 from breezeway.detector.folds import split
-from breezeway.detector.model import DEFAULT_PARAMS, OutOfFold, model_bytes
+from breezeway.detector.model import DEFAULT_PARAMS, OutOfFold
 from breezeway.detector.scorecard import BASELINES
 from breezeway.detector.table import Table, read_table
 from tests.fixtures.plant import make_plant
@@ -54,6 +54,6 @@ def test_the_same_rows_give_the_same_detector(tmp_path, rounds):
     contract = load_contract(folder / "contract.toml")
     table = read_table(folder, contract)
     once, again = (fit_detector(table, contract, DEFAULT_PARAMS, rounds, 1) for _ in range(2))
-    assert model_bytes(once.booster) == model_bytes(again.booster)
+    assert once.model.to_bytes() == again.model.to_bytes()
     assert once.threshold == again.threshold
-    assert once.booster.num_boosted_rounds() == rounds
+    assert once.model.booster.num_boosted_rounds() == rounds

@@ -20,7 +20,7 @@ def test_out_of_fold_scores_learn_something(table, scores):
 
 
 def test_same_bytes_every_time_whatever_the_threads(table):
-    arguments = (table, slice(None), CONTRACT, model.DEFAULT_PARAMS)
+    arguments = (table.features, table.rows.label, CONTRACT, model.DEFAULT_PARAMS)
     first, again, threaded = (
         model.model_bytes(model.fit(*arguments, rounds=ROUNDS, threads=threads))
         for threads in (1, 1, 2)
@@ -30,7 +30,9 @@ def test_same_bytes_every_time_whatever_the_threads(table):
 
 def test_a_parameter_that_xgboost_refuses_is_named(table):
     with pytest.raises(DataError, match=r"XGBoost refuses .*max_depth"):
-        model.fit(table, slice(None), CONTRACT, {"max_depth": "x"}, rounds=1, threads=1)
+        model.fit(
+            table.features, table.rows.label, CONTRACT, {"max_depth": "x"}, rounds=1, threads=1
+        )
 
 
 def test_the_score_of_a_monotone_feature_goes_one_way_only(table):
@@ -41,7 +43,7 @@ def test_the_score_of_a_monotone_feature_goes_one_way_only(table):
 
     def steepest(contract: Contract) -> float:
         booster = model.fit(
-            table, slice(None), contract, model.DEFAULT_PARAMS, rounds=10, threads=1
+            table.features, table.rows.label, contract, model.DEFAULT_PARAMS, rounds=10, threads=1
         )
         score = booster.inplace_predict(steps.reshape(-1, steps.shape[2])).reshape(50, 40)
         return np.diff(score, axis=1).max()
@@ -61,7 +63,7 @@ def test_parameters_of_an_older_search_give_the_model_that_they_gave(table):
         "seed": 20260101,
     }
     before = xgb.train({**fixed, **old}, data, ROUNDS)
-    now = model.fit(table, slice(None), CONTRACT, old, rounds=ROUNDS, threads=1)
+    now = model.fit(table.features, table.rows.label, CONTRACT, old, rounds=ROUNDS, threads=1)
     assert model.model_bytes(now) == model.model_bytes(before)
 
 

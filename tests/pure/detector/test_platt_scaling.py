@@ -48,7 +48,9 @@ def test_one_score_for_all_is_the_share_of_the_positives(score):
 
 def test_the_booster_itself_gives_the_scaled_scores(table):
     contract = plant_contract()
-    raw = model.fit(table, slice(None), contract, model.DEFAULT_PARAMS, rounds=5, threads=1)
+    raw = model.fit(
+        table.features, table.rows.label, contract, model.DEFAULT_PARAMS, rounds=5, threads=1
+    )
     scaling = PlattScaling(0.5, -1.5)
     scaled = scaling.booster(raw, threads=1)
     np.testing.assert_allclose(
@@ -67,4 +69,4 @@ def test_a_fitted_detector_and_its_second_fit_are_scaled_alike(table):
     assert fitted.scaling != PlattScaling()
     assert score.mean() == pytest.approx(label.mean(), abs=0.01)
     served = fit_again(table, contract, fitted, threads=1)
-    assert model.model_bytes(served.booster) == model.model_bytes(fitted.booster)
+    assert served.model.to_bytes() == fitted.model.to_bytes()

@@ -94,7 +94,9 @@ def test_a_feature_that_never_varies_explains_nothing(contract, rows):
 def booster(contract, rows) -> xgb.Booster:
     features, normal = rows
     table = Table(rows_from(~normal[None, :]), features, None)
-    return model.fit(table, slice(None), contract, DEFAULT_PARAMS, rounds=10, threads=1)
+    return model.fit(
+        table.features, table.rows.label, contract, DEFAULT_PARAMS, rounds=10, threads=1
+    )
 
 
 def test_a_booster_keeps_its_residuals_to_the_bit(contract, rows, booster):

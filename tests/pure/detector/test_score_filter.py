@@ -13,7 +13,6 @@ from breezeway.detector import model
 from breezeway.detector.fitting import fit_detector
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.onnx_scorer import OnnxScorer
-from breezeway.detector.onnx_trees import to_onnx
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scoring import ScoringModel
 from tests.fixtures.plant import plant_contract
@@ -106,7 +105,7 @@ def test_a_table_in_any_order_gets_the_same_scores(table):
     contract = plant_contract(false_episodes_per_day=f"false_episodes_per_day = 2\n{text}")
     fitted = fit_detector(table, contract, model.DEFAULT_PARAMS, 5, threads=1)
     scoring = ScoringModel(
-        OnnxScorer(to_onnx(fitted.booster)), contract, 0.5, [], TrainingScope(until=0, devices=None)
+        OnnxScorer(fitted.model.to_onnx()), contract, 0.5, [], TrainingScope(until=0, devices=None)
     )
     generator = np.random.default_rng(0)
     columns = table.features[generator.permutation(len(table.features))[:60]].T.astype(np.float64)

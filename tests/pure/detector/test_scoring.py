@@ -18,7 +18,9 @@ from tests.fixtures.plant import plant_contract
 @pytest.fixture(scope="module")
 def booster(table):
     params = model.DEFAULT_PARAMS
-    return model.fit(table, slice(None), plant_contract(), params, rounds=20, threads=1)
+    return model.fit(
+        table.features, table.rows.label, plant_contract(), params, rounds=20, threads=1
+    )
 
 
 @pytest.fixture
@@ -51,7 +53,9 @@ def test_scores_as_it_was_fitted(model_folder, table, booster):
 
 def test_the_fit_that_was_judged_is_kept_beside_the_one_that_serves(model_folder, table, booster):
     params = model.DEFAULT_PARAMS
-    judged = model.fit(table, slice(None), plant_contract(), params, rounds=5, threads=1)
+    judged = model.fit(
+        table.features, table.rows.label, plant_contract(), params, rounds=5, threads=1
+    )
     extra = model_folder / "extra_files"
     (extra / "judged.ubj").write_bytes(model.model_bytes(judged))
     (extra / "judged.onnx").write_bytes(to_onnx(judged))
@@ -60,10 +64,10 @@ def test_the_fit_that_was_judged_is_kept_beside_the_one_that_serves(model_folder
     (extra / "threshold.json").write_text(json.dumps(decided))
     serves = scoring.load_folder(model_folder)
     assert (serves.again, serves.trained_on) == (True, table.scope)
-    assert model.model_bytes(serves.booster) == model.model_bytes(booster)
+    assert serves.fitted_model.to_bytes() == model.model_bytes(booster)
     loaded = scoring.load_folder(model_folder, judged=True)
     assert loaded.trained_on.until_text == "2026-01-01T12:00:00+00:00"
-    assert model.model_bytes(loaded.booster) == model.model_bytes(judged)
+    assert loaded.fitted_model.to_bytes() == model.model_bytes(judged)
     rows = table.features[:100]
     assert loaded.score(rows).tolist() == OnnxScorer(to_onnx(judged)).score(rows).tolist()
     assert loaded.score(rows).tolist() != serves.score(rows).tolist()
@@ -113,7 +117,7 @@ def test_a_damaged_booster_is_refused_when_it_is_asked_for(model_folder, table):
     loaded = scoring.load_folder(model_folder)
     assert len(loaded.score(table.features[:3])) == 3
     with pytest.raises(DataError, match=r"model\.ubj: XGBoost does not read it"):
-        _ = loaded.booster
+        _ = loaded.fitted_model
 
 
 def test_a_contract_of_other_features_is_refused(model_folder):

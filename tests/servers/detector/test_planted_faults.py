@@ -9,8 +9,9 @@ import pytest
 
 from breezeway.detector.alarm_reasons import MOST_ALARMS, alarm_reasons
 from breezeway.detector.covers import MOST_ROWS, count_rows
-from breezeway.detector.explanation import Explainer, shap_values
-from breezeway.detector.residuals import Residuals
+from breezeway.detector.explanation import Explainer
+from breezeway.detector.families.registry import BOOSTED_TREES
+from breezeway.detector.families.trees import TreeModel
 from breezeway.detector.usual import usual_of
 from tests.fixtures.planted import (
     Planter,
@@ -38,7 +39,8 @@ def fitted(contract):
 @pytest.fixture(scope="module")
 def explainer(contract, fitted):
     table, booster, _ = fitted
-    return Explainer(booster, contract, usual_of(table, contract, Residuals.of_booster(booster)))
+    model = TreeModel(BOOSTED_TREES, booster)
+    return Explainer(model, contract, usual_of(table, contract, model.residuals))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_a_report_tells_which_sensors_make_the_alarms(explainer, alarms):
 def test_contributions_add_up_to_the_score(fitted, explainer, alarms):
     _, booster, _ = fitted
     rows = alarms[1][:50]
-    base = shap_values(booster, rows)[:, -1]
+    base = TreeModel(BOOSTED_TREES, booster).parts(rows)[:, -1]
     margin = predicted(booster, rows, "margin")
     np.testing.assert_allclose(
         explainer.contributions(rows).sum(axis=1) + base, margin, rtol=0, atol=1e-4
@@ -144,7 +146,7 @@ def test_the_side_that_lowers_a_score_is_no_reason(contract, fitted, explainer, 
 
 def test_what_is_usual_is_of_the_normal_readings(contract, fitted, explainer):
     table, _, _ = fitted
-    residuals = Residuals.of_booster(fitted[1])
+    residuals = TreeModel(BOOSTED_TREES, fitted[1]).residuals
     usual = usual_of(table, contract, residuals)
     column = table.features[~table.rows.label, contract.feature_names.index("pressure")]
     expected = np.quantile(column.astype(float), (0.05, 0.5, 0.95))

@@ -200,7 +200,7 @@ def test_labels_come_back_and_the_next_training_uses_them(settings, items, tmp_p
         assert found == ({1} if item["label"] == "fault" else labels_between(before, item))
     assert any(labels_between(before, item) != {1} for item in answered[:6])
     version = train_one(settings, "after")["model_version"]
-    models = [load(settings, MODEL, number).booster.save_raw() for number in ("1", version)]
+    models = [load(settings, MODEL, number).fitted_model.to_bytes() for number in ("1", version)]
     assert models[0] != models[1]
 
     again = {(item["device"], item["start"]) for item in queue(settings, tmp_path / "again")}

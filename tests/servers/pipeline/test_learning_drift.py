@@ -165,7 +165,7 @@ def test_what_was_judged_and_what_serves_are_told_apart(lived):
     )
     assert serves.trained_on.until_text.startswith(f"{RETRAINED}T23:5")
     assert judged.threshold == serves.threshold
-    assert judged.booster.save_raw() != serves.booster.save_raw()
+    assert judged.fitted_model.to_bytes() != serves.fitted_model.to_bytes()
     evidence = champions.read_evidence(lived.settings, lived.model, "2")
     assert (evidence.refit, evidence.trained_on) == (True, judged.trained_on.until_text)
     assert evidence.rows == HELD_OUT * 3 * 288, "those that the judged fit does not know"

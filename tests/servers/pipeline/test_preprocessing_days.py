@@ -63,7 +63,9 @@ def test_the_days_give_the_model_of_one_run_over_all_to_the_byte(home):
     assert profile is not None and profile == Profile.read(Path(whole["folder"]))
     of_once, of_joined = (
         model.model_bytes(
-            model.fit(part, slice(None), contract, model.DEFAULT_PARAMS, rounds=5, threads=1)
+            model.fit(
+                part.features, part.rows.label, contract, model.DEFAULT_PARAMS, rounds=5, threads=1
+            )
         )
         for part in (once, joined)
     )

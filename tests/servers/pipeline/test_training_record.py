@@ -12,7 +12,7 @@ from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector.clock import BesideClock, clock_scores
 from breezeway.detector.fitting import Served, fit_detector, judge_unseen
 from breezeway.detector.folds import split
-from breezeway.detector.model import DEFAULT_PARAMS, model_bytes
+from breezeway.detector.model import DEFAULT_PARAMS
 from breezeway.detector.scorecard import Difference
 from breezeway.detector.scoring import load_folder
 from breezeway.detector.table import read_table
@@ -41,7 +41,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
         contract=contract,
         version=OpenedVersion("v1", "c", "h", "", "", {}, folder=folder),
         fitted=fitted,
-        served=Served(fitted.booster, table.scope, again=False),
+        served=Served(fitted.model, table.scope, again=False),
         judgement=judge_unseen(table, contract, fitted.scores, clock),
         lineage={"data_tag": "v1", "data_hash": "h"},
     )
@@ -92,7 +92,7 @@ def test_the_model_loads_with_its_files_and_gives_the_recorded_scores(training, 
     features = [example["features"] for example in model.examples]
     expected = [example["score"] for example in model.examples]
     assert model.score(np.array(features)).tolist() == expected
-    assert model_bytes(model.booster) == model_bytes(training.served.booster)
+    assert model.fitted_model.to_bytes() == training.served.model.to_bytes()
 
 
 def test_the_table_has_a_line_a_detector(training):

@@ -23,6 +23,7 @@ from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.detector import search, trials
 from breezeway.detector.boosting import xgb
+from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_PARAMS, default_params
 from breezeway.detector.table import read_table
@@ -243,7 +244,7 @@ def test_a_cluster_that_is_away_is_said(table, contract, monkeypatch):
 
 
 class TestOrderDoesNotMatter:
-    """A study without boosters: three trials at a time of 24."""
+    """A study without models: three trials at a time of 24."""
 
     def study(self, table) -> search.Study:
         return search.Study(table, count=24, lag=5)
@@ -255,11 +256,10 @@ class TestOrderDoesNotMatter:
                 suggested = study.suggest()
                 if suggested is None:
                     break
-                number, params = suggested
-                running[number] = params
+                running[suggested.number] = suggested.params
             number = order.choice(sorted(running))
             params, curve, ended = running.pop(number), [], "complete"
-            for step in range(1, trials.STEPS + 1):
+            for step in range(1, family_of(BOOSTED_TREES).steps + 1):
                 curve.append(params["learning_rate"] * 1e4 % 1 * step)
                 if study.is_behind(number, curve):
                     ended = "behind"
@@ -293,20 +293,22 @@ def test_a_class_weight_has_to_gain_something():
 
 
 def test_a_trial_that_fails_ends_the_search(table, contract, monkeypatch):
-    monkeypatch.setitem(search.SPACE, "max_depth", IntDistribution(-2, -1))
+    family = family_of(BOOSTED_TREES)
+    space = {**family.space(table.rows.label), "max_depth": IntDistribution(-2, -1)}
+    monkeypatch.setattr(family, "space", lambda label: space)
     with pytest.raises(xgb.core.XGBoostError, match="max_depth"):
         search.search(table, contract, 8, Settings(threads=2))
 
 
 def test_boosters_grow_by_steps_and_start_anew(table, contract):
     folds, label = split(table.rows, contract), table.rows.label
-    matrices = trials.fold_matrices(table.features, label, folds, contract, max_bin=256)
+    shared = trials.Folds(table.features, label, folds, contract)
 
     def best_of(steps: int, **params: float) -> list[float]:
-        boosters = trials.Boosters(matrices, {**DEFAULT_PARAMS, **params}, contract)
+        trial = shared.trial(BOOSTED_TREES, {**DEFAULT_PARAMS, **params})
         for _ in range(steps):
-            boosters.step()
-        return boosters.curve
+            trial.step()
+        return trial.curve
 
     first = best_of(2)
     assert len(first) == 2

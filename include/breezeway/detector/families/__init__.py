@@ -1,0 +1,1 @@
+"""Kinds of detectors: one module a family, behind the interface of `family.py`."""

@@ -1,0 +1,92 @@
+"""The families of detectors, by name.
+
+A family of one's own is an entry point of a package, in the group `breezeway.families`:
+
+    [project.entry-points."breezeway.families"]
+    "nearest neighbour" = "my_package.nearest:NearestNeighbour"
+
+The package has to be installed wherever a step runs or a server explains alarms. A family of
+Breezeway's own is an entry of `FAMILIES`.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError
+from breezeway.detector.families.family import Family
+
+GROUP = "breezeway.families"
+BOOSTED_TREES = "boosted trees"
+"""The default, and what models and parameters without a family are of."""
+AUTO = "auto"
+
+
+def _boosted_trees() -> Family:
+    from breezeway.detector.families.boosted_trees import BoostedTrees
+
+    return BoostedTrees()
+
+
+def _forest() -> Family:
+    from breezeway.detector.families.forest import Forest
+
+    return Forest()
+
+
+def _neural_network() -> Family:
+    from breezeway.detector.families.neural_network import NeuralNetwork
+
+    return NeuralNetwork()
+
+
+def _logistic_regression() -> Family:
+    from breezeway.detector.families.logistic_regression import LogisticRegression
+
+    return LogisticRegression()
+
+
+FAMILIES: dict[str, Callable[[], Family]] = {
+    BOOSTED_TREES: _boosted_trees,
+    "forest": _forest,
+    "logistic regression": _logistic_regression,
+    "neural network": _neural_network,
+}
+"""Name → what imports the family, when it is asked for."""
+
+
+@cache
+def family_of(name: str) -> Family:
+    """Return the family of a name.
+
+    Raises:
+        DataError: there is none.
+    """
+    if name in FAMILIES:
+        return FAMILIES[name]()
+    others = entry_points(group=GROUP)
+    if name not in others.names:
+        known = ", ".join([*FAMILIES, *sorted(others.names)])
+        raise DataError(f"detector family {name!r}: not known here. Expected one of {known}.")
+    loaded: Family = others[name].load()()
+    return loaded
+
+
+def families_of(contract: Contract) -> list[str]:
+    """Return the names of the families that a contract asks for, in its order.
+
+    Raises:
+        DataError: there is no such family, or it cannot hold to the contract.
+    """
+    monotone = bool(contract.train.monotone)
+    asked = contract.detector.families
+    if asked == AUTO:
+        return [name for name in FAMILIES if family_of(name).takes_monotone or not monotone]
+    for name in asked:
+        if not family_of(name).takes_monotone and monotone:
+            raise DataError(
+                f"detector.families: {name!r} does not hold to [train.monotone]. Leave one of the "
+                "two out."
+            )
+    return list(asked)
