@@ -196,10 +196,19 @@ def latest_features(
             for number, own in enumerate(out):
                 own.extend(figures[feature][row, number] for feature in wanted)
     features = np.array(out, dtype=np.float64)
-    if contract.features.baseline:
-        ends = np.array([(time - EPOCH) // MICROSECOND for time in times[-count:]], np.int64)
-        beside(contract, features, ends, baseline)
+    _beside_baseline(contract, features, times[-count:], baseline)
     return features
+
+
+def _beside_baseline(
+    contract: Contract,
+    features: np.ndarray,
+    times: Sequence[datetime],
+    baseline: DeviceBaseline | None,
+) -> None:
+    if contract.features.baseline:
+        ends = np.array([(time - EPOCH) // MICROSECOND for time in times], np.int64)
+        beside(contract, features, ends, baseline)
 
 
 def _vector_columns(contract: Contract, readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
