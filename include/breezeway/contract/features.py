@@ -167,7 +167,10 @@ def latest_features(
     needed_readings = contract.window + count - 1
     readings, times = readings[-needed_readings:], times[-needed_readings:]
     if contract.takes_time:
-        readings = _with_clock(contract, readings, times, count)
+        first = 0 if contract.windows_take_time else -count
+        timed = zip(readings[first:], times[first:], strict=True)
+        told = [{**reading, **clock(contract.zone, time)} for reading, time in timed]
+        readings = [*readings[: len(readings) - len(told)], *told]
     rolling = contract.rolling
     columns = _vector_columns(contract, readings)
     for name, expression in contract.expressions.items():
@@ -193,23 +196,19 @@ def latest_features(
             for number, own in enumerate(out):
                 own.extend(figures[feature][row, number] for feature in wanted)
     features = np.array(out, dtype=np.float64)
-    if contract.features.baseline:
-        ends = np.array([(time - EPOCH) // MICROSECOND for time in times[-count:]], np.int64)
-        beside(contract, features, ends, baseline)
+    _beside_baseline(contract, features, times[-count:], baseline)
     return features
 
 
-def _with_clock(
+def _beside_baseline(
     contract: Contract,
-    readings: Sequence[Mapping[str, Any]],
+    features: np.ndarray,
     times: Sequence[datetime],
-    count: int,
-) -> Sequence[Mapping[str, Any]]:
-    """The readings, with the hour and the weekday where they are needed."""
-    first = 0 if contract.windows_take_time else -count
-    timed = zip(readings[first:], times[first:], strict=True)
-    told = [{**reading, **clock(contract.zone, time)} for reading, time in timed]
-    return [*readings[: len(readings) - len(told)], *told]
+    baseline: DeviceBaseline | None,
+) -> None:
+    if contract.features.baseline:
+        ends = np.array([(time - EPOCH) // MICROSECOND for time in times], np.int64)
+        beside(contract, features, ends, baseline)
 
 
 def _vector_columns(contract: Contract, readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Each stream reads its files again, a few rows at a time.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -37,28 +38,44 @@ class Days:
         manifest: of the folder.
         broken: a sentence for each rule of the contract that the batch as a whole breaks.
         zone: of the days.
+        start: of the days, if the folder has rows before it: these only have a say in the scores of
+            later ones.
     """
 
     folder: Path
     manifest: Manifest
     broken: list[str]
     zone: ZoneInfo
+    start: pa.Scalar | None = None
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """The rows of the days."""
+        return _since(batches(self.folder / "features"), self.start)
 
     def rows_by_device(self) -> Counter[str]:
         """The number of good rows of each device."""
         rows: Counter[str] = Counter()
-        for batch in ds.dataset(self.folder / "features").to_batches(columns=["device"]):
+        columns = ["device", "time"]
+        found = ds.dataset(self.folder / "features").to_batches(columns=columns)
+        for batch in _since(found, self.start):
             for entry in pc.value_counts(batch["device"]).to_pylist():
                 rows[entry["values"]] += entry["counts"]
         return rows
 
-    def scored(self, model: ScoringModel, day: date) -> Iterator[pa.RecordBatch]:
-        """The rows of one day, with their scores."""
+    def scored(self, model: ScoringModel, day: date | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows with the scores that the server would give.
+
+        Args:
+            day: of the rows; None: of all days.
+        """
+        rows = batches(self.folder / "features")
+        if day is None:
+            return _since(with_scores(model, rows), self.start)
         start, end = _moments(day, day, self.zone)
-        for batch in batches(self.folder / "features"):
-            time = batch["time"]
-            kept = pc.and_(pc.greater_equal(time, start), pc.less(time, end))
-            yield from with_scores(model, [batch.filter(kept)])
+        if not model.contract.alarm.lookback:  # nothing else has a say
+            rows = _since(rows, start)
+        before_end = (batch.filter(pc.less(batch["time"], end)) for batch in rows)
+        return _since(with_scores(model, before_end), start)
 
 
 def read_days(
@@ -83,17 +100,18 @@ def read_days(
         return None
     contract = model.contract
     folder.mkdir()
-    query = range_query(store, contract, first, last, zone)
+    query, lookback = range_query(store, contract, first, last, zone), contract.alarm.lookback
+    start = day_start(first, zone)
 
     def chunks() -> Iterator[pa.Table]:
-        yield lead_in(store, contract, set(store.devices_of(first, zone)), day_start(first, zone))
+        yield lead_in(store, contract, set(store.devices_of(first, zone)), start, lookback)
         yield from store.stream(query, label=contract.label.column, with_ids=True)
 
     labels = LabelStore(settings.raw_address).labels_of(contract)
-    start = day_start(first, zone)
-    spec = DatasetSpec(contract, query, labels, since=start, baselines=model.baselines)
+    spec = DatasetSpec(contract, query, labels, start, model.baselines, keeps_lead_in=lookback > 0)
     manifest, results = make_features(chunks(), spec, folder, settings)
-    return Days(folder, manifest, list(broken_expectations(contract, manifest, results)), zone)
+    broken = list(broken_expectations(contract, manifest, results))
+    return Days(folder, manifest, broken, zone, _scalar(start) if lookback else None)
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,10 @@ class NightRows:
 
     def current(self) -> Iterator[pa.RecordBatch]:
         """The rows of all judged days."""
-        return batches(*(days.folder / "features" for days in (self.before, self.tonight) if days))
+        return chain.from_iterable(days.rows() for days in self._judged_days())
+
+    def _judged_days(self) -> list[Days]:
+        return [days for days in (self.before, self.tonight) if days]
 
     def reference(self, trained: bool = True) -> Iterator[pa.RecordBatch]:
         """The training data, without the judged days.
@@ -159,7 +180,7 @@ class NightRows:
 
     def scored(self) -> Iterator[pa.RecordBatch]:
         """`current`, with the scores."""
-        return with_scores(self.model, self.current())
+        return chain.from_iterable(days.scored(self.model) for days in self._judged_days())
 
     def samples(self, weekly: bool) -> tuple[pa.Table, pa.Table] | None:
         """Rows of the training data and of the day, for plots; None if one side has none.
@@ -172,9 +193,8 @@ class NightRows:
         reference, count = self.reference(), ds.dataset(self.training_data).count_rows()
         if weekly:
             reference, count = _on_weekday(reference, self.day.isoweekday(), self.zone), count // 7
-        rows = batches(self.tonight.folder / "features")
         old = sample(with_scores(self.model, reference), count)
-        new = sample(with_scores(self.model, rows), self.tonight.manifest.rows)
+        new = sample(self.tonight.scored(self.model), self.tonight.manifest.rows)
         return (old, new) if len(old) and len(new) else None
 
 
@@ -216,6 +236,15 @@ def with_scores(model: ScoringModel, rows: Iterable[pa.RecordBatch]) -> Iterator
                 before = [whole.slice(max(0, len(whole) - lookback))]
 
 
+def _since(rows: Iterable[pa.RecordBatch], start: pa.Scalar | None) -> Iterator[pa.RecordBatch]:
+    """The rows of a moment and later; all, if there is none."""
+    for batch in rows:
+        if start is None:
+            yield batch
+        elif len(kept := batch.filter(pc.greater_equal(batch["time"], start))):
+            yield kept
+
+
 def _on_weekday(
     rows: Iterable[pa.RecordBatch], weekday: int, zone: ZoneInfo
 ) -> Iterator[pa.RecordBatch]:
@@ -227,5 +256,8 @@ def _on_weekday(
 def _moments(first: date, last: date, zone: ZoneInfo) -> tuple[pa.Scalar, pa.Scalar]:
     """The time from the start of a first day to the end of a last one."""
     start, end = day_start(first, zone), day_end(last, zone)
-    kind = pa.timestamp("us", "UTC")
-    return pa.scalar(start, kind), pa.scalar(end, kind)
+    return _scalar(start), _scalar(end)
+
+
+def _scalar(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, pa.timestamp("us", "UTC"))

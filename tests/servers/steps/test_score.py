@@ -16,8 +16,9 @@ import pytest
 from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.pipeline import batch_scoring, evaluation, predictions
+from breezeway.pipeline import batch_scoring, evaluation, nightly_rows, predictions
 from breezeway.pipeline.batch_scoring import Asked
+from breezeway.pipeline.nightly_rows import NightRows
 from breezeway.readings import simulate
 from breezeway.readings.store import RawStore
 from breezeway.serving.predict import LiveModel
@@ -130,6 +131,33 @@ def test_without_the_readings_before_midnight_the_first_scores_would_differ(
     differing = [key for key in found if found[key] != expected[key]]
     midnight = datetime(2026, 4, 28, 22, tzinfo=UTC)
     assert differing and max(time for _, time in differing) < midnight + timedelta(hours=1)
+
+
+def test_a_night_has_them_too_over_midnight(settings, of_history, tmp_path):
+    """Read as the nightly check reads it: the night, and the two before it."""
+    model = load(settings, MODEL, "1")
+    zone, night = model.contract.zone, date(2026, 4, 30)
+    first, last = date(2026, 4, 28), date(2026, 4, 29)
+    before = nightly_rows.read_days(model, first, last, zone, settings, tmp_path / "b")
+    tonight = nightly_rows.read_days(model, night, night, zone, settings, tmp_path / "n")
+    rows = NightRows(model, tmp_path, night, zone, 2, before, tonight, model)
+    start = datetime(2026, 4, 27, 22, tzinfo=UTC)
+    expected = {key: score for key, score in by_key(of_history).items() if start <= key[1]}
+    scored = list(rows.scored())
+    assert sum(map(len, scored)) == len(expected)
+    assert by_key(pa.Table.from_batches(scored)) == expected
+    assert by_key(pa.Table.from_batches(list(tonight.scored(model, night)))) == {
+        key: score for key, score in expected.items() if key[1] >= start + timedelta(days=2)
+    }
+    alone = by_key(pa.Table.from_batches(list(before.scored(model, last))))
+    assert alone == {
+        key: score
+        for key, score in expected.items()
+        if timedelta(days=1) <= key[1] - start < timedelta(days=2)
+    }
+    assert sum(map(len, rows.current())) == len(expected)
+    counted = before.rows_by_device().total() + tonight.rows_by_device().total()
+    assert counted == len(expected) == before.manifest.rows + tonight.manifest.rows
 
 
 def test_the_server_gives_the_same(settings, scored):
