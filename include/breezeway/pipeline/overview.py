@@ -181,10 +181,10 @@ def _registered(settings: Settings) -> dict[str, ModelFacts]:
         for model in registry.search_models(settings, 10 * MODELS)
         if MODEL_NAME.allows(model.name)
     ][:MODELS]
-    versions = {model.name: _versions(settings, model) for model in models}
+    found = {model.name: _versions(settings, model) for model in models}
     ids = {
         version.run_id
-        for known in versions.values()
+        for known in found.values()
         for version in known.values()
         if _ID.fullmatch(version.run_id)
     }
@@ -195,7 +195,7 @@ def _registered(settings: Settings) -> dict[str, ModelFacts]:
         checked = sorted((c for c in checks if c.model_name == model.name), key=lambda c: c.night)
         newest = {check.night: check for check in checked}  # of a night its last check
         facts[model.name] = replace(
-            _facts(settings, model, versions[model.name], runs),
+            _facts(settings, model, found[model.name], runs),
             nights=tuple(
                 Checked(c.night, plain(c.version, 20), plain(c.verdict, 40), plain(c.dag_id, 250))
                 for c in list(newest.values())[: -NIGHTS - 1 : -1]
@@ -237,16 +237,16 @@ def _champion_before(model: RegisteredModel) -> str | None:
 def _facts(
     settings: Settings,
     model: RegisteredModel,
-    versions: Mapping[str, ModelVersion],
+    numbered: Mapping[str, ModelVersion],
     runs: Mapping[str, dict[str, Any]],
 ) -> ModelFacts:
     def run_of(version: str | None) -> dict[str, Any] | None:
-        known = versions.get(version or "")
-        return runs.get(known.run_id) if known else None
+        one = numbered.get(version or "")
+        return runs.get(one.run_id) if one else None
 
     champion = model.aliases.get(champions.CHAMPION)
     run, before = run_of(champion), run_of(_champion_before(model))
-    last = versions[max(versions, key=int)] if versions else None
+    last = numbered[max(numbered, key=int)] if numbered else None
     trained = _trained(settings, last, run_of(last.version)) if last else None
     shown = run or (run_of(last.version) if last else None)
     return ModelFacts(
