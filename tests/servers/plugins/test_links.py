@@ -1,18 +1,20 @@
 """The button "Report", as Airflow's task runner asks for it."""
 
+from collections.abc import Iterator
+
 import pytest
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG
 from airflow.utils.session import create_session
 
 from breezeway_airflow.step import Step
+from tests.fixtures import airflow
 
 
 @pytest.fixture(scope="module")
-def dag(airflow_database: None) -> DAG:
-    from airflow.dag_processing.dagbag import DagBag
-
-    return DagBag().dags["import_labels"]
+def dag(airflow_database: None) -> Iterator[DAG]:
+    with airflow.stored_dags("import_labels.py") as dags:
+        yield dags["import_labels"]
 
 
 @pytest.mark.parametrize(
