@@ -5,10 +5,11 @@ import pytest
 
 from breezeway.contract.contract import Contract
 from breezeway.detector import model
+from breezeway.detector.families.family import FoldRows
+from breezeway.detector.families.trees import fold_matrices
 from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.model import DEFAULT_PARAMS
 from breezeway.detector.table import Table
-from breezeway.detector.trials import fold_matrices
 from breezeway.detector.unknown_devices import beside_unknown_devices
 from tests.fixtures.plant import plant_contract, rows_from
 
@@ -51,7 +52,9 @@ def place_of(contract: Contract) -> int:
 
 
 def test_a_fault_of_a_device_without_a_baseline_is_seen(contract, table):
-    booster = model.fit(table, slice(None), contract, DEFAULT_PARAMS, rounds=30, threads=1)
+    booster = model.fit(
+        table.features, table.rows.label, contract, DEFAULT_PARAMS, rounds=30, threads=1
+    )
     fault = np.zeros((1, len(contract.feature_names)), np.float32)
     fault[0, contract.feature_names.index("torque")] = 4
     calm = np.zeros_like(fault)
@@ -65,7 +68,8 @@ def test_a_search_learns_from_the_same_rows_as_a_fit(contract, table):
     features, label = table.features, table.rows.label
     fit, scored = np.arange(0, len(label), 2), np.arange(1, len(label), 2)
     _, own = beside_unknown_devices(features[fit], label[fit], contract)
-    (matrices,) = fold_matrices(features, label, [(fit, scored)], contract, 256)
+    rows = FoldRows(features[fit], label[fit], features[scored])
+    matrices = fold_matrices(rows, contract, 256)
     assert matrices.learned.num_row() == len(own) > len(fit)
     assert (matrices.label == own).all()
     assert matrices.scored.num_row() == len(scored)
