@@ -21,7 +21,8 @@ TEXTS = {
 
 def contract(path: str, payload: str = "", kind: str = "float") -> Contract:
     rules = f'[payload]\nformat = "json"\n{payload}\n[fields.a]\ntype = "{kind}"\n'
-    return Contract.from_text(f'{HEAD}\n{rules}path = "{path}"\ninvalid = "missing"', "x")
+    head = HEAD.replace('a = "a"', 'a = "rms(a)"') if kind == "vector" else HEAD
+    return Contract.from_text(f'{head}\n{rules}path = "{path}"\ninvalid = "missing"', "x")
 
 
 def envelope(body) -> str:
