@@ -115,8 +115,11 @@ BESIDE = {
         (
             ("XGBoost on the six inputs", "0.738"),
             ("XGBoost with three inputs derived", "0.827"),
-            ("scikit-learn's random forest on the contract's inputs, 3 × 5 folds", "0.888"),
-            ("its mean with extremely randomized trees and three boosters, 3 × 5 folds", "0.888"),
+            ("scikit-learn's random forest on the contract's inputs, 3 times 5 folds", "0.888"),
+            (
+                "its mean with extremely randomized trees and three boosters, 3 times 5 folds",
+                "0.888",
+            ),
             ("the model's own scores, with the threshold that is best in hindsight", "0.888"),
             ("a rule that knows the three exact limits", "0.917"),
         ),
