@@ -24,6 +24,10 @@ AUTO = "auto"
 
 FAMILIES = {
     BOOSTED_TREES: "boosted_trees:BoostedTrees",
+    "mahalanobis distance": "presumed_normal:MahalanobisDistance",
+    "principal components": "presumed_normal:PrincipalComponents",
+    "nearest neighbours": "presumed_normal:NearestNeighbours",
+    "average distance": "presumed_normal:AverageDistance",
 }
 """Name → module of this package and class, imported when it is asked for."""
 
@@ -56,7 +60,13 @@ def families_of(contract: Contract) -> list[str]:
     monotone = bool(contract.train.monotone)
     asked = contract.detector.families
     if asked == AUTO:
-        return [name for name in FAMILIES if family_of(name).takes_monotone or not monotone]
+        fitting = {name: family_of(name) for name in FAMILIES}
+        return [
+            name
+            for name, family in fitting.items()
+            # What learns without labels leaves out what they tell.
+            if family.needs_labels and (family.takes_monotone or not monotone)
+        ]
     for name in asked:
         if monotone and not family_of(name).takes_monotone:
             raise DataError(

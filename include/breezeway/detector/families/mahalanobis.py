@@ -1,0 +1,17 @@
+"""Mahalanobis' distance: how far a row is from the middle, measured by how features vary together."""
+
+import numpy as np
+
+from breezeway.detector.families.quadratic import QuadraticForm, symmetric_root
+from breezeway.detector.families.standardized import Spread
+
+
+def fit_mahalanobis(spread: Spread) -> QuadraticForm:
+    """Fit it on rows of which some per cent may be faults.
+
+    Works badly where normal operation has several modes that lie apart: the middle is in none.
+
+    Args:
+        spread: of these rows, standardized.
+    """
+    return QuadraticForm(spread.center, symmetric_root(np.linalg.inv(spread.covariance)))
