@@ -1,4 +1,4 @@
-"""Mahalanobis' distance: how far a row is from the middle, measured by how features vary together."""
+"""Mahalanobis' distance: from the middle of the rows, measured by how features vary together."""
 
 import numpy as np
 

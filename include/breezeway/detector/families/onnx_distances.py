@@ -35,7 +35,9 @@ class _Nodes:
         """Add a node; return the name of its result."""
         output = f"{operator}_{len(self.nodes)}"
         names = [self._name(each) for each in inputs]
-        self.nodes.append(helper.make_node(operator, names, [output], **attributes))
+        node = helper.make_node(operator, names, [output])
+        node.attribute.extend(helper.make_attribute(*item) for item in attributes.items())
+        self.nodes.append(node)
         return output
 
     def _name(self, given: str | float | np.ndarray) -> str:

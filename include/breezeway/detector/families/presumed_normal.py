@@ -120,7 +120,8 @@ class _Distances(NamedTuple):
 def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
     if len(rows) <= most:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+    kept: np.ndarray = rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+    return kept
 
 
 class MahalanobisDistance(PresumedNormal):

@@ -13,7 +13,7 @@ import numpy as np
 LARGEST = 1000.0
 """Standard deviations: a value further out says no more."""
 OUTER = (0.1, 0.9)
-"""Quantiles whose distance gives the scale: up to a tenth of the rows may be far off on one side."""
+"""Quantiles whose distance gives the scale: a tenth of the rows may be far off on each side."""
 OUTER_DEVIATIONS = 2.5631031310892007
 """Standard deviations between these quantiles of a normal distribution."""
 INITIAL = 2.5
