@@ -89,32 +89,54 @@ def fit_presumed(
     Raises:
         DataError: the family needs labels, or there are too few rows.
     """
+    learned = presumed_normal(rows, stretches)
+    own, known = rows.where(learned), features[learned]
+    scores = held_out_scores(known, own, contract, family, threads)
+    promise = promised_threshold(own, scores.score, contract)
+    model = _fit(known, contract, family, threads)
+    # There is nothing to scale by: a distance is no probability until there are labels.
+    finished = model.finished(PlattScaling(), known, threads)
+    return PresumedDetector(finished, learned, scores, promise)
+
+
+def held_out_scores(
+    features: np.ndarray, rows: Rows, contract: Contract, family: str, threads: int
+) -> OutOfFold:
+    """Score rows that are presumed normal, each by a model that did not see it or its neighbours.
+
+    Args:
+        features: float32 (rows, features).
+        rows: in the order (device, time); their labels are not looked at.
+
+    Returns:
+        Filtered scores, without learning curves.
+
+    Raises:
+        DataError: the family needs labels, or there are too few rows.
+    """
+    score, fold_of = np.full(len(features), np.nan), np.full(len(features), -1)
+    for number, fold in enumerate(normal_folds(rows, contract)):
+        model = _fit(features[fold.fit], contract, family, threads)
+        score[fold.scored] = OnnxScorer(model.to_onnx()).score(features[fold.scored])
+        fold_of[fold.scored] = number
+    score = filtered(score, ages_of(rows.device, rows.time, contract), contract.alarm)
+    return OutOfFold(score, fold_of, np.empty((0, 2, 0)))
+
+
+def _fit(features: np.ndarray, contract: Contract, family: str, threads: int) -> FittedModel:
     kind = family_of(family)
     if kind.needs_labels:
         raise DataError(f"detector family {family!r}: it learns from labels, and there are none.")
-    learned = presumed_normal(rows, stretches)
-    own, known = rows.where(learned), features[learned]
-
-    def fit(some: np.ndarray | slice) -> FittedModel:
-        return kind.fit(
-            known[some],
-            None,
-            contract,
-            kind.defaults(len(known)),
-            rounds=kind.default_rounds,
-            threads=threads,
-            seed=SEED,
-        )
-
-    score, fold_of = np.full(len(known), np.nan), np.full(len(known), -1)
-    for number, fold in enumerate(normal_folds(own, contract)):
-        score[fold.scored] = OnnxScorer(fit(fold.fit).to_onnx()).score(known[fold.scored])
-        fold_of[fold.scored] = number
-    score = filtered(score, ages_of(own.device, own.time, contract), contract.alarm)
-    promise = promised_threshold(own, score, contract)
-    # There is nothing to scale by: a distance is no probability until there are labels.
-    model = fit(slice(None)).finished(PlattScaling(), known, threads)
-    return PresumedDetector(model, learned, OutOfFold(score, fold_of, np.empty(0)), promise)
+    params = kind.defaults(len(features))
+    return kind.fit(
+        features,
+        None,
+        contract,
+        params,
+        rounds=kind.default_rounds,
+        threads=threads,
+        seed=SEED,
+    )
 
 
 def normal_folds(rows: Rows, contract: Contract) -> list[Fold]:

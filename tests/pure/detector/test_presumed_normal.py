@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from breezeway.core.errors import DataError
+from breezeway.detector.explanation import Explainer
 from breezeway.detector.families import registry
 from breezeway.detector.families.normal_model import NormalModel
 from breezeway.detector.families.standardized import robust_spread
+from breezeway.detector.fitting import fit_detector
 from breezeway.detector.onnx_scorer import OnnxScorer
 from breezeway.detector.platt_scaling import PlattScaling
+from breezeway.detector.scorecard import average_precision
+from breezeway.detector.usual import usual_of
 from tests.fixtures.plant import plant_contract
 
 NAMES = [
@@ -169,6 +173,19 @@ def test_a_search_over_all_families_tries_those_that_learn_from_labels():
     names = registry.families_of(CONTRACT.model_copy(update={"detector": detector}))
     assert registry.BOOSTED_TREES in names
     assert not set(NAMES) & set(names)
+
+
+def test_a_detector_with_labels_can_be_of_such_a_family(table):
+    """It learns from what is labelled normal; labels scale its scores and choose its threshold."""
+    fitted = fit_detector(table, CONTRACT, {}, 1, 1, "average distance")
+    label = table.rows.label
+    score = OnnxScorer(fitted.model.to_onnx()).score(table.features)
+    assert average_precision(label, score) > 3 * label.mean()
+    assert 0 < fitted.choice.low <= fitted.threshold <= fitted.choice.high < 1
+    explainer = Explainer(fitted.model, CONTRACT, usual_of(table, CONTRACT))
+    worst = table.features[score.argmax()]
+    shares = [reason.share for reason in explainer.reasons(worst)]
+    assert shares and shares == sorted(shares, reverse=True)
 
 
 def test_to_explain_needs_neither_onnx_nor_xgboost():
