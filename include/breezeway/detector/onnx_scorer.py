@@ -26,6 +26,9 @@ SESSION = {"intra_op_num_threads": 1, "inter_op_num_threads": 1, "execution_mode
 in another order than those of many rows, and the last bits of a score depend on how many rows are
 scored together: docs/decisions/onnx.md."""
 
+BLOCK_ROWS = 8192
+"""Scored at once: of a neural network a row takes kilobytes."""
+
 
 class OnnxScorer:
     """Scores rows; a row gets the same bits by itself and among others.
@@ -70,12 +73,13 @@ class OnnxScorer:
             features: float64 or float32 (rows, features) in the order of `feature_names`; NaN is
                 missing.
         """
-        if not len(features):
-            return np.empty(0)
+        score = np.empty(len(features))
         with np.errstate(over="ignore"):  # what is too large for float32 is infinite there
             rows = np.ascontiguousarray(features, dtype=np.float32)
-        score: np.ndarray = self.session.run([OUTPUT], {INPUT: rows})[0]
-        return score.astype(np.float64)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            score[block] = self.session.run([OUTPUT], {INPUT: rows[block]})[0]
+        return score
 
 
 def _names(text: str) -> list[str]:

@@ -9,16 +9,10 @@ import math
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from breezeway.detector.boosting import xgb
-from breezeway.detector.onnx_scorer import FEATURE_NAMES, INPUT, OUTPUT
+from breezeway.detector.onnx_graph import WITH_RESIDUALS, Graph
 from breezeway.detector.residuals import Residuals
-
-OPSETS = {"": 15, "ai.onnx.ml": 1}
-"""Versions of the operators; ONNX Runtime has known these for years."""
-IR_VERSION = 8
-WITH_RESIDUALS = "features_and_residuals"
 
 
 def to_onnx(booster: xgb.Booster) -> bytes:
@@ -32,77 +26,19 @@ def to_onnx(booster: xgb.Booster) -> bytes:
     names = names[: len(names) - len(residuals.of)]
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     base = float(learner["learner_model_param"]["base_score"].strip("[]"))
-    nodes = [
-        *_residual_nodes(residuals),
-        helper.make_node(
-            # Not the regressor: it leaves the probability to an operator that computes several rows
-            # at once, whose last bits may depend on the place of a row among them.
-            "TreeEnsembleClassifier",
-            [WITH_RESIDUALS],
-            ["label", "probabilities"],
-            domain="ai.onnx.ml",
-            classlabels_int64s=[0, 1],
-            post_transform="LOGISTIC",
-            **_trees(learner["gradient_booster"]["model"]["trees"], _log_odds(base)),
-        ),
-        helper.make_node("Gather", ["probabilities", "positive"], [OUTPUT], axis=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "detector",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, len(names)])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None])],
-        [
-            helper.make_tensor("positive", TensorProto.INT64, [], [1]),
-            *(
-                numpy_helper.from_array(value, name)
-                for name, value in _residual_constants(residuals).items()
-            ),
-        ],
+    graph = Graph(names, residuals)
+    graph.add(
+        # Not the regressor: it leaves the probability to an operator that computes several rows at
+        # once, whose last bits may depend on the place of a row among them.
+        "TreeEnsembleClassifier",
+        [WITH_RESIDUALS],
+        ["label", "probabilities"],
+        domain="ai.onnx.ml",
+        classlabels_int64s=[0, 1],
+        post_transform="LOGISTIC",
+        **_trees(learner["gradient_booster"]["model"]["trees"], _log_odds(base)),
     )
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid(*opset) for opset in OPSETS.items()],
-        ir_version=IR_VERSION,
-        producer_name="breezeway",
-    )
-    helper.set_model_props(model, {FEATURE_NAMES: json.dumps(names)})
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def _residual_constants(residuals: Residuals) -> dict[str, np.ndarray]:
-    if not len(residuals.of):
-        return {}
-    return {
-        "of": residuals.of,
-        "given": residuals.given,
-        "coefficients": residuals.coefficients.T[None],  # (1, explained, given)
-        "intercept": residuals.intercept,
-        "explained_axis": np.array([1]),
-        "given_axis": np.array([2]),
-    }
-
-
-def _residual_nodes(residuals: Residuals) -> list[NodeProto]:
-    """The nodes that put the residuals behind the features.
-
-    Products are summed up row by row, in float64: a product of matrices may sum up a single row in
-    another order than many.
-    """
-    if not len(residuals.of):
-        return [helper.make_node("Identity", [INPUT], [WITH_RESIDUALS])]
-    return [
-        helper.make_node("Cast", [INPUT], ["exact"], to=TensorProto.DOUBLE),
-        helper.make_node("Gather", ["exact", "given"], ["known"], axis=1),
-        helper.make_node("Unsqueeze", ["known", "explained_axis"], ["known_of_each"]),
-        helper.make_node("Mul", ["known_of_each", "coefficients"], ["parts"]),
-        helper.make_node("ReduceSum", ["parts", "given_axis"], ["explained"], keepdims=0),
-        helper.make_node("Add", ["explained", "intercept"], ["usual"]),
-        helper.make_node("Gather", ["exact", "of"], ["present"], axis=1),
-        helper.make_node("Sub", ["present", "usual"], ["exact_residuals"]),
-        helper.make_node("Cast", ["exact_residuals"], ["residuals"], to=TensorProto.FLOAT),
-        helper.make_node("Concat", [INPUT, "residuals"], [WITH_RESIDUALS], axis=1),
-    ]
+    return graph.to_bytes()
 
 
 def _log_odds(probability: float) -> np.float32:

@@ -26,7 +26,7 @@ from breezeway.detector.thresholds import Choice, ThresholdCurve
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-    from breezeway.detector.search import SearchTrial  # Ray: a second and a half
+    from breezeway.detector.search import FamilyResult, SearchTrial
 
 INK, GREY, PALE = "#1f2933", "#8a94a0", "#bcc5ce"
 BLUE, ORANGE, RED = "#2563a8", "#e07a1f", "#c23b3b"
@@ -121,26 +121,54 @@ def draw_search(
         save(figure, path)
 
 
+def draw_families(results: Sequence["FamilyResult"], path: Path) -> None:
+    """Plot what each family of a search reached, and what its trials cost."""
+    names = [f"{result.family}\n{result.trials} trials" for result in results]
+    with rc_context(STYLE):
+        figure, (reached, cost) = new_figure(9, 1.4 + 0.5 * len(results), 2, sharey=True)
+        for axes, values, form, title in (
+            (reached, [result.average_precision for result in results], "{:.4f}", "Best trial"),
+            (cost, [result.cpu_seconds for result in results], "{:.1f}", "All trials"),
+        ):
+            colours = [ORANGE, *[BLUE] * (len(results) - 1)] if axes is reached else GREY
+            bars = axes.barh(names, values, color=colours)
+            axes.bar_label(bars, fmt=form, padding=3)
+            axes.margins(x=0.2)
+            axes.grid(axis="y", visible=False)
+            axes.set_title(title)
+        reached.set_xlabel("average precision, mean of folds")
+        cost.set_xlabel("CPU seconds")
+        reached.invert_yaxis()
+        save(figure, path)
+
+
 def draw_training(growth: np.ndarray, rounds: int, rounds_a_step: int, path: Path) -> None:
     """Plot learning curves: average precision over boosting rounds, of rows seen and unseen.
 
+    A model that does not grow by trees has a single point.
+
     Args:
-        growth: (folds, 2, steps), as `OutOfFold` has it.
+        growth: (folds, 2, stages), as `OutOfFold` has it.
         rounds: of the models; the last step may have fewer rounds.
     """
+    whole_alone = growth.shape[2] == 1
     shown = np.minimum(rounds_a_step * np.arange(1, growth.shape[2] + 1), rounds)
+    style = {"marker": "o", "ls": ""} if whole_alone else {}
+    title = "The model as its trees become more; one thin line a fold, the mean thick"
+    if whole_alone:
+        title = "The whole model; one pale point a fold"
     with rc_context(STYLE):
         figure, axes = new_figure(8, 4.6)
         for kind, colour, label in (
             (0, GREY, "rows that it was fitted on"),
             (1, BLUE, "rows that it did not see"),
         ):
-            axes.plot(shown, growth[:, kind].T, color=colour, lw=0.8, alpha=0.5)
+            axes.plot(shown, growth[:, kind].T, color=colour, lw=0.8, alpha=0.5, **style)
             mean = growth[:, kind].mean(axis=0)
-            axes.plot(shown, mean, color=colour, lw=2.4, label=f"{label}: {mean[-1]:.3f}")
+            axes.plot(shown, mean, color=colour, lw=2.4, label=f"{label}: {mean[-1]:.3f}", **style)
         axes.set(
-            title="The model as its trees become more; one thin line a fold, the mean thick",
-            xlabel="boosting rounds",
+            title=title,
+            xlabel="" if whole_alone else "boosting rounds",
             ylabel="average precision",
             ylim=(0, 1.03),
         )

@@ -147,6 +147,31 @@ def best(trials: list[SearchTrial]) -> SearchTrial:
     return max(trials, key=reached)
 
 
+class FamilyResult(NamedTuple):
+    """What the trials of a family came to.
+
+    Args:
+        trials: how many.
+        average_precision: of the best.
+        cpu_seconds: of all its trials.
+    """
+
+    family: str
+    trials: int
+    average_precision: float
+    cpu_seconds: float
+
+
+def by_family(trials: Sequence[SearchTrial]) -> list[FamilyResult]:
+    """Compare the families of a search, the one that reached the most first."""
+    found = []
+    for family in dict.fromkeys(trial.family for trial in trials):
+        own = [trial for trial in trials if trial.family == family]
+        reached = max(trial.average_precision for trial in own)
+        found.append(FamilyResult(family, len(own), reached, sum(t.cpu_seconds for t in own)))
+    return sorted(found, key=lambda result: -result.average_precision)
+
+
 class Study:
     """What is tried next, and what is not worth going on with.
 

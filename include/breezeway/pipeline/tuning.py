@@ -4,6 +4,7 @@
 """
 
 import os
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +17,15 @@ from breezeway.datasets import versions
 from breezeway.detector import search
 from breezeway.detector.boosting import SEED
 from breezeway.detector.families.registry import BOOSTED_TREES, family_of
-from breezeway.detector.plots import draw_search
-from breezeway.detector.search import SearchTrial
+from breezeway.detector.plots import draw_families, draw_search
+from breezeway.detector.search import FamilyResult, SearchTrial
 from breezeway.detector.table import read_table
 from breezeway.tracking import runs
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
+OF_FAMILIES = {"families.png": "Families", "families.json": "Families (JSON)"}
+"""Of a search over several families. They tell costs, which are others each time: so they are no
+part of what is published with the parameters."""
 
 
 def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -> dict[str, Any]:
@@ -68,7 +72,8 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     for path in (work / "params.json", output):
         if path:
             write_json(path, params)  # last: if this file exists, the others do too
-    run_id = _record(settings, contract.name, version.tag, params, work, started)
+    families = search.by_family(trials)
+    run_id = _record(settings, contract.name, version.tag, params, work, started, families)
     return {
         "tag": version.tag,
         "params_file": str(work / "params.json"),
@@ -78,6 +83,7 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
         "average_precision": best.average_precision,
         "trials": len(trials),
         "run_id": run_id,
+        **({"families": [_shown(family) for family in families]} if len(families) > 1 else {}),
     }
 
 
@@ -88,6 +94,14 @@ def _told(trial: SearchTrial) -> dict[str, Any]:
     return told
 
 
+def _shown(family: FamilyResult) -> dict[str, Any]:
+    return {
+        **family._asdict(),
+        "average_precision": round(family.average_precision, 5),
+        "cpu_seconds": round(family.cpu_seconds, 2),
+    }
+
+
 def _record(
     settings: Settings,
     model: str,
@@ -95,9 +109,10 @@ def _record(
     params: dict[str, Any],
     folder: Path,
     started: float,
+    families: list[FamilyResult],
 ) -> str:
     """Log the result to an MLflow run; return its id."""
-    tags = {"data_tag": tag}
+    tags, reports = {"data_tag": tag}, dict(REPORTS)
     with runs.recorded(settings, model, f"tune {tag}", started=started, tags=tags) as run_id:
         import mlflow
 
@@ -106,5 +121,12 @@ def _record(
         mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
         for path in REPORTS:
             mlflow.log_artifact(str(folder / path))
-        runs.tag_reports(settings, run_id, REPORTS, step="tune", about=model)
+        if len(families) > 1:
+            reports |= OF_FAMILIES
+            with tempfile.TemporaryDirectory(prefix="breezeway-tune-") as made:
+                draw_families(families, Path(made) / "families.png")
+                shown = [_shown(family) for family in families]
+                write_json(Path(made) / "families.json", shown)
+                mlflow.log_artifacts(made)
+        runs.tag_reports(settings, run_id, reports, step="tune", about=model)
     return run_id

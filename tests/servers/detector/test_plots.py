@@ -15,6 +15,7 @@ from breezeway.detector.calibration import calibration
 from breezeway.detector.delays import DelayCurve
 from breezeway.detector.groups import Group, Share
 from breezeway.detector.scorecard import Rows
+from breezeway.detector.search import FamilyResult
 from breezeway.detector.thresholds import Choice, threshold_curve
 from tests.fixtures.plant import plant_contract
 
@@ -69,6 +70,12 @@ REASONS = AlarmReasons(
 
 DRAWN: dict[str, Callable[[Path], None]] = {
     "search": lambda path: plots.draw_search(SEARCH, 1, 20, path),
+    "families": lambda path: plots.draw_families(
+        [FamilyResult("forest", 3, 0.8, 4.2), FamilyResult("boosted trees", 5, 0.7, 9.1)], path
+    ),
+    "training of a model without rounds": lambda path: plots.draw_training(
+        np.array([[[0.8], [0.6]], [[0.9], [0.7]]]), 1, 10, path
+    ),
     "training": lambda path: plots.draw_training(
         np.linspace(0.2, 0.8, 12).reshape(2, 2, 3), 60, 20, path
     ),

@@ -66,14 +66,13 @@ class FittedModel(ABC):
         """How much each feature decides, by name, in any unit: 0 for nothing."""
 
     def stages(self, features: np.ndarray) -> Iterator[np.ndarray]:
-        """Scores of rows as the model grew, for learning curves; at least those of the whole.
+        """Scores of rows as the model grew, in any unit, for learning curves; the last are those of
+        the whole.
 
         Args:
             features: float32 (rows, features).
         """
-        from breezeway.detector.onnx_scorer import OnnxScorer
-
-        yield OnnxScorer(self.to_onnx()).score(features)
+        yield self.contributions(features).sum(axis=1)
 
 
 class FoldRows(NamedTuple):
@@ -193,8 +192,6 @@ class _FitAtOnce(NamedTuple):
     seed: int
 
     def grow(self, go_on: Callable[[], object]) -> np.ndarray:
-        from breezeway.detector.onnx_scorer import OnnxScorer
-
         go_on()
         fitted = self.family.fit(
             self.fold.features,
@@ -205,4 +202,5 @@ class _FitAtOnce(NamedTuple):
             threads=1,
             seed=self.seed,
         )
-        return OnnxScorer(fitted.to_onnx()).score(self.fold.scored)
+        scores: np.ndarray = fitted.contributions(self.fold.scored).sum(axis=1)
+        return scores

@@ -14,4 +14,5 @@ def fit_mahalanobis(spread: Spread) -> QuadraticForm:
     Args:
         spread: of these rows, standardized.
     """
-    return QuadraticForm(spread.center, symmetric_root(np.linalg.inv(spread.covariance)))
+    precision = np.linalg.inv(spread.covariance)
+    return QuadraticForm(spread.center, symmetric_root(precision, spread.varies))

@@ -18,6 +18,7 @@ from breezeway.detector.families.normal_model import (
 )
 from breezeway.detector.families.principal_components import fit_principal_components
 from breezeway.detector.families.quadratic import QuadraticForm
+from breezeway.detector.families.scikit_learn import one_thread
 from breezeway.detector.families.standardized import Spread, Standardization, robust_spread
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class PresumedNormal(Family):
                 f"{self.name}: {len(rows)} rows are presumed normal, and at least {LEAST_ROWS} are "
                 "needed."
             )
+        one_thread()
         rows = _evenly(rows, MOST_ROWS)
         whole = self._distances(rows)
         beyond = self._of_unseen(rows)

@@ -31,4 +31,5 @@ def fit_principal_components(spread: Spread) -> QuadraticForm:
     weight = np.empty(len(variance))
     weight[:count] = 1 / (variance[:count] * count)
     weight[count:] = 1 / max(variance[count:].sum(), 1e-12)
-    return QuadraticForm(spread.center, symmetric_root((vectors * weight) @ vectors.T))
+    root = symmetric_root((vectors * weight) @ vectors.T, spread.varies)
+    return QuadraticForm(spread.center, root)

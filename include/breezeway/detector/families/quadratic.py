@@ -36,8 +36,13 @@ class QuadraticForm(NamedTuple):
         return found
 
 
-def symmetric_root(matrix: np.ndarray) -> np.ndarray:
-    """Return the symmetric square root of a symmetric matrix without negative eigenvalues."""
+def symmetric_root(matrix: np.ndarray, varies: np.ndarray) -> np.ndarray:
+    """Return the symmetric square root of a symmetric matrix without negative eigenvalues.
+
+    Args:
+        varies: bool (features,): the others have no part in a distance.
+    """
     eigenvalues, vectors = np.linalg.eigh(matrix)
-    found: np.ndarray = (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))) @ vectors.T
+    root = (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))) @ vectors.T
+    found: np.ndarray = np.where(np.outer(varies, varies), (root + root.T) / 2, 0.0)
     return found

@@ -6,11 +6,11 @@ A family of one's own is an entry point of a package, in the group `breezeway.fa
     "nearest neighbour" = "my_package.nearest:NearestNeighbour"
 
 The package has to be installed wherever a step runs or a server explains alarms. A family of
-Breezeway's own is a line of `FAMILIES`.
+Breezeway's own is an entry of `FAMILIES`.
 """
 
+from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from importlib.metadata import entry_points
 
 from breezeway.contract.contract import Contract
@@ -22,14 +22,66 @@ BOOSTED_TREES = "boosted trees"
 """The default, and what models and parameters without a family are of."""
 AUTO = "auto"
 
-FAMILIES = {
-    BOOSTED_TREES: "boosted_trees:BoostedTrees",
-    "mahalanobis distance": "presumed_normal:MahalanobisDistance",
-    "principal components": "presumed_normal:PrincipalComponents",
-    "nearest neighbours": "presumed_normal:NearestNeighbours",
-    "average distance": "presumed_normal:AverageDistance",
+
+def _boosted_trees() -> Family:
+    from breezeway.detector.families.boosted_trees import BoostedTrees
+
+    return BoostedTrees()
+
+
+def _forest() -> Family:
+    from breezeway.detector.families.forest import Forest
+
+    return Forest()
+
+
+def _neural_network() -> Family:
+    from breezeway.detector.families.neural_network import NeuralNetwork
+
+    return NeuralNetwork()
+
+
+def _logistic_regression() -> Family:
+    from breezeway.detector.families.logistic_regression import LogisticRegression
+
+    return LogisticRegression()
+
+
+def _mahalanobis_distance() -> Family:
+    from breezeway.detector.families.presumed_normal import MahalanobisDistance
+
+    return MahalanobisDistance()
+
+
+def _principal_components() -> Family:
+    from breezeway.detector.families.presumed_normal import PrincipalComponents
+
+    return PrincipalComponents()
+
+
+def _nearest_neighbours() -> Family:
+    from breezeway.detector.families.presumed_normal import NearestNeighbours
+
+    return NearestNeighbours()
+
+
+def _average_distance() -> Family:
+    from breezeway.detector.families.presumed_normal import AverageDistance
+
+    return AverageDistance()
+
+
+FAMILIES: dict[str, Callable[[], Family]] = {
+    BOOSTED_TREES: _boosted_trees,
+    "forest": _forest,
+    "logistic regression": _logistic_regression,
+    "neural network": _neural_network,
+    "mahalanobis distance": _mahalanobis_distance,
+    "principal components": _principal_components,
+    "nearest neighbours": _nearest_neighbours,
+    "average distance": _average_distance,
 }
-"""Name → module of this package and class, imported when it is asked for."""
+"""Name → what imports the family, when it is asked for."""
 
 
 @cache
@@ -40,9 +92,7 @@ def family_of(name: str) -> Family:
         DataError: there is none.
     """
     if name in FAMILIES:
-        module, _, attribute = FAMILIES[name].partition(":")
-        family: Family = getattr(import_module(f"{__package__}.{module}"), attribute)()
-        return family
+        return FAMILIES[name]()
     others = entry_points(group=GROUP)
     if name not in others.names:
         known = ", ".join([*FAMILIES, *sorted(others.names)])
@@ -68,7 +118,7 @@ def families_of(contract: Contract) -> list[str]:
             if family.needs_labels and (family.takes_monotone or not monotone)
         ]
     for name in asked:
-        if monotone and not family_of(name).takes_monotone:
+        if not family_of(name).takes_monotone and monotone:
             raise DataError(
                 f"detector.families: {name!r} does not hold to [train.monotone]. Leave one of the "
                 "two out."

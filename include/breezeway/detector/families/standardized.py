@@ -71,48 +71,38 @@ class Spread(NamedTuple):
         center: float64 (features,).
         covariance: float64 (features, features), of full rank.
         rows: float64 (kept rows, features): the rows that it is of, in their order.
+        varies: bool (features,): those that are not left out.
     """
 
     center: np.ndarray
     covariance: np.ndarray
     rows: np.ndarray
+    varies: np.ndarray
 
 
 def robust_spread(values: np.ndarray) -> Spread:
     """Find the center and the covariance of rows in spite of some that do not belong to them.
 
-    The covariance is shrunk, so it has an inverse even of few rows.
+    The covariance is shrunk (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional
+    covariance matrices", 2004), so it has an inverse even of few rows.
 
     Works badly if more than a tenth of the rows are faults, and if these are alike.
 
     Args:
         values: float64 (rows, features): standardized; at least two rows.
     """
+    from sklearn.covariance import ledoit_wolf  # a second or two
+
     rows = np.clip(values, -INITIAL, INITIAL)
     kept = np.arange(len(values))
     for _ in range(STEPS + 1):
         center = rows.mean(axis=0)
-        covariance = _shrunk_covariance(rows - center)
+        covariance, _ = ledoit_wolf(rows - center, assume_centered=True)
+        covariance += np.eye(len(center)) * SMALLEST
         from_center = values - center
         distance = np.einsum("ij,ij->i", from_center @ np.linalg.inv(covariance), from_center)
         nearest = np.sort(np.argsort(distance, kind="stable")[: max(2, round(KEPT * len(values)))])
         if np.array_equal(nearest, kept):
             break
         kept, rows = nearest, values[nearest]
-    return Spread(center, covariance, values[kept])
-
-
-def _shrunk_covariance(centered: np.ndarray) -> np.ndarray:
-    """Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices",
-    2004."""
-    rows, features = centered.shape
-    empirical = centered.T @ centered / rows
-    mean = np.trace(empirical) / features
-    squares = float((empirical**2).sum())
-    spread = squares / features - mean**2
-    error = ((centered**2).sum(axis=1) ** 2).mean() - squares
-    shrinkage = min(1.0, error / rows / features / spread) if spread > 0 else 1.0
-    covariance = (1 - shrinkage) * empirical
-    # Where all rows are one row there is no variance to shrink to.
-    covariance += np.eye(features) * max(shrinkage * mean, SMALLEST)
-    return np.asarray(covariance)
+    return Spread(center, covariance, values[kept], values.any(axis=0))
