@@ -133,7 +133,7 @@ def _card(table: Table, contract: Contract, scored: _Scored, promised: float) ->
         scored.held_out[normal],
         contract.model_copy(update={"alarm": alarm}),
     )
-    frame = table.frame(scored.score[judged], judged)
+    frame = table.frame(scored.score, judged)
     return _figures(scorecard(frame, promise.choice.threshold, contract.interval_seconds))
 
 
