@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import quality_data
+from bench import quality_data, quality_unlabelled
 from bench.frame import Target, table, write_result
 from bench.quality_data import Problem
 from breezeway.detector.calibration import calibration
@@ -44,7 +44,15 @@ def run(folder: Path) -> None:
     for name, result in found.items():
         print(f"\n{name}: {result['rows']:,} rows, {result['seeds']} times\n")
         print(table(["", *FIGURES], _lines(result["cards"])))
-    write_result(folder, "quality", {"problems": found}, _targets(found), ["numpy", "xgboost-cpu"])
+    result, targets = {"problems": found}, _targets(found)
+    if data := quality_data.data_folder("skab"):
+        unlabelled = quality_unlabelled.measure(data)
+        print(f"\nskab without labels: {unlabelled['rows']:,} rows\n")
+        lines = [[name, *card.values()] for name, card in unlabelled["cards"].items()]
+        print(table(["", *quality_unlabelled.FIGURES], lines))
+        result["unlabelled"] = unlabelled
+        targets += quality_unlabelled.targets(unlabelled)
+    write_result(folder, "quality", result, targets, ["numpy", "xgboost-cpu"])
 
 
 def measure(seeds: dict[str, int]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def threshold_curve(rows: Rows, score: np.ndarray, contract: Contract) -> Thresh
         score: (rows,), cross-fitted.
     """
     thresholds = _candidates(rows, score, contract.alarm.max_alarm_share)
-    group = _groups(rows, contract)
+    group = resampling_groups(rows, contract)
     by_group = _effects_by_group(rows, score, thresholds, group, contract.interval_seconds)
     drawn = np.random.default_rng(SEED).multinomial(
         group.max() + 1, np.full(group.max() + 1, 1 / (group.max() + 1)), RESAMPLES
@@ -123,7 +123,7 @@ def choose_threshold(curve: ThresholdCurve, contract: Contract) -> Choice:
         worse = losses - losses[:, [best]]
         within &= worse.mean(axis=0) <= worse.std(axis=0)
         within[best] = True
-    odds = _log_odds(curve.threshold)
+    odds = log_odds(curve.threshold)
     distance = np.where(within, np.abs(odds - odds[choices].mean()), np.inf)
     threshold = float(curve.threshold[np.argmin(distance)])
     high, low = curve.threshold[np.percentile(choices, (2.5, 97.5), method="nearest").astype(int)]
@@ -191,7 +191,7 @@ def _candidates(rows: Rows, score: np.ndarray, max_alarm_share: float) -> np.nda
     return np.insert(thresholds[thresholds >= lowest], 0, above_all)
 
 
-def _groups(rows: Rows, contract: Contract) -> np.ndarray:
+def resampling_groups(rows: Rows, contract: Contract) -> np.ndarray:
     """Number the groups of blocks (device, period); a period is longer than a feature window.
 
     Returns:
@@ -296,7 +296,8 @@ def _lowest_best(loss: np.ndarray, within: np.ndarray) -> np.ndarray:
     return np.asarray(loss.shape[-1] - 1 - np.argmin(backwards, axis=-1))
 
 
-def _log_odds(threshold: np.ndarray) -> np.ndarray:
+def log_odds(threshold: np.ndarray) -> np.ndarray:
+    """Return the log odds of thresholds or scores between 0 and 1; of 0 and 1 they are finite."""
     inside = np.clip(threshold, 1e-9, 1 - 1e-9)
     odds: np.ndarray = np.log(inside / (1 - inside))
     return odds

@@ -128,6 +128,31 @@ def test_how_good_alarms_are_has_a_page_of_its_own_from_any_machine(run, publish
     assert "## SKAB" not in page
 
 
+def test_detectors_without_labels_stand_in_a_section_of_their_own(tmp_path):
+    put_quality(tmp_path, "ours")
+    result = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
+    shown = [figure for figure, _ in filter(None, quality_page.COLUMNS.values())]
+    card = {**dict.fromkeys(shown, 0.5), "median_delay_seconds": None}
+    result["problems"]["skab"] = result["problems"]["ai4i"]
+    result["unlabelled"] = {
+        "measured_at": "2026-11-30T10:00:00+00:00",
+        "rows": 23_801,
+        "cards": {"average distance, 2 an hour promised": card},
+        "vus_pr": {"average distance": 0.25},
+        "fit_milliseconds": {"average distance": 80.4},
+    }
+    result["targets"].append({**result["targets"][0], "what": "skab without labels: hits"})
+    (tmp_path / "quality.json").write_text(json.dumps(result), encoding="utf-8")
+    write_page(tmp_path, tmp_path)
+    page = (tmp_path / "quality.md").read_text(encoding="utf-8")
+    labelled, _, unlabelled = page.partition("## SKAB without labels")
+    assert "| average distance, 2 an hour promised | 0.500 | 0.5 | 0.5 | - |" in unlabelled
+    assert "| MSET, published | 0.78 |" in unlabelled
+    assert "VUS-PR: average distance 0.250. " in unlabelled
+    assert "| hits | ≥ 1 | 2 | met |" in unlabelled
+    assert "published" not in labelled.partition("## SKAB")[2]
+
+
 def test_a_run_of_quality_alone_has_no_page_of_costs(tmp_path):
     put_quality(tmp_path, "ours")
     write_page(tmp_path, tmp_path)

@@ -47,11 +47,39 @@ def _logistic_regression() -> Family:
     return LogisticRegression()
 
 
+def _mahalanobis_distance() -> Family:
+    from breezeway.detector.families.presumed_normal import MahalanobisDistance
+
+    return MahalanobisDistance()
+
+
+def _principal_components() -> Family:
+    from breezeway.detector.families.presumed_normal import PrincipalComponents
+
+    return PrincipalComponents()
+
+
+def _nearest_neighbours() -> Family:
+    from breezeway.detector.families.presumed_normal import NearestNeighbours
+
+    return NearestNeighbours()
+
+
+def _average_distance() -> Family:
+    from breezeway.detector.families.presumed_normal import AverageDistance
+
+    return AverageDistance()
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     BOOSTED_TREES: _boosted_trees,
     "forest": _forest,
     "logistic regression": _logistic_regression,
     "neural network": _neural_network,
+    "mahalanobis distance": _mahalanobis_distance,
+    "principal components": _principal_components,
+    "nearest neighbours": _nearest_neighbours,
+    "average distance": _average_distance,
 }
 """Name → what imports the family, when it is asked for."""
 
@@ -82,7 +110,13 @@ def families_of(contract: Contract) -> list[str]:
     monotone = bool(contract.train.monotone)
     asked = contract.detector.families
     if asked == AUTO:
-        return [name for name in FAMILIES if family_of(name).takes_monotone or not monotone]
+        fitting = {name: family_of(name) for name in FAMILIES}
+        return [
+            name
+            for name, family in fitting.items()
+            # What learns without labels leaves out what they tell.
+            if family.needs_labels and (family.takes_monotone or not monotone)
+        ]
     for name in asked:
         if not family_of(name).takes_monotone and monotone:
             raise DataError(
