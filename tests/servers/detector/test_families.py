@@ -1,8 +1,11 @@
 """What every family of detectors has to hold to. A new family is checked by its name alone."""
 
 import json
+import os
 import pickle
 import pickletools
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -13,6 +16,7 @@ from breezeway.detector.families.family import Family, FittedModel
 from breezeway.detector.families.registry import FAMILIES, family_of
 from breezeway.detector.onnx_scorer import OnnxScorer
 from breezeway.detector.platt_scaling import PlattScaling
+from tests.fixtures import ROOT
 from tests.fixtures.plant import plant_contract
 
 CONTRACT = plant_contract()
@@ -138,6 +142,22 @@ def test_scaling_is_of_the_log_odds(family):
     np.testing.assert_allclose(scaled, SCALING.scores(plain), rtol=0, atol=1e-5)
     *_, whole = raw.stages(LEARNED)  # in any unit
     assert np.diff(plain[np.argsort(whole)]).min() > -1e-6
+
+
+def test_loaded_to_explain_it_brings_no_library_that_fits(family, model, tmp_path):
+    """A server explains, and fits nothing."""
+    (tmp_path / "native").write_bytes(model.to_bytes())
+    code = (
+        "import sys, numpy as np\n"
+        "from breezeway.detector.families.registry import family_of\n"
+        f"loaded = family_of({family.name!r}).load(open('native', 'rb').read())\n"
+        f"loaded.contributions(np.ones((2, {len(NAMES)})))\n"
+        "print(*{'sklearn', 'onnx', 'optuna', 'pandas', 'xgboost'} & set(sys.modules))"
+    )
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, check=True)
+    assert set(done.stdout.split()) == ({b"xgboost"} if family.suffix == "ubj" else set())
 
 
 def test_no_file_is_a_pickle(model):

@@ -23,6 +23,8 @@ AT_ONCE = {"deploy": {"httpx"}, "canary": {"httpx"}}
 NEVER = {
     "detector.boosting": HEAVY - {"xgboost", "scipy"},
     "detector.scoring": HEAVY - {"onnxruntime"},
+    "detector.families.logistic_regression": HEAVY,
+    "detector.families.neural_network": HEAVY,
     "detector.trials": {
         "bentoml",
         "evidently",

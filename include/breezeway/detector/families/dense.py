@@ -10,7 +10,7 @@ networks", 2017), without their integral's error. They add up in any case.
 import json
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from breezeway.core.errors import DataError
 from breezeway.detector.families.family import FittedModel
 from breezeway.detector.families.saved import array
 from breezeway.detector.families.standardization import Standardization
-from breezeway.detector.platt_scaling import PlattScaling
+
+if TYPE_CHECKING:
+    from breezeway.detector.platt_scaling import PlattScaling
 
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh"}
 """Of hidden layers → the operator of ONNX."""
@@ -135,7 +137,7 @@ class DenseModel(FittedModel):
         risen = (self._active(own) - self._active(base)) / np.where(alike, 1, change)
         return np.where(alike, slope, risen)
 
-    def finished(self, scaling: PlattScaling, features: np.ndarray, threads: int) -> Self:
+    def finished(self, scaling: "PlattScaling", features: np.ndarray, threads: int) -> Self:
         *hidden, (weights, bias) = self.layers
         last = scaling.slope * weights, scaling.slope * bias + scaling.intercept
         scaled = replace(self, layers=[*hidden, last])
