@@ -25,6 +25,7 @@ NEVER = {
     "detector.scoring": HEAVY - {"onnxruntime"},
     "detector.families.logistic_regression": HEAVY,
     "detector.families.neural_network": HEAVY,
+    "detector.families.presumed_normal": HEAVY,
     "detector.trials": {
         "bentoml",
         "evidently",
