@@ -151,7 +151,7 @@ def test_loaded_to_explain_it_brings_no_library_that_fits(family, model, tmp_pat
         "import sys, numpy as np\n"
         "from breezeway.detector.families.registry import family_of\n"
         f"loaded = family_of({family.name!r}).load(open('native', 'rb').read())\n"
-        f"loaded.contributions(np.ones((2, {len(NAMES)})))\n"
+        f"loaded.parts(np.ones((2, {len(NAMES)})))\n"
         "print(*{'sklearn', 'onnx', 'optuna', 'pandas', 'xgboost'} & set(sys.modules))"
     )
     variables = {**os.environ, "PYTHONPATH": str(ROOT / "include")}

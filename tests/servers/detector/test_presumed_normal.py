@@ -188,7 +188,7 @@ def test_a_detector_with_labels_can_be_of_such_a_family(table):
     score = OnnxScorer(fitted.model.to_onnx()).score(table.features)
     assert average_precision(label, score) > 3 * label.mean()
     assert 0 < fitted.choice.low <= fitted.threshold <= fitted.choice.high < 1
-    explainer = Explainer(fitted.model, CONTRACT, usual_of(table, CONTRACT))
+    explainer = Explainer(fitted.model, CONTRACT, usual_of(table, CONTRACT, fitted.model.residuals))
     worst = table.features[score.argmax()]
     shares = [reason.share for reason in explainer.reasons(worst)]
     assert shares and shares == sorted(shares, reverse=True)

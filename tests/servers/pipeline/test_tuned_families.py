@@ -69,7 +69,7 @@ def test_train_fits_the_family_that_was_tuned(tuned, trained, settings, data):
         model = load(settings, "families", trained["model_version"], judged=judged)
         assert model.family == model.fitted_model.family == tuned["family"]
         rows = read_table(data, model.contract).features[:50]
-        odds = model.fitted_model.contributions(rows).sum(axis=1)
+        odds = model.fitted_model.parts(rows).sum(axis=1)
         np.testing.assert_allclose(1 / (1 + np.exp(-odds)), model.score(rows), rtol=0, atol=1e-5)
     assert model.again
     alarm = rows[np.argmax(model.score(rows))]
