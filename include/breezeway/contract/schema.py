@@ -303,12 +303,12 @@ class SensorField(Section):
     """It is added to the result."""
     categories: tuple[Category, ...] = ()
     """The words of a category; a whole number stands for its text."""
-    quality: Quality | None = None
-    """Where a payload says whether the value is good."""
     length: Lengths = (1, 4096)
     """The fewest and the most elements of a vector."""
     batch: BatchExpectation = BatchExpectation()
     """What is expected of the values of a whole dataset."""
+    quality: Quality | None = None
+    """Where a payload says whether the value is good."""
 
     @model_validator(mode="before")
     @classmethod

@@ -299,7 +299,7 @@ def _write_parts(
 ) -> list[Tally]:
     """Score files of features; on a cluster of several hosts all have to see the work folder."""
     pairs = list(zip(parts, files, strict=True))
-    # On one machine XGBoost uses all threads by itself, without copies of the model.
+    # On one machine the parts follow each other: memory stays flat.
     if len(pairs) < 2 or not os.environ.get("RAY_ADDRESS"):
         return [predictions.write_part(model, part, since, file) for part, file in pairs]
     from breezeway.core.ray_session import ray_session  # before Ray, which it prepares
