@@ -74,7 +74,7 @@ class ScoringModel:
         It is read when it is asked for: a score needs nothing of it, and XGBoost half a second.
 
         Raises:
-            DataError: it cannot be read, or is none of the contract's features.
+            DataError: it cannot be read.
         """
         family = family_of(self.family)
         try:
@@ -178,7 +178,7 @@ def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> Sco
     return ScoringModel(
         scorer=scorer,
         native=native,
-        family=decided.get("family", BOOSTED_TREES),
+        family=str(decided.get("family", BOOSTED_TREES)),
         contract=contract,
         threshold=threshold,
         examples=examples,

@@ -46,7 +46,9 @@ FAMILY = "family"
 AHEAD = 2
 """How many further trials may start while a trial takes long."""
 RANDOM_TRIALS = 4
-"""Random trials before the search starts to learn; so many for each family."""
+"""Random trials before the search starts to learn."""
+RANDOM_TRIALS_A_FAMILY = 2
+"""So many more for each further family."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,8 @@ class Study:
         self.defaults = {name: kind.defaults(len(table.features)) for name, kind in kinds.items()}
         self._spaces = {name: kind.space(table.rows.label) for name, kind in kinds.items()}
         self._lag = lag
-        sampler = optuna.samplers.TPESampler(
-            seed=SEED, n_startup_trials=RANDOM_TRIALS * len(families)
-        )
+        random = RANDOM_TRIALS + RANDOM_TRIALS_A_FAMILY * (len(families) - 1)
+        sampler = optuna.samplers.TPESampler(seed=SEED, n_startup_trials=random)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         for name, space in self._spaces.items():
             own = {self._key(name, key): self.defaults[name][key] for key in space}

@@ -305,7 +305,7 @@ def test_boosters_grow_by_steps_and_start_anew(table, contract):
     shared = trials.Folds(table.features, label, folds, contract)
 
     def best_of(steps: int, **params: float) -> list[float]:
-        trial = shared.trial(BOOSTED_TREES, {**DEFAULT_PARAMS, **params})
+        trial = shared.trial(BOOSTED_TREES, {**default_params(len(label)), **params})
         for _ in range(steps):
             trial.step()
         return trial.curve
