@@ -248,7 +248,9 @@ def test_a_list_that_is_damaged_is_named(backup: Path, tmp_path: Path, text: byt
     refused(changed(backup, tmp_path / "list.tar.gz", replace), tmp_path / "new", LIST)
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"no archive", mtime=0), b"\x1f\x8b\x08"])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", gzip.compress(b"no archive", mtime=0), b"\x1f\x8b\x08"]
+)
 def test_another_file_is_no_backup(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "other"
     file.write_bytes(content)

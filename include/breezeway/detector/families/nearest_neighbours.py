@@ -42,11 +42,6 @@ class Neighbours(NamedTuple):
             found[start : start + BLOCK_ROWS] = (differences**2).mean(axis=1)
         return found
 
-    def squared(self, values: np.ndarray) -> np.ndarray:
-        """Return float64 (rows,): the squared distance."""
-        found: np.ndarray = self.parts(values).sum(axis=1)
-        return found
-
     def _squares(self, block: np.ndarray) -> np.ndarray:
         own = (block**2).sum(axis=1)[:, None] + (self.references**2).sum(axis=1)
         squares: np.ndarray = own - 2 * (block @ self.references.T)

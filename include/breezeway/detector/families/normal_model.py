@@ -6,7 +6,7 @@ lies, until it is scaled.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,13 +24,6 @@ NEAREST_ZERO = 1e-12
 """The squared distance of a row that is just where normal rows are: its logarithm is finite."""
 LARGEST_BYTES = 64 << 20
 """Of a saved model: far more than that of a thousand features takes."""
-
-
-class Distance(Protocol):
-    """A squared distance of standardized rows that is a sum of parts, one for each feature."""
-
-    def parts(self, values: np.ndarray) -> np.ndarray:
-        """Return float64 (rows, features): each at least 0."""
 
 
 class Member(NamedTuple):

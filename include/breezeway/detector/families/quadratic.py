@@ -30,11 +30,6 @@ class QuadraticForm(NamedTuple):
         found: np.ndarray = ((values - self.center) @ self.root) ** 2
         return found
 
-    def squared(self, values: np.ndarray) -> np.ndarray:
-        """Return float64 (rows,): the squared distance."""
-        found: np.ndarray = self.parts(values).sum(axis=1)
-        return found
-
 
 def symmetric_root(matrix: np.ndarray, varies: np.ndarray) -> np.ndarray:
     """Return the symmetric square root of a symmetric matrix without negative eigenvalues.
