@@ -156,7 +156,7 @@ def test_the_start_page_leads_to_everything(page, platform, night, tmp_path_fact
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{platform.url('airflow')}/plugin/breezeway")
     start = page.frame_locator("iframe[title=Breezeway]")
-    expect(start.get_by_role("heading", name="plant")).to_be_visible(timeout=PATIENCE)
+    expect(start.get_by_role("heading", name="plant", exact=True)).to_be_visible(timeout=PATIENCE)
     picture(page, "start-page", tmp_path_factory)
     start.get_by_label("Search the dataset tags").fill("no such tag")
     expect(start.get_by_text("No tag fits.")).to_be_visible()
