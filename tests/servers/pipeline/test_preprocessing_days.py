@@ -28,7 +28,8 @@ LAST = FIRST + timedelta(days=3)
 @pytest.fixture
 def home(tmp_path: Path) -> Settings:
     """Four days of two machines; from the second day on also of one whose name comes first."""
-    settings = Settings(home=tmp_path / "home", threads=1)
+    # No MLflow: without the address, that of another platform on this machine would be asked.
+    settings = Settings(home=tmp_path / "home", threads=1, mlflow_url="http://127.0.0.1:9")
     RawStore(settings.raw_address).create()
     for k in range(4):
         live(settings, FIRST + timedelta(days=k), ("01", "02") if k == 0 else ("00", "01", "02"))
