@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -42,8 +42,24 @@ class Failures:
     last: Failure | None = None
     retry_at: float = 0.0
 
-    def note(self, deployment: Served | None, error: Exception, name: str) -> None:
-        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+    def note(
+        self,
+        deployment: Served | None,
+        error: Exception,
+        name: str,
+        instead: Mapping[str, Exception] | None = None,
+    ) -> None:
+        """Count a failed load, and log it if it is another than the last.
+
+        Args:
+            deployment: None if the pointer cannot be read.
+            instead: what was tried instead of it, and why that failed too.
+        """
+        others = (instead or {}).items()
+        reasons = [_reason(error), *(f"{what}: {_reason(failed)}" for what, failed in others)]
+        errors = [error, *(failed for _, failed in others)]
+        unexpected = next((e for e in errors if not isinstance(e, DataError)), None)
+        reason = "; ".join(reasons)
         known = self.last
         self.last = Failure(
             deployment=deployment.deployment if deployment else "",
@@ -59,13 +75,17 @@ class Failures:
                 name,
                 self.last.deployment or "the pointer",
                 reason,
-                exc_info=None if isinstance(error, DataError) else error,
+                exc_info=unexpected,
             )
 
     def is_due(self, deployment: Served) -> bool:
         if self.last and self.last.concerns(deployment):
             return time.monotonic() >= self.retry_at
         return True
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
 
 
 @dataclass
@@ -177,8 +197,11 @@ class ActiveModels:
         if self._refreshed.wait(STORE_SECONDS) and self.store_up:
             return
         for model_name in copy.models():
-            log.error("%s: the deployment store %s is away", model_name, store.folder)
-            self._take_copy(copy, model_name)
+            away = DataError(f"The deployment store {store.folder} is away")
+            log.error("%s: %s", model_name, away)
+            if failed := self._take_copy(copy, model_name):
+                state = self._states.setdefault(model_name, State())
+                state.failures.note(None, away, model_name, {"its local copy": failed})
 
     def stop(self) -> None:
         self._stopped.set()
@@ -186,12 +209,18 @@ class ActiveModels:
             self._watcher.join(STORE_SECONDS)
 
     def _watch(self, store: DeploymentStore, copy: DeploymentStore) -> None:
+        told = ""
         while True:
             try:
                 self.refresh(store, copy)
-            except Exception:
+            except Exception as error:
+                # Whatever it is, no new deployment is seen: the same alert. It is told once.
                 self.store_up = False
-                log.exception("the deployment store %s cannot be read", store.folder)
+                if _reason(error) != told:
+                    told = _reason(error)
+                    log.exception("the deployment store %s is not followed", store.folder)
+            else:
+                told = ""
             self._refreshed.set()
             if self._stopped.wait(POLL_SECONDS):
                 return
@@ -212,8 +241,8 @@ class ActiveModels:
             except Exception as error:
                 # Not only our own errors: a damaged model may fail anywhere in the library
                 # that reads it, and this thread has the other models to look after.
-                state.failures.note(pointer, error, model_name)
-                self._fall_back(state, store, pointer, copy, model_name)
+                failed = self._fall_back(state, store, pointer, copy, model_name)
+                state.failures.note(pointer, error, model_name, failed)
             if pointer and state.serving:
                 self._follow_challenger(state, state.serving, store, copy, pointer.challenger)
 
@@ -306,29 +335,35 @@ class ActiveModels:
         pointer: Pointer | None,
         copy: DeploymentStore,
         model_name: str,
-    ) -> None:
-        """If a server starts on a broken deployment, serve the previous one."""
+    ) -> dict[str, Exception]:
+        """If a server starts on a broken deployment, serve the previous one, or the local copy.
+
+        Returns:
+            What was tried in vain, with the error of each.
+        """
+        failed: dict[str, Exception] = {}
         if state.serving:
-            return
+            return failed
         began = time.monotonic()
-        failure = state.failures.last
         if pointer and pointer.previous:
             try:
                 self.hold(self._load(store, pointer.previous, copy), "store", began)
-            except Exception:
-                log.exception("%s: the one before cannot be served either", model_name)
-        if not state.serving:
-            self._take_copy(copy, model_name)
-        state.failures.last = failure
+            except Exception as error:
+                failed["the one before"] = error
+        if not state.serving and (error := self._take_copy(copy, model_name)):
+            failed["its local copy"] = error
+        return failed
 
-    def _take_copy(self, copy: DeploymentStore, model_name: str) -> None:
+    def _take_copy(self, copy: DeploymentStore, model_name: str) -> Exception | None:
+        """Serve the local copy, if there is one. The error is returned if it cannot be served."""
         began = time.monotonic()
         try:
             pointer = copy.pointer(model_name)
             if pointer and not self.get(model_name):
                 self.hold(self._load(copy, pointer, copy), "local copy", began)
-        except Exception:
-            log.exception("%s: its local copy cannot be served", model_name)
+        except Exception as error:
+            return error
+        return None
 
 
 def _same_trial(a: Challenger, b: Challenger) -> bool:

@@ -55,11 +55,11 @@ class Contender:
         rows = self._features(device, readings, flags, known)
         try:
             score = self.live.score_rows(rows)
+            answer = self._answer(rows[-1], score, flags, time.perf_counter() - started)
+            self._note(alarms, answer, rows[-1], (device, readings), known)
         except Exception:
             self._count("error")
             raise
-        answer = self._answer(rows[-1], score, flags, time.perf_counter() - started)
-        self._note(alarms, answer, rows[-1], (device, readings), known)
         return answer
 
     def _note(

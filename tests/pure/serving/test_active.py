@@ -1,6 +1,8 @@
 """What is served, and from where: the store, or the local copy."""
 
 import logging
+import threading
+import time
 from importlib.metadata import version
 
 import pytest
@@ -58,6 +60,90 @@ def test_served_from_the_copy_while_the_store_is_harmed_and_from_the_store_when_
     anew.states()["pump"].failures.retry_at = 0
     anew.refresh(store, copy)
     assert (anew.status("pump").source, anew.status("pump").failure) == ("store", None)
+
+
+def damage(store, pointer):
+    model = store.folder / pointer.model_name / pointer.deployment / "model" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:100])
+
+
+def test_where_nothing_can_be_served_the_status_says_why_each_was_not(tmp_path, caplog):
+    store, copy = DeploymentStore(tmp_path / "store"), DeploymentStore(tmp_path / "copy")
+    first = add_deployment(store, "pump", 1, make_model(tmp_path / "a"))
+    store.point(first)
+    active.ActiveModels().refresh(store, copy)
+    damage(copy, first)
+    second = add_deployment(store, "pump", 2, make_model(tmp_path / "b"))
+    store.point(second.model_copy(update={"previous": first}))
+    damage(store, first)
+    damage(store, second)
+
+    models = active.ActiveModels()
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            models.refresh(store, copy)
+            models.states()["pump"].failures.retry_at = 0
+    status = models.status("pump")
+    assert (status.model_version, status.failed_loads) == (None, 3)
+    reasons = status.failure.reason.split("; ")
+    assert [reason.partition(":")[0] for reason in reasons[1:]] == [
+        "the one before",
+        "its local copy",
+    ]
+    assert all("model.onnx" in reason for reason in reasons)
+    assert len(caplog.records) == 1
+
+
+def test_a_copy_that_cannot_be_served_while_the_store_is_away_is_told_and_counted(
+    tmp_path, monkeypatch
+):
+    store, copy = DeploymentStore(tmp_path / "store"), DeploymentStore(tmp_path / "copy")
+    pointer = add_deployment(store, "pump", 1, make_model(tmp_path / "a"))
+    store.point(pointer)
+    active.ActiveModels().refresh(store, copy)
+    damage(copy, pointer)
+    away = store.folder.rename(tmp_path / "away")
+    monkeypatch.setattr(active, "POLL_SECONDS", 0.01)
+    models = active.ActiveModels()
+    models.follow(store, copy)
+    try:
+        status = models.status("pump")
+        assert (status.model_version, status.failed_loads) == (None, 1)
+        assert "is away; its local copy: " in status.failure.reason
+        assert "model.onnx" in status.failure.reason
+        away.rename(store.folder)
+        deadline = time.monotonic() + 20
+        while models.status("pump").source != "store":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert models.status("pump").failure is None
+    finally:
+        models.stop()
+
+
+def test_an_error_that_comes_again_at_each_look_at_the_store_is_logged_once(
+    tmp_path, monkeypatch, caplog
+):
+    store = DeploymentStore(tmp_path / "store")
+    looks = []
+
+    def unreadable(self: DeploymentStore) -> list[str]:
+        looks.append(self)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(DeploymentStore, "models", unreadable)
+    monkeypatch.setattr(active, "POLL_SECONDS", 0.001)
+    models = active.ActiveModels()
+    with caplog.at_level(logging.ERROR):
+        watcher = threading.Thread(target=models._watch, args=(store, store))
+        watcher.start()
+        while len(looks) < 5:
+            time.sleep(0.001)
+        models.stop()
+        models._stopped.set()
+        watcher.join(20)
+    assert models.store_up is False
+    assert caplog.text.count("is not followed") == 1
 
 
 def test_other_terms_for_the_same_challenger_need_no_load_and_leave_no_gap(tmp_path, monkeypatch):
