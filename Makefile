@@ -76,7 +76,8 @@ lint: .venv/installed
 	@.venv/bin/lint-imports --no-logo
 	@$(python) -m mypy
 
-# All images that the chart can run; with REGISTRY each beside its name there.
+# All images that the chart can run; with REGISTRY each beside its name there. A digest stands
+# without its tag: skopeo takes one or the other.
 mirror-list:
 	@set -e; chart=$$(mktemp -d); trap 'rm -r "$$chart"' EXIT; \
 	cp -R helm/breezeway/. "$$chart"; \
@@ -87,7 +88,8 @@ mirror-list:
 	  sed -n 's/^appVersion: /breezeway\/airflow:/p' "$$chart/Chart.yaml"; \
 	  grep -v '^#' helm/breezeway/subchart-images.txt; } | sort -u | \
 	awk -v registry="$(REGISTRY)" '{ name = $$0; if (name ~ /^[^\/]*[.:][^\/]*\//) \
-	  sub(/^[^\/]*\//, "", name); print registry ? $$0 " " registry "/" name : $$0 }'
+	  sub(/^[^\/]*\//, "", name); sub(/@.*/, "", name); \
+	  if ($$0 ~ /@/) sub(/:[^:\/@]*@/, "@"); print registry ? $$0 " " registry "/" name : $$0 }'
 
 # Variables of the command line reach the script through its environment.
 images:

@@ -393,4 +393,31 @@ def test_mirror_list(chart: Path):
         for spec in pod_specs(template(chart, values("air-gapped"))).values()
         for container in spec["containers"]
     }
-    assert used < set(there.values())
+    tagged = {image.partition("@")[0] for image in used}
+    assert tagged < set(there.values())
+    for image in (each for each in used if "@" in each):
+        name, _, digest = image.partition("@")
+        (original,) = (each for each, mirrored in there.items() if mirrored == name)
+        assert re.fullmatch(rf"[^:@]+@{digest}", original)
+
+
+def test_images_of_others_are_pinned_by_their_digest(chart: Path):
+    pinned = re.compile(r"(.+):([^:@]+)@sha256:[0-9a-f]{64}")
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+    images = {
+        *(
+            container["image"]
+            for spec in pod_specs(template(chart, values("everything"))).values()
+            for container in spec["containers"]
+        ),
+        *(service["image"] for service in compose["services"].values()),
+    }
+    digests: dict[str, str] = {}
+    for image in sorted(images):
+        if re.match(r"(breezeway|\$\{BREEZEWAY_IMAGES)", image) or "statsd-exporter" in image:
+            continue  # the StatsD exporter goes by the tag of Airflow's chart
+        found = pinned.fullmatch(image)
+        assert found, image
+        name = found[1].partition("/")[2] + ":" + found[2]
+        assert digests.setdefault(name, image.partition("@")[2]) == image.partition("@")[2]
+    assert len(digests) >= 6
