@@ -16,6 +16,8 @@ sensor contract says how much worse is too much.
 - **percent**: The challenger's share of the devices; for a bandit, the share at the start. A shadow
   has none.
 - **minutes**: How long the trial takes.
+- **force**: The reason to try a version that the gate refused, or that was rolled back, and to put
+  it into service if nothing shows that it is worse. It is kept with the version in MLflow.
 
 If the challenger is refused, the run does not fail: `promote` says why, and `deploy` is skipped.
 Whatever else happens, `withdraw` leaves no challenger behind.
@@ -78,6 +80,7 @@ with DAG(
         "minutes": fields.whole_number(
             "Minutes", HELP["minutes"], 60, minimum=1, maximum=WEEK_MINUTES
         ),
+        "force": fields.force(HELP["force"]),
     },
 ) as dag:
 
@@ -94,6 +97,7 @@ with DAG(
             "canary": in_mode("canary", "params.percent | int"),
             "bandit": in_mode("bandit", "params.percent | int"),
             "shadow": in_mode("shadow", "'yes'"),
+            "force": given("force"),
         },
     )
     watch = Step(

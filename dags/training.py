@@ -110,7 +110,7 @@ with DAG(
             HELP["model_version"],
             pattern=MODEL_VERSION.optional_form_pattern,
         ),
-        "force": fields.text("Force", HELP["force"], pattern=r"^\s*(\S.{1,498}\S)?\s*$"),
+        "force": fields.force(HELP["force"]),
     },
 ) as dag:
 

@@ -99,6 +99,11 @@ def text(title: str, help: str, default: str | None = None, **schema: Any) -> Pa
     return Param(default, type=["null", "string"], title=title, description_md=help, **schema)
 
 
+def force(help: str) -> Param:
+    """The field of the reason to go against an objection: empty, or 3 to 500 characters."""
+    return text("Force", help, pattern=r"^\s*(\S.{1,498}\S)?\s*$")
+
+
 def model_name(help: str, default: str) -> Param:
     """The field of a registered model's name."""
     return Param(

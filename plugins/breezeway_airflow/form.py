@@ -119,7 +119,9 @@ def check_canary(params: Mapping[str, Any], settings: Settings) -> dict[str, str
         raise UsageError(f"Correct the field 'model_version': {error}") from None
     if version == champion:
         raise UsageError(f"Correct the field 'model_version': {version} is the champion already.")
-    return {**form, "model_version": version, "champion": champion}
+    form["model_version"] = version
+    _check_deployable(form, settings)
+    return {**form, "champion": champion}
 
 
 def check_drift(

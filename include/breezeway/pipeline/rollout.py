@@ -52,8 +52,8 @@ def deploy(
         model_version: a number, or an alias.
         mode: of the trial; None to put the version into service.
         share: the share of the devices, 0 to 1, that a challenger answers for.
-        force: the reason to put a version into service against which there is an objection; it is
-            kept with the version (`breezeway.forced_reason`).
+        force: the reason to let a version answer requests, in service or on trial, against which
+            there is an objection; it is kept with the version (`breezeway.forced_reason`).
 
     Returns:
         The result of the step.
@@ -67,12 +67,11 @@ def deploy(
     """
     number = resolve_version(settings, model_name, model_version)
     version = find_version(settings, model_name, number)
-    if mode is None and (objection := champions.objection(settings, version)):
+    # A shadow answers nobody.
+    if mode != "shadow" and (objection := champions.objection(settings, version)):
         if not force:
-            raise UsageError(
-                f"{objection} To put it into service nevertheless, give a reason (--force)."
-            )
-        log.warning("%s It goes into service nevertheless: %s", objection, force)
+            raise UsageError(f"{objection} To let it answer nevertheless, give a reason (--force).")
+        log.warning("%s It answers nevertheless: %s", objection, force)
         champions.keep(settings, version.name, number, forced_reason=force)
     store = DeploymentStore(settings.deployments)
     with exclusive(settings, lock_name(version.name)):

@@ -350,8 +350,8 @@ class ActiveModels:
                 self.hold(self._load(store, pointer.previous, copy), "store", began)
             except Exception as error:
                 failed["the one before"] = error
-        if not state.serving and (error := self._take_copy(copy, model_name)):
-            failed["its local copy"] = error
+        if not state.serving and (of_copy := self._take_copy(copy, model_name)):
+            failed["its local copy"] = of_copy
         return failed
 
     def _take_copy(self, copy: DeploymentStore, model_name: str) -> Exception | None:

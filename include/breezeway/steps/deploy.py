@@ -11,8 +11,9 @@ With --canary, --bandit or --shadow the version is put on trial, as a challenger
 in service, which stays there. If the challenger does not work, it is withdrawn. Without these
 options the version goes into service, and a trial ends; --withdraw ends a trial too.
 
-A version that the gate refused, or that was rolled back, goes into service only with --force and a
-reason, which is kept with the version in MLflow.
+A version that the gate refused, or that was rolled back, goes into service or on trial only with
+--force and a reason, which is kept with the version in MLflow. A shadow answers nobody and needs
+no reason.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force",
         type=reason,
         metavar="REASON",
-        help="why a version that the gate refused, or that was rolled back, goes into service",
+        help="why a version that the gate refused, or that was rolled back, answers nevertheless",
     )
 
 

@@ -35,8 +35,9 @@ def run(dag, monkeypatch):
             return verdict if self.task_id == "watch" else {}
 
         monkeypatch.setattr(Step, "execute", execute)
-        monkeypatch.setattr(form, "check_canary", lambda *_: {**VERSION, "champion": "2"})
-        conf = {**VERSION, "mode": mode, "percent": 20, "minutes": 5}
+        checked = {**VERSION, "champion": "2", "force": "to see"}
+        monkeypatch.setattr(form, "check_canary", lambda *_: checked)
+        conf = {**VERSION, "mode": mode, "percent": 20, "minutes": 5, "force": "to see"}
         finished = dag.test(run_conf=conf)
         states = {ti.task_id: str(ti.state) for ti in finished.get_task_instances()}
         return given, {**states, "dag": str(finished.state)}
@@ -66,7 +67,7 @@ def promoted(monkeypatch) -> list[tuple]:
 def test_a_challenger_that_passes_is_promoted_and_deployed(run, promoted, mode, option) -> None:
     given, states = run(mode, {"decision": "promote", "reason": "as good"})
     assert given == {
-        "put_on_trial": VERSION | option,
+        "put_on_trial": VERSION | option | {"force": "to see"},
         "watch": VERSION | {"minutes": "5"},
         "deploy": {"model_name": "pump", "model_version": "champion"},
         "withdraw": VERSION | {"withdraw": "yes"},

@@ -38,7 +38,7 @@ FILLED = {
         "test_query": "SELECT 1",
         "force": "no other",
     },
-    "canary": {"model_version": "2"},
+    "canary": {"model_version": "2", "force": "no other"},
     "rollback": {"model_version": "1", "reason": "alarms"},
     "nightly_drift": {"date": "2026-11-20"},
     "backtest": {"date": "2026-11-20", "days": 7},

@@ -194,13 +194,20 @@ def test_a_rollback_keeps_who_is_champion(settings, model) -> None:
 
 
 def test_a_trial_needs_a_champion_and_another_version(settings, model) -> None:
-    filled = {"model_name": model, "model_version": " 2 ", "mode": "canary"}
+    filled = {"model_name": model, "model_version": " 2 ", "mode": "canary", "force": None}
     checked = form.check_canary(filled, settings)
-    assert checked == filled | {"model_version": "2", "champion": "1"}
+    assert checked == filled | {"model_version": "2", "force": "", "champion": "1"}
     wrong = {"model_name": ["nobody"], "model_version": ["1", "champion", "99", "nobody"]}
     for field, value in [(field, value) for field, values in wrong.items() for value in values]:
         with pytest.raises(UsageError, match=f"'{field}'"):
             form.check_canary(filled | {field: value}, settings)
+
+
+def test_a_trial_of_a_refused_version_needs_a_reason(settings, model) -> None:
+    filled = {"model_name": model, "model_version": "4", "mode": "shadow"}
+    with pytest.raises(UsageError, match=r"'force'.*refused version 4 .*: It is worse at night"):
+        form.check_canary(filled | {"force": None}, settings)
+    assert form.check_canary(filled | {"force": "to see"}, settings)["champion"] == "1"
 
 
 def ago(days: int) -> str:

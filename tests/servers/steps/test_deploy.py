@@ -51,6 +51,11 @@ def test_a_refused_version_goes_into_service_only_with_a_reason(registered, depl
         refused = deploy("turbine", "1", code=64)["error"]
         assert "refused version 1 of 'turbine': It is worse at night." in refused
         assert "--force" in refused
+        deploy("turbine", "2")
+        for trial in ("--canary", "--bandit"):
+            assert deploy("turbine", "1", trial, "10", code=64)["error"] == refused
+        assert deploy("turbine", "1", "--shadow")["role"] == "challenger"
+        deploy("turbine", "1", "--withdraw")
         assert deploy("turbine", "1", "--force", "the pump is new")["model_version"] == "1"
         tags = registry.find_version(settings, "turbine", "1").tags
         assert tags["forced_reason"] == "the pump is new"
