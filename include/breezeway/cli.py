@@ -23,6 +23,10 @@ COMMANDS = {
         "breezeway.commands.status:run",
         "show what is in service, how good it is, and what happened lately",
     ),
+    "doctor": (
+        "breezeway.laptop.doctor:run",
+        "look for what keeps a platform from working here, and say what to do",
+    ),
     "simulate": ("breezeway.commands.simulate:run", "fill the raw store with a simulated plant"),
     "load-readings": ("breezeway.commands.load_readings:run", "fill the raw store from files"),
     "new-sensor": (
