@@ -44,7 +44,7 @@ else:
 
 
 FINE_BINS, COARSE_BINS = 4096, 256
-FINE_ROWS = 20_000
+FINE_ROWS = 12_000
 """Up to so many rows, a feature has the fine bins: a limit that a machine fails at may lie within a
 coarse one. Fine bins take up to ten times the CPU, and gain nothing where readings are many and
 noisy: docs/decisions/boosting-bins.md."""

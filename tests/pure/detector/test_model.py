@@ -68,8 +68,8 @@ def test_parameters_of_an_older_search_give_the_model_that_they_gave(table):
 
 
 def test_few_rows_get_fine_bins_and_find_a_limit_between_coarse_ones():
-    assert model.default_params(20_000)["max_bin"] == 4096
-    assert model.default_params(20_001)["max_bin"] == 256
+    assert model.default_params(12_000)["max_bin"] == 4096
+    assert model.default_params(12_001)["max_bin"] == 256
     value = np.linspace(0, 1, 10_000, dtype=np.float32)[:, None]
     label = value[:, 0] > 0.9985
     wrong = {}
