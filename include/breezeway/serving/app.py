@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from breezeway.core.settings import Settings
+from breezeway.serving import page
 from breezeway.serving.active import ActiveModels, families
 from breezeway.serving.alarms import Alarm
 from breezeway.serving.guard import Guard
@@ -43,8 +44,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PROBES = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
-"""Paths for the platform: they are not counted, and health has no body."""
+PROBES = frozenset({"/", "/healthz", "/livez", "/metrics", "/readyz"})
+"""Paths for the platform, and the page for a person: they are not counted, and health has no
+body."""
 
 BATCH_SECONDS = 0.002
 """After this time a batch lets other requests run."""
@@ -128,10 +130,17 @@ class App:
     async def _probe(self, request: "Request", send: Send) -> None:
         request.allow("GET", "HEAD")
         path, content = request.scope["path"], b"\n"
+        headers = [(b"content-type", b"text/plain; version=0.0.4")]
         if path == "/metrics":
             content = exposition(families(self.models)).encode()
+        elif path == "/":
+            content = page.index(self.models, request.address, token=self._guard.asks_for_a_token)
+            headers = [
+                (b"content-type", b"text/html; charset=utf-8"),
+                (b"content-security-policy", page.POLICY),
+            ]
         status = 503 if path == "/readyz" and not self.models.ready else 200
-        await _send(send, status, content, [(b"content-type", b"text/plain; version=0.0.4")])
+        await _send(send, status, content, headers)
 
     async def _route(self, request: "Request") -> Any:
         parts = request.scope["path"].strip("/").split("/")
@@ -293,6 +302,12 @@ class Request:
         self.model_name = ""
         self.endpoint = "other"
         self.afterwards: Callable[[], None] | None = None
+
+    @property
+    def address(self) -> str:
+        """Of this server, as the client names it."""
+        host = self.headers.get(b"host", b"localhost").decode("latin-1")
+        return f"{self.scope.get('scheme', 'http')}://{host}"
 
     def counted_as(self, model_name: str, endpoint: str) -> None:
         """Call with known names only: each becomes a permanent label of a metric."""

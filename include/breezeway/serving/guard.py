@@ -31,6 +31,10 @@ class Guard:
         self._origins = frozenset(origin.encode() for origin in settings.serving_origins)
         self._knows = lru_cache(REMEMBERED_HOSTS)(self._is_known)
 
+    @property
+    def asks_for_a_token(self) -> bool:
+        return self._authorization is not None
+
     def check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Check who asks.
 

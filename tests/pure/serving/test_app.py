@@ -1,14 +1,22 @@
-"""Bodies that do not come as they should."""
+"""Bodies that do not come as they should, and the page for a browser."""
 
 import asyncio
+import html
+import json
+import shlex
 
 import httpx
 import pytest
 
+from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
+from breezeway.deployment.store import DeploymentStore
 from breezeway.serving import app
+from breezeway.serving.active import ActiveModels, State
 from breezeway.serving.metrics import Metrics
+from breezeway.serving.predict import check_request
 from breezeway.serving.refusal import Refusal
+from tests.fixtures.serving import add_deployment, make_model
 
 
 def read(
@@ -104,3 +112,50 @@ def test_a_defect_of_ours_is_a_500_with_a_sentence_and_a_line_in_the_log(caplog)
     assert "RuntimeError: broken" in caplog.text
     assert Broken.metrics.requests["", "status", 500] == 1
     assert Broken.metrics.in_progress == 0
+
+
+# -- the page
+
+
+def page_of(models: ActiveModels, **settings: object) -> httpx.Response:
+    served = app.App(models, lambda *_: None, Settings(**settings))
+    transport = httpx.ASGITransport(served)
+
+    async def get() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3000") as c:
+            return await c.get("/", headers={"Authorization": "Bearer s3cret"})
+
+    return asyncio.run(get())
+
+
+def test_the_page_shows_what_is_in_service_and_a_request_that_gets_the_recorded_score(tmp_path):
+    store, copy = DeploymentStore(tmp_path / "store"), DeploymentStore(tmp_path / "copy")
+    pointer = add_deployment(store, "pump", 1, make_model(tmp_path / "a"))
+    store.point(pointer)
+    models = ActiveModels()
+    models.refresh(store, copy)
+    page = page_of(models)
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<td>pump<td>1<td>" in page.text
+    command = html.unescape(page.text.partition("<pre>")[2].partition("</pre>")[0])
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:2] == ["curl", "http://127.0.0.1:3000/v1/models/pump/predict?explain=true"]
+    body = json.loads(words[-1])
+    live = models.get("pump").champion.live
+    score = live.score(*check_request(body))
+    assert score == live.model.examples[0]["score"]
+    assert "$BREEZEWAY_SERVING_TOKEN" not in command
+    assert "$BREEZEWAY_SERVING_TOKEN" in page_of(models, serving_token="s3cret").text
+    assert "s3cret" not in page_of(models, serving_token="s3cret").text
+
+
+def test_the_page_says_what_could_not_be_loaded_as_text(tmp_path):
+    models = ActiveModels()
+    assert "No model is in service yet" in page_of(models).text
+    failures = models._states.setdefault("pump", State()).failures
+    failures.note(None, DataError("<script>alert(1)</script>"), "pump")
+    page = page_of(models).text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page
