@@ -154,7 +154,7 @@ def test_a_token_is_asked_for_where_one_is_set(new_model_server, tmp_path):
     ).start()
     server.store.point(add_deployment(server.store, "pump", 1, make_model(tmp_path / "a")))
     http = server.http
-    for path in ("/v1/models", "/v1/models/pump", "/metrics", "/openapi.json", "/nothing"):
+    for path in ("/", "/v1/models", "/v1/models/pump", "/metrics", "/openapi.json", "/nothing"):
         refused = http.get(path)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     for token in ("", "Bearer", "Bearer wrong", "Basic s3cret"):

@@ -92,7 +92,7 @@ def test_the_status_says_what_is_live(model_server, tmp_path):
         ("POST", "/v1/models/nobody/predict", b"{}", 404),
         ("GET", "/v1/models/nobody", None, 404),
         ("GET", "/v1/models/../../etc/passwd", None, 404),
-        ("GET", "/", None, 404),
+        ("GET", "/nothing", None, 404),
         ("GET", "/v1/models/refusing/predict", None, 405),
         ("DELETE", "/v1/models/refusing", None, 405),
         ("POST", "/v1/models/refusing/predict", b"{", 400),
