@@ -1,10 +1,8 @@
 """What a nightly check found, for a program (`findings.json`) and for a person (`drift.html`)."""
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -12,6 +10,7 @@ from breezeway.core.errors import DataError
 from breezeway.core.files import write_json, write_text
 from breezeway.drift.decision import Finding
 from breezeway.drift.faults import SensorFault
+from breezeway.drift.page import about_plots, beginning, escaped, table
 from breezeway.drift.report import report_drift
 
 
@@ -136,12 +135,7 @@ def write_night(
     if not sides:
         _write_without_plots(report, "There are no readings to draw.", folder)
         return
-    note = (
-        f"The plots below are Evidently's, of {len(sides[1])} of the day's {report.rows} "
-        f"rows and {len(sides[0])} rows of the training data, both evenly spaced. Their tests "
-        "assume that rows are independent of each other, so they find drift on quiet days too. "
-        "They do not decide anything here."
-    )
+    note = about_plots(sides, f"the day's {report.rows}")
     try:
         report_drift(*sides, columns, folder, preface=_page(report, note))
     except DataError as error:
@@ -156,38 +150,21 @@ def _write_without_plots(report: NightReport, note: str, folder: Path) -> None:
     write_text(folder / "drift.html", page)
 
 
-COLOURS = {"quiet": "#2e7d32", "suspected": "#b26a00", "drifted": "#c62828"}
-
-STYLE = """
-.night {font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1.5rem;
-  color: #222; background: #fff}
-.night h1 {font-size: 1.5rem; margin: 0 0 .5rem}
-.night h2 {font-size: 1.1rem; margin: 1.5rem 0 .3rem}
-.night .verdict {display: inline-block; padding: .1rem .7rem; border-radius: 1rem; color: #fff}
-.night table {border-collapse: collapse; width: 100%} .night p {margin: .4rem 0}
-.night th, .night td {text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd}
-.night td.number, .night th.number {text-align: right; font-variant-numeric: tabular-nums}
-"""
-
-
 def _page(report: NightReport, note: str) -> str:
-    colour = COLOURS.get(report.verdict, "#616161")
     reference = report.reference
     parts = [
-        f"<style>{STYLE}</style><div class='night'>",
-        f"<h1>{_e(report.model_name)}, {report.date} "
-        f"<span class='verdict' style='background:{colour}'>{report.verdict}</span></h1>",
-        f"<p>{_e(report.reason)}</p>",
-        f"<p>{_e(report.judged_by)}</p>",
-        *(f"<p>{_e(sentence)}</p>" for sentence in report.missing),
-        f"<p>Compared with what version {_e(report.model_version)} was trained on: dataset "
-        f"{_e(reference.data_tag)}, {reference.days} days, matched by "
-        f"{reference.compared_by}. {_e(_scores(reference.days_of_scores))}</p>",
-        f"<p>{_e(_knows(report))}</p>",
-        f"<p>{_e(_promise(report.false_alarms))}</p>",
+        beginning(f"{report.model_name}, {report.date}", report.verdict),
+        f"<p>{escaped(report.reason)}</p>",
+        f"<p>{escaped(report.judged_by)}</p>",
+        *(f"<p>{escaped(sentence)}</p>" for sentence in report.missing),
+        f"<p>Compared with what version {escaped(report.model_version)} was trained on: dataset "
+        f"{escaped(reference.data_tag)}, {reference.days} days, matched by "
+        f"{reference.compared_by}. {escaped(_scores(reference.days_of_scores))}</p>",
+        f"<p>{escaped(_knows(report))}</p>",
+        f"<p>{escaped(_promise(report.false_alarms))}</p>",
     ]
     here = {finding.place for finding in report.confirmed}
-    parts += _table(
+    parts += table(
         "What has changed",
         ["column", "device", "change", "p", "nights before"],
         [
@@ -201,7 +178,7 @@ def _page(report: NightReport, note: str) -> str:
             for finding in report.nights[-1].found
         ],
     )
-    parts += _table(
+    parts += table(
         "Sensors at fault",
         ["device", "fault", ""],
         [[fault.device, fault.fault, fault.detail] for fault in report.sensor_faults],
@@ -209,16 +186,16 @@ def _page(report: NightReport, note: str) -> str:
     reasons = [[reason, str(count)] for reason, count in report.reasons.items()]
     parts += [
         f"<h2>Contract</h2><p>{report.rows} good readings, {report.quarantined} in quarantine.</p>",
-        *(f"<p>{_e(sentence)}</p>" for sentence in report.contract),
+        *(f"<p>{escaped(sentence)}</p>" for sentence in report.contract),
     ]
-    parts += _table("", ["reason", "readings"], reasons)
+    parts += table("", ["reason", "readings"], reasons)
     parts += _quality(report.quality)
-    parts += _table(
+    parts += table(
         "The nights before",
         ["night", "found"],
         [[night.date, str(len(night.found))] for night in report.nights],
     )
-    parts.append(f"<h2>Distributions</h2><p>{_e(note)}</p></div>")
+    parts.append(f"<h2>Distributions</h2><p>{escaped(note)}</p></div>")
     return "".join(parts)
 
 
@@ -269,19 +246,3 @@ def _quality(figures: Mapping[str, float | int | None] | None) -> list[str]:
         f"{figures['events']} events hit, {figures['false_episodes']} false alarm episodes in "
         f"{figures['device_days']:.3g} days of a device.</p>"
     ]
-
-
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    if not rows:
-        return [f"<h2>{title}</h2><p>None.</p>"] if title else []
-    cells = ["".join(f"<td>{_e(text)}</td>" for text in row) for row in rows]
-    return [
-        f"<h2>{title}</h2>" if title else "",
-        "<table><tr>" + "".join(f"<th>{name}</th>" for name in header) + "</tr>",
-        *(f"<tr>{row}</tr>" for row in cells),
-        "</table>",
-    ]
-
-
-def _e(text: Any) -> str:
-    return html.escape(str(text))

@@ -24,7 +24,7 @@ from breezeway.detector.clock import fit_clock
 from breezeway.detector.explanation import Explainer
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
-from breezeway.drift import decision, hours, report
+from breezeway.drift import decision, hours, page, report
 from breezeway.pipeline.evidence import has_both_classes, weigh
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.days import shape
@@ -233,10 +233,14 @@ def _find_drift(
     for finding in findings:
         log.info("drift: %s", finding)
     write_json(reports / "drift_findings.json", [asdict(finding) for finding in findings])
-    old_rows, new_rows = (
-        report.sample(table.to_batches(), len(table)) for table in (reference, current)
+    sides = (
+        report.sample(reference.to_batches(), len(reference)),
+        report.sample(current.to_batches(), len(current)),
     )
-    report.report_drift(old_rows, new_rows, columns, reports)
+    note = page.about_plots(sides, f"the {len(current)} judged")
+    title = f"{model.name} {model.version}: readings beside the training data"
+    preface = page.page_of_findings(title, findings, note)
+    report.report_drift(*sides, columns, reports, preface)
     return list(dict.fromkeys(finding.column for finding in findings))
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -69,7 +70,7 @@ def test_without_a_query_what_was_held_out_is_judged_and_nothing_is_read(
     assert found["evidence"]["baseline"] == first["evidence"]["baseline"]
 
 
-def test_reports_and_evidence_are_kept(settings, first):
+def test_reports_and_evidence_are_kept(settings, first, tmp_path):
     client = mlflow_client.client(settings)
     kept = {file.path for file in client.list_artifacts(first["run_id"])}
     assert kept == {
@@ -83,6 +84,9 @@ def test_reports_and_evidence_are_kept(settings, first):
         "manifest.json",
         "scorecard.json",
     }
+    page = client.download_artifacts(first["run_id"], "drift.html", str(tmp_path))
+    verdict = "drifted" if first["drifted"] else "quiet"
+    assert f">{verdict}</span></h1>" in Path(page).read_text(encoding="utf-8")
     assert champions.read_evidence(settings, "judged", "1").rows == first["judged"]
     assert not list(settings.work.glob(".test-*"))
 
