@@ -33,6 +33,7 @@ from tests.fixtures.serving import (
 )
 
 RULES = MONITORING / "prometheus" / "rules.yaml"
+RULE_TESTS = sorted(RULES.parent.glob("tests*.yaml"))
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
 UNITS = {"short", "s", "percentunit", "reqps", "bytes", "Bps"}
 FLAGGING = CONTRACT.replace("range = [-20, 150]", 'range = [-20, 150]\ninvalid = "missing"')
@@ -53,7 +54,9 @@ def metrics_of(expression: str) -> set[str]:
 
 
 @needs_prometheus
-@pytest.mark.parametrize("what", [("check", "rules.yaml"), ("test", "tests.yaml")])
+@pytest.mark.parametrize(
+    "what", [("check", "rules.yaml"), *(("test", file.name) for file in RULE_TESTS)]
+)
 def test_promtool(what):
     word, file = what
     command = ["promtool", word, "rules", file]
@@ -70,7 +73,8 @@ def test_the_configuration_of_compose_is_one():
 
 def test_each_alert_says_what_to_do_and_is_tried_both_ways():
     tried = {True: set(), False: set()}
-    for case in yaml.safe_load(RULES.with_name("tests.yaml").read_text())["tests"]:
+    cases = [case for file in RULE_TESTS for case in yaml.safe_load(file.read_text())["tests"]]
+    for case in cases:
         for check in case["alert_rule_test"]:
             tried[bool(check["exp_alerts"])].add(check["alertname"])
     assert tried[True] == tried[False] == alerts().keys()
@@ -355,4 +359,4 @@ def test_a_package_of_the_chart_holds_them(chart: Path, tmp_path: Path):
     with tarfile.open(archive) as package:
         names = {name.removeprefix("breezeway/monitoring/") for name in package.getnames()}
     assert {"prometheus/rules.yaml", "grafana/dashboards/service.json"} < names
-    assert "prometheus/tests.yaml" not in names
+    assert not any(name.startswith("prometheus/tests") for name in names)
