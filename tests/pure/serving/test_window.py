@@ -92,7 +92,7 @@ def features_of(contract: Contract, device: str, readings: list[tuple[str, str]]
     return latest_features(contract, *window_of(contract, device, sent, []))[0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(messages, min_size=1, max_size=5), min_size=1, max_size=5))
 @example([[(1, 1, 20.25, 1.5), (1, 1, 30.0, 1.5)], [(2, 3, 30.0, None), (1, 0, 20.25, None)]])
 def test_readings_sent_together_mean_what_they_mean_alone(groups):
@@ -123,7 +123,7 @@ def test_readings_sent_together_mean_what_they_mean_alone(groups):
         assert row.tobytes() == np.array(wanted).tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(
