@@ -89,7 +89,7 @@ def steady(device: int, minutes: range) -> list[Message]:
     return [(device, m, round(float(generator.uniform(10, 20)), 2), 1.5) for m in minutes]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(messages, min_size=1, max_size=30))
 @example([*steady(1, range(9)), (1, 4, None, 2.7), (1, 6, 150.5, 2.7), (2, 3, 30.1, 900.0)])
 def test_a_request_beside_its_baseline_gives_the_bits_of_history(tmp_path_factory, sent):
