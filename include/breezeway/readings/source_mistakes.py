@@ -134,11 +134,14 @@ def condition_of_offset(times: Calendar, since: date, until: date) -> str:
         )
     else:
         has.append(f"{at_the_end(1)} IN ('Z', 'z')")
+    # Nearly all times are like this, which leaves no room for one: a third of the CPU.
+    ends = f"SUBSTR({times.column}, 17, 1) = ':' AND SUBSTR({times.column}, 20)"
+    usual = f"{ends} IN ('', '.000000')"
     # An offset is less than a day.
     first, end = since - timedelta(days=1), until + timedelta(days=1)
     return (
         f"{times.column} >= '{first}' AND {times.column} < '{end}' "
-        f"AND LENGTH({times.column}) > 13 AND ({' OR '.join(has)}){zero}"
+        f"AND LENGTH({times.column}) > 13 AND NOT ({usual}) AND ({' OR '.join(has)}){zero}"
     )
 
 

@@ -15,7 +15,8 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 table { border-collapse: collapse }
 th, td { border-bottom: 1px solid #8886; padding: .3rem 1rem .3rem 0; text-align: left }
 td { overflow-wrap: anywhere; vertical-align: top }
-pre { background: #8882; overflow-x: auto; padding: 1rem; white-space: pre-wrap }
+pre { background: #8882; max-height: 24rem; overflow: auto; overflow-wrap: anywhere; padding: 1rem;
+  white-space: pre-wrap }
 """
 
 
@@ -37,9 +38,10 @@ def index(models: ActiveModels, address: str, *, token: bool) -> bytes:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>Breezeway: model server</title><style>{STYLE}</style></head><body>"
-        f"<h1>Model server</h1>{table}{_example(models, address, token)}"
+        f"<h1>Model server</h1>{table}"
         '<p><a href="v1/models">All facts</a> as JSON, the <a href="openapi.json">description of '
-        'the API</a> (OpenAPI), <a href="metrics">metrics</a> for Prometheus.</p></body></html>\n'
+        'the API</a> (OpenAPI), <a href="metrics">metrics</a> for Prometheus.</p>'
+        f"{_example(models, address, token)}</body></html>\n"
     ).encode()
 
 
