@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from breezeway.deployment.store import SCORE_TOLERANCE
 from breezeway.detector import scorecard
+from breezeway.detector.alarm_rate import alarm_rate, rows_and_alarms
 from breezeway.detector.clock import LEARNED_CLOCK, Clock, beside_clock
 from breezeway.detector.scorecard import Scorecard
-from breezeway.detector.scoring import ScoringModel
-from breezeway.tracking.gate import Difference, Evidence
+from breezeway.detector.scoring import ScoringModel, score_example
+from breezeway.tracking.gate import Difference, Evidence, Promise
 
 
 def weigh(
@@ -21,7 +23,7 @@ def weigh(
     champion: ScoringModel | None,
     unseen: pa.Table,
     both: pa.Table | None,
-    clock: Clock,
+    clock: Clock | None,
 ) -> tuple[Evidence, dict[str, Scorecard]]:
     """The evidence for the gate, and the metrics of each detector.
 
@@ -30,7 +32,7 @@ def weigh(
         unseen: device, time, label and score of the rows that the model was not trained on.
         both: those with a label that the champion was not trained on either, with both scores;
             None if there is no other champion.
-        clock: fitted on the rows that the model was trained on.
+        clock: fitted on the rows that the model was trained on; None if they have no labels.
     """
     truth = unseen.filter(unseen["label"].is_valid())
     evidence = Evidence(
@@ -41,8 +43,12 @@ def weigh(
         tested_at=datetime.now(UTC).isoformat(timespec="seconds"),
         trained_on=model.trained_on.until_text,
         refit=model.again,
+        has_labels=model.contract.has_labels,
+        champion_has_labels=champion.contract.has_labels if champion else True,
     )
-    if not evidence.labelled:
+    if not (evidence.has_labels and evidence.champion_has_labels):
+        evidence = replace(evidence, promise=promise_of(model, unseen))
+    if clock is None or not evidence.labelled:
         return evidence, {}
     interval = model.contract.interval_seconds
     card = scorecard.scorecard(truth, model.threshold, interval)
@@ -73,6 +79,39 @@ def weigh(
         difference=Difference(*scorecard.compare(label, *scores, blocks)),
     )
     return evidence, cards
+
+
+def promise_of(model: ScoringModel, unseen: pa.Table) -> Promise | None:
+    """How a version keeps its promise of false alarms; None if no row is presumed normal.
+
+    Args:
+        unseen: device, time, label and score; rows without a label are presumed normal.
+    """
+    rate = alarm_rate(*rows_and_alarms(unseen, model.threshold), model.contract)
+    if rate is None:
+        return None
+    limits = model.contract.alarm
+    return Promise(
+        episodes=rate.episodes,
+        device_days=rate.device_days,
+        low=rate.per_day.low,
+        high=rate.per_day.high,
+        budget=limits.false_episodes_per_day,
+        share=rate.share.value,
+        share_low=rate.share.low,
+        max_share=limits.max_alarm_share,
+        replayed=_replays(model),
+    )
+
+
+def _replays(model: ScoringModel) -> bool:
+    """Whether the recorded examples get their recorded scores. If the fit that serves is another
+    one, they are its scores, and `deploy` is the first to see them again."""
+    scorer, contract = model.scorer, model.contract
+    return model.again or all(
+        abs(score_example(scorer, contract, example) - example["score"]) <= SCORE_TOLERANCE
+        for example in model.examples
+    )
 
 
 def has_both_classes(rows: pa.Table) -> bool:
