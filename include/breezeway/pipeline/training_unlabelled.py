@@ -75,10 +75,9 @@ class UnlabelledTraining(Trained):
         )
         if measured:
             said += (
-                f" On {measured.device_days:.1f} held-out device days there were "
-                f"{measured.episodes}: {measured.per_day.value:.3g} a day, 95 % interval "
-                f"{measured.per_day.low:.3g} to {measured.per_day.high:.3g}; "
-                f"{measured.share.value:.2%} of the time was in alarm."
+                f" On {measured.device_days:.1f} held-out device days: {measured.episodes}, or "
+                f"{measured.per_day.value:.3g} a day, 95 % interval {measured.per_day.low:.3g} to "
+                f"{measured.per_day.high:.3g}; {measured.share.value:.2%} of the time was in alarm."
             )
         return said
 

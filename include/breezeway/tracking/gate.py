@@ -81,10 +81,9 @@ class Promise:
     def measured(self) -> str:
         """What was measured, as a sentence."""
         return (
-            f"On {self.device_days:.1f} device days that it was not trained on there were "
-            f"{self.episodes} alarm episodes: {self.episodes / self.device_days:.3g} a day, 95 % "
-            f"interval {self.low:.3g} to {self.high:.3g}; {self.share:.2%} of the time was in "
-            "alarm."
+            f"Alarm episodes on {self.device_days:.1f} device days that it was not trained on: "
+            f"{self.episodes}, or {self.episodes / self.device_days:.3g} a day, 95 % interval "
+            f"{self.low:.3g} to {self.high:.3g}; {self.share:.2%} of the time was in alarm."
         )
 
 
