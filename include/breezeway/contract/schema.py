@@ -437,10 +437,11 @@ class Quarantine(Section):
 
 
 class Gate(Section):
-    """When a challenger may be promoted."""
+    """When a challenger may be promoted: without labels, if it keeps its promise of false
+    alarms."""
 
     max_loss: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """The average precision that a challenger may lose."""
+    """The average precision that a challenger may lose; only with labels."""
     approval: bool = False
     """Whether a person must approve each promotion of the DAG `training`."""
 

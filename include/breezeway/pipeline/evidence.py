@@ -35,19 +35,7 @@ def weigh(
         clock: fitted on the rows that the model was trained on; None if they have no labels.
     """
     truth = unseen.filter(unseen["label"].is_valid())
-    evidence = Evidence(
-        labelled=has_both_classes(truth),
-        champion=champion.version if champion else None,
-        query=query,
-        rows=len(unseen),
-        tested_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        trained_on=model.trained_on.until_text,
-        refit=model.again,
-        has_labels=model.contract.has_labels,
-        champion_has_labels=champion.contract.has_labels if champion else True,
-    )
-    if not (evidence.has_labels and evidence.champion_has_labels):
-        evidence = replace(evidence, promise=promise_of(model, unseen))
+    evidence = _without_figures(query, model, champion, unseen, truth)
     if clock is None or not evidence.labelled:
         return evidence, {}
     interval = model.contract.interval_seconds
@@ -79,6 +67,30 @@ def weigh(
         difference=Difference(*scorecard.compare(label, *scores, blocks)),
     )
     return evidence, cards
+
+
+def _without_figures(
+    query: str,
+    model: ScoringModel,
+    champion: ScoringModel | None,
+    unseen: pa.Table,
+    truth: pa.Table,
+) -> Evidence:
+    has_labels = model.contract.has_labels
+    champion_has_labels = champion is None or champion.contract.has_labels
+    both_have = has_labels and champion_has_labels
+    return Evidence(
+        labelled=has_both_classes(truth),
+        champion=champion.version if champion else None,
+        query=query,
+        rows=len(unseen),
+        tested_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        trained_on=model.trained_on.until_text,
+        refit=model.again,
+        has_labels=has_labels,
+        champion_has_labels=champion_has_labels,
+        promise=None if both_have else promise_of(model, unseen),
+    )
 
 
 def promise_of(model: ScoringModel, unseen: pa.Table) -> Promise | None:

@@ -34,9 +34,6 @@ part of what is published with the parameters."""
 def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -> dict[str, Any]:
     """Search, and save the result in the work folder of the tag and in MLflow.
 
-    Without labels nothing is searched for: the defaults of the contract's first family are saved,
-    and nothing is logged to MLflow.
-
     Args:
         tag: the dataset version.
         count: sets of parameters to try.
@@ -47,8 +44,7 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
 
     Raises:
         UsageError: there is no such tag.
-        DataError: no fold has both classes, or without labels in the contract, its family needs
-            them.
+        DataError: no fold has both classes.
         ServiceUnavailable: MLflow, Ray or the dataset's remote does not answer.
     """
     started = time.time()
@@ -100,7 +96,11 @@ def _defaults(
     settings: Settings, tag: str, contract: Contract, rows: int, output: Path | None
 ) -> dict[str, Any]:
     """Save the defaults of the contract's first family: without labels there is nothing to search
-    by."""
+    by, and nothing for MLflow.
+
+    Raises:
+        DataError: the family needs labels.
+    """
     family = families_of(contract)[0]
     kind = family_of(family)
     params = {"family": family, "params": kind.defaults(rows), "rounds": kind.default_rounds}
