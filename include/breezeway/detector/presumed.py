@@ -180,6 +180,8 @@ def normal_folds(rows: Rows, contract: Contract) -> list[Fold]:
     found = []
     for number in range(folds):
         held = period == number
+        if not held.any():  # many rows are of the same moment
+            continue
         first, last = rows.time[held].min(), rows.time[held].max()
         near = (rows.time > first - window) & (rows.time < last + window)
         found.append(Fold(np.flatnonzero(~near), np.flatnonzero(held)))
