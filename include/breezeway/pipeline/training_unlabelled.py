@@ -23,12 +23,22 @@ from breezeway.detector.table import Table
 from breezeway.pipeline.trained import Trained, shown
 
 REPORTS = {
-    "reports/promise.md": "Promised and measured alarms",
+    "reports/promise.png": "Promised and measured alarms",
     "reports/score_over_time.png": "Score over time",
     "reports/alarm_reasons.png": "Which sensors make the alarms",
     "reports/feature_importance.png": "Feature importance",
     "reports/promise.json": "Promised and measured alarms (JSON)",
 }
+
+
+COLUMNS = (
+    "",
+    "device days",
+    "alarm\nepisodes",
+    "a day of\na device",
+    "95 %\ninterval",
+    "time\nin alarm",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +108,32 @@ class UnlabelledTraining(Trained):
             "not_judged": NOT_JUDGED,
         }
 
+    def lines(self) -> list[list[str]]:
+        """The lines of a table, in the order of `COLUMNS`."""
+        promise, measured = self.fitted.promise, self.measured
+        most = self.contract.alarm.max_alarm_share
+        promised = ["promised", f"{promise.device_days:.1f}", "-", f"{promise.per_day:.3g}", "-"]
+        found = [[*promised, f"at most {most:.2%}"]]
+        if measured:
+            days, (value, low, high) = measured.device_days, measured.per_day
+            told = [
+                f"{days:.1f}",
+                str(measured.episodes),
+                f"{value:.3g}",
+                f"{low:.3g} to {high:.3g}",
+            ]
+            found.append(["measured", *told, f"{measured.share.value:.2%}"])
+        return found
+
     def write_reports(self, folder: Path) -> None:
         folder.mkdir()
-        lines = ["# Without labels", "", NOT_JUDGED, "", self.sentence, "", "| | |", "|---|---:|"]
-        lines += [
-            f"| {name.replace('_', ' ')} | {value:.5g} |"
-            for name, value in self.metrics().items()
-            if value is not None
-        ]
-        (folder / "promise.md").write_text("\n".join(lines) + "\n", "utf-8")
+        plots.draw_table(
+            "What is promised, and what came of it on rows that training did not see",
+            COLUMNS,
+            self.lines(),
+            folder / "promise.png",
+            NOT_JUDGED,
+        )
         write_json(folder / "promise.json", {**self.metrics(), "not_judged": NOT_JUDGED})
         rows, threshold = self.held_out.rows, self.fitted.threshold
         plots.draw_score_over_time(
