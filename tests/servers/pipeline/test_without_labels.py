@@ -15,7 +15,7 @@ from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
 from breezeway.datasets import history, versions
 from breezeway.detector.alarm_rate import NOT_JUDGED
-from breezeway.pipeline import backtest_report, lineage, overview
+from breezeway.pipeline import backtest_report, label_queue, lineage, overview
 from breezeway.preprocessing import days
 from breezeway.readings import labels
 from breezeway.readings.store import RawStore
@@ -154,6 +154,14 @@ def test_pages_and_lineage_show_what_is_known(settings, promoted):
     assert [figure.name for figure in facts.figures] == ["alarms a day of a device"]
     told = lineage.trace(settings, f"{MODEL}/1")
     assert (told["problems"], told["data"]["tag"]) == ([], "first")
+
+
+def test_the_label_queue_asks_what_the_model_is_unsure_of(settings, promoted, tmp_path):
+    given = {"model_name": MODEL, "challenger_version": None, "query": None, "count": 5}
+    found = label_queue.make_queue(settings, tmp_path, **given)
+    assert found["picked"][label_queue.UNSURE] == 5
+    asked = labels.read(tmp_path / "queue.csv", "ann")
+    assert len(asked) == 0  # until somebody has filled it in
 
 
 def test_a_backtest_counts_alarms(settings, tmp_path):
