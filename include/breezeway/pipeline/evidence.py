@@ -14,7 +14,7 @@ from breezeway.detector.alarm_rate import alarm_rate, rows_and_alarms
 from breezeway.detector.clock import LEARNED_CLOCK, Clock, beside_clock
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel, score_example
-from breezeway.tracking.gate import Difference, Evidence, Promise
+from breezeway.tracking.gate import Difference, Evidence, KeptPromise
 
 
 def weigh(
@@ -93,7 +93,7 @@ def _without_figures(
     )
 
 
-def promise_of(model: ScoringModel, unseen: pa.Table) -> Promise | None:
+def promise_of(model: ScoringModel, unseen: pa.Table) -> KeptPromise | None:
     """How a version keeps its promise of false alarms; None if no row is presumed normal.
 
     Args:
@@ -103,7 +103,7 @@ def promise_of(model: ScoringModel, unseen: pa.Table) -> Promise | None:
     if rate is None:
         return None
     limits = model.contract.alarm
-    return Promise(
+    return KeptPromise(
         episodes=rate.episodes,
         device_days=rate.device_days,
         low=rate.per_day.low,

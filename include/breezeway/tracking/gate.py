@@ -43,7 +43,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Promise:
+class KeptPromise:
     """How a version keeps to its limits of false alarms, on rows that it was not trained on.
 
     Args:
@@ -125,7 +125,7 @@ class Evidence:
     beside_clock: str = ""
     has_labels: bool = True
     champion_has_labels: bool = True
-    promise: Promise | None = None
+    promise: KeptPromise | None = None
 
     @classmethod
     def from_json(cls, text: str) -> "Evidence":

@@ -11,7 +11,7 @@ from breezeway.detector.holdout import TrainingScope
 from breezeway.detector.onnx_scorer import OnnxScorer
 from breezeway.detector.scoring import ScoringModel, score_example
 from breezeway.pipeline.evidence import weigh
-from breezeway.tracking.gate import Decision, Evidence, Promise, decide
+from breezeway.tracking.gate import Decision, Evidence, KeptPromise, decide
 from tests.fixtures.unlabelled import DEVICES, LABEL, make_contract
 
 CONTRACT = make_contract()
@@ -108,7 +108,7 @@ def test_it_follows_a_champion_without_labels_but_none_with(model):
 
 
 def test_a_version_with_labels_has_to_keep_its_promise_beside_a_champion_without(model):
-    kept = Promise(3, 90.0, 0.01, 0.1, 0.1, 0.001, 0.0, 0.05, replayed=True)
+    kept = KeptPromise(3, 90.0, 0.01, 0.1, 0.1, 0.001, 0.0, 0.05, replayed=True)
     evidence = Evidence(True, None, average_precision=0.9, baseline={"random": 0.1})
     assert decide(Gate, replace(evidence, promise=kept)).promote
     broken = replace(kept, episodes=90, low=0.8, high=1.2)
