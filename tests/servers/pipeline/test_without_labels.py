@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -184,7 +183,7 @@ def test_labels_come_and_a_model_that_learned_from_them_wins(settings, promoted,
     assert "has no [label]" in caplog.text
     sensors = tmp_path / "oven.toml"
     sensors.write_text(text_of(LABEL))
-    labelled = replace(settings, sensors=sensors)
+    labelled = settings.model_copy(update={"sensors": sensors})
     assert train_on(labelled, "second", EVERYTHING)["model_version"] == "2"
     assert load(labelled, MODEL, "2").family == "boosted trees"
     evidence = run(test, labelled, model_name=MODEL, model_version="2", query=EVERYTHING)[
