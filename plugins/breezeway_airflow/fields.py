@@ -68,7 +68,8 @@ def contract_defaults(settings: Settings) -> tuple[str, str]:
         from breezeway.contract.source import EVERYTHING  # pydantic takes a while
 
         return contract["name"], EVERYTHING
-    columns = ["device", "time", "payload", *filter(None, [contract["label"].get("column")])]
+    label = contract.get("label", {}).get("column")
+    columns = ["device", "time", "payload", *filter(None, [label])]
     return contract["name"], f"SELECT {', '.join(columns)} FROM readings"
 
 

@@ -24,6 +24,10 @@ from breezeway.readings.arrow import ID
 from breezeway.readings.file_columns import toml
 from breezeway.readings.file_text import stem
 
+NO_LABEL = """
+# [label]                     # without it a model learns what is normal, and promises a rate of
+# table = "labels"            # false alarms; the table is where imported labels go"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV, JSON lines or Parquet")
@@ -122,9 +126,8 @@ def _text(name: str, found: file_guesses.Guess) -> str:
     if numbers:
         parts.append("\n[features.rolling]")
         parts += [f'{key} = ["mean", "std"]' for key in numbers]
-    label = 'column = "label"' if found.has_label else 'table = "labels"'
     parts += [
-        f"\n[label]\n{label}",
+        '\n[label]\ncolumn = "label"' if found.has_label else NO_LABEL,
         "\n[alarm]\nfalse_episodes_per_day = 0.2  # for each device",
         '\n[split]\nby = "time"\nfolds = 3',
     ]

@@ -12,7 +12,8 @@ class Alarm(Section):
 
     Limits are `false_episodes_per_day` and `max_alarm_share`. Best is the lowest cost, or the
     highest F1; with a budget of false episodes and neither of the two, the lowest threshold, which
-    has the earliest alarms; without anything, the highest F1.
+    has the earliest alarms; without anything, the highest F1. Without labels there are limits
+    alone, of which one has to be named.
     """
 
     false_episodes_per_day: Annotated[float, Field(gt=0)] | None = None

@@ -23,6 +23,7 @@ from breezeway.contract.files import Files
 from breezeway.contract.mistakes import mistakes_of
 from breezeway.contract.parser import ReadingParser
 from breezeway.contract.schema import (
+    NO_LABEL,
     Canary,
     Drift,
     Gate,
@@ -72,6 +73,12 @@ def _matches(pattern: str, name: str) -> bool:
         return False
 
 
+OF_LABELS = {
+    "alarm": ("missed_event_cost", "false_episode_cost", "delay_cost", "maximize"),
+    "gate": ("max_loss",),
+}
+"""Keys that say nothing without labels, by section."""
+
 DagLabel = Annotated[str, Field(pattern=r"^\S(.{0,98}\S)?$")]
 
 
@@ -107,7 +114,7 @@ class Contract(Section):
     files: Files = Files()
     source: Source | None = None
     features: Features
-    label: Label
+    label: Label = NO_LABEL
     alarm: Alarm = Alarm()
     split: Split
     detector: Detector = Detector()
@@ -155,6 +162,7 @@ class Contract(Section):
             self._check_files,
             self._check_source,
             self._check_training,
+            self._check_without_labels,
             *(partial(self._check_monotone, name) for name in self.train.monotone),
         ]
         mistakes = []
@@ -222,6 +230,29 @@ class Contract(Section):
                 f"split.holdout: {holdout.days} days cannot be kept back from the {window.days} of "
                 "train.window"
             )
+
+    def _check_without_labels(self) -> None:
+        if self.has_labels:
+            return
+        mistakes = [
+            f"{section}.{key}: needs [label]: without labels nothing is known to be found or "
+            "missed. Leave it out, or name labels"
+            for section, keys in OF_LABELS.items()
+            for key in keys
+            if key in getattr(self, section).model_fields_set
+        ]
+        if not {"false_episodes_per_day", "max_alarm_share"} & self.alarm.model_fields_set:
+            mistakes.append(
+                "alarm: without [label] the threshold keeps to a promised rate of false alarms: "
+                "expected false_episodes_per_day, such as 0.2, or max_alarm_share"
+            )
+        if self.detector.families == "auto":
+            mistakes.append(
+                'detector.families: "auto" compares families by labels; without [label], expected '
+                'one that needs none, such as ["average distance"]'
+            )
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
 
     def _check_monotone(self, name: str) -> None:
         self._check_feature_name(f"train.monotone.{name}", name)
@@ -334,6 +365,11 @@ class Contract(Section):
             return Expression(self.features.reading[name], set(self.fields) - vectors, vectors)
         except ValueError as error:
             raise ValueError(f"features.reading.{name}: {error}") from None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether it names labels; without them a detector learns what is normal."""
+        return self.label.column is not None or self.label.table is not None
 
     @property
     def zone(self) -> ZoneInfo:

@@ -24,4 +24,5 @@ class Detector(Section):
 
     families: Literal["auto"] | FamilyNames = ("boosted trees",)
     """Of those the search of `tune` finds the best one; without it, the first is fitted. `auto` is
-    all of Breezeway's own that learn from labels and fit this contract, `boosted trees` first."""
+    all of Breezeway's own that learn from labels and fit this contract, `boosted trees` first.
+    Without labels the default is `["average distance"]`."""

@@ -368,7 +368,9 @@ class SensorField(Section):
 
 
 class Label(Section):
-    """The source of the labels: a column of the query, or a table of intervals."""
+    """The source of the labels: a column of the query, or a table of intervals. Without the section
+    there are none: a detector learns what is normal, and its threshold keeps to a promised rate of
+    false alarms."""
 
     column: str | None = None
     """The column of the query that holds 0, 1 or null."""
@@ -380,6 +382,10 @@ class Label(Section):
         if (self.column is None) == (self.table is None):
             raise ValueError("expected either column or table")
         return self
+
+
+NO_LABEL = Label.model_construct()
+"""Of a contract without the section `[label]`."""
 
 
 class Split(Section):
@@ -431,10 +437,11 @@ class Quarantine(Section):
 
 
 class Gate(Section):
-    """When a challenger may be promoted."""
+    """When a challenger may be promoted: without labels, if it keeps its promise of false
+    alarms."""
 
     max_loss: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """The average precision that a challenger may lose."""
+    """The average precision that a challenger may lose; only with labels."""
     approval: bool = False
     """Whether a person must approve each promotion of the DAG `training`."""
 

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +27,25 @@ from breezeway.detector.thresholds import (
 )
 
 log = logging.getLogger("breezeway")
+
+
+class FittedDetector(Protocol):
+    """What a detector is, fitted with labels (`Fitted`) or without (`PresumedDetector`)."""
+
+    @property
+    def model(self) -> FittedModel: ...
+    @property
+    def params(self) -> dict[str, Any]: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def scores(self) -> OutOfFold: ...
+    @property
+    def scaling(self) -> PlattScaling: ...
+    @property
+    def choice(self) -> Choice: ...
+    @property
+    def threshold(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -124,7 +143,7 @@ class Served:
     again: bool
 
 
-def fit_again(whole: Table, contract: Contract, fitted: Fitted, threads: int) -> Served:
+def fit_again(whole: Table, contract: Contract, fitted: FittedDetector, threads: int) -> Served:
     """Fit the parameters of a detector once more, on all rows of a dataset.
 
     Scaling and threshold stay those that were chosen, and evaluated, with the detector.

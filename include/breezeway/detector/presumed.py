@@ -6,7 +6,7 @@ operator or a maintenance window names.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from breezeway.detector.platt_scaling import PlattScaling
 from breezeway.detector.promised_rate import Promise, promised_threshold
 from breezeway.detector.score_filter import ages_of, filtered
 from breezeway.detector.scorecard import Rows
+from breezeway.detector.thresholds import Choice
 
 
 class Stretch(NamedTuple):
@@ -43,15 +44,31 @@ class PresumedDetector:
 
     Args:
         model: fitted on all rows that are presumed normal.
+        params, rounds: of the model.
         learned: bool, of the rows: those that it was fitted on.
         scores: of these rows, each by a model that did not see it or its neighbours; filtered.
         promise: the threshold, and the rate of false episodes that it promises.
     """
 
     model: FittedModel
+    params: dict[str, Any]
+    rounds: int
     learned: np.ndarray
     scores: OutOfFold
     promise: Promise
+
+    @property
+    def scaling(self) -> PlattScaling:
+        """There is nothing to scale by: a distance is no probability until there are labels."""
+        return PlattScaling()
+
+    @property
+    def choice(self) -> Choice:
+        return self.promise.choice
+
+    @property
+    def threshold(self) -> float:
+        return self.choice.threshold
 
 
 def presumed_normal(rows: Rows, stretches: Sequence[Stretch] = ()) -> np.ndarray:
@@ -94,9 +111,10 @@ def fit_presumed(
     scores = held_out_scores(known, own, contract, family, threads)
     promise = promised_threshold(own, scores.score, contract)
     model = _fit(known, contract, family, threads)
-    # There is nothing to scale by: a distance is no probability until there are labels.
     finished = model.finished(PlattScaling(), known, threads)
-    return PresumedDetector(finished, learned, scores, promise)
+    kind = family_of(family)
+    params = kind.defaults(len(known))
+    return PresumedDetector(finished, params, kind.default_rounds, learned, scores, promise)
 
 
 def held_out_scores(
@@ -162,6 +180,8 @@ def normal_folds(rows: Rows, contract: Contract) -> list[Fold]:
     found = []
     for number in range(folds):
         held = period == number
+        if not held.any():  # many rows are of the same moment
+            continue
         first, last = rows.time[held].min(), rows.time[held].max()
         near = (rows.time > first - window) & (rows.time < last + window)
         found.append(Fold(np.flatnonzero(~near), np.flatnonzero(held)))

@@ -16,6 +16,7 @@ import numpy as np
 from breezeway.contract.baselines import Baselines, read_baselines
 from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError, InternalError
+from breezeway.core.times import from_iso
 from breezeway.detector.families.family import FittedModel
 from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.holdout import TrainingScope
@@ -128,6 +129,17 @@ def score_readings(
         ages = ages_of(device[order], time[order], contract)
         score[order] = filtered(score[order], ages, contract.alarm)
     return score
+
+
+def score_example(scorer: OnnxScorer, contract: Contract, example: dict[str, Any]) -> float:
+    """Score a recorded reading, in which those before it may have a say."""
+    import pyarrow as pa  # not installed in the model server
+
+    rows = [*example.get("before", ()), example["features"]]
+    scores = scorer.score(np.array(rows, dtype=np.float64))
+    times = [from_iso(reading["time"]) for reading in example["readings"][-len(rows) :]]
+    ages = ages_of(np.zeros(len(rows)), microseconds(pa.array(times)), contract)
+    return float(filtered(scores, ages, contract.alarm)[-1])
 
 
 def load_folder(folder: Path, version: str = "", *, judged: bool = False) -> ScoringModel:

@@ -1,4 +1,5 @@
-"""Reads the labelled rows of a dataset that a model may learn from."""
+"""Reads the rows of a dataset that a model may learn from: the labelled ones or, of a contract
+without labels, all."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from breezeway.detector.scorecard import Rows
 
 
 class Table(NamedTuple):
-    """The labelled rows that a model may learn from, in the order (device, time)."""
+    """The rows that a model may learn from, in the order (device, time)."""
 
     rows: Rows
     features: np.ndarray
@@ -33,9 +34,17 @@ class Table(NamedTuple):
             "score": score[kept],
         }
 
+    def where(self, kept: np.ndarray) -> "Table":
+        """Return some of the rows; the scope stays.
+
+        Args:
+            kept: bool, of the rows.
+        """
+        return Table(self.rows.where(kept), self.features[kept], self.scope)
+
 
 def read_table(folder: Path, contract: Contract, *, whole: bool = False) -> Table:
-    """Read the labelled rows of a dataset folder that a model may learn from.
+    """Read the rows of a dataset folder that a model may learn from.
 
     Args:
         whole: hold out none.
@@ -53,15 +62,28 @@ def read_table(folder: Path, contract: Contract, *, whole: bool = False) -> Tabl
         if missing:
             raise DataError(f"{part.name}: the column {min(missing)} is missing.")
         table = pq.read_table(part, columns=["device", "time", "label", *names])
-        tables.append(table.filter(table["label"].is_valid()))
+        tables.append(learnable(table, contract))
     return labelled_table(pa.concat_tables(tables), contract, whole=whole)
 
 
-def labelled_table(table: pa.Table, contract: Contract, *, whole: bool = False) -> Table:
-    """Order labelled readings with their features, and leave out those that are held out.
+def learnable(table: pa.Table, contract: Contract) -> pa.Table:
+    """Return the readings that a model may learn from: those with a label. Of a contract without
+    labels it is all of them, presumed normal: their label is 0.
 
     Args:
-        table: device, time, label (never null) and the features.
+        table: device, time, label and the features.
+    """
+    if contract.has_labels:
+        return table.filter(table["label"].is_valid())
+    place = table.column_names.index("label")
+    return table.set_column(place, "label", pa.array(np.zeros(len(table), np.int8)))
+
+
+def labelled_table(table: pa.Table, contract: Contract, *, whole: bool = False) -> Table:
+    """Order readings with their features, and leave out those that are held out.
+
+    Args:
+        table: device, time, label (never null) and the features, as `learnable` gives them.
         whole: hold out none.
 
     Raises:
@@ -69,16 +91,31 @@ def labelled_table(table: pa.Table, contract: Contract, *, whole: bool = False) 
     """
     names = contract.feature_names
     if not len(table):
+        if not contract.has_labels:
+            raise DataError("There is no row to learn from.")
         raise DataError("label: no row has one, and a model learns from labelled rows only.")
     rows = scorecard.rows_of(table)
-    _check_classes(rows.label, "rows")
+    if contract.has_labels:
+        _check_classes(rows.label, "rows")
     scope = (whole_scope if whole else training_scope)(rows, contract)
     rows = rows.where(scope.covers(rows.names[rows.device], rows.time))
-    _check_classes(rows.label, "rows to train on, without those held out,")
+    if contract.has_labels:
+        _check_classes(rows.label, "rows to train on, without those held out,")
     features = np.empty((len(rows.label), len(names)), dtype=np.float32)
     for number, name in enumerate(names):
         features[:, number] = table[name].to_numpy()[rows.order]
     return Table(rows, features, scope)
+
+
+def held_out_rows(folder: Path, contract: Contract, scope: TrainingScope) -> Table:
+    """Read the rows of a dataset folder that a scope holds out of training.
+
+    Raises:
+        DataError: as for `read_table`.
+    """
+    table = read_table(folder, contract, whole=True)
+    rows = table.rows
+    return table.where(~scope.covers(rows.names[rows.device], rows.time))
 
 
 def _check_classes(label: np.ndarray, which: str) -> None:

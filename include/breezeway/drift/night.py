@@ -84,7 +84,8 @@ class NightReport:
         reasons: the number of bad readings for each reason.
         contract: sentences on the rules that the day as a whole breaks.
         false_alarms: None if the training data are too short.
-        quality: metrics of the labelled readings; None if there are none.
+        quality: metrics of the labelled readings or, without labels in the contract, how many
+            alarms there were; None if there are none.
         nights: the nights before and, last, that of the day.
         confirmed: changes of the day that were found in the nights before as well.
         verdict: `quiet`, `suspected`, `drifted` or `not judged`.
@@ -241,6 +242,12 @@ def _promise(measured: FalseAlarms | None) -> str:
 def _quality(figures: Mapping[str, float | int | None] | None) -> list[str]:
     if not figures:
         return ["<h2>Quality</h2><p>No reading of the day has a label.</p>"]
+    if "alarm_episodes" in figures:
+        return [
+            f"<h2>Alarms</h2><p>{figures['rows']} readings: {figures['alarm_episodes']} alarm "
+            f"episodes in {figures['device_days']:.3g} days of a device. No labels: precision, "
+            "recall and F1 cannot be judged.</p>"
+        ]
     return [
         f"<h2>Quality</h2><p>{figures['rows']} labelled readings: {figures['events_hit']} of "
         f"{figures['events']} events hit, {figures['false_episodes']} false alarm episodes in "

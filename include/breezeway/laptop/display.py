@@ -137,6 +137,14 @@ def print_summary(
 
 
 def _print_scores(train: dict[str, Any], test: dict[str, Any], contract: Contract) -> None:
+    drifted = ", ".join(test["drifted"]) or "none"
+    recent = f"Drift among {test['judged']} recent readings: {drifted}."
+    if "not_judged" in train:
+        console.print()
+        console.print(_promise_in_a_line(train["metrics"]))
+        console.print(train["not_judged"])
+        console.print(recent)
+        return
     cards = {train["model_name"]: train["metrics"], **train["baselines"]}
     table = Table("", *COLUMNS, title="On readings that training did not see", box=None)
     for name, card in cards.items():
@@ -146,8 +154,18 @@ def _print_scores(train: dict[str, Any], test: dict[str, Any], contract: Contrac
     console.print(_in_a_line(train["metrics"], contract))
     if train["beside_clock"]:
         console.print(train["beside_clock"], style="yellow")
-    drifted = ", ".join(test["drifted"]) or "none"
-    console.print(f"Drift among {test['judged']} recent readings: {drifted}.")
+    console.print(recent)
+
+
+def _promise_in_a_line(figures: dict[str, Any]) -> str:
+    """What is promised, and what was measured; nothing was if no row was held out."""
+    promised = f"promised are {figures['promised_episodes_per_day']:.2g}"
+    if "alarm_episodes" not in figures:
+        return f"Alarms a day of a device: {promised}."
+    return (
+        f"{figures['alarm_episodes']} alarms in {figures['device_days']:.3g} days of a device that "
+        f"training did not see, {figures['alarm_episodes_per_day']:.2g} a day; {promised}."
+    )
 
 
 def _in_a_line(card: dict[str, Any], contract: Contract) -> str:

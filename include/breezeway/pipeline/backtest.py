@@ -61,11 +61,12 @@ class BacktestFigures:
         date: the date of the training (ISO 8601).
         until: the first day after the period (ISO 8601).
         known_rows: rows that were known at the date.
-        trained_rows: those of them with a label that the model was fitted on: without those that
-            are held out, or, with `[train] refit`, all.
+        trained_rows: those of them with a label (all, if the contract names none) that the model
+            was fitted on: without those that are held out, or, with `[train] refit`, all.
         rows: rows of the period.
         alarms: alarm episodes.
-        false_episodes_per_day: false alarm episodes for a day of one device.
+        false_episodes_per_day: false alarm episodes for a day of one device; without labels in the
+            contract, all.
         median_delay_seconds: of the events hit, from the start to the first alarm.
         sources: a digest of all inputs.
     """
@@ -149,20 +150,26 @@ def judge(
     """
     # XGBoost: two seconds, which a plan does without
     from breezeway.detector.families.registry import families_of, family_of
-    from breezeway.detector.fitting import fit_again, fit_detector
+    from breezeway.detector.fitting import FittedDetector, fit_again, fit_detector
     from breezeway.detector.onnx_scorer import OnnxScorer
+    from breezeway.detector.presumed import fit_presumed
     from breezeway.detector.scoring import score_readings
-    from breezeway.detector.table import labelled_table
+    from breezeway.detector.table import labelled_table, learnable
 
     refuse_unfinished(moment, period_days, contract.zone)
     until = moment + timedelta(days=period_days)
     known = read_known(settings, contract, moment)
-    labelled = known.readings.filter(known.readings["label"].is_valid())
+    labelled = learnable(known.readings, contract)
     table = labelled_table(labelled, contract)
     family = families_of(contract)[0]
     kind = family_of(family)
     params, rounds = kind.defaults(len(table.features)), kind.default_rounds
-    fitted = fit_detector(table, contract, params, rounds, settings.threads, family)
+    fitted: FittedDetector
+    if contract.has_labels:
+        fitted = fit_detector(table, contract, params, rounds, settings.threads, family)
+    else:
+        features, threads = table.features, settings.threads
+        fitted = fit_presumed(features, table.rows, contract, family, threads=threads)
     served, trained_rows = fitted.model, len(table.rows.label)
     if contract.train.refit:
         whole = labelled_table(labelled, contract, whole=True)
@@ -173,7 +180,7 @@ def judge(
     truth = LabelStore(settings.raw_address).labels_of(contract)
     if truth is not None:
         readings = _relabelled(readings, truth)
-    readings = readings.filter(readings["label"].is_valid())
+    readings = learnable(readings, contract)
     score = score_readings(OnnxScorer(served.to_onnx()), contract, readings)
     frame = readings.select(["device", "time", "label"]).append_column("score", pa.array(score))
     sources = {**known.sources, **{day: version.hash for day, version in days.items()}}

@@ -19,6 +19,7 @@ from breezeway.contract.contract import load_contract
 from breezeway.core.errors import DataError
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
+from breezeway.detector.alarm_rate import NOT_JUDGED
 from breezeway.detector.plots import BLUE, ORANGE, PALE, RED, STYLE, new_figure, save
 from breezeway.pipeline.backtest import PERIOD_DAYS, BacktestFigures, judge
 from breezeway.tracking import mlflow_client, runs
@@ -77,12 +78,14 @@ def backtest(settings: Settings, moment: date, days: int | None = None) -> dict[
     # Read them after ours is logged: of several at the same time, the last finds all.
     by_date = _figures_by_date(settings, contract.name, days)
     with tempfile.TemporaryDirectory(prefix="breezeway-backtest-") as folder:
-        write_reports(contract.name, by_date, Path(folder))
+        note = "" if contract.has_labels else NOT_JUDGED
+        write_reports(contract.name, by_date, Path(folder), note)
         runs.add_reports(
             settings, run_id, Path(folder), REPORTS, step="backtest", about=contract.name
         )
     shown = {name: value for name, value in asdict(figures).items() if name != "sources"}
-    return {"model_name": contract.name, **shown, "dates": len(by_date), "run_id": run_id}
+    told = {"model_name": contract.name, **shown, "dates": len(by_date), "run_id": run_id}
+    return told if contract.has_labels else {**told, "not_judged": NOT_JUDGED}
 
 
 def _record(
@@ -142,8 +145,14 @@ def _figures_by_date(settings: Settings, experiment: str, days: int) -> list[Bac
     return [newest[each] for each in sorted(newest)]
 
 
-def write_reports(name: str, figures: Sequence[BacktestFigures], folder: Path) -> None:
-    """Write table and plot; the same metrics give the same bytes."""
+def write_reports(
+    name: str, figures: Sequence[BacktestFigures], folder: Path, note: str = ""
+) -> None:
+    """Write table and plot; the same metrics give the same bytes.
+
+    Args:
+        note: a sentence about all of them.
+    """
     write_json(folder / "backtest.json", [asdict(each) for each in figures])
     draw_backtest(figures, folder / "backtest.png")
     header, lines = table_lines(figures)
@@ -152,11 +161,13 @@ def write_reports(name: str, figures: Sequence[BacktestFigures], folder: Path) -
     rows = "\n".join(f"<tr>{row}</tr>" for row in cells)
     picture = base64.b64encode((folder / "backtest.png").read_bytes()).decode()
     title = html.escape(f"Backtest of {name}")
+    told = f"<p>{html.escape(note)}</p>\n" if note else ""
     document = (
         f"<!doctype html>\n<meta charset='utf-8'><title>{title}</title>\n"
         f"<style>{CSS}</style>\n<h1>{title}</h1>\n"
         "<p>Each line: a model trained on what was known at the date, evaluated on the days that "
-        f"follow.</p>\n<table>\n{rows}\n</table>\n<img src='data:image/png;base64,{picture}'>\n"
+        f"follow.</p>\n{told}<table>\n{rows}\n</table>\n"
+        f"<img src='data:image/png;base64,{picture}'>\n"
     )
     (folder / "backtest.html").write_text(document, encoding="utf-8")
 

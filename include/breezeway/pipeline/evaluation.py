@@ -19,6 +19,7 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import scorecard
+from breezeway.detector.alarm_rate import NOT_JUDGED
 from breezeway.detector.alarm_reasons import alarm_reasons
 from breezeway.detector.clock import fit_clock
 from breezeway.detector.explanation import Explainer
@@ -107,7 +108,9 @@ def _judge(
     if champion and champion is not model and has_both_classes(truth):
         both = _beside(query, model, champion, truth, settings, work)
     reference = _reference(model, settings)
-    clock = fit_clock(scorecard.rows_of(reference), model.trained_on, settings.threads)
+    clock = None
+    if model.contract.has_labels:
+        clock = fit_clock(scorecard.rows_of(reference), model.trained_on, settings.threads)
     evidence, cards = weigh(query, model, champion, unseen, both, clock)
     if evidence.labelled:
         report.report_classification(
@@ -117,7 +120,7 @@ def _judge(
     drifted = _find_drift(reference, unseen, model, reports, settings.threads)
     evidence = replace(evidence, drifted=len(drifted))
     write_json(reports / "evidence.json", asdict(evidence))
-    write_json(reports / "scorecard.json", {name: card.figures() for name, card in cards.items()})
+    write_json(reports / "scorecard.json", _scorecard(evidence, cards))
     manifest.write(reports)
     run_id = _record(model, evidence, cards, reports, settings, started)
     return {
@@ -132,7 +135,13 @@ def _judge(
         "metrics": cards["model"].figures() if cards else None,
         "baselines": _of_baselines(cards),
         "run_id": run_id,
+        **({} if evidence.has_labels else {"not_judged": NOT_JUDGED}),
     }
+
+
+def _scorecard(evidence: Evidence, cards: dict[str, Scorecard]) -> dict[str, Any]:
+    figures: dict[str, Any] = {name: card.figures() for name, card in cards.items()}
+    return figures if evidence.has_labels else {"not_judged": NOT_JUDGED}
 
 
 def _of_baselines(cards: dict[str, Scorecard]) -> dict[str, dict[str, float | int | None]]:
@@ -259,6 +268,13 @@ def _record(
         import mlflow
 
         figures = cards["model"].figures() if cards else {}
+        if promise := evidence.promise:
+            figures |= {
+                "alarm_episodes": promise.episodes,
+                "device_days": promise.device_days,
+                "alarm_episodes_per_day": promise.episodes / promise.device_days,
+                "alarm_share": promise.share,
+            }
         mlflow.log_metrics({key: value for key, value in figures.items() if value is not None})
         about = f"{model.name}/{model.version}"
         runs.add_reports(settings, run_id, reports, REPORTS, step="test", about=about)

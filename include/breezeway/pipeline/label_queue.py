@@ -225,17 +225,16 @@ def _scored(store: RawStore, query: str, model: ScoringModel, settings: Settings
 
 
 def _looked_at(labels: LabelStore, model: ScoringModel) -> pa.Table:
-    if model.contract.label.table is None:
+    if not model.contract.has_labels:
+        found = [labels.imported(), labels.reviews()]
+    elif model.contract.label.table is not None:
+        found = [labels.labels(model.contract.label.table), labels.reviews()]
+    else:
         raise UsageError(
             f"The labels of {model.name!r} are a column of its readings "
             f"({model.contract.label.column!r}), which no queue can fill: label.table is needed."
         )
-    return pa.concat_tables(
-        [
-            table.select(["device", "start", "end"])
-            for table in (labels.labels(model.contract.label.table), labels.reviews())
-        ]
-    )
+    return pa.concat_tables([table.select(["device", "start", "end"]) for table in found])
 
 
 def _drifted_devices(settings: Settings, name: str) -> set[str]:

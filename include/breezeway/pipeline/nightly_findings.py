@@ -78,17 +78,26 @@ class NightHours:
 
 @dataclass(frozen=True)
 class Quality:
-    """The scorecard of labelled rows.
+    """The scorecard of labelled rows; without labels in the contract of all, presumed normal.
 
     Args:
         device_days: the time of the rows, in days of a device.
+        has_labels: whether the contract names labels.
     """
 
     card: Scorecard
     device_days: float
+    has_labels: bool = True
 
     def figures(self) -> dict[str, float | int | None]:
         """By the names that are logged."""
+        if not self.has_labels:
+            return {
+                "rows": self.card.rows,
+                "alarm_episodes": self.card.false_episodes,
+                "alarm_share": self.card.false_alarm_rate,
+                "device_days": self.device_days,
+            }
         return {**self.card.figures(), "device_days": self.device_days}
 
 
@@ -213,28 +222,32 @@ def _quality_of(model: ScoringModel, days: Days, day: date) -> Quality | None:
 def judge_quality(
     model: ScoringModel, scored: Iterable[pa.RecordBatch], devices: list[str] | None = None
 ) -> Quality | None:
-    """Evaluate labelled rows, of some devices, by the model's threshold; None without rows.
+    """Evaluate rows, of some devices, by the model's threshold; None without rows.
+
+    They are those with a label or, if the model's contract names no labels, all.
 
     Args:
         scored: device, time, label and score.
     """
     pieces = []
-    rows = 0
+    rows, has_labels = 0, model.contract.has_labels
     for batch in scored:
-        kept = batch["label"].is_valid()
+        label = batch["label"] if has_labels else batch["label"].fill_null(0)
+        kept = label.is_valid()
         if devices is not None:
             kept = pc.and_(kept, pc.is_in(batch["device"], pa.array(devices, pa.string())))
-        batch = batch.filter(kept)
+        batch, label = batch.filter(kept), label.filter(kept)
         if len(batch) and rows < QUALITY_ROWS:
             rows += len(batch)
             score = batch["score"].cast(pa.float32())
-            columns = [batch["device"].dictionary_encode(), batch["time"], batch["label"], score]
+            columns = [batch["device"].dictionary_encode(), batch["time"], label, score]
             pieces.append(pa.table(columns, names=["device", "time", "label", "score"]))
     if not pieces:
         return None
     table = pa.concat_tables(pieces).unify_dictionaries()
     interval = model.contract.interval_seconds
-    return Quality(scorecard(table, model.threshold, interval), rows * interval / 86_400)
+    card = scorecard(table, model.threshold, interval)
+    return Quality(card, rows * interval / 86_400, has_labels)
 
 
 def too_many_false_alarms(

@@ -35,9 +35,11 @@ HEADLINES = {
     "f1": ("F1", True),
     "events_share": ("share of events hit", True),
     "false_episodes_per_normal_hour": ("false alarms an hour", False),
+    "alarm_episodes_per_day": ("alarms a day of a device", False),
 }
 """Metric of a training run → what a person calls it, and whether more is better. `events_share` is
-`events_hit` of `events`: another version may have been judged on other events."""
+`events_hit` of `events`: another version may have been judged on other events. Only a training
+without labels has the alarms a day."""
 
 _DAY_TAG = re.compile(r".+-day-\d{8}-[1-9]\d*")
 _ID = re.compile(r"[0-9a-zA-Z]{1,64}")

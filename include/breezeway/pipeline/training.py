@@ -17,27 +17,25 @@ from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.datasets.versions import DatasetVersion, OpenedVersion
+from breezeway.detector.alarm_rate import NOT_JUDGED
 from breezeway.detector.clock import clock_scores
 from breezeway.detector.families.registry import BOOSTED_TREES, families_of, family_of
-from breezeway.detector.fitting import Fitted, Served, fit_again, fit_detector, judge_unseen
+from breezeway.detector.fitting import (
+    FittedDetector,
+    Served,
+    fit_again,
+    fit_detector,
+    judge_unseen,
+)
 from breezeway.detector.folds import split
-from breezeway.detector.table import Table, read_table
-from breezeway.pipeline.training_record import REPORTS, Training, record
+from breezeway.detector.presumed import fit_presumed
+from breezeway.detector.table import Table, held_out_rows, read_table
+from breezeway.pipeline.trained import Trained
+from breezeway.pipeline.training_record import Training, record
+from breezeway.pipeline.training_unlabelled import UnlabelledTraining
 from breezeway.tracking import mlflow_client, runs
 
 log = logging.getLogger("breezeway")
-
-OF_BASELINES = (
-    "events",
-    "events_hit",
-    "median_delay_seconds",
-    "p90_delay_seconds",
-    "false_episodes_per_normal_hour",
-    "false_alarm_rate",
-    "f1",
-    "average_precision",
-)
-"""What a result, whose length is limited, says of detectors that look at no sensor."""
 
 
 def train(
@@ -66,56 +64,94 @@ def train(
     name = model_name or contract.name
     with exclusive(settings, f"train-{name}"):
         table = read_table(version.folder, contract)
-        family, params, rounds = parameters(version, contract, len(table.features))
+        chosen = parameters(version, contract, len(table.features))
         log.info(
             "%d rows of %d features to train on; %s, %s parameters, %d rounds",
             *table.features.shape,
-            family,
+            chosen.family,
             version.params_tag or "default",
-            rounds,
+            chosen.rounds,
         )
-        fitted = fit_detector(table, contract, params, rounds, settings.threads, family)
-        clock = clock_scores(table, split(table.rows, contract), settings.threads)
-        training = Training(
-            run_name=run_name,
-            model_name=name,
-            table=table,
-            contract=contract,
-            version=version,
-            fitted=fitted,
-            served=_served(version, table, contract, fitted, settings),
-            judgement=judge_unseen(table, contract, fitted.scores, clock),
-            lineage=lineage_of(version, settings),
-        )
-        if beside := training.beside_clock:
-            log.warning(beside)
+        fit = _fit if contract.has_labels else _fit_without_labels
+        training = fit(settings, run_name, name, version, contract, table, chosen)
         run_id = _finished_run(training, settings) or record(training, examples, settings, started)
         number = _register(training, run_id, settings)
-        _tag_reports(settings, run_id, f"{name}/{number}")
+        _tag_reports(settings, run_id, training, f"{name}/{number}")
     log.info("model %s version %s, from run %s", name, number, run_id)
     return {"run_id": run_id, "model_name": name, "model_version": number, **_result_of(training)}
 
 
-def _result_of(training: Training) -> dict[str, Any]:
-    cards = training.judgement.cards
+def _fit(
+    settings: Settings,
+    run_name: str,
+    model_name: str,
+    version: OpenedVersion,
+    contract: Contract,
+    table: Table,
+    chosen: "Parameters",
+) -> Trained:
+    family, params, rounds = chosen
+    fitted = fit_detector(table, contract, params, rounds, settings.threads, family)
+    clock = clock_scores(table, split(table.rows, contract), settings.threads)
+    training = Training(
+        run_name=run_name,
+        model_name=model_name,
+        table=table,
+        contract=contract,
+        version=version,
+        fitted=fitted,
+        served=_served(version, table, contract, fitted, settings),
+        judgement=judge_unseen(table, contract, fitted.scores, clock),
+        lineage=lineage_of(version, settings),
+    )
+    if beside := training.beside_clock:
+        log.warning(beside)
+    return training
+
+
+def _fit_without_labels(
+    settings: Settings,
+    run_name: str,
+    model_name: str,
+    version: OpenedVersion,
+    contract: Contract,
+    table: Table,
+    chosen: "Parameters",
+) -> Trained:
+    family, threads = chosen.family, settings.threads
+    fitted = fit_presumed(table.features, table.rows, contract, family, threads=threads)
+    training = UnlabelledTraining(
+        run_name=run_name,
+        model_name=model_name,
+        table=table,
+        contract=contract,
+        version=version,
+        fitted=fitted,
+        served=_served(version, table, contract, fitted, settings),
+        held_out=held_out_rows(version.folder, contract, table.scope),
+        lineage=lineage_of(version, settings),
+    )
+    log.info("%s %s", training.sentence, NOT_JUDGED)
+    return training
+
+
+def _result_of(training: Trained) -> dict[str, Any]:
     return {
         "tag": training.version.tag,
         "params_tag": training.version.params_tag,
         "threshold": training.fitted.threshold,
         "trained_on": training.served.scope.until_text,
         "judged_on": training.table.scope.until_text,
-        "metrics": _shown(cards["model"].figures()),
-        "baselines": {
-            name: _shown({figure: card.figures()[figure] for figure in OF_BASELINES})
-            for name, card in cards.items()
-            if name != "model"
-        },
-        "beside_clock": training.beside_clock,
+        **training.told(),
     }
 
 
 def _served(
-    version: OpenedVersion, table: Table, contract: Contract, fitted: Fitted, settings: Settings
+    version: OpenedVersion,
+    table: Table,
+    contract: Contract,
+    fitted: FittedDetector,
+    settings: Settings,
 ) -> Served:
     if not contract.train.refit:
         return Served(fitted.model, table.scope, again=False)
@@ -202,7 +238,7 @@ def code_version() -> str:
     return said[-1].strip()
 
 
-def _finished_run(training: Training, settings: Settings) -> str | None:
+def _finished_run(training: Trained, settings: Settings) -> str | None:
     client = mlflow_client.client(settings)
     with mlflow_client.errors(settings):
         experiment = client.get_experiment_by_name(training.contract.name)
@@ -216,7 +252,7 @@ def _finished_run(training: Training, settings: Settings) -> str | None:
     return str(found[0].info.run_id) if found else None
 
 
-def _register(training: Training, run_id: str, settings: Settings) -> str:
+def _register(training: Trained, run_id: str, settings: Settings) -> str:
     """The number of a run's version of a registered model; it is created if it does not exist."""
     client, name = mlflow_client.client(settings), training.model_name
     import mlflow
@@ -235,18 +271,10 @@ def _register(training: Training, run_id: str, settings: Settings) -> str:
         return str(mlflow.register_model(model, name, tags=tags).version)
 
 
-def _tag_reports(settings: Settings, run_id: str, about: str) -> None:
+def _tag_reports(settings: Settings, run_id: str, training: Trained, about: str) -> None:
     """Turn the run's files into reports of the Airflow run that made them first."""
     client = mlflow_client.client(settings)
     with mlflow_client.errors(settings):
         tags = client.get_run(run_id).data.tags
     if "breezeway.reports" not in tags:
-        runs.tag_reports(settings, run_id, REPORTS, step="train", about=about)
-
-
-def _shown(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures with rounded numbers."""
-    return {
-        name: round(value, 5) if isinstance(value, float) else value
-        for name, value in figures.items()
-    }
+        runs.tag_reports(settings, run_id, training.titles, step="train", about=about)

@@ -11,31 +11,26 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow as pa
 
 from breezeway.contract.baselines import BASELINES_FILE
 from breezeway.contract.contract import Contract
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
-from breezeway.core.times import from_iso
 from breezeway.datasets.versions import OpenedVersion
 from breezeway.detector import plots, scorecard
 from breezeway.detector.families.registry import BOOSTED_TREES, family_of
-from breezeway.detector.fitting import Fitted, Judgement, Served
+from breezeway.detector.fitting import Fitted, Judgement
 from breezeway.detector.model import GROWTH_ROUNDS
-from breezeway.detector.onnx_scorer import SESSION, OnnxScorer
-from breezeway.detector.score_filter import ages_of, filtered
-from breezeway.detector.scorecard import Scorecard, microseconds
-from breezeway.detector.scoring import JUDGED_FILE, JUDGED_NAME, NATIVE_NAME
-from breezeway.detector.table import Table
-from breezeway.detector.usual import USUAL_FILE, Usual, usual_of
+from breezeway.detector.onnx_scorer import SESSION
+from breezeway.detector.scorecard import Scorecard
+from breezeway.detector.scoring import JUDGED_FILE, JUDGED_NAME, NATIVE_NAME, score_example
+from breezeway.detector.usual import USUAL_FILE
 from breezeway.pipeline import training_quality
+from breezeway.pipeline.trained import Trained, shown
 from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
 
@@ -44,6 +39,18 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 log = logging.getLogger("breezeway")
+
+OF_BASELINES = (
+    "events",
+    "events_hit",
+    "median_delay_seconds",
+    "p90_delay_seconds",
+    "false_episodes_per_normal_hour",
+    "false_alarm_rate",
+    "f1",
+    "average_precision",
+)
+"""What a result, whose length is limited, says of detectors that look at no sensor."""
 
 ARTIFACT = "model"
 """The name of the model in its run."""
@@ -74,54 +81,21 @@ TABLE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Training:
-    """The inputs and the result of a training.
+@dataclass(frozen=True, kw_only=True)
+class Training(Trained):
+    """A training with labels.
 
     Args:
-        table: the rows that the evaluated fit was trained on.
-        version: the dataset version.
         fitted: what is evaluated.
-        served: what serves.
-        lineage: keys of other stores, for tags.
+        judgement: its evaluation.
     """
 
-    run_name: str
-    model_name: str
-    table: Table
-    contract: Contract
-    version: OpenedVersion
     fitted: Fitted
-    served: Served
     judgement: Judgement
-    lineage: Mapping[str, str]
-
-    @cached_property
-    def graph(self) -> bytes:
-        """What scores: the ONNX graph of the fit that serves."""
-        return self.served.model.to_onnx()
-
-    @cached_property
-    def scorer(self) -> OnnxScorer:
-        return OnnxScorer(self.graph)
-
-    @cached_property
-    def sha256(self) -> str:
-        """Of the model that serves."""
-        return hashlib.sha256(self.graph).hexdigest()
 
     @cached_property
     def quality(self) -> Quality:
         return quality_of(self.table, self.contract, self.fitted, self.judgement, self.usual)
-
-    @cached_property
-    def usual(self) -> Usual:
-        return usual_of(self.table, self.contract, self.served.model.residuals)
-
-    @property
-    def scopes(self) -> dict[str, str]:
-        """The rows that each fit knows, for tags: what serves, and what was evaluated."""
-        return {"trained_on": self.served.scope.to_json(), "judged_on": self.table.scope.to_json()}
 
     @property
     def beside_clock(self) -> str:
@@ -129,15 +103,40 @@ class Training:
         return self.judgement.clock.sentence if self.judgement.clock else ""
 
     @property
-    def identity(self) -> str:
-        """An identity: a second run with the same one has nothing to add to the first."""
-        data = [self.lineage.get(key) for key in ("data_tag", "data_hash", "params_tag")]
-        text = json.dumps([self.run_name, self.model_name, *data, self.sha256])
-        return hashlib.sha256(text.encode()).hexdigest()
+    def titles(self) -> Mapping[str, str]:
+        return REPORTS
+
+    def metrics(self) -> dict[str, float | None]:
+        metrics: dict[str, float | None] = self.quality.metrics()
+        if clock := self.judgement.clock:
+            metrics |= {
+                "beside_clock/difference": clock.difference.estimate,
+                "beside_clock/low": clock.difference.low,
+                "beside_clock/high": clock.difference.high,
+            }
+        for name, card in self.judgement.cards.items():
+            prefix = "" if name == "model" else f"{name}/"
+            metrics |= {f"{prefix}{figure}": value for figure, value in card.figures().items()}
+        return metrics
+
+    def write_reports(self, folder: Path) -> None:
+        write_reports(self, folder)
+
+    def told(self) -> dict[str, Any]:
+        cards = self.judgement.cards
+        return {
+            "metrics": shown(cards["model"].figures()),
+            "baselines": {
+                name: shown({figure: card.figures()[figure] for figure in OF_BASELINES})
+                for name, card in cards.items()
+                if name != "model"
+            },
+            "beside_clock": self.beside_clock,
+        }
 
 
 def record(
-    training: Training, examples: list[dict[str, Any]], settings: Settings, started: float
+    training: Trained, examples: list[dict[str, Any]], settings: Settings, started: float
 ) -> str:
     """Log a run and return its id. Unfinished runs of dead processes are marked as killed.
 
@@ -156,7 +155,7 @@ def record(
     with tempfile.TemporaryDirectory(prefix="breezeway-train-") as made:
         folder = Path(made)
         write_model_files(training, examples, folder / "extra")
-        write_reports(training, folder / "reports")
+        training.write_reports(folder / "reports")
         end_dead_runs(training, settings)
         name, experiment = training.run_name, training.contract.name
         with runs.recorded(settings, experiment, name, started=started, tags=tags) as run_id:
@@ -164,12 +163,13 @@ def record(
     return run_id
 
 
-def write_model_files(training: Training, examples: list[dict[str, Any]], folder: Path) -> None:
+def write_model_files(training: Trained, examples: list[dict[str, Any]], folder: Path) -> None:
     """Write the files beside the graph: the model that it was made of, examples with their
     scores, threshold, contract, what is usual; and the fit that was evaluated, if another one
     serves."""
     folder.mkdir()
-    scored = [{**example, "score": _score_of(training, example)} for example in examples]
+    score = partial(score_example, training.scorer, training.contract)
+    scored = [{**example, "score": score(example)} for example in examples]
     write_json(folder / "examples.json", scored)
     decided = {
         "threshold": training.fitted.threshold,
@@ -192,16 +192,6 @@ def write_model_files(training: Training, examples: list[dict[str, Any]], folder
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
     if training.contract.features.baseline:
         shutil.copyfile(training.version.folder / BASELINES_FILE, folder / BASELINES_FILE)
-
-
-def _score_of(training: Training, example: dict[str, Any]) -> float:
-    """The score of a recorded reading, in which those before it may have a say."""
-    rows = [*example.get("before", ()), example["features"]]
-    scores = training.scorer.score(np.array(rows, dtype=np.float64))
-    times = [from_iso(reading["time"]) for reading in example["readings"][-len(rows) :]]
-    ages = ages_of(np.zeros(len(rows)), microseconds(pa.array(times)), training.contract)
-    found = filtered(scores, ages, training.contract.alarm)
-    return float(found[-1])
 
 
 def write_reports(training: Training, folder: Path) -> None:
@@ -254,7 +244,7 @@ def _draw_alarms(training: Training, folder: Path) -> None:
     plots.draw_confusion(rows.label, score >= thresholds, folder / "confusion_matrix.png")
 
 
-def end_dead_runs(training: Training, settings: Settings) -> None:
+def end_dead_runs(training: Trained, settings: Settings) -> None:
     """Mark unfinished runs of this name and dataset: we hold the lock, so they are dead."""
     client = mlflow_client.client(settings)
     with mlflow_client.errors(settings):
@@ -270,7 +260,7 @@ def end_dead_runs(training: Training, settings: Settings) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder: Path) -> None:
+def _log(training: Trained, tags: Mapping[str, str], settings: Settings, folder: Path) -> None:
     import mlflow
     import onnx
 
@@ -291,17 +281,8 @@ def _log(training: Training, tags: Mapping[str, str], settings: Settings, folder
         "threshold": fitted.threshold,
         "threshold_low": fitted.choice.low,
         "threshold_high": fitted.choice.high,
-        **training.quality.metrics(),
+        **training.metrics(),
     }
-    if clock := training.judgement.clock:
-        metrics |= {
-            "beside_clock/difference": clock.difference.estimate,
-            "beside_clock/low": clock.difference.low,
-            "beside_clock/high": clock.difference.high,
-        }
-    for name, card in training.judgement.cards.items():
-        prefix = "" if name == "model" else f"{name}/"
-        metrics |= {f"{prefix}{figure}": value for figure, value in card.figures().items()}
     mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
     mlflow.log_input(
         _input(contract, training.version),

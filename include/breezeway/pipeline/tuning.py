@@ -3,6 +3,7 @@
 `breezeway.steps.tune` is the command.
 """
 
+import logging
 import os
 import tempfile
 import time
@@ -10,17 +11,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from breezeway.contract.contract import load_contract
+from breezeway.contract.contract import Contract, load_contract
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
 from breezeway.detector import search
 from breezeway.detector.boosting import SEED
-from breezeway.detector.families.registry import BOOSTED_TREES, family_of
+from breezeway.detector.families.registry import BOOSTED_TREES, families_of, family_of
 from breezeway.detector.plots import draw_families, draw_search
 from breezeway.detector.search import FamilyResult, SearchTrial
 from breezeway.detector.table import read_table
 from breezeway.tracking import runs
+
+log = logging.getLogger("breezeway")
 
 REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
 OF_FAMILIES = {"families.png": "Families", "families.json": "Families (JSON)"}
@@ -48,6 +51,8 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     version = versions.open_dataset(settings, tag)
     contract = load_contract(version.folder / "contract.toml")
     table = read_table(version.folder, contract)
+    if not contract.has_labels:
+        return _defaults(settings, version.tag, contract, len(table.features), output)
     trials = search.search(table, contract, count, settings)
     best = search.best(trials)
     params = {
@@ -85,6 +90,27 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
         "run_id": run_id,
         **({"families": [_shown(family) for family in families]} if len(families) > 1 else {}),
     }
+
+
+def _defaults(
+    settings: Settings, tag: str, contract: Contract, rows: int, output: Path | None
+) -> dict[str, Any]:
+    """Save the defaults of the contract's first family: without labels there is nothing to search
+    by, and nothing for MLflow.
+
+    Raises:
+        DataError: the family needs labels.
+    """
+    family = families_of(contract)[0]
+    kind = family_of(family)
+    params = {"family": family, "params": kind.defaults(rows), "rounds": kind.default_rounds}
+    work = settings.work / tag
+    work.mkdir(parents=True, exist_ok=True)
+    for path in (work / "params.json", output):
+        if path:
+            write_json(path, params)
+    log.warning("No labels: no parameters are searched for; %s keeps its defaults.", family)
+    return {"tag": tag, "params_file": str(work / "params.json"), **params, "trials": 0}
 
 
 def _told(trial: SearchTrial) -> dict[str, Any]:

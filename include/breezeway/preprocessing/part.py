@@ -367,6 +367,8 @@ class _PartMaker:
         if self._intervals:
             pieces = zip(names, np.split(good.times, starts[1:]), strict=True)
             label = pa.array(np.concatenate([self._intervals.label(d, t) for d, t in pieces]))
+        elif not self._contract.has_labels:  # a column of that name says nothing
+            label = pa.nulls(len(good.rows), pa.int8())
         else:
             label = block["label"].take(taken).combine_chunks().cast(pa.int8())
         for name, start, end in zip(names, starts.tolist(), ends, strict=True):

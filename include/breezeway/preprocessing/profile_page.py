@@ -144,7 +144,7 @@ def _findings(contract: Contract, manifest: Manifest, profile: Profile) -> Itera
         yield "Most devices have a single row: is the device the right one?"
     elif silent:
         yield f"{_named([each.device for each in silent])}: silent at the end."
-    if manifest.rows and not profile.labels[0]:
+    if contract.has_labels and manifest.rows and not profile.labels[0]:
         yield "No reading is labelled as a fault."
 
 

@@ -171,7 +171,7 @@ def _read_in_payload(found: Guess) -> None:
             found.payload["time_format"] = time_format
     if "device" not in found.files:
         found.payload["device_path"] = found.files.pop("device_column", '"device"')
-    found.unsure.append("Labels are not looked for in payloads: they are expected in a table.")
+    found.unsure.append("Labels are not looked for in payloads: the contract has no [label].")
 
 
 def _sniff(connection: duckdb.DuckDBPyConnection, plain: PlainFile, found: Guess) -> int:
@@ -319,7 +319,7 @@ def _label(values: dict[str, list[str | None]], found: Guess) -> str:
             found.files["faults"] = f"[{', '.join(map(toml, faults))}]"
             found.unsure.append(f"Are {', '.join(faults)} the labels of faults, and no others?")
         return name
-    found.unsure.append("No column of labels was found: faults are expected in the table labels.")
+    found.unsure.append("No column of labels was found: the contract has no [label].")
     return ""
 
 

@@ -29,6 +29,9 @@ COLUMNS = (
     Column("labelled_at", "time", required=False),
 )
 
+IMPORTED = "labels"
+"""The table that imported labels go into."""
+
 
 class LabelStore(Database):
     """The labels in the raw store, with who gave them."""
@@ -88,11 +91,18 @@ class LabelStore(Database):
         with self._transaction() as connection:
             return self._insert(connection, "labels", label_rows(labels))
 
+    def imported(self) -> pa.Table:
+        """The faults that `append` and `append_reviews` have written, as `LABELS`; may be empty."""
+        return self._if_there(IMPORTED)
+
     def reviews(self) -> pa.Table:
         """Periods that a person has reviewed, as `LABELS`; may be empty."""
+        return self._if_there("reviews")
+
+    def _if_there(self, table: str) -> pa.Table:
         with self._judged():
-            there = sa.inspect(self._sql).has_table("reviews")
-        return self.labels("reviews") if there else LABELS.empty_table()
+            there = sa.inspect(self._sql).has_table(table)
+        return self.labels(table) if there else LABELS.empty_table()
 
     def append_reviews(self, reviews: pa.Table) -> int:
         """Record reviews of periods of readings; each fault becomes a label.

@@ -5,6 +5,7 @@ The help of the command `import-labels` says what its file may be.
 
 import csv
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,10 @@ from breezeway.core.errors import DataError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.core.times import from_iso
 from breezeway.readings.arrow import REVIEWS
-from breezeway.readings.label_store import LabelStore
+from breezeway.readings.label_store import IMPORTED, LabelStore
 from breezeway.readings.store import open_store
+
+log = logging.getLogger("breezeway")
 
 VERDICTS = {"fault": True, "normal": False}
 
@@ -38,7 +41,14 @@ def keep(settings: Settings, reviews: pa.Table) -> dict[str, int]:
         ServiceUnavailable, TryAgain: of the raw store.
     """
     contract = load_contract(settings.sensors)
-    if contract.label.table != "labels":
+    if not contract.has_labels:
+        log.warning(
+            "%s has no [label]: no model learns from these labels before it has one, with "
+            'table = "%s".',
+            settings.sensors.name,
+            IMPORTED,
+        )
+    elif contract.label.table != IMPORTED:
         raise UsageError(
             f'{settings.sensors.name}: label: expected table = "labels", which imported labels '
             f"go into; found {contract.label.table or contract.label.column!r}."

@@ -2,8 +2,9 @@
 
 Without a query they are those of the dataset that the version was trained on, and are not read
 again. Only readings that neither model was trained on count. With labels there are metrics, and an
-interval of the difference. In any case a drift report compares the readings with the training data.
-All of it is logged to MLflow; the evidence for the gate is a tag of the version.
+interval of the difference; without labels in the contract, the alarms beside what is promised. In
+any case a drift report compares the readings with the training data. All of it is logged to MLflow;
+the evidence for the gate is a tag of the version.
 """
 
 import argparse

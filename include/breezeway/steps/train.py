@@ -3,9 +3,11 @@
 The parameters are those tuned for the dataset version, or defaults. The boosting rounds are among
 them: those after which the folds of the search were scored best, so nothing is left to stop early.
 Metrics and alarm threshold are cross-fitted: they come from scores of models that did not see the
-row. The registered model is then fitted on all rows that the contract does not hold out. The same
-dataset version and parameters give the same model, byte for byte. A second training with the same
-run name returns the version that is registered already.
+row. Without labels in the contract all rows count as normal, the threshold keeps to a promised rate
+of false alarms, and the metrics are the alarms on held-out rows. The registered model is then
+fitted on all rows that the contract does not hold out. The same dataset version and parameters give
+the same model, byte for byte. A second training with the same run name returns the version that is
+registered already.
 """
 
 import argparse

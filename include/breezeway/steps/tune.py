@@ -5,6 +5,9 @@ not see: later ones, or other devices, as the contract's `split` says. Optuna su
 several run at a time, and bad ones are pruned. They run in threads, or on the Ray cluster of
 `RAY_ADDRESS`. The same tag and count give the same parameters.
 
+Without labels in the contract nothing is searched for, and `params.json` alone is written: the
+first family with its defaults.
+
 The work folder of the tag gets `params.json`, `tuning.json` with every trial, and `tuning.png`.
 They are logged to an MLflow run too. The next task publishes the parameters on top of the dataset
 version.

@@ -43,6 +43,51 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class KeptPromise:
+    """How a version keeps to its limits of false alarms, on rows that it was not trained on.
+
+    Args:
+        episodes: alarm episodes outside of events that labels name.
+        device_days: time of these rows.
+        low, high: of the episodes in a day of a device, the 95 % interval.
+        budget: as many are promised; None if the contract promises a share of time alone.
+        share, share_low: of the time in alarm, and the lower end of its 95 % interval.
+        max_share: so much is promised.
+        replayed: whether the recorded examples got their recorded scores.
+    """
+
+    episodes: int
+    device_days: float
+    low: float
+    high: float
+    budget: float | None
+    share: float
+    share_low: float
+    max_share: float
+    replayed: bool
+
+    @property
+    def broken(self) -> str:
+        """What is not as promised, as a sentence; empty if nothing is, or chance may explain it."""
+        if not self.replayed:
+            return "The recorded examples did not get their recorded scores."
+        if self.budget is not None and self.low > self.budget:
+            return f"That is more than the {self.budget:g} a day that are promised."
+        if self.share_low > self.max_share:
+            return f"That is more time in alarm than the {self.max_share:.2%} that are promised."
+        return ""
+
+    @property
+    def measured(self) -> str:
+        """What was measured, as a sentence."""
+        return (
+            f"Alarm episodes on {self.device_days:.1f} device days that it was not trained on: "
+            f"{self.episodes}, or {self.episodes / self.device_days:.3g} a day, 95 % interval "
+            f"{self.low:.3g} to {self.high:.3g}; {self.share:.2%} of the time was in alarm."
+        )
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the step `test` found about a version.
 
@@ -61,6 +106,8 @@ class Evidence:
         refit: whether the version serves with another fit than the evaluated one: the same
             parameters and threshold on all rows of its dataset.
         beside_clock: a sentence, where a clock that sees no sensor is not clearly worse.
+        has_labels, champion_has_labels: whether the contracts of the two name labels.
+        promise: where one of the two learned without labels; None if there was no normal row.
     """
 
     labelled: bool
@@ -76,6 +123,9 @@ class Evidence:
     trained_on: str = ""
     refit: bool = False
     beside_clock: str = ""
+    has_labels: bool = True
+    champion_has_labels: bool = True
+    promise: KeptPromise | None = None
 
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
@@ -104,8 +154,10 @@ def decide(gate: Gate, evidence: Evidence) -> Decision:
     """Decide whether the evidence of a test is enough to promote the version.
 
     Without a champion, the version must beat the baselines. With a champion, the interval of the
-    difference must rule out a loss larger than the gate allows. Without labels nothing is
-    promoted.
+    difference must rule out a loss larger than the gate allows. Where the champion learned without
+    labels, the version must keep its promise of false alarms, too. A version that learned without
+    labels must keep its promise, and is not promoted over one that learned with labels. A version
+    that learned with labels is not promoted where the tested rows have none.
 
     Raises:
         DataError: the evidence lacks a needed metric.
@@ -115,6 +167,8 @@ def decide(gate: Gate, evidence: Evidence) -> Decision:
         >>> decide(SimpleNamespace(max_loss=0.02), Evidence(labelled=False, champion=None)).promote
         False
     """
+    if not evidence.has_labels:
+        return _decide_without_labels(evidence)
     if not evidence.labelled:
         return Decision(False, "The tested rows have no labels, so nothing shows how good it is.")
     score = evidence.average_precision
@@ -124,8 +178,32 @@ def decide(gate: Gate, evidence: Evidence) -> Decision:
         decision = _decide_alone(score, evidence.baseline)
     else:
         decision = _decide_against(gate, score, evidence)
+    if promise := evidence.promise:
+        decision = Decision(
+            decision.promote and not promise.broken,
+            " ".join(filter(None, (decision.reason, promise.measured, promise.broken))),
+        )
     told = [decision.reason, _two_fits(evidence) if evidence.refit else "", evidence.beside_clock]
     return replace(decision, reason=" ".join(filter(None, told)))
+
+
+def _decide_without_labels(evidence: Evidence) -> Decision:
+    promise = evidence.promise
+    if evidence.champion is not None and evidence.champion_has_labels:
+        return Decision(
+            False,
+            f"Champion {evidence.champion} learned from labels and this version did not: without "
+            "labels nothing shows that it is as good. Name the labels in [label].",
+        )
+    if promise is None:
+        return Decision(False, "No row was tested, so nothing shows that it keeps its promise.")
+    told = [
+        promise.measured,
+        promise.broken or "That is within what is promised.",
+        "Without labels nothing shows what it finds or misses.",
+        _two_fits(evidence) if evidence.refit else "",
+    ]
+    return Decision(not promise.broken, " ".join(filter(None, told)))
 
 
 def _two_fits(evidence: Evidence) -> str:

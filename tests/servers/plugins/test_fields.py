@@ -21,11 +21,12 @@ The end."""
 
 
 @pytest.mark.parametrize(
-    ("label", "columns"), [('table = "labels"', ""), ('column = "label"', ", label")]
+    ("label", "columns"),
+    [('[label]\ntable = "labels"', ""), ('[label]\ncolumn = "label"', ", label"), ("", "")],
 )
 def test_the_default_query_asks_for_what_the_contract_needs(tmp_path, label, columns) -> None:
     contract = tmp_path / "sensors.toml"
-    contract.write_text(f'name = "pump"\n[label]\n{label}\n')
+    contract.write_text(f'name = "pump"\n{label}\n')
     assert fields.contract_defaults(Settings(sensors=contract)) == (
         "pump",
         f"SELECT device, time, payload{columns} FROM readings",

@@ -21,6 +21,8 @@ GROUP = "breezeway.families"
 BOOSTED_TREES = "boosted trees"
 """The default, and what models and parameters without a family are of."""
 AUTO = "auto"
+WITHOUT_LABELS = "average distance"
+"""The default of a contract without labels."""
 
 
 def _boosted_trees() -> Family:
@@ -109,6 +111,8 @@ def families_of(contract: Contract) -> list[str]:
     """
     monotone = bool(contract.train.monotone)
     asked = contract.detector.families
+    if not contract.has_labels and "families" not in contract.detector.model_fields_set:
+        asked = (WITHOUT_LABELS,)
     if asked == AUTO:
         fitting = {name: family_of(name) for name in FAMILIES}
         return [
@@ -118,6 +122,11 @@ def families_of(contract: Contract) -> list[str]:
             if family.needs_labels and (family.takes_monotone or not monotone)
         ]
     for name in asked:
+        if not contract.has_labels and family_of(name).needs_labels:
+            raise DataError(
+                f"detector.families: {name!r} learns from labels, and the contract has no [label]. "
+                f'Name one that needs none, such as ["{WITHOUT_LABELS}"], or labels.'
+            )
         if not family_of(name).takes_monotone and monotone:
             raise DataError(
                 f"detector.families: {name!r} does not hold to [train.monotone]. Leave one of the "
