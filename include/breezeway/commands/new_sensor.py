@@ -21,7 +21,7 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.readings import file_guesses, file_loads
 from breezeway.readings.arrow import ID
-from breezeway.readings.file_columns import toml
+from breezeway.readings.file_mistakes import toml
 from breezeway.readings.file_text import stem
 
 

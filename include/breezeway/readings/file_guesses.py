@@ -23,8 +23,8 @@ from breezeway.readings.file_columns import (
     SPREADSHEETS_MARK,
     file_literal,
     guess_encoding,
-    toml,
 )
+from breezeway.readings.file_mistakes import toml
 from breezeway.readings.file_payloads import NUMBER
 from breezeway.readings.file_rows import NORMAL
 from breezeway.readings.file_text import PlainFile, plain_file, stem

@@ -16,8 +16,8 @@ from breezeway.contract.schema import Quality, SensorField
 from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import UsageError
 from breezeway.core.quoting import json_pointer, sql_string
-from breezeway.readings.file_columns import Columns, joined, toml
-from breezeway.readings.file_mistakes import shown
+from breezeway.readings.file_columns import Columns, joined
+from breezeway.readings.file_mistakes import shown, toml
 
 JSON_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"

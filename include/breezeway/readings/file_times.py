@@ -23,8 +23,7 @@ from breezeway.contract.time_formats import (
 from breezeway.core.quoting import sql_string
 from breezeway.core.times import from_end_of_day, from_iso, in_utc, moved
 from breezeway.readings.arrow import FIRST, LAST
-from breezeway.readings.file_columns import toml
-from breezeway.readings.file_mistakes import shown
+from breezeway.readings.file_mistakes import shown, toml
 
 CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
 NAIVE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{CLOCK})?"
