@@ -148,6 +148,15 @@ def find_columns(
         columns = ", ".join(f"c{n}" for n in range(len(names)))
         relation = f"(SELECT * FROM {parquet} AS file({columns}))"
         return Columns(plain, relation, names, types, has_lines=False)
+    return csv_columns(plain, files, mistakes)
+
+
+def csv_columns(plain: PlainFile, files: Files, mistakes: Mistakes) -> Columns:
+    """Read what a file of text says of its columns.
+
+    Raises:
+        DataError: it has too many, or its header cannot be read.
+    """
     names, skipped = _header(plain, files, mistakes)
     _refuse_width(plain.file, len(names))
     return Columns(plain, _read_csv(plain, files, len(names), skipped), names, skipped=skipped)

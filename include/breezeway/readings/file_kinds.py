@@ -33,16 +33,33 @@ KINDS = {
 }
 """How files begin that are no text → what they are, and what to do."""
 MARKUP = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|!doctype|html|table)\b", re.I)
+TEXTS = {
+    re.compile(rb"# (HELP|TYPE) \w|\w+\{\w+=\""): (
+        "the text of Prometheus",
+        "query its values as JSON, and write them as JSON lines",
+    ),
+    re.compile(rb"([\w.]+=)[^\r\n]+\r?\n\1\S"): (
+        "lines of key=value",
+        "write them as JSON lines",
+    ),
+    re.compile(rb"(#[^\n]*\n)*[^\s,{\[\"]+(,[^\s,=]+=[^\s,]+)* +[^\s,=]+=[^\s,]"): (
+        "the line protocol of InfluxDB",
+        'export it as CSV, or write it by Telegraf with data_format = "json"',
+    ),
+}
+"""Texts in which a row names its values → what they are, and what to do."""
+JSON = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*"')
 SHEET = re.compile(rb'<sheet\b[^>]*?\bname="([^"]{0,100})"')
 BOOK_BYTES = 1 << 20
 """Of the list of a spreadsheet's sheets."""
 
 
-def refuse_kind(file: Path, head: bytes) -> None:
+def refuse_kind(file: Path, head: bytes, *, is_table: bool) -> None:
     """Make sure that a file may be text.
 
     Args:
         head: its first bytes, unpacked.
+        is_table: whether rows are expected whose values a header names.
 
     Raises:
         DataError: it is something else; the message says what, and what to do.
@@ -52,6 +69,9 @@ def refuse_kind(file: Path, head: bytes) -> None:
             _refuse(file, kind, help)
     if found := MARKUP.match(head):
         _refuse(file, "XML" if found[2] == b"?xml" else "HTML", "export its table as CSV")
+    for form, (kind, help) in TEXTS.items():
+        if is_table and form.match(head):
+            _refuse(file, kind, help)
 
 
 def _refuse(file: Path, kind: str, help: str) -> NoReturn:

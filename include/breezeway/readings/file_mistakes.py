@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -221,10 +222,7 @@ def no_reading(begins: str, is_alone: bool) -> str:
 
 def toml(text: str) -> str:
     """A string of TOML."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    for letter, name in (("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
-        escaped = escaped.replace(letter, name)
-    return f'"{escaped}"'
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def csv_reader(lines: Iterable[str], separator: str, quote: str) -> Any:

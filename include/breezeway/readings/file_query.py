@@ -269,8 +269,9 @@ def _path(name: str, contract: Contract) -> str:
 def _label_sql(contract: Contract) -> tuple[str, str]:
     """The label, and whether it is one."""
     files = contract.files
-    text = "trim(l)"
-    words = [word for word in null_words(contract) if word not in _lower(files.faults)]
+    text = "coalesce(trim(l), '')" if "" in files.normal else "trim(l)"
+    told = _lower((*files.faults, *files.normal))
+    words = [word for word in null_words(contract) if word not in told]
     nothing = is_null(text, words, null_numbers(contract))
     if not files.faults:
         known = " ".join(f"WHEN {sql_string(k)} THEN {v}" for k, v in LABELS.items())

@@ -39,7 +39,22 @@ from breezeway.readings.file_splitting import split_rows
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
 
 BLOCK_ROWS = 20_000
-NORMAL = ("normal", "ok", "good", "false", "no", "none", "healthy")
+NORMAL = (
+    *(
+        "normal",
+        "ok",
+        "okay",
+        "good",
+        "false",
+        "no",
+        "none",
+        "healthy",
+        "pass",
+        "passed",
+        "regular",
+    ),
+    *("nein", "gut", "io", "i.o.", "i. o.", "in ordnung", "fehlerfrei", "keine", "non", "normale"),
+)
 """Words that are no fault, for the setting that a message names."""
 
 

@@ -16,6 +16,7 @@ from breezeway.core.files import writing
 from breezeway.readings.file_kinds import (
     GZIP,
     HEAD_BYTES,
+    JSON,
     PARQUET,
     ZIP,
     Reader,
@@ -120,8 +121,7 @@ def plain_file(file: Path, files: Files, folder: Path) -> PlainFile:
         with file.open("rb") as source:
             head = source.read(HEAD_BYTES)
         name = Path(name_of_content(file, head))
-        by_content = "parquet" if head.startswith(PARQUET) else "csv"
-        format = files.format or SUFFIXES.get(_suffix(name), by_content)
+        format = files.format or SUFFIXES.get(_suffix(name)) or _format_of(head)
         if format == "parquet" and not head.startswith((GZIP, *ZIP)):
             return PlainFile(file, file, format)
         copier = _Copier(file, files, head, format)
@@ -138,6 +138,13 @@ def plain_file(file: Path, files: Files, folder: Path) -> PlainFile:
             raise
         raise UsageError(f"{file}: {error.strerror or error}.") from None
     return PlainFile(file, copy, format, separator)
+
+
+def _format_of(head: bytes) -> str:
+    """The format of a file whose name does not tell."""
+    if head.startswith(PARQUET):
+        return "parquet"
+    return "jsonl" if JSON.match(head) else "csv"
 
 
 class _Copier:
@@ -173,7 +180,7 @@ class _Copier:
         return self._is_packed or self._encoding not in UTF8 or is_changed
 
     def _look_at(self, head: bytes) -> None:
-        refuse_kind(self._file, head)
+        refuse_kind(self._file, head[:HEAD_BYTES], is_table=self._is_csv)
         marked = next((e for mark, e in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
         if marked:
             self._encoding = marked

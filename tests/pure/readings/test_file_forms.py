@@ -130,3 +130,20 @@ def test_what_cannot_be_read_is_told_with_the_setting_that_helps(tried):
 def test_of_two_columns_of_the_time_each_has_to_be_there(tried):
     found = tried("device,Date,a\nm,2026-01-31,1\n", 'time_column = ["Date", "Time"]')
     assert "the column 'Time' is missing" in found.mistakes
+
+
+def test_a_row_without_a_label_is_without_fault_if_the_contract_says_so(read):
+    files = 'label_column = "l"\nfaults = ["bad"]\nnormal = ["", "-"]\ndevice = "m"'
+    rows = read(f"time,a,l\n{NOON},1,\n{NOON},1,bad\n{NOON},1, \n{NOON},1,-\n{NOON},1,NA\n", files)
+    assert [row[2] for row in rows] == [0, 1, 0, 0, None]
+
+
+@pytest.mark.parametrize("half", ["PM", "pm", "p.m.", "p. m.", "\u202fPM", "\u00a0p.\u202fm."])
+def test_the_half_of_a_day_is_read_in_each_form(read, half):
+    files = 'time_format = "%m/%d/%Y %I:%M %p"\ndevice = "m"'
+    assert read(f"time,a\n1/31/2026 1:05 {half},1\n", files)[0][1] == "2026-01-31 13:05:00"
+
+
+def test_a_name_of_a_month_in_another_language_is_told(tried):
+    said = tried("time,a\n31. Dezember 2025,1\n", 'device = "m"').mistakes
+    assert "names of days and months are read in English alone" in said
