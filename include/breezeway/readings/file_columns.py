@@ -159,7 +159,8 @@ def csv_columns(plain: PlainFile, files: Files, mistakes: Mistakes) -> Columns:
     """
     names, skipped = _header(plain, files, mistakes)
     _refuse_width(plain.file, len(names))
-    return Columns(plain, _read_csv(plain, files, len(names), skipped), names, skipped=skipped)
+    relation = _read_csv(plain, files, len(names), _rows_among(plain, files, skipped))
+    return Columns(plain, relation, names, skipped=skipped)
 
 
 def _read_csv(plain: PlainFile, files: Files, width: int, skipped: int) -> str:
@@ -232,19 +233,39 @@ def _header(plain: PlainFile, files: Files, mistakes: Mistakes) -> tuple[list[st
                 if files.units_row:
                     next(rows, None)
                 line = reader.line_num
-                if not files.names:
-                    _drop_unnamed(names, _divided(next(rows, names), plain))
             except csv.Error as error:
-                raise DataError(f"{plain.file}, line {read + reader.line_num}: {error}.") from None
+                line = read + max(reader.line_num, 1)
+                raise DataError(f"{plain.file}, line {line}: {error}.") from None
+            if not files.names and names and not names[-1].strip():
+                _drop_unnamed(names, _divided(_next(rows) or names, plain))
             read += line
             _check_header(plain.file, names, skipped + start, mistakes)
     return [name.encode(errors="surrogateescape").decode(errors="replace") for name in names], read
+
+
+def _rows_among(plain: PlainFile, files: Files, count: int) -> int:
+    """The rows in the first lines: a row has several where a value in quotes has."""
+    with plain.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        separator = plain.separator if len(plain.separator) == 1 else "\0"
+        reader = csv_reader(islice(_bounded(lines), count), separator, files.quote)
+        try:
+            return sum(1 for _ in reader)
+        except csv.Error:  # of lines that the contract skips, and does not divide
+            return count
 
 
 def _divided(row: list[str], plain: PlainFile) -> list[str]:
     """The cells of a row, also where Python's reader cannot divide it."""
     separator = plain.separator
     return separator.join(row).split(separator) if len(separator) > 1 else row
+
+
+def _next(rows: Iterator[list[str]]) -> list[str]:
+    """The next row; empty if Python's reader cannot read it, of which DuckDB will tell."""
+    try:
+        return next(rows, [])
+    except csv.Error:
+        return []
 
 
 def _drop_unnamed(names: list[str], row: list[str]) -> None:

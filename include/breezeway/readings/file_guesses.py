@@ -20,7 +20,7 @@ import orjson
 from breezeway.contract.files import NULL_WORDS, Files
 from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import DataError
-from breezeway.readings.file_columns import csv_columns, file_literal, guess_encoding
+from breezeway.readings.file_columns import REJECTS, csv_columns, file_literal, guess_encoding
 from breezeway.readings.file_kinds import GZIP, PARQUET, ZIP
 from breezeway.readings.file_mistakes import Mistakes, toml
 from breezeway.readings.file_payloads import NUMBER
@@ -37,6 +37,7 @@ MOST = 0.95
 HALF = 0.5
 """Of them, so many have to be numbers if all others are a few words."""
 FEW_WORDS = 5
+LONGEST_UNIT = 20
 MAX_CATEGORIES = 20
 BOOLS = ({"true", "false"}, {"on", "off"})
 DEVICE = (
@@ -183,6 +184,8 @@ def _sample_text(
     found.unsure += lines.unsure
     files = _files(found)
     columns = csv_columns(plain_file(plain.file, files, folder), files, Mistakes())
+    if not columns.names:
+        return {}
     cells = ", ".join(f"c{place}" for place in range(len(columns.names)))
     rows = connection.sql(f"SELECT {cells} FROM {columns.relation} LIMIT {SAMPLE_ROWS}").fetchall()
     names = [name.strip() for name in columns.names]
@@ -192,6 +195,12 @@ def _sample_text(
         if any(cell and cell.strip() for cell in row)
         and [(cell or "").strip() for cell in row] != names
     ]
+    refused = connection.sql(f"SELECT line, lower(error_type) FROM {REJECTS} LIMIT 1").fetchall()
+    for line, kind in refused if not rows else ():
+        raise DataError(
+            f"{plain.file}: no row can be read; the first mistake is in line {line}: {kind}. "
+            "Expected other separators or quotes."
+        )
     values = _by_name(columns.names, rows)
     if unnamed := [name for name in values if not name.strip()]:
         found.unsure.append("A column without a name is left out.")
@@ -221,7 +230,9 @@ def _read_in_payload(found: Guess) -> None:
 def _look_for_units_row(values: Values, found: Guess) -> None:
     numeric = [cells for cells in values.values() if _share(_is_number, _given(cells[1:])) > MOST]
     firsts = _given([cells[0] for cells in numeric])
-    if firsts and not any(re.search("[0-9]", first) for first in firsts):
+    if firsts and not any(
+        re.search("[0-9]", first) or len(first) > LONGEST_UNIT for first in firsts
+    ):
         found.files["units_row"] = "true"
         for cells in values.values():
             del cells[0]

@@ -184,7 +184,18 @@ def _divided(first: Sequence[str], last: Sequence[str], found: Lines) -> tuple[l
     quoted = sum(re.search(r"(^|[,;\t|])'[^']*'([,;\t|]|$)", line) is not None for line in first)
     if quoted > len(first) / 2:
         found.files["quote"] = toml("'")
+    elif sum(not _is_quoted_well(line, separator) for line in first) > len(first) / 2:
+        found.files["quote"] = toml("")
     return ways[separator], separator
+
+
+def _is_quoted_well(line: str, separator: str) -> bool:
+    """Whether the quotes of a line are around values."""
+    try:
+        list(csv.reader([line], delimiter=separator, strict=True)) if separator != BLANKS else []
+    except csv.Error:
+        return False
+    return True
 
 
 def _names_columns(rows: Sequence[_Row]) -> bool:

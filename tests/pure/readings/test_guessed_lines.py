@@ -124,3 +124,28 @@ def test_json_is_known_without_its_ending(guessed):
 def test_texts_of_another_kind_are_refused_with_what_helps(guessed, data, said):
     with pytest.raises(DataError, match=rf"is {said}|is the {said}"):
         guessed(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("", "no rows to look at"),
+        ("#\n#\n", "no rows to look at"),
+        ("time,a\n", "no rows to look at"),
+        (bytes(range(1, 256)) * 9, "not cp1252"),
+        (table().encode() + b"\0", "holds bytes of zero"),
+        ("a" * 5_000_000, "line 1: a line of more than 4194304 bytes"),
+        ("1," * 6000, "6000 columns: expected up to 5000|6001 columns"),
+    ],
+)
+def test_what_is_no_table_is_refused_soon(tmp_path, data, said):
+    file = tmp_path / "a.csv"
+    file.write_bytes(data if isinstance(data, bytes) else data.encode())
+    with pytest.raises(DataError, match=said):
+        guess(file, tmp_path)
+
+
+def test_inches_are_no_quotes(guessed):
+    rows = "".join(f'{time},"5" pipe",{value}\n' for time, value in ROWS)
+    found, payloads, _ = guessed(f"time,pipe,a\n{rows}")
+    assert found["quote"] == '""' and len(payloads) == len(ROWS)

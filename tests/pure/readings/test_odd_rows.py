@@ -44,6 +44,8 @@ def packed(**members: str) -> bytes:
             'separator = "blanks"\nnames = ["day", "clock", "a"]\nskip_rows = 1\n'
             'time_column = ["day", "clock"]\ndevice = "m"',
         ),
+        (f'"x\n\ny",device,time,a\n0,m,{NOON},1\n0,m,{NOON},2\n', ""),
+        (f'"x\ny"\n{NOON},1\n{NOON},2\n', 'device="m"\nskip_rows = 2\nnames = ["time", "a"]'),
         (packed(a_csv=f"device,time,a\nm,{NOON},1\nm,{NOON},2\n"), ""),
     ],
 )
@@ -101,3 +103,9 @@ def test_what_is_no_such_file_is_named(tried, data, said):
 def test_a_zip_file_that_would_fill_the_disk_is_refused(tried, monkeypatch):
     monkeypatch.setattr("breezeway.readings.file_text.FREE_BYTES", 1000)
     assert "unpacks to more than" in tried(packed(a_csv="0" * 3_000_000)).mistakes
+
+
+def test_the_first_row_may_have_a_long_payload(tried):
+    payload = '{""a"":1,""x"":""' + "x" * 200_000 + '""}'
+    found = tried(f'device,time,payload, \nm,{NOON},"{payload}",\n')
+    assert not found.mistakes and len(found.rows[0]) == 1
