@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import batched
+from itertools import batched, chain
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -242,10 +242,9 @@ class _Merge:
             "LENGTH(payload), CASE WHEN LENGTH(payload) <= {} THEN payload END "
             f"FROM readings {by_index} WHERE "
         )
-        marks = ", ".join([mark] * 5)
-        self._insert = (
-            f"INSERT INTO readings (device, time, payload, label, load_id) VALUES ({marks})"
-        )
+        self._insert = "INSERT INTO readings (device, time, payload, label, load_id) VALUES "
+        self._marks = f"({', '.join([mark] * 5)})"
+        self._at_once = store._engine.rows_a_statement
 
     def add(self, table: pa.Table) -> None:
         columns = _columns(table)
@@ -275,7 +274,12 @@ class _Merge:
 
     def _put(self, rows: Iterable[tuple[Any, ...]]) -> None:
         numbered = [(*row, self._number) for row in rows]
-        self._connection.exec_driver_sql(self._insert, numbered)
+        end = len(numbered) - len(numbered) % self._at_once
+        for some, count in ((numbered[:end], self._at_once), (numbered[end:], 1)):
+            if some:
+                values = [tuple(chain.from_iterable(each)) for each in batched(some, count)]
+                statement = self._insert + ", ".join([self._marks] * count)
+                self._connection.exec_driver_sql(statement, values)
 
     def _add(self, batch: list[Row]) -> None:
         stored = self._stored(batch)
