@@ -43,6 +43,12 @@ BOOLS = ({"true", "false"}, {"on", "off"})
 DEVICE = (
     r"device|machine|anlage|asset|sensor.?id|unit.?id|product.?id|equipment|maschine|ger(ä|ae)t"
 )
+TAG = (
+    r"^_?(tag|tag.?name|field|variable|signal|parameter|metric|channel|kanal|messpunkt|merkmal"
+    r"|messgr(ö|oe)(ß|ss)e)$"
+)
+VALUE = r"^_?(value|val|wert|messwert)$"
+MAX_TAGS = 500
 WITH_UNIT = re.compile(
     r"([+-]?[0-9.,][0-9.,' \u00a0\u202f]*?)[ \u00a0\u202f]*([^\W\d_]\S{0,9}|[%°‰]\S{0,9})"
 )
@@ -118,7 +124,7 @@ def guess(file: Path, folder: Path) -> Guess:
         found.unsure += labels.unsure
     rest = {name: cells for name, cells in bare.items() if name not in taken}
     words: set[str] = set()
-    for name, cells in (_members(rest, found) or rest).items():
+    for name, cells in (_members(rest, found) or _tags(rest, found) or rest).items():
         _field(name, cells, marks, units.get(name, ""), words, found)
     if words:
         found.files["null_words"] = f"[{', '.join(map(toml, sorted(words)))}]"
@@ -315,6 +321,27 @@ def _members(values: Values, found: Guess) -> Values | None:
                     members.setdefault(key, []).append(str(value))
         return members
     return None
+
+
+def _tags(values: Values, found: Guess) -> Values | None:
+    """The values of each tag, if a row is the value of one."""
+    tags = next((name for name in values if re.search(TAG, name.strip().lower())), None)
+    value = next((name for name in values if re.search(VALUE, name.strip().lower())), None)
+    if found.is_json or tags is None or value is None:
+        return None
+    known = Counter(_given(values[tags]))
+    if not 1 <= len(known) <= MAX_TAGS or _share(_is_number, _given(values[tags])) > HALF:
+        return None
+    found.files["tag_column"] = toml(tags.strip())
+    if value.strip() != "value":
+        found.files["value_column"] = toml(value.strip())
+    if others := [name.strip() for name in values if name not in (tags, value)]:
+        found.unsure.append(f"Beside tags and values, {', '.join(others[:20])} are left out.")
+    cells: Values = {tag: [] for tag in known}
+    for tag, cell in zip(values[tags], values[value], strict=True):
+        if tag and tag.strip() in cells:
+            cells[tag.strip()].append(cell)
+    return cells
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -151,3 +151,21 @@ def test_several_units_are_asked_about(guessed):
     rows = "".join(f"2026-01-{k},2{k % 7}.5 {'°C' if k % 3 else '°F'}\n" for k in range(10, 20))
     found = guessed(f"time,a\n{rows}")
     assert "The numbers of 'a' have several units: °C, °F." in found.unsure
+
+
+def test_rows_that_are_the_value_of_a_tag_each(guessed):
+    rows = "".join(
+        f",,0,2026-01-31T12:{k:02}:00Z,{20 + k % 5}.5,temp [C],m\n"
+        f",,1,2026-01-31T12:{k:02}:00Z,{k % 3},press,m\n"
+        for k in range(10)
+    )
+    found = guessed(f"#group,x\n,result,table,_time,_value,_field,device\n{rows}")
+    assert found.files == {
+        "comment": '"#"',
+        "time_column": '"_time"',
+        "tag_column": '"_field"',
+        "value_column": '"_value"',
+    }
+    assert list(found.fields) == ["temp", "press"] and found.columns == {"temp": "temp [C]"}
+    assert found.fields["temp"]["range"] == "[18.5, 26.5]"
+    assert "Beside tags and values, result, table are left out." in found.unsure
