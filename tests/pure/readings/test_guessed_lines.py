@@ -149,3 +149,9 @@ def test_inches_are_no_quotes(guessed):
     rows = "".join(f'{time},"5" pipe",{value}\n' for time, value in ROWS)
     found, payloads, _ = guessed(f"time,pipe,a\n{rows}")
     assert found["quote"] == '""' and len(payloads) == len(ROWS)
+
+
+def test_values_by_tags_are_tried_out_as_readings(guessed):
+    rows = "".join(f"{time}Z,{tag},{value}\n" for time, value in ROWS for tag in "ab")
+    found, payloads, _ = guessed(f"time,tag,value\n{rows}")
+    assert found == {"tag_column": '"tag"'} and payloads[0] == '{"a":20.5,"b":20.5}'
