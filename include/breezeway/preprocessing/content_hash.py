@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from breezeway.readings.arrow import READINGS, UNREADABLE, content_of
+from breezeway.readings.arrow import READINGS, UNREADABLE
 
 
 class ContentHash:
@@ -26,8 +26,15 @@ class ContentHash:
             column = block[name].combine_chunks()
             null = column.is_null().to_numpy(zero_copy_only=False)
             digest.update(np.packbits(null, bitorder="little").tobytes())
-            for part in content_of(column):
-                digest.update(part)
+            if pa.types.is_string(column.type):
+                text = column.fill_null("") if column.null_count else column
+                _, offsets, data = text.buffers()
+                bounds = np.frombuffer(offsets, np.int32)[text.offset :][: len(text) + 1]
+                digest.update(np.diff(bounds))
+                digest.update(memoryview(data or b"")[bounds[0] : bounds[-1]])
+            else:
+                numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+                digest.update(numbers.tobytes())
         unreadable = block[UNREADABLE.name]
         if unreadable.null_count < len(unreadable):
             self._columns["time"].update(json.dumps(unreadable.to_pylist()).encode())

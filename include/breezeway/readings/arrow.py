@@ -1,9 +1,8 @@
 """Readings and labels as Arrow tables: their schemas, and what is converted on the way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -130,22 +129,6 @@ def as_text(values: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         decoded = [None if v is None else v.decode(errors="replace") for v in values.to_pylist()]
         return pa.array(decoded, pa.string())
-
-
-def content_of(column: pa.Array) -> Iterator[memoryview]:
-    """The values of a column as bytes, nulls as nothing or 0.
-
-    Yields:
-        Of text the lengths, then the letters; of all else int64.
-    """
-    if not pa.types.is_string(column.type):
-        yield memoryview(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False))
-        return
-    text = column.fill_null("") if column.null_count else column
-    _, offsets, data = text.buffers()
-    bounds = np.frombuffer(offsets, np.int32)[text.offset :][: len(text) + 1]
-    yield memoryview(np.diff(bounds))
-    yield memoryview(data or b"")[bounds[0] : bounds[-1]]
 
 
 def _integer(values: pa.Array, column: str) -> pa.Array:

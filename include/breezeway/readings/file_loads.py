@@ -7,7 +7,6 @@ transaction. So a file is read once, and what changes it meanwhile changes nothi
 import hashlib
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -26,7 +25,7 @@ from breezeway.core.files import writing
 from breezeway.core.quoting import sql_string
 from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
-from breezeway.readings.arrow import READINGS, content_of
+from breezeway.readings.arrow import READINGS
 from breezeway.readings.file_mistakes import SHOWN, Mistake, Mistakes, shown
 from breezeway.readings.file_payloads import NULL, payload_sql, quality_of
 from breezeway.readings.file_rows import BLOCK_ROWS, read_rows
@@ -208,13 +207,13 @@ def _stage(
         if contract.files.tag_column
         else map(_readings, rows)
     )
-    digest = _Digest()
+    digest = hashlib.sha256()
     summary = _Summary(stage.file)
     with writing(stage.path), _writer(stage.path, READINGS) as writer:
         for table in tables:
             if mistakes.count > before:
                 continue  # the rest of the rows is only looked at for further mistakes
-            digest.update(table)
+            _update(digest, table)
             writer.write_table(table)
             summary.add(table)
     if plain.path != plain.file:
@@ -326,25 +325,6 @@ def _by_device_and_time(
         )
 
 
-class _Digest:
-    """A digest of readings that is the same however a file writes them, and in whichever pieces
-    they come: nulls, lengths and values of each column have their own."""
-
-    def __init__(self) -> None:
-        self._parts: defaultdict[tuple[str, int], hashlib._Hash] = defaultdict(hashlib.sha256)
-
-    def update(self, table: pa.Table) -> None:
-        for name in READINGS.names if len(table) else ():
-            column = table[name].combine_chunks()
-            nulls = memoryview(column.is_null().to_numpy(zero_copy_only=False))
-            for number, part in enumerate((nulls, *content_of(column))):
-                self._parts[name, number].update(part)
-
-    def hexdigest(self) -> str:
-        parts = (part.digest() for _, part in sorted(self._parts.items()))
-        return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
 class _Summary:
     """What a file holds, for the log: a wrong unit of time or a wrong label shows here."""
 
@@ -393,3 +373,10 @@ def _progress(stage: _Stage) -> Iterator[pa.Table]:
             if time.monotonic() > told + PROGRESS_SECONDS:
                 told = time.monotonic()
                 log.info("%s: %d of %d readings are stored", stage.file, done, stage.rows)
+
+
+def _update(digest: "hashlib._Hash", table: pa.Table) -> None:
+    """Add readings to a digest that is the same however a file writes them."""
+    columns = table.set_column(1, "time", table["time"].cast(pa.int64())).columns
+    rows = zip(*(column.to_pylist() for column in columns), strict=True)
+    digest.update("".join(map(repr, rows)).encode())

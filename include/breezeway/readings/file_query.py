@@ -119,9 +119,11 @@ def _left_out(times: list[str], columns: Columns) -> str:
     all_cells = ", ".join(f"c{place}" for place in range(len(columns.names)))
     names = " ".join(columns.names[columns.place(name)].strip() for name in times)
     around = sql_string(f'{BYTE_ORDER_MARK} "')  # within a file, quotes behind a mark stay
-    is_header = f"trim(t, {around}) = {sql_string(names)}"
-    is_empty = f"coalesce(t, '') = '' AND trim(concat({all_cells})) = ''"
-    return f"coalesce({is_header}, false) OR ({is_empty})"
+    return (
+        f"CASE WHEN t IS NULL OR t = '' THEN trim(concat({all_cells})) = '' "
+        f"WHEN ends_with(rtrim(t, {around}), {sql_string(names)}) "
+        f"THEN trim(t, {around}) = {sql_string(names)} ELSE false END"
+    )
 
 
 def _begins(columns: Columns) -> str:
