@@ -70,6 +70,8 @@ EXAMPLES = {
     "files.names": '["Zeit", "Temperatur"]',
     "files.units_row": "true",
     "files.comment": '"#"',
+    "files.skip_words": '["Total", "Summe"]',
+    "files.short_rows": "true",
     "files.device": '"{folder}/{file}"',
     "files.device_column": '"Asset"',
     "files.time_column": '["Datum", "Uhrzeit"]',

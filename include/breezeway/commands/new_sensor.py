@@ -21,7 +21,7 @@ from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.readings import file_guesses, file_loads
 from breezeway.readings.arrow import ID
-from breezeway.readings.file_columns import toml
+from breezeway.readings.file_mistakes import toml
 from breezeway.readings.file_text import stem
 
 NO_LABEL = """
@@ -50,6 +50,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         found = file_guesses.guess(file, folder)
         contract = Contract.from_text(_text(name, found), target.name)
         tried = file_loads.try_out(file, contract, folder)
+        for other in found.other_times if tried.mistakes else ():
+            found.files["time_format"] = toml(other)
+            contract = Contract.from_text(_text(name, found), target.name)
+            tried = file_loads.try_out(file, contract, folder)
+            if not tried.mistakes:
+                break
         found.interval = file_guesses.interval(tried.first_times())
         found.unsure += [tried.mistakes] if tried.mistakes else []
         text = _text(name, found)

@@ -41,7 +41,9 @@ def _utc(time: datetime) -> datetime:
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Words = Annotated[tuple[Annotated[str, Field(max_length=1000)], ...], BeforeValidator(_words)]
-Separator = Annotated[str, Field(pattern=r'^[^"\r\n\x00]{1,4}$')]
+BLANKS = "blanks"
+SkipWord = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\s,;|\"]([^\r\n]*\S)?$")]
+Separator = Annotated[str, Field(pattern=rf'^([^"\r\n\x00]{{1,4}}|{BLANKS})$')]
 Mark = Annotated[str, Field(pattern=r"^[\x01-\x09\x0b\x0c\x0e-\x7f]?$")]
 
 
@@ -57,7 +59,7 @@ class Files(Section):
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     """A byte order mark before UTF-8 or UTF-16 needs no setting."""
     separator: Separator = ","
-    """Between two columns; up to four characters."""
+    """Between two columns; up to four characters, or `blanks` for any number of blanks and tabs."""
     quote: Mark = '"'
     """Around a value that holds a separator; twice for itself. Empty: there are none."""
     decimal: Literal[".", ","] = "."
@@ -72,6 +74,11 @@ class Files(Section):
     """Whether a row of units follows the header."""
     comment: Mark = ""
     """Lines that begin with this character are left out."""
+    skip_words: Annotated[tuple[SkipWord, ...], Field(max_length=100)] = ()
+    """Lines below the header that begin with one of these words, in upper or lower case, are left
+    out, such as totals."""
+    short_rows: bool = False
+    """Whether a row may end early; the columns behind its end are empty then."""
     device: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """Of all rows; `{file}` stands for the file's name without its ending, `{folder}` for its
     folder's."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from breezeway.contract.other_forms import hint_for_delimited, hint_for_json
 from breezeway.contract.paths import Each, NoValue, find, shown, spread
 from breezeway.contract.quality import QualityReader
 from breezeway.contract.schema import Payload, SensorField
@@ -160,25 +161,11 @@ class ReadingParser:
             raise Violation(
                 "payload",
                 "wrong_count",
-                f"payload: {len(parts)} values, expected {expected} separated by {separator!r}",
+                f"payload: {len(parts)} values, expected {expected} separated by {separator!r}"
+                f"{hint_for_delimited(text, separator, expected)}",
             )
         names = (name for name, _, _ in self._fields)
         return {n: part.strip() or None for n, part in zip(names, parts, strict=True)}
-
-
-_OTHER_FORMS = {
-    re.compile(r"^# (HELP|TYPE) |^[A-Za-z_:][\w:]*(\{[^{}]*\})? +[-+0-9.eE]+( [0-9]+)?$", re.M): (
-        " (the text of Prometheus? Expected JSON, with each sample by its name)"
-    ),
-    re.compile(r"^[^\s,{\[\"]+(,[^\s,=]+=[^\s,]+)* +[^\s,=]+=[^\s,]"): (
-        " (the line protocol of InfluxDB? Expected JSON, as Telegraf writes it with "
-        'data_format = "json")'
-    ),
-    re.compile(r"[:,\[]\s*[-+]?[Ii]nf(inity)?\b"): (
-        " (JSON has no infinity: expected null in its place)"
-    ),
-}
-"""Forms of payloads that are not JSON, and what is said of each."""
 
 
 def checked_text(payload: str | None) -> str:
@@ -206,8 +193,8 @@ def read_json(text: str) -> Any:
         try:  # some devices write NaN for a value that they do not have
             return orjson.loads(_NAN.sub(_null_for_nan, text))
         except orjson.JSONDecodeError:
-            hint = next((h for form, h in _OTHER_FORMS.items() if form.search(text[:1000])), "")
-            raise Violation("payload", "not_json", f"payload: not JSON: {error}{hint}") from None
+            said = f"payload: not JSON: {error}{hint_for_json(text)}"
+            raise Violation("payload", "not_json", said) from None
 
 
 def _null_for_nan(match: re.Match[str]) -> str:

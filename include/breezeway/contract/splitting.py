@@ -158,16 +158,21 @@ class PayloadSplitter:
                 time = read_time(value, self._format, self._zone)
             except ValueError:
                 given = "nothing" if value is None else repr(str(value)[:SHOWN_LETTERS])
-                wrong = f"{given} at {self._time.shown!r}, {self._expected}{_hint(value)}"
+                hint = hint_of_unit(value, "payload.time_format")
+                wrong = f"{given} at {self._time.shown!r}, {self._expected}{hint}"
         return device, time, wrong
 
 
-def _hint(value: Any) -> str:
-    """The format in which a time that cannot be read is one of our days."""
+def hint_of_unit(value: Any, key: str) -> str:
+    """The format in which a time that cannot be read is one of our days.
+
+    Args:
+        key: of the contract, which would tell it.
+    """
     text = str(value).strip()[:SHOWN_LETTERS]
     if unit := unit_of(text):
         then = as_unit(text, unit)
-        return f' (as {unit} it is {then:%Y-%m-%dT%H:%M:%S}: payload.time_format = "{unit}"?)'
+        return f' (as {unit} it is {then:%Y-%m-%dT%H:%M:%S}: {key} = "{unit}"?)'
     return ""
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator
 
 from breezeway.core.days import find_zone
-from breezeway.core.times import from_end_of_day, in_utc, moved
+from breezeway.core.times import from_end_of_day, from_half_of_day, in_utc, moved
 
 EPOCHS = {"epoch s": 1_000_000, "epoch ms": 1000, "epoch us": 1, "epoch ns": 0.001}
 """Time format → microseconds in one of its units."""
@@ -101,7 +101,7 @@ def read_time(value: Any, time_format: str, zone: ZoneInfo) -> datetime:
         return _of_epoch(text, EPOCHS[time_format])
     text, further = from_end_of_day(text)
     if time_format != ISO:
-        found = datetime.strptime(text, time_format.replace("%-", "%"))
+        found = datetime.strptime(from_half_of_day(text), time_format.replace("%-", "%"))
     elif text[4:5] != "-" and _NUMBER.fullmatch(text):
         raise ValueError(f"{text!r} is a number")
     else:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from breezeway.contract.other_forms import is_hexadecimal
 from breezeway.contract.schema import NullValue, Payload, SensorField
 from breezeway.core.errors import DataError
 
@@ -26,6 +27,11 @@ _HINTS = {
     list: ' (one of its elements? a path such as "name[0]"; all of them? type = "vector")',
 }
 """By the type of a value that is no number."""
+_LIST_HINTS: dict[type, str] = {
+    dict: " (a field for each member? with a path to it)",
+    str: " (numbers in a text, or in Base64? Decode it before it is stored or sent)",
+}
+"""By the type of a value that is no vector."""
 
 
 def grouped(thousands: str, decimal: str) -> str:
@@ -215,6 +221,8 @@ class ValueReader:
             return ' (the contract says payload.decimal = ",")'
         if marks := marks_of(text):
             return f" (thousands? {' and '.join(f'payload.{mark}' for mark in marks)})"
+        if is_hexadecimal(text):
+            return " (hexadecimal? Expected a decimal number)"
         if found := NUMBER.match(text):
             rest = text[found.end() :].strip()
             if 0 < len(rest) <= 10 and rest.isprintable() and not rest[0].isdigit():
@@ -276,8 +284,7 @@ class ValueReader:
     def _vector(self, value: Any, missing: list[Violation]) -> np.ndarray | None:
         field = self._field
         if not isinstance(value, list):
-            is_object = type(value) is dict
-            hint = " (a field for each member? with a path to it)" if is_object else ""
+            hint = _LIST_HINTS.get(type(value), "")
             self._refuse(value, f"expected a list{hint}")
         if not field.length[0] <= len(value) <= field.length[1]:
             raise Violation(

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 _END_OF_DAY = re.compile(r"(?<![0-9:.+-])24((?::00){1,2}(?:[.,]0+)?)(?![0-9:])")
 
+_HALF_OF_DAY = re.compile("(?<=[0-9])[ \u00a0\u202f]*([AaPp])[.]?[ \u00a0\u202f]?([Mm])[.]?$")
+
 
 def from_iso(text: str) -> datetime:
     """A time in UTC from ISO 8601 text; text without an offset is UTC.
@@ -29,6 +31,15 @@ def from_end_of_day(text: str) -> tuple[str, timedelta]:
     """
     begun, times = _END_OF_DAY.subn(r"00\1", text)
     return (begun, timedelta(days=1)) if times == 1 else (text, timedelta())
+
+
+def from_half_of_day(text: str) -> str:
+    """A time with AM or PM as Python knows them: without points, and a plain blank before it.
+
+    >>> from_half_of_day("1/31/2026 1:05\\u202fp. m.")
+    '1/31/2026 1:05 pm'
+    """
+    return _HALF_OF_DAY.sub(r" \1\2", text)
 
 
 def moved(time: datetime, further: timedelta) -> datetime:

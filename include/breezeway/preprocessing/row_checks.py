@@ -9,9 +9,8 @@ import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.values import Violation
-from breezeway.preprocessing.splitting import OTHER_DAY, OTHER_DEVICE
+from breezeway.preprocessing.splitting import OTHER_DAY, OTHER_DEVICE, wrong_time
 from breezeway.readings.arrow import UNREADABLE
-from breezeway.readings.columns import EXPECTED
 
 
 class Devices(NamedTuple):
@@ -113,7 +112,7 @@ class RowChecks:
         for row in np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist():
             text, reason = texts[row].as_py(), "unreadable_time"
             if self._contract.splitter is None:
-                text = f"{text!r}, expected {EXPECTED['time']}"
+                text = wrong_time(text, self._contract)
             elif OTHER_DEVICE in text or OTHER_DAY in text:
                 reason = "other_device" if OTHER_DEVICE in text else "other_day"
             found[row] = Violation("time", reason, f"time: {text}")

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from breezeway.contract.contract import Contract
-from breezeway.contract.splitting import PayloadSplitter, Sent
+from breezeway.contract.splitting import PayloadSplitter, Sent, hint_of_unit
+from breezeway.contract.time_formats import EXCEL, ISO, unit_of
 from breezeway.contract.values import Violation
 from breezeway.core.days import day_of
 from breezeway.readings.arrow import ID, READINGS, TIME, UNREADABLE
@@ -24,6 +25,17 @@ _AS_IT_IS = Sent("")
 """Stands for a payload that cannot be split."""
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _COLUMNS = [*READINGS.names, UNREADABLE.name, ID.name]
+
+
+def wrong_time(text: str, contract: Contract) -> str:
+    """What is wrong with the time of a row that cannot be read."""
+    source = contract.source
+    if source is None or source.time_format == ISO:
+        return f"{text!r}, expected {EXPECTED['time']}"
+    hint = hint_of_unit(text, "source.time_format")
+    if unit_of(text) == EXCEL:
+        hint = " (days of Excel? Make a time of them in source.query)"
+    return f"{text!r}, expected a time as {source.time_format!r}{hint}"
 
 
 class SplitRows:
@@ -94,7 +106,7 @@ class SplitRows:
         columns = {name: whole[name].combine_chunks() for name in _COLUMNS}
         if columns[UNREADABLE.name].null_count < len(rows):
             wrong = [
-                None if text is None else f"{text!r}, expected {EXPECTED['time']}"
+                None if text is None else wrong_time(text, self._contract)
                 for text in columns[UNREADABLE.name].to_pylist()
             ]
             columns[UNREADABLE.name] = pa.array(wrong, pa.string())

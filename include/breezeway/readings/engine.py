@@ -48,6 +48,8 @@ class Engine(ABC):
     """SQL that gives a time of Breezeway's own table as text with six decimals; `{}` is it."""
     late_indexes: ClassVar[bool] = False
     """Whether a load into an empty table may make its indexes at the end, in its transaction."""
+    rows_a_statement: ClassVar[int] = 1
+    """How many rows a load inserts by one statement, where the driver does not join them itself."""
 
     def __init__(self, url: sa.URL, query_seconds: float):
         self.url = url

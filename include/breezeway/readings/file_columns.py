@@ -19,7 +19,7 @@ from breezeway.contract.contract import Contract
 from breezeway.contract.files import Files
 from breezeway.core.errors import DataError
 from breezeway.core.quoting import json_pointer, sql_string
-from breezeway.readings.file_mistakes import Mistake, Mistakes, csv_reader, shown
+from breezeway.readings.file_mistakes import Mistake, Mistakes, csv_reader, shown, toml
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
 
 MAX_COLUMNS = 5000
@@ -148,20 +148,32 @@ def find_columns(
         columns = ", ".join(f"c{n}" for n in range(len(names)))
         relation = f"(SELECT * FROM {parquet} AS file({columns}))"
         return Columns(plain, relation, names, types, has_lines=False)
+    return csv_columns(plain, files, mistakes)
+
+
+def csv_columns(plain: PlainFile, files: Files, mistakes: Mistakes) -> Columns:
+    """Read what a file of text says of its columns.
+
+    Raises:
+        DataError: it has too many, or its header cannot be read.
+    """
     names, skipped = _header(plain, files, mistakes)
     _refuse_width(plain.file, len(names))
-    return Columns(plain, _read_csv(path, files, len(names), skipped), names, skipped=skipped)
+    relation = _read_csv(plain, files, len(names), _rows_among(plain, files, skipped))
+    return Columns(plain, relation, names, skipped=skipped)
 
 
-def _read_csv(path: str, files: Files, width: int, skipped: int) -> str:
+def _read_csv(plain: PlainFile, files: Files, width: int, skipped: int) -> str:
     columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
-    quote, separator = sql_string(files.quote), sql_string(files.separator)
+    quote, separator = sql_string(files.quote), sql_string(plain.separator)
+    # Only one thread tells the ends of rows from those of lines within a value then.
+    padding = ", null_padding = true, parallel = false" if files.short_rows else ""
     return (
-        f"read_csv({path}, columns = {{{columns}}}, auto_detect = false, compression = 'none', "
-        f"header = false, skip = {skipped}, delim = {separator}, quote = {quote}, "
-        f"escape = {quote}, max_line_size = {MAX_LINE_BYTES}, buffer_size = {BUFFER_BYTES}, "
-        f"hive_partitioning = false, store_rejects = true, rejects_table = '{REJECTS}', "
-        "rejects_limit = 1000)"
+        f"read_csv({file_literal(plain.path)}, columns = {{{columns}}}, auto_detect = false, "
+        f"compression = 'none', header = false, skip = {skipped}, delim = {separator}, "
+        f"quote = {quote}, escape = {quote}, max_line_size = {MAX_LINE_BYTES}, "
+        f"buffer_size = {BUFFER_BYTES}, hive_partitioning = false, store_rejects = true, "
+        f"rejects_table = '{REJECTS}', rejects_limit = 1000{padding})"
     )
 
 
@@ -212,21 +224,54 @@ def _header(plain: PlainFile, files: Files, mistakes: Mistakes) -> tuple[list[st
         read = skipped
         names = list(files.names)
         if not names or files.units_row:
-            separator = files.separator if len(files.separator) == 1 else "\0"
+            separator = plain.separator if len(plain.separator) == 1 else "\0"
             reader = csv_reader(_bounded(lines), separator, files.quote)
             try:
                 rows = filter(None, reader)
-                names = names or next(rows, [])
+                names = names or _divided(next(rows, []), plain)
                 start = reader.line_num
                 if files.units_row:
                     next(rows, None)
+                line = reader.line_num
             except csv.Error as error:
-                raise DataError(f"{plain.file}, line {read + reader.line_num}: {error}.") from None
-            read += reader.line_num
-            if separator == "\0" and not files.names:
-                names = files.separator.join(names).split(files.separator)
+                line = read + max(reader.line_num, 1)
+                raise DataError(f"{plain.file}, line {line}: {error}.") from None
+            if not files.names and names and not names[-1].strip():
+                _drop_unnamed(names, _divided(_next(rows) or names, plain))
+            read += line
             _check_header(plain.file, names, skipped + start, mistakes)
     return [name.encode(errors="surrogateescape").decode(errors="replace") for name in names], read
+
+
+def _rows_among(plain: PlainFile, files: Files, count: int) -> int:
+    """The rows in the first lines: a row has several where a value in quotes has."""
+    with plain.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        separator = plain.separator if len(plain.separator) == 1 else "\0"
+        reader = csv_reader(islice(_bounded(lines), count), separator, files.quote)
+        try:
+            return sum(1 for _ in reader)
+        except csv.Error:  # of lines that the contract skips, and does not divide
+            return count
+
+
+def _divided(row: list[str], plain: PlainFile) -> list[str]:
+    """The cells of a row, also where Python's reader cannot divide it."""
+    separator = plain.separator
+    return separator.join(row).split(separator) if len(separator) > 1 else row
+
+
+def _next(rows: Iterator[list[str]]) -> list[str]:
+    """The next row; empty if Python's reader cannot read it, of which DuckDB will tell."""
+    try:
+        return next(rows, [])
+    except csv.Error:
+        return []
+
+
+def _drop_unnamed(names: list[str], row: list[str]) -> None:
+    """Drop what a header has behind its last separator, if the rows have none there."""
+    while len(names) > max(len(row), 1) and not names[-1].strip():
+        del names[-1]
 
 
 def _bounded(lines: TextIO) -> Iterator[str]:
@@ -258,14 +303,6 @@ def guess_separator(names: Collection[str], separator: str) -> str:
     if counts[best] >= max(1, len(names) - 1):
         return f"separator = {toml(best)}"
     return ""
-
-
-def toml(text: str) -> str:
-    """A string of TOML."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    for letter, name in (("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
-        escaped = escaped.replace(letter, name)
-    return f'"{escaped}"'
 
 
 def _first_line(error: Exception) -> str:

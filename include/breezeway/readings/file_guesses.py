@@ -4,7 +4,10 @@ It is made of the first rows only. What it says is a proposal for a person to re
 """
 
 import re
+import tomllib
+import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,40 +18,46 @@ import duckdb
 import orjson
 
 from breezeway.contract.files import NULL_WORDS, Files
-from breezeway.contract.time_formats import EXCEL, ISO, unit_of
 from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import DataError
-from breezeway.core.times import from_iso
-from breezeway.readings.file_columns import (
-    SPREADSHEETS_MARK,
-    file_literal,
-    guess_encoding,
-    toml,
-)
+from breezeway.readings.file_columns import REJECTS, csv_columns, file_literal, guess_encoding
+from breezeway.readings.file_kinds import GZIP, PARQUET, ZIP
+from breezeway.readings.file_mistakes import Mistakes, toml
 from breezeway.readings.file_payloads import NUMBER
-from breezeway.readings.file_rows import NORMAL
 from breezeway.readings.file_text import PlainFile, plain_file, stem
-from breezeway.readings.file_times import PATTERNS, fits
 from breezeway.readings.json_guesses import sample_json
+from breezeway.readings.label_guesses import guess_labels
+from breezeway.readings.line_guesses import guess_lines, utf16_of
+from breezeway.readings.time_guesses import guess_times
 
 HEAD_BYTES = 1 << 20
 SAMPLE_ROWS = 20_000
 MOST = 0.95
 """Of the values of a column, so many have to be of a kind."""
+HALF = 0.5
+"""Of them, so many have to be numbers if all others are a few words."""
+FEW_WORDS = 5
+LONGEST_UNIT = 20
 MAX_CATEGORIES = 20
 BOOLS = ({"true", "false"}, {"on", "off"})
-DAYS = ("%Y%m%d", "%Y%m%d%H%M%S")
-"""Times that look like numbers."""
-UNNAMED = re.compile("column[0-9]+")
-"""What DuckDB calls a column without a name."""
-WORDS = {
-    "time": r"time|zeit|date|datum|^ts$|stamp",
-    "device": r"device|machine|anlage|asset|sensor.?id|unit.?id|product.?id|equipment|maschine",
-    "label": r"label|anomal|fault|failure|attack|defect|st(ö|oe)rung|alarm",
-    "fault": r"anomal|fault|fail|attack|defe[ck]t|st(ö|oe)rung|alarm|error|fehler|broken|kaputt",
-}
+DEVICE = (
+    r"device|machine|anlage|asset|sensor.?id|unit.?id|product.?id|equipment|maschine|ger(ä|ae)t"
+)
+TAG = (
+    r"^_?(tag|tag.?name|field|variable|signal|parameter|metric|channel|kanal|messpunkt|merkmal"
+    r"|messgr(ö|oe)(ß|ss)e)$"
+)
+VALUE = r"^_?(value|val|wert|messwert)$"
+MAX_TAGS = 500
+WITH_UNIT = re.compile(
+    r"([+-]?[0-9.,][0-9.,' \u00a0\u202f]*?)[ \u00a0\u202f]*([^\W\d_]\S{0,9}|[%°‰]\S{0,9})"
+)
 DECIMAL = re.compile(r"[+-]?[0-9]+,[0-9]+")
-CLOCK = re.compile(r"[0-9]{1,2}[:.][0-9]{2}([:.][0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
+IN_ASCII = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "µ": "u"}
+)
+Values = dict[str, list[str | None]]
+"""Column → the texts of its first rows."""
 
 
 @dataclass
@@ -64,6 +73,7 @@ class Guess:
         has_label: whether a column holds labels.
         has_payload: whether a column holds payloads.
         is_json: whether names of columns are paths.
+        other_times: time formats that the first rows do not rule out.
         unsure: sentences for a person.
     """
 
@@ -75,6 +85,7 @@ class Guess:
     has_label: bool = False
     has_payload: bool = False
     is_json: bool = False
+    other_times: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
 
 
@@ -88,29 +99,33 @@ def guess(file: Path, folder: Path) -> Guess:
         DataError: it has no rows, or no column of numbers.
     """
     found = Guess()
-    encoding = _encoding(file)
-    if encoding:
-        found.files["encoding"] = encoding
-    plain = plain_file(file, Files(encoding=encoding.strip('"') or "utf-8"), folder)
-    values = _sample(plain, found)
+    values, is_text = _sample(file, folder, found)
     if not values or not any(values.values()):
         raise DataError(f"{file}: there are no rows to look at.")
-    if plain.format == "csv":
-        _look_for_units(values, found)
-        _look_for_decimal(values, found)
+    units: dict[str, str] = {}
+    bare = values
+    if is_text:
+        _look_for_units_row(values, found)
+        bare, units = _without_units(values, found)
+        _look_for_decimal(bare, found)
     marks = _Marks(*(found.files.get(key, "").strip('"') for key in ("decimal", "thousands")))
-    taken = {*_time(values, marks, found), _device(values, file, found)}
+    times = guess_times(values, marks.plain)
+    found.files |= times.files
+    found.unsure += times.unsure
+    found.other_times = times.others
+    taken = {*times.columns, _device(values, file, found)}
     if found.payload:
         _read_in_payload(found)
     else:
-        taken.add(_label(values, found))
-    rest = {name: cells for name, cells in values.items() if name not in taken}
+        labels = guess_labels({name: cells for name, cells in values.items() if name not in taken})
+        taken.add(labels.column)
+        found.has_label = bool(labels.column)
+        found.files |= labels.files
+        found.unsure += labels.unsure
+    rest = {name: cells for name, cells in bare.items() if name not in taken}
     words: set[str] = set()
-    for name, cells in (_members(rest, found) or rest).items():
-        if plain.format == "csv" and UNNAMED.fullmatch(name):
-            found.unsure.append("A column without a name is left out.")
-        else:
-            _field(name, cells, marks, words, found)
+    for name, cells in (_members(rest, found) or _tags(rest, found) or rest).items():
+        _field(name, cells, marks, units.get(name, ""), words, found)
     if words:
         found.files["null_words"] = f"[{', '.join(map(toml, sorted(words)))}]"
         found.unsure.append(f"Do {', '.join(sorted(words))} stand for no value?")
@@ -123,23 +138,22 @@ def _encoding(file: Path) -> str:
     """As TOML; empty if UTF-8 or a byte order mark says it."""
     with file.open("rb") as source:
         head = source.read(HEAD_BYTES)
-    if head.startswith((b"\x1f\x8b", b"PAR1", b"\xff\xfe", b"\xfe\xff")):
+    if head.startswith((GZIP, *ZIP, PARQUET)):
         return ""
+    if utf16 := utf16_of(head):
+        return toml(utf16)
     try:
         head[: head.rfind(b"\n") + 1].decode()
     except UnicodeDecodeError:
-        return guess_encoding(head).partition(" = ")[2]
+        return guess_encoding(head).partition(" = ")[2] if b"\0" not in head else ""
     return ""
 
 
-def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
-    """Column → the texts of its first rows."""
-    path = file_literal(plain.path)
-    csv = "all_varchar = true, store_rejects = true, null_padding = true"
-    reads = {
-        "csv": f"read_csv({path}, skip = {{}}, {csv})",
-        "parquet": f"read_parquet({path}, hive_partitioning = false)",
-    }
+def _sample(file: Path, folder: Path, found: Guess) -> tuple[Values, bool]:
+    """The first rows, and whether they are text between separators."""
+    if encoding := _encoding(file):
+        found.files["encoding"] = encoding
+    plain = plain_file(file, _files(found), folder)
     try:
         with duckdb.connect() as connection:
             if plain.format == "jsonl":
@@ -147,16 +161,61 @@ def _sample(plain: PlainFile, found: Guess) -> dict[str, list[str | None]]:
                 sample = sample_json(plain, connection, SAMPLE_ROWS)
                 if sample.readings:
                     found.payload["readings"] = toml(sample.readings)
-                return sample.values
-            skip = _sniff(connection, plain, found) if plain.format == "csv" else 0
-            rows_of = reads[plain.format].format(skip)
+                return sample.values, False
+            if plain.format == "csv":
+                return _sample_text(plain, folder, connection, found), True
+            rows_of = f"read_parquet({file_literal(plain.path)}, hive_partitioning = false)"
             relation = connection.sql(
                 f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {rows_of} LIMIT {SAMPLE_ROWS}"
             )
-            names, rows = relation.columns, relation.fetchall()
+            return _by_name(relation.columns, relation.fetchall()), False
     except duckdb.Error as error:
         said = str(error).splitlines()[0][:200]
         raise DataError(f"{plain.file}: DuckDB sees no table in it: {said}") from None
+
+
+def _files(found: Guess) -> Files:
+    text = "\n".join(f"{key} = {value}" for key, value in found.files.items())
+    return Files.model_validate(tomllib.loads(text))
+
+
+def _sample_text(
+    plain: PlainFile, folder: Path, connection: duckdb.DuckDBPyConnection, found: Guess
+) -> Values:
+    try:
+        lines = guess_lines(plain.path)
+    except ValueError as error:
+        raise DataError(f"{plain.file}, {error}.") from None
+    found.files |= lines.files
+    found.unsure += lines.unsure
+    files = _files(found)
+    columns = csv_columns(plain_file(plain.file, files, folder), files, Mistakes())
+    if not columns.names:
+        return {}
+    cells = ", ".join(f"c{place}" for place in range(len(columns.names)))
+    rows = connection.sql(f"SELECT {cells} FROM {columns.relation} LIMIT {SAMPLE_ROWS}").fetchall()
+    names = [name.strip() for name in columns.names]
+    rows = [
+        row
+        for row in rows
+        if any(cell and cell.strip() for cell in row)
+        and [(cell or "").strip() for cell in row] != names
+    ]
+    refused = connection.sql(f"SELECT line, lower(error_type) FROM {REJECTS} LIMIT 1").fetchall()
+    for line, kind in refused if not rows else ():
+        raise DataError(
+            f"{plain.file}: no row can be read; the first mistake is in line {line}: {kind}. "
+            "Expected other separators or quotes."
+        )
+    values = _by_name(columns.names, rows)
+    if unnamed := [name for name in values if not name.strip()]:
+        found.unsure.append("A column without a name is left out.")
+        for name in unnamed:
+            del values[name]
+    return values
+
+
+def _by_name(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Values:
     return {
         name: [None if row[place] is None else str(row[place]) for row in rows]
         for place, name in enumerate(names)
@@ -174,36 +233,32 @@ def _read_in_payload(found: Guess) -> None:
     found.unsure.append("Labels are not looked for in payloads: the contract has no [label].")
 
 
-def _sniff(connection: duckdb.DuckDBPyConnection, plain: PlainFile, found: Guess) -> int:
-    """Look for separator, quote and header.
-
-    Returns:
-        The lines before the header.
-    """
-    with plain.path.open(encoding="utf-8-sig", errors="replace") as lines:
-        marked = int(SPREADSHEETS_MARK.fullmatch(lines.readline(100)) is not None)
-    delimiter, quote, skip, header = connection.sql(
-        "SELECT Delimiter, Quote, SkipRows, HasHeader "
-        f"FROM sniff_csv({file_literal(plain.path)}, skip = {marked})"
-    ).fetchall()[0]
-    if delimiter != ",":
-        found.files["separator"] = toml(delimiter)
-    if quote not in ('"', "\0", "(empty)", ""):
-        found.files["quote"] = toml(quote)
-    if skip > marked:
-        found.files["skip_rows"] = str(skip)
-    if not header:
-        found.unsure.append("No header was found: give the columns' names with names = […].")
-    return int(skip)
-
-
-def _look_for_units(values: dict[str, list[str | None]], found: Guess) -> None:
+def _look_for_units_row(values: Values, found: Guess) -> None:
     numeric = [cells for cells in values.values() if _share(_is_number, _given(cells[1:])) > MOST]
     firsts = _given([cells[0] for cells in numeric])
-    if firsts and not any(re.search("[0-9]", first) for first in firsts):
+    if firsts and not any(
+        re.search("[0-9]", first) or len(first) > LONGEST_UNIT for first in firsts
+    ):
         found.files["units_row"] = "true"
         for cells in values.values():
             del cells[0]
+
+
+def _without_units(values: Values, found: Guess) -> tuple[Values, dict[str, str]]:
+    """Numbers without the units behind them, and the unit of each column that has one."""
+    bare, units = dict(values), {}
+    for name, cells in values.items():
+        matches = [WITH_UNIT.fullmatch(cell.strip()) if cell else None for cell in cells]
+        seen = Counter(match[2] for match in matches if match)
+        numbers = sum(_is_number(cell) for cell in _given(cells))
+        if not seen or seen.total() + numbers < MOST * len(_given(cells)):
+            continue
+        units[name] = max(seen, key=lambda unit: seen[unit])
+        if len(seen) > 1:
+            found.unsure.append(f"The numbers of {name!r} have several units: {', '.join(seen)}.")
+        pairs = zip(cells, matches, strict=True)
+        bare[name] = [match[1] if match else cell for cell, match in pairs]
+    return bare, units
 
 
 @dataclass
@@ -221,7 +276,7 @@ class _Marks:
         return text.replace(decimal, ".")
 
 
-def _look_for_decimal(values: dict[str, list[str | None]], found: Guess) -> None:
+def _look_for_decimal(values: Values, found: Guess) -> None:
     cells = [cell.strip() for cells in values.values() for cell in cells if cell]
     told: Counter[str] = Counter()
     for cell in cells:
@@ -238,67 +293,9 @@ def _look_for_decimal(values: dict[str, list[str | None]], found: Guess) -> None
         found.files["decimal"] = '","'
 
 
-def _time(values: dict[str, list[str | None]], marks: _Marks, found: Guess) -> list[str]:
-    """The columns of the time."""
-    named = [name for name in values if re.search(WORDS["time"], name.lower())]
-    for name in [*named, *(name for name in values if name not in named)]:
-        texts = [cell.strip() for cell in values[name] if cell and cell.strip()][:1000]
-        plain = list(map(marks.plain, texts))
-        formats = _formats(plain if all(map(_is_number, plain)) else texts) if texts else []
-        if not formats or (formats[0] == EXCEL and name not in named):
-            continue
-        columns = [name]
-        if clock := _clock(name, texts, values):
-            columns.append(clock)
-            pairs = zip(*(values[each] for each in columns), strict=True)
-            texts = [f"{day.strip()} {time.strip()}" for day, time in pairs if day and time][:1000]
-            formats = _formats(texts)
-            found.files["time_column"] = f"[{', '.join(toml(each.strip()) for each in columns)}]"
-        elif name.strip() != "time":
-            found.files["time_column"] = toml(name.strip())
-        if formats[0] != ISO:
-            found.files["time_format"] = toml(formats[0])
-        if len(formats) > 1:
-            found.unsure.append(f"Times may also be {formats[1]!r}: day or month first?")
-        if not re.search(r"Z$|[+-][0-9]{2}:?[0-9]{2}$", texts[0]) and "epoch" not in formats[0]:
-            found.unsure.append("Times have no offset: is their zone UTC? Else set time_zone.")
-        return columns
-    if named:
-        found.files["time_column"] = toml(named[0].strip())
-        found.unsure.append(f"The times in {named[0]!r} have no form that all share.")
-        return named[:1]
-    found.files["first_time"] = "2020-01-01T00:00:00Z"
-    found.unsure.append("No column of times was found: a row is taken for each interval.")
-    return []
-
-
-def _clock(name: str, days: list[str], values: dict[str, list[str | None]]) -> str | None:
-    """The column of the time of day, if the one of the time holds days alone."""
-    if any(":" in day for day in days):
-        return None
-    for other, cells in values.items():
-        times = [cell.strip() for cell in cells if cell and cell.strip()][:1000]
-        if other == name or not times or not all(CLOCK.fullmatch(time) for time in times):
-            continue
-        if _formats([f"{days[0]} {time}" for time in times]):
-            return other
-    return None
-
-
-def _formats(texts: list[str]) -> list[str]:
-    """Those that all the texts are written in; two if they do not tell."""
-    if all(re.fullmatch(NUMBER, text) for text in texts):
-        days = [pattern for pattern in DAYS if all(fits(text, pattern) for text in texts)]
-        units = {unit_of(text) for text in texts}
-        return days or [unit for unit in units if unit and len(units) == 1]
-    if _share(_is_iso, texts) == 1:
-        return [ISO]
-    return [pattern for pattern in PATTERNS if all(fits(text, pattern) for text in texts)][:2]
-
-
-def _device(values: dict[str, list[str | None]], file: Path, found: Guess) -> str:
+def _device(values: Values, file: Path, found: Guess) -> str:
     for name in values:
-        if re.search(WORDS["device"], name.lower()) and None not in values[name]:
+        if re.search(DEVICE, name.lower()) and None not in values[name]:
             if name.strip() != "device":
                 found.files["device_column"] = toml(name.strip())
             return name
@@ -307,33 +304,7 @@ def _device(values: dict[str, list[str | None]], file: Path, found: Guess) -> st
     return ""
 
 
-def _label(values: dict[str, list[str | None]], found: Guess) -> str:
-    for name, cells in values.items():
-        known = {cell.strip() for cell in cells if cell}
-        if not 1 <= len(known) <= MAX_CATEGORIES or not _is_label(name, known):
-            continue
-        found.files["label_column"] = toml(name.strip())
-        found.has_label = True
-        if known - {"0", "1", "0.0", "1.0"}:
-            faults = sorted(word for word in known if word.lower() not in (*NORMAL, "0"))
-            found.files["faults"] = f"[{', '.join(map(toml, faults))}]"
-            found.unsure.append(f"Are {', '.join(faults)} the labels of faults, and no others?")
-        return name
-    found.unsure.append("No column of labels was found: the contract has no [label].")
-    return ""
-
-
-def _is_label(name: str, known: set[str]) -> bool:
-    """Whether the name of a column says that it is a label, or its words do."""
-    words = {word.lower() for word in known}
-    others = words.difference(NORMAL)
-    is_told = others < words and any(re.search(WORDS["fault"], word) for word in others)
-    return is_told or re.search(WORDS["label"], name.lower()) is not None
-
-
-def _members(
-    values: dict[str, list[str | None]], found: Guess
-) -> dict[str, list[str | None]] | None:
+def _members(values: Values, found: Guess) -> Values | None:
     """The members of a payload in JSON, if a column holds one."""
     for name, cells in values.items():
         given = _given(cells)
@@ -343,13 +314,34 @@ def _members(
             found.files["payload_column"] = toml(name.strip())
         found.has_payload = True
         found.unsure.append("Members of the payload that are lists or objects are left out.")
-        members: dict[str, list[str | None]] = {}
+        members: Values = {}
         for text in given:
             for key, value in _object(text).items():
                 if isinstance(value, int | float | str):
                     members.setdefault(key, []).append(str(value))
         return members
     return None
+
+
+def _tags(values: Values, found: Guess) -> Values | None:
+    """The values of each tag, if a row is the value of one."""
+    tags = next((name for name in values if re.search(TAG, name.strip().lower())), None)
+    value = next((name for name in values if re.search(VALUE, name.strip().lower())), None)
+    if found.is_json or tags is None or value is None:
+        return None
+    known = Counter(_given(values[tags]))
+    if not 1 <= len(known) <= MAX_TAGS or _share(_is_number, _given(values[tags])) > HALF:
+        return None
+    found.files["tag_column"] = toml(tags.strip())
+    if value.strip() != "value":
+        found.files["value_column"] = toml(value.strip())
+    if others := [name.strip() for name in values if name not in (tags, value)]:
+        found.unsure.append(f"Beside tags and values, {', '.join(others[:20])} are left out.")
+    cells: Values = {tag: [] for tag in known}
+    for tag, cell in zip(values[tags], values[value], strict=True):
+        if tag and tag.strip() in cells:
+            cells[tag.strip()].append(cell)
+    return cells
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -361,7 +353,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _field(
-    name: str, cells: list[str | None], marks: _Marks, words: set[str], found: Guess
+    name: str, cells: list[str | None], marks: _Marks, unit: str, words: set[str], found: Guess
 ) -> None:
     given = _given(cells)
     texts = list(map(marks.plain, given))
@@ -371,10 +363,12 @@ def _field(
         return
     key = _identifier(name, found)
     known = len(given)
-    if _share(_is_number, texts) >= MOST:
+    others = {text for text in given if not _is_number(marks.plain(text))}
+    are_words = len(others) <= FEW_WORDS and not any(re.search("[0-9]", each) for each in others)
+    if _share(_is_number, texts) >= (HALF if are_words else MOST):
         known = len(numbers)
-        words |= {text for text in given if not _is_number(marks.plain(text))}
-        found.fields[key] = _number(numbers, name)
+        words |= others
+        found.fields[key] = _number(numbers, name, unit)
         if len(set(numbers)) == 1:
             found.unsure.append(f"{key} never varies in the first rows.")
     elif {text.lower() for text in given} in BOOLS:
@@ -398,16 +392,17 @@ def _field(
         found.columns[key] = name.strip()
 
 
-def _number(numbers: list[float], name: str) -> dict[str, str]:
-    if set(numbers) == {0, 1}:
+def _number(numbers: list[float], name: str, unit: str) -> dict[str, str]:
+    if set(numbers) == {0, 1} and not unit:
         return {"type": '"bool"'}
     lowest, highest = min(numbers), max(numbers)
     margin = (highest - lowest or abs(highest) or 1) / 2
-    unit = re.search(r"[\[(](.+)[\])]\s*$", name)
+    named = re.search(r"[\[(](.+)[\])]\s*$", name)
+    unit = unit or (named[1] if named else "")
     is_int = all(number.is_integer() for number in numbers)
     return {
         "type": '"int"' if is_int else '"float"',
-        **({"unit": toml(unit[1])} if unit else {}),
+        **({"unit": toml(unit)} if unit else {}),
         "range": f"[{lowest - margin:.4g}, {highest + margin:.4g}]",
     }
 
@@ -418,6 +413,8 @@ def _identifier(name: str, found: Guess) -> str:
         *parents, plain = plain.split(".")
         plain = parents[-1] if parents and plain.lower() in ("value", "val", "v") else plain
     plain = re.sub(r"[\[(].*[\])]\s*$", "", plain)
+    decomposed = unicodedata.normalize("NFKD", plain.translate(IN_ASCII))
+    plain = decomposed.encode("ascii", "ignore").decode()
     key = re.sub(r"\W+", "_", plain.strip()).strip("_") or "field"
     key = f"f_{key}" if not key.isidentifier() else key
     others = {other.lower() for other in found.fields} | {"device", "time", "label"}
@@ -444,14 +441,6 @@ def _given(cells: list[str | None]) -> list[str]:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(NUMBER, text.strip().replace(",", ".")) is not None
-
-
-def _is_iso(text: str) -> bool:
-    try:
-        from_iso(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_counter(numbers: list[float]) -> bool:

@@ -143,6 +143,10 @@ def try_out(file: Path, contract: Contract, folder: Path) -> TriedOut:
                     count, size = count + len(table), size + table.nbytes
                 else:
                     is_whole, wrong = False, mistakes.count
+            if contract.files.tag_column and rows:
+                long = pa.concat_tables(rows).cast(_long(rows[0].schema)).to_reader()
+                found = _by_device_and_time(file, contract, long, connection, mistakes)
+                rows = [t.set_column(1, "time", t["time"].cast(pa.int64())) for t in found]
             mistakes.refuse()
         except DataError as error:
             is_whole, said = False, str(error)
@@ -248,7 +252,7 @@ def _pivoted(
     writer = None
     for table in rows:
         if writer is None:
-            schema = pa.schema([f.with_type(t) for f, t in zip(table.schema, LONG, strict=True)])
+            schema = _long(table.schema)
             writer = _writer(path, schema)
         writer.write_table(table.cast(schema))
     if writer is None:
@@ -264,6 +268,11 @@ def _pivoted(
 
 
 LONG = (pa.string(), pa.int64(), pa.string(), pa.int64(), pa.int32())
+
+
+def _long(schema: pa.Schema) -> pa.Schema:
+    """The types of rows that hold the value of one field each."""
+    return pa.schema([field.with_type(t) for field, t in zip(schema, LONG, strict=True)])
 
 
 def _by_device_and_time(

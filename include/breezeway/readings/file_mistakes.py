@@ -2,6 +2,8 @@
 
 import csv
 import itertools
+import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,14 @@ SHOWN_LETTERS = 60
 MAX_KINDS = 1000
 LONGEST = 16 << 20
 """Characters of a line in which further mistakes are placed; DuckDB takes a quarter of it."""
+
+SUMMARY = re.compile(
+    r"((grand|sub|gesamt)[ -]?)?(totals?|sum|summen?|count|average|mean|avg|mittel(wert)?"
+    r"|durchschnitt|median|min(imum)?|max(imum)?|std|stdev|gesamt|anzahl|ergebnis|ende?|eof"
+    r"|somme|moyenne|media)(?![\w.-])",
+    re.IGNORECASE,
+)
+"""What rows begin with that sum up others, or end a file."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +124,12 @@ def shown(value: str) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """Where a row of a text file begins, and how many columns it has; 0 if it is empty."""
+    """Where a row of a text file begins, how many columns it has (0 if it is empty), and what
+    stands in the first of them that has a value."""
 
     line: int
     width: int
+    begins: str = ""
 
 
 def find_rows(
@@ -173,7 +185,7 @@ def _rows(path: Path, skipped: int, separator: str | None, quote: str) -> Iterat
             for number, line in enumerate(_lines(lines), skipped + 1):
                 text = line.strip("\r\n")
                 width = text.count(separator) + 1 if separator else 1
-                yield Row(number, width if text.strip() else 0)
+                yield Row(number, width if text.strip() else 0, text.strip()[:SHOWN_LETTERS])
             return
         reader = csv_reader(_lines(lines), separator, quote)
         before = csv.field_size_limit(LONGEST)
@@ -183,7 +195,8 @@ def _rows(path: Path, skipped: int, separator: str | None, quote: str) -> Iterat
                 row: Sequence[str] | None = next(reader, None)
                 if row is None:
                     return
-                yield Row(skipped + line + 1, len(row))
+                begins = next(filter(None, map(str.strip, row)), "")[:SHOWN_LETTERS]
+                yield Row(skipped + line + 1, len(row), begins)
         except csv.Error:  # a value that is longer still
             return
         finally:
@@ -194,6 +207,22 @@ def _lines(lines: TextIO) -> Iterator[str]:
     """The lines up to one that is far too long."""
     while (line := lines.readline(LONGEST)) and len(line) < LONGEST:
         yield line
+
+
+def no_reading(begins: str, is_alone: bool) -> str:
+    """The setting for a row that is a total, say; empty if it is none.
+
+    Args:
+        begins: its first cell.
+        is_alone: whether nothing else is expected in such a row; so it need not be a total.
+    """
+    word = re.match(r"[^\W\d_]\D*", begins) if is_alone else SUMMARY.match(begins)
+    return f"skip_words = [{toml(word[0].strip(' .:'))}] if it is no reading" if word else ""
+
+
+def toml(text: str) -> str:
+    """A string of TOML."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def csv_reader(lines: Iterable[str], separator: str, quote: str) -> Any:

@@ -9,6 +9,7 @@ import orjson
 
 from breezeway.contract.contract import Contract
 from breezeway.contract.files import NULL_WORDS, Files
+from breezeway.contract.other_forms import is_hexadecimal
 from breezeway.contract.paths import Segment
 from breezeway.contract.paths import shown as path_text
 from breezeway.contract.quality import told
@@ -16,8 +17,8 @@ from breezeway.contract.schema import Quality, SensorField
 from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import UsageError
 from breezeway.core.quoting import json_pointer, sql_string
-from breezeway.readings.file_columns import Columns, joined, toml
-from breezeway.readings.file_mistakes import shown
+from breezeway.readings.file_columns import Columns, joined
+from breezeway.readings.file_mistakes import shown, toml
 
 JSON_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
@@ -286,6 +287,8 @@ def expected_number(text: str, field: SensorField, files: Files) -> tuple[str, s
         return said, f"decimal = {toml(other)}"
     if marks := marks_of(trimmed):
         return said, " and ".join(marks)
+    if is_hexadecimal(trimmed):
+        return f"{said}: hexadecimal? Expected a decimal number", ""
     if number := re.match(NUMBER.replace(r"\.", re.escape(files.decimal)), trimmed):
         unit = trimmed[number.end() :].strip()
         is_unit = 0 < len(unit) <= 10 and unit.isprintable() and not re.search("[0-9]", unit)

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from breezeway.contract.contract import Contract
+from breezeway.contract.parser import BYTE_ORDER_MARK
 from breezeway.contract.paths import shown as path_text
 from breezeway.contract.schema import SensorField
 from breezeway.core.quoting import sql_string
@@ -74,7 +75,10 @@ def query_of(
     inner |= {f"f {name}": cell for name, cell in cells.texts.items()}
     label, is_label = _label_sql(contract)
     values = {f"v {name}": value for name, value in cells.values.items()}
+    is_text = plain.format == "csv"
+    left_out = _left_out(find.times, columns) if is_text and timed else "false"
     middle = {
+        "left_out": left_out,
         "device": "CASE WHEN d <> '' THEN d END",
         "stamp": file_times.bounded(stamp),
         "is_local": local,
@@ -82,7 +86,7 @@ def query_of(
         "is_label": is_label,
         **values,
     }
-    wrong = _wrong_sql(cells, columns, is_split)
+    wrong = f"CASE WHEN NOT left_out THEN {_wrong_sql(cells, columns, is_split)} END"
     is_local = files.time_zone != "UTC"
     outer = {
         "device": "device",
@@ -90,6 +94,8 @@ def query_of(
         "payload": payload,
         "label": "label",
         "wrong": wrong,
+        "left_out": "left_out",
+        "begins": f"CASE WHEN stamp IS NULL THEN {_begins(columns)} END" if is_text else "NULL",
         "is_local": "is_local" if is_local else "NULL",
         "said": "t" if is_local else "NULL",
         "field": '"f field"' if files.tag_column else "NULL",
@@ -106,6 +112,24 @@ def query_of(
 
 def _aliased(columns: dict[str, str]) -> str:
     return ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
+
+
+def _left_out(times: list[str], columns: Columns) -> str:
+    """The SQL that tells rows without a value, and the header where it comes again."""
+    all_cells = ", ".join(f"c{place}" for place in range(len(columns.names)))
+    names = " ".join(columns.names[columns.place(name)].strip() for name in times)
+    around = sql_string(f'{BYTE_ORDER_MARK} "')  # within a file, quotes behind a mark stay
+    return (
+        f"CASE WHEN t IS NULL OR t = '' THEN trim(concat({all_cells})) = '' "
+        f"WHEN ends_with(rtrim(t, {around}), {sql_string(names)}) "
+        f"THEN trim(t, {around}) = {sql_string(names)} ELSE false END"
+    )
+
+
+def _begins(columns: Columns) -> str:
+    """The SQL of the first cells of a row that have a value."""
+    cells = ", ".join(f"nullif(trim(c{place}), '')" for place in range(len(columns.names))[:3])
+    return f"left(coalesce({cells}), {KEPT_LETTERS})"
 
 
 def _device(
@@ -142,7 +166,7 @@ class _Finder:
         self._columns = columns
         self._mistakes = mistakes
         self._separator = (
-            guess_separator(columns.names, self._files.separator) if plain.format == "csv" else ""
+            guess_separator(columns.names, plain.separator) if plain.format == "csv" else ""
         )
 
     def cell(self, key: str, more: str = "") -> str | None:
@@ -247,8 +271,9 @@ def _path(name: str, contract: Contract) -> str:
 def _label_sql(contract: Contract) -> tuple[str, str]:
     """The label, and whether it is one."""
     files = contract.files
-    text = "trim(l)"
-    words = [word for word in null_words(contract) if word not in _lower(files.faults)]
+    text = "coalesce(trim(l), '')" if "" in files.normal else "trim(l)"
+    told = _lower((*files.faults, *files.normal))
+    words = [word for word in null_words(contract) if word not in told]
     nothing = is_null(text, words, null_numbers(contract))
     if not files.faults:
         known = " ".join(f"WHEN {sql_string(k)} THEN {v}" for k, v in LABELS.items())

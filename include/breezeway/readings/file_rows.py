@@ -21,15 +21,17 @@ from breezeway.contract.files import Files
 from breezeway.core.days import find_zone
 from breezeway.core.errors import DataError
 from breezeway.readings import file_times
-from breezeway.readings.file_columns import REJECTS, Columns, find_columns, guess_encoding, toml
+from breezeway.readings.file_columns import REJECTS, Columns, find_columns, guess_encoding
 from breezeway.readings.file_mistakes import (
     SHOWN,
     Mistake,
     Mistakes,
     Row,
     find_rows,
+    no_reading,
     odd_line,
     shown,
+    toml,
 )
 from breezeway.readings.file_payloads import expected_number
 from breezeway.readings.file_query import Query, query_of
@@ -37,7 +39,22 @@ from breezeway.readings.file_splitting import split_rows
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
 
 BLOCK_ROWS = 20_000
-NORMAL = ("normal", "ok", "good", "false", "no", "none", "healthy")
+NORMAL = (
+    *(
+        "normal",
+        "ok",
+        "okay",
+        "good",
+        "false",
+        "no",
+        "none",
+        "healthy",
+        "pass",
+        "passed",
+        "regular",
+    ),
+    *("nein", "gut", "io", "i.o.", "i. o.", "in ordnung", "fehlerfrei", "keine", "non", "normale"),
+)
 """Words that are no fault, for the setting that a message names."""
 
 
@@ -92,7 +109,7 @@ def _reading(
         raise DataError(f"{plain.file}: its rows need more memory than there is.") from None
     except duckdb.Error as error:
         if "state machine" in str(error):  # it gives up, and names no line
-            line = odd_line(plain.path, files.skip_rows, files.separator, files.quote)
+            line = odd_line(plain.path, files.skip_rows, plain.separator, files.quote)
             where = f"{plain.file}, line {line}" if line else f"{plain.file}"
             raise DataError(
                 f"{where}: quotes or the ends of lines are mixed up, so rows cannot be told apart. "
@@ -113,10 +130,11 @@ def _checked(
     query: Query,
     mistakes: Mistakes,
 ) -> pa.Table:
-    """A block with times in UTC."""
+    """The readings of a block, with times in UTC."""
     times = _writable(block["time"], 0)
-    local = _writable(block["is_local"], False)
-    _add_wrong(block["wrong"], first, times, local, _Adder(file, contract, query, mistakes))
+    left_out = _writable(block["left_out"], False)
+    local = _writable(block["is_local"], False) & ~left_out
+    _add_wrong(block, first, times, local, _Adder(file, contract, query, mistakes))
     if contract.files.first_time is not None and not query.is_split:
         since = round(contract.files.first_time.timestamp() * 1_000_000)
         step = contract.interval_seconds * 1_000_000
@@ -131,9 +149,12 @@ def _checked(
     names = ["device", "time", "payload", "label", "field"]
     columns = [block["device"], pa.array(times), block["payload"], block["label"], block["field"]]
     table = pa.table(dict(zip(names, columns, strict=True)))
+    numbers = np.arange(first, first + len(block))
+    if left_out.any():
+        table, numbers = table.filter(pa.array(~left_out)), numbers[~left_out]
     if not (query.is_split and contract.splitter):
         return table
-    return split_rows(table, first, file, contract, contract.splitter, mistakes)
+    return split_rows(table, numbers.tolist(), file, contract, contract.splitter, mistakes)
 
 
 def _writable(column: pa.ChunkedArray, nothing: Any) -> np.ndarray:
@@ -143,16 +164,17 @@ def _writable(column: pa.ChunkedArray, nothing: Any) -> np.ndarray:
 
 
 def _add_wrong(
-    wrong: pa.ChunkedArray, first: int, times: np.ndarray, local: np.ndarray, add: "_Adder"
+    block: pa.Table, first: int, times: np.ndarray, local: np.ndarray, add: "_Adder"
 ) -> None:
     """Add what the query found; a time that only Python reads is put among the others."""
+    wrong = block["wrong"]
     if wrong.null_count == len(wrong):
         return
     for place in np.flatnonzero(wrong.is_valid().to_numpy()).tolist():
         for what, text in orjson.loads(f"[{wrong[place].as_py()[:-1]}]"):
             read = add.read(what, text)
             if read is None:
-                add(what, text, first + place)
+                add(what, text, first + place, block["begins"][place].as_py() or "")
             else:
                 times[place], local[place] = read
 
@@ -170,10 +192,12 @@ class _Adder:
         """A time that only Python reads."""
         return file_times.read_slowly(text, self._contract.files) if what == "time" else None
 
-    def __call__(self, what: str, text: str | None, row: int) -> None:
+    def __call__(self, what: str, text: str | None, row: int, begins: str) -> None:
         said, setting = self._said(what.removeprefix("="), text)
         if row == 0 and self._may_be_unit(what, text):
             setting = "units_row = true if this is a row of units"
+        elif what in ("time", "device") and not re.search("[0-9]", text or ""):
+            setting = setting or no_reading(begins, is_alone=text == begins)
         column = "" if what == "object" else self._query.columns[what.removeprefix("=")]
         self._mistakes.add(Mistake(self._file, said, row=row, column=column, setting=setting))
 
@@ -238,7 +262,7 @@ def _place(
         wanted,
         refused,
         skipped=columns.skipped,
-        separator=files.separator if plain.format == "csv" else None,
+        separator=plain.separator if plain.format == "csv" else None,
         quote=files.quote,
     )
     mistakes.place(plain.file, lines)
@@ -248,6 +272,7 @@ def _place(
         setting = ""
         if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
             said = f"expected {len(columns.names)} columns, got {row.width}"
+            setting = _for_width(row, len(columns.names))
         elif kind == "UNQUOTED VALUE":
             said = "a quote begins or ends within a value"
         elif kind == "INVALID ENCODING":
@@ -256,6 +281,16 @@ def _place(
         elif kind == "LINE SIZE OVER MAXIMUM":
             said = f"longer than the {MAX_LINE_BYTES} bytes that a line may have"
         mistakes.add(Mistake(plain.file, said, line=row.line, setting=setting))
+
+
+def _for_width(row: Row, expected: int) -> str:
+    """The setting for a row of another width than the header's."""
+    if row.begins.startswith("#"):
+        return 'comment = "#"'
+    if row.width > expected:
+        return f"names = […] with names for {row.width} columns, and skip_rows and short_rows"
+    short = "short_rows = true if the last columns may be missing"
+    return no_reading(row.begins, is_alone=row.width == 1) or short
 
 
 def _raw_line(path: Path, number: int) -> bytes:

@@ -1,5 +1,6 @@
 """The readings of a file's rows whose payloads hold several, or their own time and device."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def split_rows(
     table: pa.Table,
-    first: int,
+    numbers: Sequence[int],
     file: Path,
     contract: Contract,
     splitter: PayloadSplitter,
@@ -31,7 +32,7 @@ def split_rows(
 
     Args:
         table: rows, as by `file_rows.read_rows`.
-        first: the number of its first row.
+        numbers: of its rows in the file.
         splitter: of the contract.
         mistakes: extended.
     """
@@ -49,7 +50,7 @@ def split_rows(
         else:
             rows.append(reading)
 
-    for number, row in enumerate(table.to_pylist(), start=first):
+    for number, row in zip(numbers, table.to_pylist(), strict=True):
         try:
             several = splitter.split(row["payload"])
         except Violation as violation:

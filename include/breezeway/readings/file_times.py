@@ -21,10 +21,9 @@ from breezeway.contract.time_formats import (
     unit_of,
 )
 from breezeway.core.quoting import sql_string
-from breezeway.core.times import from_end_of_day, from_iso, in_utc, moved
+from breezeway.core.times import from_end_of_day, from_half_of_day, from_iso, in_utc, moved
 from breezeway.readings.arrow import FIRST, LAST
-from breezeway.readings.file_columns import toml
-from breezeway.readings.file_mistakes import shown
+from breezeway.readings.file_mistakes import shown, toml
 
 CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
 NAIVE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{CLOCK})?"
@@ -34,19 +33,29 @@ QUARTER = 15 * 60 * 1_000_000
 """Clocks are changed at whole quarters of an hour."""
 PATTERN_FIRST = -30_610_224_000_000_000
 """The year 1000, in microseconds since 1970: `%Y` also takes 26 for a year."""
+HALF_OF_DAY = "[ \u00a0\u202f]*([AaPp])[.]?[ \u00a0\u202f]?([Mm])[.]?$"
+"""As `from_half_of_day` knows it."""
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 DAYS = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y"),
-    *("%d/%m/%y", "%m/%d/%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y"),
+    *("%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d"),
+    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y"),
 )
 CLOCKS = (
     *("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S,%f", " %I:%M:%S %p", " %I:%M %p"),
-    *("-%H:%M:%S", "T%H:%M:%S", ", %H:%M:%S", " %H.%M.%S"),
+    *("-%H:%M:%S", "T%H:%M:%S", ", %H:%M:%S", " %H.%M.%S", " %H.%M", " %I:%M:%S.%f %p"),
 )
+CLOCKS_ALONE = tuple(
+    f"{day}{clock}"
+    for day in ("%Y-%m-%d", "%Y%m%d", *DAYS)
+    for clock in (" %H%M", " %H%M%S", " %H")
+)
+"""Of a day and a time of day in two columns."""
 ISO_PATTERNS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S.%f")
 PATTERNS = (
     *(f"{day}{clock}" for day in DAYS for clock in CLOCKS),
-    *("%d/%b/%Y:%H:%M:%S", "%b %d %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"),
+    *("%d/%b/%Y:%H:%M:%S", "%d/%b/%Y:%H:%M:%S %z", "%b %d %Y %H:%M:%S"),
+    *("%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z", "%Y/%m/%d %H:%M:%S %z"),
     *("%Y%m%d%H%M%S", "%Y%m%d %H%M%S", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d-%H:%M:%S"),
     *ISO_PATTERNS,
 )
@@ -89,6 +98,8 @@ def stamp_sql(text: str, kind: str, files: Files) -> tuple[str, str]:
         stamp = _of_number(plain, files.time_format)
         is_local = str(files.time_format == EXCEL).lower()
         return f"CASE WHEN NOT ({others}) THEN {stamp} END", is_local
+    if files.time_format.endswith(" %p"):
+        text = f"regexp_replace({text}, {sql_string(HALF_OF_DAY)}, ' \\1\\2')"
     parsed = f"epoch_us(try_strptime({text}, {sql_string(files.time_format)}))"
     has_offset = "%z" in files.time_format
     return f"CASE WHEN {parsed} >= {PATTERN_FIRST} THEN {parsed} END", str(not has_offset).lower()
@@ -192,15 +203,20 @@ def expected_time(text: str | None, files: Files) -> tuple[str, str]:
     said = f"expected a time such as 2026-01-31T12:00:00, got {given}"
     if NUMBER.fullmatch(text):
         return _number(text, given)
-    named = re.fullmatch(r"(.*[0-9])( ?)([A-Z]{3,5})", text)
-    if named and named[3] not in ("UTC", "GMT"):
+    named = re.fullmatch(r"(.*[0-9])( ?)([A-Za-z]{1,5})", text)
+    if named and named[3].upper() not in ("UTC", "GMT", "AM", "PM", "Z"):
         pattern = [*_patterns(named[1], (*ISO_PATTERNS, *PATTERNS)), "…"][0]
+        if not re.fullmatch("[A-Z]{3,5}", named[3]):
+            return said, f"time_format = {toml(pattern + named[2] + named[3])}"
         zone = ZONES.get(named[3], "AREA/CITY")
         return (
             f"{said}: {named[3]!r} is no offset from UTC; write one, such as +01:00",
             f"time_format = {toml(pattern + named[2] + named[3])} and time_zone = {toml(zone)}",
         )
-    return said, _other_setting(text)
+    setting = _other_setting(text)
+    if not setting and re.search(r"[^\W\d_]{2}", text):
+        said += ": names of days and months are read in English alone"
+    return said, setting
 
 
 def ambiguous_time(text: str, said: str, files: Files) -> str:
@@ -259,6 +275,15 @@ def _patterns(text: str, patterns: Iterable[str]) -> list[str]:
 def fits(text: str, pattern: str) -> bool:
     """Whether a text is a time of our days in a pattern."""
     try:
-        return datetime.strptime(from_end_of_day(text)[0], pattern).year >= 1900
+        return 1900 <= parsed(text, pattern).year < 2100
     except ValueError:
         return False
+
+
+def parsed(text: str, pattern: str) -> datetime:
+    """The time that a text is in a pattern, as a clock shows it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return datetime.strptime(from_half_of_day(from_end_of_day(text)[0]), pattern)

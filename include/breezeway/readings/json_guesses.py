@@ -9,7 +9,8 @@ import duckdb
 import orjson
 
 from breezeway.contract.paths import entered
-from breezeway.readings.file_columns import file_literal, json_layout, read_json, toml
+from breezeway.readings.file_columns import file_literal, json_layout, read_json
+from breezeway.readings.file_mistakes import toml
 from breezeway.readings.file_text import MAX_LINE_BYTES, PlainFile
 
 SIMPLE = re.compile(r"[^.*\[\]'\"$]+")

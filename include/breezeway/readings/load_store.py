@@ -4,7 +4,7 @@ A reading is the same if device, time, payload and label are.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
@@ -32,6 +32,8 @@ SHOWN_LETTERS = 60
 ID_LETTERS = 12
 """Of a load's content, they are enough to name it."""
 
+WIDTH = 5
+"""Values of a row that is inserted."""
 COLUMNS = "id, device, time, payload, label, load_id"
 
 
@@ -242,16 +244,15 @@ class _Merge:
             "LENGTH(payload), CASE WHEN LENGTH(payload) <= {} THEN payload END "
             f"FROM readings {by_index} WHERE "
         )
-        marks = ", ".join([mark] * 5)
-        self._insert = (
-            f"INSERT INTO readings (device, time, payload, label, load_id) VALUES ({marks})"
-        )
+        self._insert = "INSERT INTO readings (device, time, payload, label, load_id) VALUES "
+        self._marks = f"({', '.join([mark] * WIDTH)})"
+        self._at_once = store._engine.rows_a_statement
 
     def add(self, table: pa.Table) -> None:
         columns = _columns(table)
         if self._is_new(table):
             self.counts.new += len(table)
-            self._put(zip(*columns, strict=True))
+            self._put(columns)
         else:
             self.indexes.make()
             for batch in _batches(map(Row, *columns)):
@@ -273,9 +274,19 @@ class _Merge:
             self._are_beyond(dict(some)) for some in batched(spans.items(), BATCH_DEVICES)
         )
 
-    def _put(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        numbered = [(*row, self._number) for row in rows]
-        self._connection.exec_driver_sql(self._insert, numbered)
+    def _put(self, columns: Iterable[Sequence[Any]]) -> None:
+        """Insert rows, as many by a statement as the engine takes."""
+        devices, *others = columns
+        values = [self._number] * (WIDTH * len(devices))
+        for place, column in enumerate((devices, *others)):
+            values[place::WIDTH] = column
+        joined = WIDTH * (len(devices) - len(devices) % self._at_once)
+        for begin, end, count in ((0, joined, self._at_once), (joined, len(values), 1)):
+            step = WIDTH * count
+            rows = [tuple(values[n : n + step]) for n in range(begin, end, step)]
+            if rows:
+                statement = self._insert + ", ".join([self._marks] * count)
+                self._connection.exec_driver_sql(statement, rows)
 
     def _add(self, batch: list[Row]) -> None:
         stored = self._stored(batch)
@@ -301,7 +312,7 @@ class _Merge:
                 replaced += [] if before else here
         self.counts.new += len(new)
         if new:
-            self._put(new.values())
+            self._put(list(zip(*new.values(), strict=True)))
         self._put_away(replaced)
         self._share(shared)
 

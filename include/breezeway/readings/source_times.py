@@ -1,5 +1,6 @@
 """Times that a user's own database holds, as times in UTC."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from breezeway.contract.time_formats import EPOCHS, EXCEL, OUR_DAYS
 from breezeway.core.days import UTC_ZONE, clock_changes
 from breezeway.readings.arrow import (
     FIRST,
@@ -40,13 +42,18 @@ def reader_of(zone: ZoneInfo, per_second: int | None) -> ReadTimes:
 
 
 def _epoch_times(per_second: int, values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
-    """Numbers since 1970; what is smaller than a microsecond is cut off."""
+    """Numbers since 1970; what is smaller than a microsecond is cut off. A time of our days in
+    another unit is unreadable: it would be one of 1970, or none that there is."""
     text = as_text(values)
     try:
-        whole = text.cast(pa.int64())
-        found = _whole_microseconds(whole.fill_null(0).to_numpy(), per_second)
+        numbers = text.cast(pa.int64()).fill_null(0).to_numpy()
+        found = _whole_microseconds(numbers, per_second)
     except pa.ArrowInvalid:
         found = np.array([_part_microseconds(each, per_second) for each in text.to_pylist()])
+        numbers = np.array(list(map(_number, text.to_pylist())))
+    for name, (since, until) in OUR_DAYS.items():
+        if name == EXCEL or round(_SECOND / EPOCHS[name]) != per_second:
+            found = np.where((numbers >= since) & (numbers < until), _UNREADABLE, found)
     return with_unreadable(_as_times(found, text), text)
 
 
@@ -60,11 +67,15 @@ def _whole_microseconds(numbers: np.ndarray, per_second: int) -> np.ndarray:
 
 def _part_microseconds(text: str | None, per_second: int) -> int:
     """Of a number that is not whole; a float of seconds is exact to less than a microsecond."""
+    number = _number(text) * _SECOND / per_second
+    return round(number) if FIRST <= number <= LAST else _UNREADABLE
+
+
+def _number(text: str | None) -> float:
     try:
-        number = float(text or "nan") * _SECOND / per_second
-        return round(number) if FIRST <= number <= LAST else _UNREADABLE
+        return float(text or "nan")
     except ValueError:
-        return _UNREADABLE
+        return math.nan
 
 
 def _local_times(zone: ZoneInfo, values: pa.Array) -> tuple[pa.Array, pa.Array | None]:

@@ -82,6 +82,7 @@ class SQLite(Engine):
     text = "{}"
     whole_time = "CAST({} AS CHAR)"
     late_indexes = True
+    rows_a_statement = 50
 
     @property
     def connect_arguments(self) -> Mapping[str, Any]:

@@ -1,50 +1,9 @@
 """Files in the forms of loggers, exports and spreadsheets, without a database."""
 
-from datetime import datetime, timedelta
-
-import orjson
 import pytest
-
-from breezeway.contract.contract import Contract
-from breezeway.readings.file_loads import TriedOut, try_out
-from tests.fixtures.payloads import HEAD
 
 FLOAT = 'a = { type = "float", invalid = "missing" }'
 NOON = "2026-01-31 12:00"
-
-
-@pytest.fixture
-def tried(tmp_path):
-    """A file that is read by the rules of `[files]`."""
-
-    def tried(data, files="", fields=FLOAT, name="a.csv", payload="") -> TriedOut:
-        file = tmp_path / name
-        file.write_bytes(data if isinstance(data, bytes) else data.encode())
-        sections = f'[payload]\nformat = "json"\n{payload}\n[files]\n{files}\n[fields]\n{fields}'
-        return try_out(file, Contract.from_text(HEAD + sections, "x"), tmp_path)
-
-    return tried
-
-
-@pytest.fixture
-def read(tried):
-    """Its readings: device, time, label and the values of the payload."""
-
-    def read(*arguments, **options):
-        found = tried(*arguments, **options)
-        assert not found.mistakes
-        return [
-            (
-                row["device"],
-                f"{datetime(1970, 1, 1) + timedelta(microseconds=row['time'])}",
-                row["label"],
-                *orjson.loads(row["payload"]).values(),
-            )
-            for table in found.rows
-            for row in table.to_pylist()
-        ]
-
-    return read
 
 
 ONE = [("m", "2026-01-31 12:00:00", None, 1.5)]
@@ -171,3 +130,20 @@ def test_what_cannot_be_read_is_told_with_the_setting_that_helps(tried):
 def test_of_two_columns_of_the_time_each_has_to_be_there(tried):
     found = tried("device,Date,a\nm,2026-01-31,1\n", 'time_column = ["Date", "Time"]')
     assert "the column 'Time' is missing" in found.mistakes
+
+
+def test_a_row_without_a_label_is_without_fault_if_the_contract_says_so(read):
+    files = 'label_column = "l"\nfaults = ["bad"]\nnormal = ["", "-"]\ndevice = "m"'
+    rows = read(f"time,a,l\n{NOON},1,\n{NOON},1,bad\n{NOON},1, \n{NOON},1,-\n{NOON},1,NA\n", files)
+    assert [row[2] for row in rows] == [0, 1, 0, 0, None]
+
+
+@pytest.mark.parametrize("half", ["PM", "pm", "p.m.", "p. m.", "\u202fPM", "\u00a0p.\u202fm."])
+def test_the_half_of_a_day_is_read_in_each_form(read, half):
+    files = 'time_format = "%m/%d/%Y %I:%M %p"\ndevice = "m"'
+    assert read(f"time,a\n1/31/2026 1:05 {half},1\n", files)[0][1] == "2026-01-31 13:05:00"
+
+
+def test_a_name_of_a_month_in_another_language_is_told(tried):
+    said = tried("time,a\n31. Dezember 2025,1\n", 'device = "m"').mistakes
+    assert "names of days and months are read in English alone" in said

@@ -53,6 +53,17 @@ def test_numbers_that_are_no_times_are_shown(per_second, values):
     assert unreadable == [None, None, values[2].decode(), None, values[4].decode()]
 
 
+@pytest.mark.parametrize("per_second", [1, 1000, 10**6, 10**9])
+def test_a_time_of_our_days_in_another_unit_is_no_time(per_second):
+    seconds = 1_767_225_600
+    for factor in (1, 1000, 10**6, 10**9):
+        for values in ([seconds * factor, -5], [b"%d.5" % (seconds * factor), b"-5"]):
+            times, unreadable = read(pa.array(values), per_second=per_second)
+            assert times[1] is not None
+            assert (times[0] is None) == (factor != per_second) == bool(unreadable)
+    assert read(pa.array([46023]), per_second=per_second) == ([None], ["46023"])  # a day of Excel
+
+
 def test_whole_numbers_are_exact():
     begin = datetime(2026, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)
     assert read(pa.array([1767225600123456789, -1]), per_second=10**9)[0] == [

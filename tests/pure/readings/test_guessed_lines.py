@@ -1,0 +1,157 @@
+"""How `new-sensor` guesses that the lines of a text file are divided: each contract that it writes
+reads its file without an edit."""
+
+import orjson
+import pytest
+
+from breezeway.commands.new_sensor import _text
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import DataError
+from breezeway.readings.file_guesses import guess
+from breezeway.readings.file_loads import try_out
+
+ROWS = [(f"2026-01-31 12:{k:02}", f"{20 + k % 7}.5") for k in range(12)]
+
+
+def table(separator: str = ",", above: str = "", below: str = "", header: str = "time{}a") -> str:
+    rows = [separator.join(row) for row in ROWS]
+    return "\n".join([above + header.replace("{}", separator), *rows, below])
+
+
+@pytest.fixture
+def guessed(tmp_path):
+    """The keys of `[files]` for a file, and the payloads of its readings by them."""
+
+    def guessed(data, name="pump.csv"):
+        file = tmp_path / name
+        file.write_bytes(data if isinstance(data, bytes) else data.encode())
+        found = guess(file, tmp_path)
+        contract = Contract.from_text(_text("pump", found), "x")
+        tried = try_out(file, contract, tmp_path)
+        assert not tried.mistakes
+        payloads = [text for rows in tried.rows for text in rows["payload"].to_pylist()]
+        keys = {k: v for k, v in found.files.items() if k not in ("device", "time_column")}
+        return keys, payloads, " ".join(found.unsure)
+
+    return guessed
+
+
+@pytest.mark.parametrize(
+    ("data", "keys"),
+    [
+        (table(), {}),
+        (table("|"), {"separator": '"|"'}),
+        (table(";", below="Summe;9"), {"separator": '";"', "skip_words": '["Summe"]'}),
+        (table(below="\nAverage,22\nMax,26"), {"skip_words": '["Average", "Max"]'}),
+        (table(below="12 rows"), {"skip_words": '["12 rows"]'}),
+        (table(below="# end"), {"comment": '"#"'}),
+        (table(below=table()), {}),
+        (
+            table(";", above="Export of pump 7\nserial;7\n\n"),
+            {"separator": '";"', "skip_rows": "3"},
+        ),
+        (table(above="# of a logger\n#"), {"comment": '"#"', "names": '["time", "a"]'}),
+        (table(header="time{}a{}"), {}),
+        (table(header="time{}a").replace(".5", ".5,"), {}),
+        (table("\t  ", header=" time  a").replace(" 12", "T12"), {"separator": '"blanks"'}),
+        (
+            table(" \t ", header="time \t a  b").replace(" 12", "T12").replace(".5", ".5  1"),
+            {"separator": '"blanks"'},
+        ),
+        (
+            table("  "),
+            {"separator": '"blanks"', "names": '["date", "time", "a"]', "skip_rows": "1"},
+        ),
+        (table().encode("utf-16-le"), {"encoding": '"utf-16-le"'}),
+        (table(header="time{}°").encode("cp1252"), {"encoding": '"latin-1"'}),
+    ],
+)
+def test_a_contract_reads_its_file_without_an_edit(guessed, data, keys):
+    found, payloads, _ = guessed(data)
+    values = [next(iter(orjson.loads(payload).values())) for payload in payloads[:12]]
+    assert (found, values) == (keys, [float(value) for _, value in ROWS])
+
+
+def test_the_end_of_a_long_file_is_looked_at(guessed):
+    rows = "".join(
+        f"2026-01-31 {k // 3600:02}:{k // 60 % 60:02}:{k % 60:02},5{'0' * 60}\n"
+        for k in range(9000)
+    )
+    found, payloads, _ = guessed(f"time,a\n{rows}Total,45000\nend of the file")
+    assert found == {"skip_words": '["Total", "end"]'} and len(payloads) == 9000
+
+
+def test_rows_that_end_early_or_go_on_are_asked_about(guessed):
+    data = table(header="time{}a{}b").replace("12:01,", "12:01,1,").replace("12:02,", "12:02,1,2,")
+    found, payloads, unsure = guessed(data)
+    assert found["short_rows"] == "true" and found["names"] == '["time", "a", "b", "column4"]'
+    assert len(payloads) == 12
+    assert "Some rows go on behind the header, in column4." in unsure
+    assert "11 of the first rows end early: are their last values missing?" in unsure
+
+
+def test_columns_of_one_name_are_numbered(guessed):
+    found, payloads, unsure = guessed(table(header="time{}a{}a").replace(".5", ".5,1"))
+    assert found == {"names": '["time", "a", "a 2"]', "skip_rows": "1"}
+    assert payloads[0] == '{"a":20.5,"a_2":1}' and "Several columns are called a" in unsure
+
+
+def test_rows_that_a_header_does_not_name_are_refused(guessed):
+    with pytest.raises(DataError, match=r"line 1 names 2 columns, and most rows have 4: .*comma"):
+        guessed(table().replace(".5", ",5,0"))
+
+
+def test_a_file_without_a_header_has_numbered_columns(guessed):
+    found, payloads, unsure = guessed(table().partition("\n")[2])
+    assert found == {"names": '["column1", "column2"]'} and len(payloads) == 12
+    assert "No header was found" in unsure
+
+
+def test_json_is_known_without_its_ending(guessed):
+    found, payloads, _ = guessed('{"time":"2026-01-31T12:00:00Z","a":1.5}\n' * 2, "pump.log")
+    assert not found and payloads == ['{"a":1.5}'] * 2
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("pump,device=m temp=2.5,press=1 1769860800000000000\n", "line protocol of InfluxDB"),
+        ('# HELP temp x\n# TYPE temp gauge\ntemp{device="m"} 2.5\n', "the text of Prometheus"),
+        ('temp{device="m"} 2.5 1769860800000\n', "the text of Prometheus"),
+        ("t=2026-01-31 temp=2.5\nt=2026-02-01 temp=3\n", "lines of key=value"),
+    ],
+)
+def test_texts_of_another_kind_are_refused_with_what_helps(guessed, data, said):
+    with pytest.raises(DataError, match=rf"is {said}|is the {said}"):
+        guessed(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("", "no rows to look at"),
+        ("#\n#\n", "no rows to look at"),
+        ("time,a\n", "no rows to look at"),
+        (bytes(range(1, 256)) * 9, "not cp1252"),
+        (table().encode() + b"\0", "holds bytes of zero"),
+        ("a" * 5_000_000, "line 1: a line of more than 4194304 bytes"),
+        ("1," * 6000, "6000 columns: expected up to 5000|6001 columns"),
+    ],
+)
+def test_what_is_no_table_is_refused_soon(tmp_path, data, said):
+    file = tmp_path / "a.csv"
+    file.write_bytes(data if isinstance(data, bytes) else data.encode())
+    with pytest.raises(DataError, match=said):
+        guess(file, tmp_path)
+
+
+def test_inches_are_no_quotes(guessed):
+    rows = "".join(f'{time},"5" pipe",{value}\n' for time, value in ROWS)
+    found, payloads, _ = guessed(f"time,pipe,a\n{rows}")
+    assert found["quote"] == '""' and len(payloads) == len(ROWS)
+
+
+def test_values_by_tags_are_tried_out_as_readings(guessed):
+    rows = "".join(f"{time}Z,{tag},{value}\n" for time, value in ROWS for tag in "ab")
+    found, payloads, _ = guessed(f"time,tag,value\n{rows}")
+    assert found == {"tag_column": '"tag"'} and payloads[0] == '{"a":20.5,"b":20.5}'
