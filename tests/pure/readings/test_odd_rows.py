@@ -95,6 +95,7 @@ def test_a_row_of_another_kind_is_told_with_its_setting(tried, row, said):
         (b"BZh91AY&SY\x01", "packed by bzip2: expected"),
         (b'\n<?xml version="1.0"?><rows/>', "is XML: expected"),
     ],
+    ids=["two members", "no member", "cut off", "Parquet", "xlsx", "xls", "bzip2", "XML"],
 )
 def test_what_is_no_such_file_is_named(tried, data, said):
     assert said in tried(data).mistakes
