@@ -55,7 +55,8 @@ class Files(Section):
     """
 
     format: Literal["csv", "jsonl", "parquet"] | None = None
-    """Without, by the file's name: .parquet, .jsonl, .ndjson or .json; CSV is any other."""
+    """Without, by the file's name: .parquet, .jsonl, .ndjson or .json; CSV is any other that does
+    not begin as JSON or Parquet."""
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     """A byte order mark before UTF-8 or UTF-16 needs no setting."""
     separator: Separator = ","

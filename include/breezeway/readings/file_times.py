@@ -214,7 +214,7 @@ def expected_time(text: str | None, files: Files) -> tuple[str, str]:
             f"time_format = {toml(pattern + named[2] + named[3])} and time_zone = {toml(zone)}",
         )
     setting = _other_setting(text)
-    if not setting and re.search(r"[^\W\d_]{2}", text):
+    if not setting and re.search("[0-9]", text) and re.search(r"[^\W\d_]{2}", text):
         said += ": names of days and months are read in English alone"
     return said, setting
 

@@ -155,3 +155,23 @@ def test_values_by_tags_are_tried_out_as_readings(guessed):
     rows = "".join(f"{time}Z,{tag},{value}\n" for time, value in ROWS for tag in "ab")
     found, payloads, _ = guessed(f"time,tag,value\n{rows}")
     assert found == {"tag_column": '"tag"'} and payloads[0] == '{"a":20.5,"b":20.5}'
+
+
+PUMP = (
+    "Zeit;Motor Temp (°C);Drehzahl;Status\r\n"
+    "31.12.2025 14:05;61,5;1400;ok\r\n31.12.2025 14:06;;1390;ok\r\n"
+    "31.12.2025 14:07;62,5;;Störung\r\n31.12.2025 14:08;60,5;1410;ok\r\n"
+)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-be"])
+def test_a_german_logger_in_each_encoding(guessed, encoding, separator):
+    found, payloads, unsure = guessed(PUMP.replace(";", separator).encode(encoding))
+    assert payloads[:3] == [
+        '{"Motor_Temp":61.5,"Drehzahl":1400}',
+        '{"Motor_Temp":null,"Drehzahl":1390}',
+        '{"Motor_Temp":62.5,"Drehzahl":null}',
+    ]
+    assert (found["label_column"], found["faults"]) == ('"Status"', '["Störung"]')
+    assert found["decimal"] == '","' and "is their zone UTC?" in unsure

@@ -15,7 +15,8 @@ def packed(**members: str) -> bytes:
     found = io.BytesIO()
     with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in members.items():
-            file.writestr(name.replace("_", "."), text)
+            # At the same time for each process, because names of tests are made of it.
+            file.writestr(zipfile.ZipInfo(name.replace("_", ".")), text, zipfile.ZIP_DEFLATED)
     return found.getvalue()
 
 

@@ -98,6 +98,19 @@ def test_times_in_several_forms_are_named_with_their_lines(settings, tmp_path):
     assert "line 3, column 'time'" in unsure
 
 
+def test_a_date_that_the_first_rows_leave_open_is_settled_by_a_later_one(settings, tmp_path):
+    file = tmp_path / "a.csv"
+    first = "".join(
+        f"01/02/2026 {k // 3600:02}:{k // 60 % 60:02}:{k % 60:02},{k % 7}\n" for k in range(20_001)
+    )
+    file.write_text(f"time,a\n{first}01/13/2026 00:00:00,1\n")
+    arguments = argparse.Namespace(file=file, contract=tmp_path / "new.toml")
+    unsure = " ".join(new_sensor.run(arguments, settings)["unsure"])
+    contract = load_contract(tmp_path / "new.toml")
+    assert contract.files.time_format == "%m/%d/%Y %H:%M:%S"
+    assert "day or month first?" in unsure and "line" not in unsure
+
+
 def test_nothing_is_overwritten_and_nothing_is_made_of_nothing(settings, tmp_path, guessed):
     guessed("device,time,a\nm,2026-01-01,1\n")
     with pytest.raises(UsageError, match=r"new\.toml is there already"):

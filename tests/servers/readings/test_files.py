@@ -524,10 +524,12 @@ def test_each_mistake_has_its_line_and_nothing_is_loaded(settings, write):
     lines = str(caught.value).splitlines()
     assert lines == [
         "8 mistakes; nothing was loaded:",
-        f"  {bad}, line 3: expected 3 columns, got 2",
+        f"  {bad}, line 3: expected 3 columns, got 2; set short_rows = true if the last columns "
+        "may be missing",
         f"  {bad}, line 5, column 'time': expected a time such as 2026-01-31T12:00:00, got 'soon'",
         f"  {bad}, line 6, column 'device': the device is empty",
-        f"  {bad}, line 9: expected 3 columns, got 5",
+        f"  {bad}, line 9: expected 3 columns, got 5; set names = […] with names for 5 columns, "
+        "and skip_rows and short_rows",
         f"  {bad}, line 10, column 'a': expected a number, got 'x'; set null_words = [\"x\"] "
         "if it stands for no value",
         f"  {bad}, line 11: a quote begins or ends within a value",
@@ -593,7 +595,7 @@ def test_a_packed_file_that_unpacks_to_far_more_is_refused(refused, monkeypatch)
     monkeypatch.setattr(file_text, "FREE_BYTES", 1 << 20)
     packed = gzip.compress((ONE_FIELD + "m,2026-01-01,1\n" * 1_000_000).encode())
     assert "unpacks to more than" in refused(packed, name="a.csv.gz")
-    assert "the gzip file is damaged" in refused(gzip.compress(b"a,b\n")[:-4], name="b.csv.gz")
+    assert "the packed file is damaged" in refused(gzip.compress(b"a,b\n")[:-4], name="b.csv.gz")
     assert "no Parquet file" in refused(b"PAR1", name="a.parquet")
 
 
