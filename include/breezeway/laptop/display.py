@@ -109,7 +109,8 @@ def print_summary(
         "best parameters": ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in results["tune"]["params"].items()
-        ),
+        )
+        or "the defaults",
         "model": f"{train['model_name']} version {train['model_version']}, alarm from score "
         f"{train['threshold']:.4f}",
         "promotion": f"{'promoted' if promotion['promoted'] else 'refused'}: {promotion['reason']}",
@@ -163,7 +164,7 @@ def _promise_in_a_line(figures: dict[str, Any]) -> str:
     if "alarm_episodes" not in figures:
         return f"Alarms a day of a device: {promised}."
     return (
-        f"{figures['alarm_episodes']} alarms in {figures['device_days']:.3g} days of a device that "
+        f"{figures['alarm_episodes']} alarm{'' if figures['alarm_episodes'] == 1 else 's'} in {figures['device_days']:.3g} days of a device that "
         f"training did not see, {figures['alarm_episodes_per_day']:.2g} a day; {promised}."
     )
 
