@@ -163,9 +163,10 @@ def _promise_in_a_line(figures: dict[str, Any]) -> str:
     promised = f"promised are {figures['promised_episodes_per_day']:.2g}"
     if "alarm_episodes" not in figures:
         return f"Alarms a day of a device: {promised}."
+    episodes = figures["alarm_episodes"]
     return (
-        f"{figures['alarm_episodes']} alarm{'' if figures['alarm_episodes'] == 1 else 's'} in {figures['device_days']:.3g} days of a device that "
-        f"training did not see, {figures['alarm_episodes_per_day']:.2g} a day; {promised}."
+        f"{episodes} {'alarm' if episodes == 1 else 'alarms'} in {figures['device_days']:.3g} days "
+        f"of a device that training did not see, {figures['alarm_episodes_per_day']:.2g} a day; {promised}."
     )
 
 
