@@ -166,7 +166,8 @@ def _promise_in_a_line(figures: dict[str, Any]) -> str:
     episodes = figures["alarm_episodes"]
     return (
         f"{episodes} {'alarm' if episodes == 1 else 'alarms'} in {figures['device_days']:.3g} days "
-        f"of a device that training did not see, {figures['alarm_episodes_per_day']:.2g} a day; {promised}."
+        f"of a device that training did not see, {figures['alarm_episodes_per_day']:.2g} a day; "
+        f"{promised}."
     )
 
 
