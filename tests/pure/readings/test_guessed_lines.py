@@ -50,6 +50,7 @@ def guessed(tmp_path):
             table(";", above="Export of pump 7\nserial;7\n\n"),
             {"separator": '";"', "skip_rows": "3"},
         ),
+        (table(";", above="Device id=7\n\n"), {"separator": '";"', "skip_rows": "2"}),
         (table(above="# of a logger\n#"), {"comment": '"#"', "names": '["time", "a"]'}),
         (table(header="time{}a{}"), {}),
         (table(header="time{}a").replace(".5", ".5,"), {}),
@@ -116,9 +117,10 @@ def test_json_is_known_without_its_ending(guessed):
     ("data", "said"),
     [
         ("pump,device=m temp=2.5,press=1 1769860800000000000\n", "line protocol of InfluxDB"),
+        ("pump temp=2.5,press=1 1769860800000000000\n", "line protocol of InfluxDB"),
         ('# HELP temp x\n# TYPE temp gauge\ntemp{device="m"} 2.5\n', "the text of Prometheus"),
         ('temp{device="m"} 2.5 1769860800000\n', "the text of Prometheus"),
-        ("t=2026-01-31 temp=2.5\nt=2026-02-01 temp=3\n", "lines of key=value"),
+        ("t=2026-01-31 temp=2.5\nt=2026-02-01 temp=3\n", "a text of key=value lines"),
     ],
 )
 def test_texts_of_another_kind_are_refused_with_what_helps(guessed, data, said):
