@@ -1,6 +1,8 @@
 """How `new-sensor` guesses that the lines of a text file are divided: each contract that it writes
 reads its file without an edit."""
 
+import re
+
 import orjson
 import pytest
 
@@ -177,3 +179,19 @@ def test_a_german_logger_in_each_encoding(guessed, encoding, separator):
     ]
     assert (found["label_column"], found["faults"]) == ('"Status"', '["Störung"]')
     assert found["decimal"] == '","' and "is their zone UTC?" in unsure
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ("{0};1.{0};RUN", 'payload.format = "delimited"'),
+        ("FF{0:04}C8", "hexadecimal registers?"),
+        ("temp={0}.5&press=3", "pairs of key=value?"),
+    ],
+)
+def test_payloads_that_are_no_json_are_named(guessed, payload, said):
+    rows = "".join(f"{ROWS[0][0]}:{k:02},{payload.format(k)}\n" for k in range(30))
+    with pytest.raises(
+        DataError, match=rf"'payload' is left out: it holds many texts .*{re.escape(said)}"
+    ):
+        guessed(f"time,payload\n{rows}")
