@@ -75,6 +75,12 @@ def test_a_contract_reads_its_file_without_an_edit(guessed, data, keys):
     assert (found, values) == (keys, [float(value) for _, value in ROWS])
 
 
+def test_a_last_line_of_marks_alone_gives_no_word(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text(table(below='" |'))
+    assert "skip_words" not in guess(file, tmp_path).files
+
+
 def test_the_end_of_a_long_file_is_looked_at(guessed):
     rows = "".join(
         f"2026-01-31 {k // 3600:02}:{k // 60 % 60:02}:{k % 60:02},5{'0' * 60}\n"
