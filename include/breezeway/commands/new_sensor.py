@@ -48,14 +48,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     profile = target.with_name(f"{target.stem}-profile.html")
     with scratch(settings, "new-sensor") as folder:
         found = file_guesses.guess(file, folder)
-        contract = Contract.from_text(_text(name, found), target.name)
-        tried = file_loads.try_out(file, contract, folder)
-        for other in found.other_times if tried.mistakes else ():
-            found.files["time_format"] = toml(other)
-            contract = Contract.from_text(_text(name, found), target.name)
-            tried = file_loads.try_out(file, contract, folder)
-            if not tried.mistakes:
-                break
+        tried = _try_out(file, name, found, folder)
         found.interval = file_guesses.interval(tried.first_times())
         found.unsure += [tried.mistakes] if tried.mistakes else []
         text = _text(name, found)
@@ -68,6 +61,23 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         **({"profile": str(profile)} if page else {}),
         "unsure": found.unsure,
     }
+
+
+def _try_out(file: Path, name: str, found: file_guesses.Guess, folder: Path) -> file_loads.TriedOut:
+    """Read the file by the proposal; by another time format if only that fits all rows."""
+    first = None
+    guessed = found.files.get("time_format", "")
+    for time_format in (guessed, *map(toml, found.other_times if guessed else ())):
+        if time_format:
+            found.files["time_format"] = time_format
+        contract = Contract.from_text(_text(name, found), "the proposed contract")
+        tried = file_loads.try_out(file, contract, folder)
+        if not tried.mistakes:
+            return tried
+        first = first or tried
+    if guessed:
+        found.files["time_format"] = guessed
+    return first or tried
 
 
 def _page(

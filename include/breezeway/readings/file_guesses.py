@@ -18,6 +18,7 @@ import duckdb
 import orjson
 
 from breezeway.contract.files import NULL_WORDS, Files
+from breezeway.contract.other_forms import hint_for_json
 from breezeway.contract.values import BETWEEN_GROUPS, grouped, marks_of
 from breezeway.core.errors import DataError
 from breezeway.readings.file_columns import REJECTS, csv_columns, file_literal, guess_encoding
@@ -130,7 +131,10 @@ def guess(file: Path, folder: Path) -> Guess:
         found.files["null_words"] = f"[{', '.join(map(toml, sorted(words)))}]"
         found.unsure.append(f"Do {', '.join(sorted(words))} stand for no value?")
     if not found.fields:
-        raise DataError(f"{file}: no column of numbers or of a few words was found.")
+        left_out = " ".join(said for said in found.unsure if "is left out" in said)
+        raise DataError(
+            f"{file}: no column of numbers or of a few words was found. {left_out}".rstrip()
+        )
     return found
 
 
@@ -378,7 +382,8 @@ def _field(
         found.fields[key] = {"type": '"category"', "categories": f"[{listed}]"}
         found.unsure.append(f"Has {key} more categories than the first rows show?")
     else:
-        found.unsure.append(f"The column {name!r} is left out: it holds many texts.")
+        said = f"The column {name!r} is left out: it holds many texts{hint_for_json(given[0])}."
+        found.unsure.append(said)
         return
     if known < len(cells):
         found.fields[key]["invalid"] = toml("missing")

@@ -39,10 +39,13 @@ TEXTS = {
         "query its values as JSON, and write them as JSON lines",
     ),
     re.compile(rb"([\w.]+=)[^\r\n]+\r?\n\1\S"): (
-        "lines of key=value",
+        "a text of key=value lines",
         "write them as JSON lines",
     ),
-    re.compile(rb"(#[^\n]*\n)*[^\s,{\[\"]+(,[^\s,=]+=[^\s,]+)* +[^\s,=]+=[^\s,]"): (
+    re.compile(
+        rb"(#[^\n]*\n)*[^\s,{\[\"]+((,[^\s,=]+=[^\s,]+)+ +[^\s,=]+=[^\s,]"
+        rb"| +[^\s,=]+=[^\s,][^\r\n]* [0-9]{10,19}\s*[\r\n])"
+    ): (
         "the line protocol of InfluxDB",
         'export it as CSV, or write it by Telegraf with data_format = "json"',
     ),

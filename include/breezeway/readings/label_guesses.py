@@ -38,7 +38,12 @@ def guess_labels(values: Mapping[str, Sequence[str | None]]) -> Labels:
     """Look for a column that is called a label, or else holds words for faults."""
     known = {name: _words(cells) for name, cells in values.items()}
     few = [name for name, words in known.items() if 1 <= len(words) <= MAX_WORDS]
-    called = [name for name in few if re.search(NAMED, name.lower())]
+    called = [
+        name
+        for name in few
+        if re.search(NAMED, name.lower())
+        and not (_measures(known[name]) and "0" not in known[name])
+    ]
     told = [name for name in few if any(map(_is_fault, known[name])) and not _measures(known[name])]
     for name in [*(name for name in called if name in told), *called, *told]:
         return _labels(name, values[name], known[name])

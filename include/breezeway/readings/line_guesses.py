@@ -296,6 +296,7 @@ def _find_odd_rows(rows: list[_Row], names: list[str], has_header: bool, found: 
     others = [row for row, summary in zip(rows, summaries, strict=True) if not summary]
     while len(names) > 1 and len(others) > 1 and others[-1].width == 1:
         words[_word_of(others.pop().begins)] = None
+    words.pop("", None)
     if words:
         found.files["skip_words"] = _listed(words)
         found.unsure.append(f"Lines that begin with {', '.join(words)} are left out.")
@@ -316,7 +317,8 @@ def _find_odd_rows(rows: list[_Row], names: list[str], has_header: bool, found: 
 def _word_of(text: str) -> str:
     """What a line begins with that is no reading."""
     word = re.match(r"[^\W\d_]+", text)
-    return word[0] if word else text[:NAMED].strip() or "-"
+    # What a contract takes: no separator at its begin, no line end.
+    return word[0] if word else re.sub(r'^[\s,;|"]+|[\r\n].*', "", text[:NAMED]).strip()
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -138,6 +138,13 @@ def test_a_measurement_with_words_for_no_value_is_no_label(guessed):
     assert found.fields["a"]["type"] == '"float"'
 
 
+@pytest.mark.parametrize(("values", "is_label"), [("80.5 81.5", False), ("0 17 23", True)])
+def test_a_limit_of_an_alarm_is_no_label(guessed, values, is_label):
+    cells = values.split()
+    rows = "".join(f"2026-01-{k},{k % 3}.5,{cells[k % len(cells)]}\n" for k in range(10, 20))
+    assert guessed(f"time,a,Alarm\n{rows}").has_label == is_label
+
+
 def test_units_behind_numbers_and_letters_that_are_not_of_ascii(guessed):
     rows = "".join(f"2026-01-{k + 1};2{k % 7},5 °C;{k % 5} %;ä\n" for k in range(10, 20))
     found = guessed(f"Zeit;Öltemperatur;Füllstand (x);Größe\n{rows}")

@@ -5,6 +5,9 @@ import zipfile
 
 import pytest
 
+from breezeway.contract.files import Files
+from breezeway.readings.file_text import plain_file
+
 NOON = "2026-01-31 12:00"
 TWO = [("m", "2026-01-31 12:00:00", None, 1), ("m", "2026-01-31 12:00:00", None, 2)]
 AB = 'a = { type = "float" }\nb = { type = "float", invalid = "missing" }'
@@ -111,3 +114,18 @@ def test_the_first_row_may_have_a_long_payload(tried):
     payload = '{""a"":1,""x"":""' + "x" * 200_000 + '""}'
     found = tried(f'device,time,payload, \nm,{NOON},"{payload}",\n')
     assert not found.mistakes and len(found.rows[0]) == 1
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.parametrize("separator", [";", "blanks"])
+def test_lines_are_the_same_in_whichever_pieces_a_file_is_read(
+    tmp_path, monkeypatch, size, separator
+):
+    text = 'Total x\r\n#\r\r\na  "b  c" \n total\t1\rTotal-1 \t\n"Total";2\r\n  Totals\n# "\n\t1  2'
+    file = tmp_path / "a.csv"
+    file.write_text(text, newline="")
+    files = Files(separator=separator, comment="#", skip_words=["Total"])
+    whole = plain_file(file, files, tmp_path).path.read_bytes()
+    monkeypatch.setattr("breezeway.readings.file_text.PIECE_BYTES", size)
+    assert plain_file(file, files, tmp_path).path.read_bytes() == whole
+    assert whole.startswith(b"Total") and whole.count(b"otal") == 3
