@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,8 +22,8 @@ from breezeway.core import ray_session
 from breezeway.core.arguments import ArgumentParser
 from breezeway.core.errors import ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
-from breezeway.detector import search, trials
-from breezeway.detector.boosting import xgb
+from breezeway.detector import boosting, search, trials
+from breezeway.detector.boosting import FINE_ROWS, xgb
 from breezeway.detector.families.registry import BOOSTED_TREES, family_of
 from breezeway.detector.folds import split
 from breezeway.detector.model import DEFAULT_PARAMS, default_params
@@ -66,6 +67,14 @@ def processes_of(result: Path) -> list[psutil.Process]:
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bins_of_processes(coarse_bins: None) -> Iterator[None]:
+    """The bins that a step takes in a process of its own, whose files are compared here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting, "FINE_ROWS", FINE_ROWS)
+        yield
 
 
 @pytest.fixture(scope="module")
