@@ -210,11 +210,15 @@ with DAG(
         trigger_rule="none_failed",
     )
     def summary() -> None:
-        """Log the result of each task. A failed task fails the run here, even if the last tasks
-        are skipped."""
+        """Log what the run came to. A failed task fails the run here, even if the last tasks are
+        skipped."""
+        from breezeway.contract.contract import load_contract
+        from breezeway.tracking.run_summary import text_of
+
         ti = get_current_context()["ti"]
-        for done in (preprocess, publish_data, tune, publish_params, train, test, promote, deploy):
-            log.info("%s: %s", done.task_id, ti.xcom_pull(done.task_id) or "skipped")
+        results = {done.task_id: ti.xcom_pull(done.task_id) for done in steps}
+        ran = {name: result for name, result in results.items() if result}
+        log.info("%s", text_of(ran, load_contract(Settings.from_environment().sensors)))
 
     steps = [preprocess, tune, train, test, promote, deploy]
     check_inputs() >> branch >> steps

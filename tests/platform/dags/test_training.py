@@ -24,7 +24,7 @@ from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retraining import skip_if_another_runs
 from breezeway_airflow.retry import RETRIES
 from breezeway_airflow.step import Step
-from tests.fixtures import ROOT, airflow
+from tests.fixtures import ROOT, airflow, run_results
 
 TASKS = {
     "preprocess": ["preprocess", "publish_data"],
@@ -48,7 +48,7 @@ FORM = {
     "model_version": "3",
     "force": "no other",
 }
-RESULTS = {
+OWN_RESULTS: dict[str, dict[str, Any]] = {
     "preprocess": {"folder": "/scratch/v1/dataset"},
     "publish_data": {"tag": "v1"},
     "tune": {"params_file": "/scratch/v1/params.json"},
@@ -58,6 +58,7 @@ RESULTS = {
     "promote": {"model_version": "7", "promoted": True},
     "deploy": {"deployment": "pump-7"},
 }
+RESULTS = {task: run_results.RESULTS.get(task, {}) | own for task, own in OWN_RESULTS.items()}
 
 
 @pytest.fixture(scope="module")

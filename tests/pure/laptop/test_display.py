@@ -5,44 +5,10 @@ import pytest
 from breezeway.contract.contract import Contract
 from breezeway.laptop import display
 from tests.fixtures.plant import plant_contract
+from tests.fixtures.run_results import CARD, RESULTS
 
 CONTRACT = plant_contract()
 
-CARD = {
-    "rows": 28_800,
-    "events": 4,
-    "events_hit": 3,
-    "median_delay_seconds": 1260.0,
-    "p90_delay_seconds": 86_400.0,
-    "false_episodes": 3,
-    "false_episodes_per_normal_hour": 0.25,
-    "false_alarm_rate": None,
-    "f1": 0.5,
-    "average_precision": 0.61234,
-}
-RESULTS = {
-    "preprocess": {
-        "tag": "plant-1",
-        "rows_in": 100,
-        "rows": 98,
-        "copies": 3,
-        "quarantined": 2,
-        "reasons": {"not_json": 2},
-        "warnings": ["interval_seconds = 60, but the median interval is 10 s"],
-    },
-    "tune": {"params": {"max_depth": 3, "learning_rate": 0.123456}},
-    "train": {
-        "model_name": "plant",
-        "model_version": "7",
-        "threshold": 0.25,
-        "metrics": CARD,
-        "baselines": {"always_on": CARD},
-        "beside_clock": "",
-    },
-    "test": {"judged": 40, "drifted": []},
-    "promote": {"promoted": True, "reason": "It is better."},
-    "deploy": {"bento": "plant:7-abc"},
-}
 PREDICTION = {
     "device": "m-1",
     "time": "2026-01-01T00:00:00",

@@ -1,6 +1,8 @@
 """What a person sees in the shell of a run without labels."""
 
 from breezeway.laptop import display
+from breezeway.tracking import run_summary
+from tests.fixtures.plant import plant_contract
 
 FIGURES = {
     "promised_episodes_per_day": 0.1,
@@ -21,5 +23,8 @@ def test_the_promise_and_what_was_measured_stand_in_place_of_a_table(capsys):
 
 
 def test_where_nothing_was_held_out_the_promise_is_told_alone():
-    told = display._promise_in_a_line({"promised_episodes_per_day": 0.1})
-    assert told == "Alarms a day of a device: promised are 0.1."
+    train = {"metrics": {"promised_episodes_per_day": 0.1}, "not_judged": "No labels."}
+    assert run_summary.sentences_of(train, None, plant_contract()) == [
+        "Alarms a day of a device: promised are 0.1.",
+        "No labels.",
+    ]
