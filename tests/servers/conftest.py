@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def coarse_bins() -> Iterator[None]:
     """Models learn with coarse bins, which take a tenth of the CPU of fine ones.
 
