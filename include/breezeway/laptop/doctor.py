@@ -17,7 +17,6 @@ import json
 import os
 import resource
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -33,7 +32,7 @@ from breezeway.contract.contract import load_contract
 from breezeway.core.errors import BreezewayError, UsageError
 from breezeway.core.settings import Settings
 from breezeway.laptop.platform import FIRST_PORTS, POOLS, running_platform
-from breezeway.laptop.processes import marked, owner
+from breezeway.laptop.processes import check_free, marked, owner
 from breezeway.laptop.programs import LOOPBACK
 from breezeway.readings.store import open_store
 
@@ -237,7 +236,7 @@ def leftovers(folder: Path) -> Iterator[Trouble]:
         names = ", ".join(sorted({process.name() for process in left}))
         yield Trouble(
             "Leftovers",
-            f"{len(left)} processes of an earlier start still run ({names}).",
+            f"Of an earlier start these still run: {names} ({len(left)}).",
             "The next `make up` ends them.",
         )
 
@@ -245,10 +244,11 @@ def leftovers(folder: Path) -> Iterator[Trouble]:
 def ports() -> Iterator[Trouble]:
     """Ports that a start would take first. It passes over those that are taken."""
     for part, first in FIRST_PORTS.items():
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            taken = probe.connect_ex((LOOPBACK, first)) == 0
-        if taken and part != "postgres":
+        if part == "postgres":
+            continue  # nobody has to know its port
+        try:
+            check_free(LOOPBACK, first)
+        except OSError:
             yield Trouble(
                 "Ports",
                 f"Port {first}, the usual one of {part}, is taken by {owner(first)}.",

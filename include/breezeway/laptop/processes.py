@@ -97,7 +97,7 @@ class Port:
             holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 holder.bind((host, number))
-                _check_free(host, number)
+                check_free(host, number)
             except OSError:
                 holder.close()
                 continue
@@ -115,7 +115,7 @@ class Port:
         self._holder.close()
 
 
-def _check_free(host: str, number: int) -> None:
+def check_free(host: str, number: int) -> None:
     """Raise `OSError` if something listens at the port, even on a single address."""
     with socket.socket() as probe:
         probe.settimeout(1)

@@ -120,7 +120,31 @@ class Training(Trained):
         return metrics
 
     def write_reports(self, folder: Path) -> None:
-        write_reports(self, folder)
+        folder.mkdir()
+        cards = self.judgement.cards
+        write_json(
+            folder / "scorecard.json", {name: card.figures() for name, card in cards.items()}
+        )
+        lines = table_lines(cards)
+        markdown = [
+            "| " + " | ".join(cell.replace("\n", " ") for cell in TABLE_COLUMNS) + " |",
+            "|---" + "|---:" * (len(TABLE_COLUMNS) - 1) + "|",
+            *("| " + " | ".join(line) + " |" for line in lines),
+        ]
+        if self.beside_clock:
+            markdown += ["", self.beside_clock]
+        (folder / "scorecard.md").write_text("\n".join(markdown) + "\n", "utf-8")
+        plots.draw_table(
+            "Rows that the scoring model did not see, beside detectors that look at no sensor",
+            TABLE_COLUMNS,
+            lines,
+            folder / "scorecard.png",
+            self.beside_clock,
+        )
+        _draw_scores(self, folder)
+        _draw_alarms(self, folder)
+        training_quality.write_quality(self.quality, folder)
+        plots.draw_importance(self.fitted.model.importance(), folder / "feature_importance.png")
 
     def told(self) -> dict[str, Any]:
         cards = self.judgement.cards
@@ -192,33 +216,6 @@ def write_model_files(training: Trained, examples: list[dict[str, Any]], folder:
     shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
     if training.contract.features.baseline:
         shutil.copyfile(training.version.folder / BASELINES_FILE, folder / BASELINES_FILE)
-
-
-def write_reports(training: Training, folder: Path) -> None:
-    """Write scorecard and plots; the same training gives the same bytes."""
-    folder.mkdir()
-    cards = training.judgement.cards
-    write_json(folder / "scorecard.json", {name: card.figures() for name, card in cards.items()})
-    lines = table_lines(cards)
-    markdown = [
-        "| " + " | ".join(cell.replace("\n", " ") for cell in TABLE_COLUMNS) + " |",
-        "|---" + "|---:" * (len(TABLE_COLUMNS) - 1) + "|",
-        *("| " + " | ".join(line) + " |" for line in lines),
-    ]
-    if training.beside_clock:
-        markdown += ["", training.beside_clock]
-    (folder / "scorecard.md").write_text("\n".join(markdown) + "\n", "utf-8")
-    plots.draw_table(
-        "Rows that the scoring model did not see, beside detectors that look at no sensor",
-        TABLE_COLUMNS,
-        lines,
-        folder / "scorecard.png",
-        training.beside_clock,
-    )
-    _draw_scores(training, folder)
-    _draw_alarms(training, folder)
-    training_quality.write_quality(training.quality, folder)
-    plots.draw_importance(training.fitted.model.importance(), folder / "feature_importance.png")
 
 
 def _draw_scores(training: Training, folder: Path) -> None:

@@ -47,10 +47,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-DAMAGED = (
-    *(BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, LZMAError),
-    NotImplementedError,  # of a way to pack
-)
+DAMAGED = (BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, LZMAError)
 UTF8 = ("utf-8", "utf-8-sig", "ascii")
 
 
@@ -133,6 +130,12 @@ def plain_file(file: Path, files: Files, folder: Path) -> PlainFile:
                 target.write(piece)
     except DAMAGED as error:
         raise DataError(f"{file}: the packed file is damaged: {error}.") from None
+    except NotImplementedError as error:
+        # So `zipfile` says that it cannot unpack, such as what Windows packs of 2 GB and more.
+        raise DataError(
+            f"{file}: the zip file is packed in a way that cannot be read ({error}). Unpack it, "
+            "and name the file in it. Nothing was loaded."
+        ) from None
     except OSError as error:
         if error.filename not in (None, str(file)):
             raise

@@ -58,7 +58,7 @@ class Contender:
             answer = self._answer(rows[-1], score, flags, time.perf_counter() - started)
             self._note(alarms, answer, rows[-1], (device, readings), known)
         except Exception:
-            self._count("error")
+            self.count("error")
             raise
         return answer
 
@@ -90,21 +90,23 @@ class Contender:
             except Refusal as refusal:
                 found.append(refusal)
         good = [rows for rows in found if isinstance(rows, np.ndarray)]
+        answers: list[dict[str, Any] | Refusal] = []
+        answered = 0
         try:
             scores = iter(self.live.model.score(np.concatenate(good)).tolist() if good else ())
+            seconds = (time.perf_counter() - started) / len(requests)
+            for request, rows, of_rows in zip(requests, found, flags, strict=True):
+                if isinstance(rows, Refusal):
+                    answers.append(rows)
+                    continue
+                score = self.live.settle(list(islice(scores, len(rows))))
+                answer = self._answer(rows[-1], score, of_rows, seconds)
+                self._note(alarms, answer, rows[-1], request, of_model)
+                answers.append(answer)
+                answered += 1
         except Exception:
-            self._count("error", len(good))
+            self.count("error", len(good) - answered)
             raise
-        seconds = (time.perf_counter() - started) / len(requests)
-        answers: list[dict[str, Any] | Refusal] = []
-        for request, rows, of_rows in zip(requests, found, flags, strict=True):
-            if isinstance(rows, Refusal):
-                answers.append(rows)
-                continue
-            score = self.live.settle(list(islice(scores, len(rows))))
-            answer = self._answer(rows[-1], score, of_rows, seconds)
-            self._note(alarms, answer, rows[-1], request, of_model)
-            answers.append(answer)
         return answers
 
     def _features(
@@ -122,7 +124,7 @@ class Contender:
             self._count_violation(refusal.body, "rejected")
             raise
         except Exception:
-            self._count("error")
+            self.count("error")
             raise
         for flag in flags:
             if "action" in flag:
@@ -137,7 +139,7 @@ class Contender:
             tally.predicted(row, score, answer["alarm"], seconds)
         return answer
 
-    def _count(self, outcome: str, requests: int = 1) -> None:
+    def count(self, outcome: str, requests: int = 1) -> None:
         for tally in self.tallies:
             tally.outcomes[outcome] += requests
 
@@ -272,6 +274,8 @@ class Serving:
                 self.trial.challenger_tally.outcomes["rejected"] += 1
             return
         except Exception:
+            if self.trial.terms.mode != "shadow":
+                self.champion.count("error")  # the challenger counts its own
             log.exception("%s cannot be compared", challenger.live.deployment.bento)
             return
         for tally in challenger.tallies:

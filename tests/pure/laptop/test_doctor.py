@@ -152,7 +152,8 @@ def test_what_a_killed_platform_left_is_counted(settings):
         left.kill()
         left.communicate()
     assert about == "Leftovers"
-    assert sentence.startswith("1 processes of an earlier start still run")
+    assert sentence.startswith("Of an earlier start these still run: ")
+    assert sentence.endswith(" (1).")
 
 
 def test_packages_are_those_that_the_distribution_asks_for():

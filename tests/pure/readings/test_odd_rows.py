@@ -105,6 +105,18 @@ def test_what_is_no_such_file_is_named(tried, data, said):
     assert said in tried(data).mistakes
 
 
+def test_a_way_to_pack_that_is_not_known_is_named_as_that(tried):
+    data = packed(a_csv="x" * 99)
+    deflate64 = (9).to_bytes(2, "little")
+    head, entry = data.index(b"PK\x03\x04"), data.index(b"PK\x01\x02")
+    data = (
+        data[: head + 8] + deflate64 + data[head + 10 : entry + 10] + deflate64 + data[entry + 12 :]
+    )
+    said = tried(data).mistakes
+    assert "packed in a way that cannot be read" in said and "Unpack it" in said
+    assert "damaged" not in said
+
+
 def test_a_zip_file_that_would_fill_the_disk_is_refused(tried, monkeypatch):
     monkeypatch.setattr("breezeway.readings.file_text.FREE_BYTES", 1000)
     assert "unpacks to more than" in tried(packed(a_csv="0" * 3_000_000)).mistakes

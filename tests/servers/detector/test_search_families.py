@@ -158,7 +158,7 @@ from breezeway.detector.scoring import load_folder
 from breezeway.detector.explanation import Explainer
 from breezeway.detector.table import read_table
 from breezeway.pipeline.training import parameters
-from breezeway.pipeline.training_record import Training, write_model_files, write_reports
+from breezeway.pipeline.training_record import Training, write_model_files
 
 data, made = Path(sys.argv[1]), Path(sys.argv[2])
 contract = load_contract(data / "contract.toml")
@@ -177,7 +177,7 @@ training = Training(
 made.mkdir()
 write_model_files(training, json.loads((data / "examples.json").read_text()), made / "extra_files")
 (made / "model.onnx").write_bytes(training.graph)
-write_reports(training, made / "reports")
+training.write_reports(made / "reports")
 model = load_folder(made)
 rows = table.features[model.score(table.features) >= model.threshold]
 explainer = Explainer(model.fitted_model, contract, model.usual)

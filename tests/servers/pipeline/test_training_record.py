@@ -22,7 +22,6 @@ from breezeway.pipeline.training_record import (
     Training,
     table_lines,
     write_model_files,
-    write_reports,
 )
 from tests.fixtures.plant import make_plant
 
@@ -49,7 +48,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 def test_every_report_has_a_file_and_the_same_training_the_same_bytes(training, tmp_path):
     for name in ("once", "again"):
-        write_reports(training, tmp_path / name)
+        training.write_reports(tmp_path / name)
     files = {path.name: path.read_bytes() for path in (tmp_path / "once").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
     assert {Path(path).name for path in REPORTS} | {"scorecard.md"} == files.keys()
@@ -61,7 +60,7 @@ def test_a_clock_that_is_as_good_is_told_below_the_table(training, tmp_path):
     as_good = BesideClock(0.71, 0.7, Difference(0.01, -0.02, 0.04))
     told = replace(training, judgement=replace(training.judgement, clock=as_good))
     for name, each in (("told", told), ("silent", training)):
-        write_reports(each, tmp_path / name)
+        each.write_reports(tmp_path / name)
     assert told.beside_clock in (tmp_path / "told" / "scorecard.md").read_text("utf-8")
     assert training.beside_clock == ""
     silent, told_of = ((tmp_path / n / "scorecard.png").read_bytes() for n in ("silent", "told"))
@@ -69,7 +68,7 @@ def test_a_clock_that_is_as_good_is_told_below_the_table(training, tmp_path):
 
 
 def test_what_is_logged_of_the_scores_stands_in_their_report(training, tmp_path):
-    write_reports(training, tmp_path / "reports")
+    training.write_reports(tmp_path / "reports")
     kept = json.loads((tmp_path / "reports" / "quality.json").read_text("utf-8"))
     metrics = training.quality.metrics()
     assert {name: kept[name] for name in metrics} == metrics
