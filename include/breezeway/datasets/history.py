@@ -15,6 +15,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from breezeway.contract.baselines import (
     Baselines,
     DeviceBaseline,
@@ -330,9 +332,9 @@ def _examples(days: Iterable[versions.OpenedVersion]) -> list[dict[str, Any]]:
 
     newest: dict[str, list[dict[str, Any]]] = {}
     for version in days:
-        text = (version.folder / "examples.json").read_text(encoding="utf-8")
+        text = (version.folder / "examples.json").read_bytes()
         of_day: dict[str, list[dict[str, Any]]] = {}
-        for example in json.loads(text):
+        for example in orjson.loads(text):
             of_day.setdefault(example["device"], []).append(example)
         for device, examples in of_day.items():
             if len(examples) >= len(newest.get(device, [])):

@@ -13,17 +13,7 @@ from breezeway.readings import sql_tables
 from breezeway.readings.arrow import time_texts
 from breezeway.readings.columns import Block, Column
 from breezeway.readings.engine import Engine
-from breezeway.readings.mysql import MySQL
-from breezeway.readings.postgres import PostgreSQL
-from breezeway.readings.query import dialect_of
-from breezeway.readings.sqlite import SQLite
-
-ENGINES: dict[str, type[Engine]] = {
-    "mysql": MySQL,
-    "postgresql": PostgreSQL,
-    "sqlite": SQLite,
-}
-"""By dialect."""
+from breezeway.readings.query import DIALECTS, dialect_of
 
 INSERT_ROWS = 10_000
 
@@ -48,7 +38,7 @@ class Database:
     """Those of them that have to be Breezeway's own."""
 
     def __init__(self, address: str, query_seconds: float = QUERY_SECONDS):
-        kind = ENGINES[dialect_of(address)]
+        kind = engine_of(dialect_of(address))
         try:
             url = sa.make_url(address)
             _check_options(url, kind)
@@ -59,7 +49,8 @@ class Database:
             sa.event.listen(self._sql, "begin", self._engine.begin)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):
             # Without the parser's message, which may contain the password.
-            examples = " or ".join(each.example for each in ENGINES.values())
+            engines = map(engine_of, dict.fromkeys(DIALECTS.values()))
+            examples = " or ".join(each.example for each in engines)
             raise UsageError(
                 f"BREEZEWAY_RAW_URL is not an address of a store: expected {examples}."
             ) from None
@@ -159,6 +150,21 @@ class Database:
             for secret in (self._url.password, *map(self._url.query.get, ("password", "passwd"))):
                 text = text.replace(str(secret), "***") if secret else text
             raise kind(f"Raw store {self}: {text}.") from None
+
+
+def engine_of(dialect: str) -> type[Engine]:
+    """The engine of a dialect. Each brings its driver, so that a process loads only one."""
+    if dialect == "mysql":
+        from breezeway.readings.mysql import MySQL
+
+        return MySQL
+    if dialect == "postgresql":
+        from breezeway.readings.postgres import PostgreSQL
+
+        return PostgreSQL
+    from breezeway.readings.sqlite import SQLite
+
+    return SQLite
 
 
 def _check_options(url: sa.URL, kind: type[Engine]) -> None:

@@ -1,7 +1,7 @@
 """The interface for all that differs between the databases of readings.
 
 `sqlite`, `mysql` and `postgres` implement it. A further database needs one more such module, and a
-line in `database.ENGINES` and in `query.DIALECTS`.
+line in `database.engine_of` and in `query.DIALECTS`.
 """
 
 from abc import ABC, abstractmethod

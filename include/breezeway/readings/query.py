@@ -7,9 +7,6 @@ check refuses what such a session would still do: write files, take locks, wait.
 import re
 from itertools import groupby
 
-from sqlglot import tokenize
-from sqlglot.errors import SqlglotError
-
 from breezeway.core.errors import UsageError
 from breezeway.readings import postgres_tokens
 from breezeway.readings.postgres_tokens import Token
@@ -138,6 +135,10 @@ def check_query(query: str, address: str) -> str:
 def _tokens(query: str, dialect: str) -> list[Token]:
     if dialect == "postgresql":
         return postgres_tokens.split(query)
+    # Not for a process that reads what the contract names, without a query.
+    from sqlglot import tokenize
+    from sqlglot.errors import SqlglotError
+
     try:
         found = tokenize(query, dialect=dialect)
     except SqlglotError:

@@ -27,6 +27,8 @@ from breezeway.serving.trial import Contender, Serving
 log = logging.getLogger("breezeway.serving")
 
 POLL_SECONDS = 0.5
+PROOF_NICENESS = 10
+"""Of the process that proves a deployment: requests are answered beside it."""
 RETRY_SECONDS = 15.0
 """A deployment may fail to load for a passing reason: it is tried again after this time."""
 STORE_SECONDS = 20.0
@@ -257,7 +259,7 @@ class ActiveModels:
             raise DataError(reason)
         if deployment.proved_with != SOFTWARE or was_interrupted(copy.folder, deployment):
             try:
-                prove(folder, deployment)
+                prove(folder, deployment, niceness=PROOF_NICENESS)
             except DataError as error:
                 self._refused[deployment.sha256] = str(error)
                 raise

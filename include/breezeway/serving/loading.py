@@ -1,6 +1,6 @@
 """Loads a deployed model, first in a process that may crash.
 
-    python -m breezeway.serving.loading FOLDER < DEPLOYMENT
+    python -m breezeway.serving.loading FOLDER NICENESS < DEPLOYMENT
 
 The libraries that score and explain may not check all of what they read: a damaged file can end the
 process, or keep it for ever. So a deployment is loaded by a process of its own before the pointer
@@ -71,13 +71,16 @@ def load(folder: Path, deployment: Served) -> LiveModel:
     return live
 
 
-def prove(folder: Path, deployment: Served) -> None:
+def prove(folder: Path, deployment: Served, niceness: int = 0) -> None:
     """Load a model in a process of its own, with limits of time and memory.
+
+    Args:
+        niceness: of that process, 0 to 19; a server answers requests meanwhile.
 
     Raises:
         DataError: it does not load, crashes that process, or takes too long.
     """
-    command = [sys.executable, "-m", "breezeway.serving.loading", str(folder)]
+    command = [sys.executable, "-m", "breezeway.serving.loading", str(folder), str(niceness)]
     variables = {k: v for k, v in os.environ.items() if k.startswith(KEPT_VARIABLES)}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -132,9 +135,9 @@ def _mark(folder: Path, deployment: Served) -> Path:
     return folder / ".loading" / deployment.sha256
 
 
-def _limit() -> None:
+def _limit(niceness: int) -> None:
     """What goes wrong here is to harm nobody else."""
-    os.nice(10)
+    os.nice(niceness)
     with suppress(OSError):  # not Linux
         Path("/proc/self/oom_score_adj").write_text("1000")
     limits = {
@@ -150,7 +153,7 @@ def _limit() -> None:
 
 def main() -> None:
     deployment = Served.model_validate_json(sys.stdin.read())
-    _limit()
+    _limit(int(sys.argv[2]))
     try:
         load(Path(sys.argv[1]), deployment)
     except DataError as error:

@@ -16,6 +16,7 @@ from typing import Any
 from breezeway.contract.contract import load_contract
 from breezeway.core.arguments import day, tag_name
 from breezeway.core.errors import UsageError
+from breezeway.core.pyarrow_parts import leave_out_pandas
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
 
@@ -72,4 +73,5 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    leave_out_pandas()
     run_step("preprocess", __doc__, add_arguments, run)

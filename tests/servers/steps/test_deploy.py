@@ -160,6 +160,7 @@ def test_a_replica_that_cannot_take_it_up_brings_all_back(
     """The other one follows another store, so it never reports the new deployment."""
     deploy("turbine", "1")
     both = DeploySteps([deploy.server, new_model_server().start()], mlflow_server, tmp_path)
+    both.take_up_seconds = 5
     result = both("turbine", "2", code=69)
     assert "not up everywhere" in result["error"]
     deploy.server.wait("turbine", lambda status: status["model_version"] == "1")
@@ -221,6 +222,7 @@ def test_on_terms_that_are_not_taken_up_the_trial_that_ran_goes_on(
     deploy("turbine", "2", "--canary=10")
     before = deploy.server.store.pointer("turbine")
     both = DeploySteps([deploy.server, new_model_server().start()], mlflow_server, tmp_path)
+    both.take_up_seconds = 5
     assert "not up everywhere" in both("turbine", "2", "--shadow", code=69)["error"]
     assert deploy.server.store.pointer("turbine") == before
     deploy.server.wait("turbine", lambda s: s["challenger"]["mode"] == "canary")
