@@ -265,6 +265,25 @@ def test_deleted_runs_are_removed_for_good_by_whom_the_service_does_not_reach(ch
     assert "mlflow-gc" in callers["values"]
 
 
+def test_old_rows_of_airflow_are_removed_by_who_knows_its_database_and_nothing_else(chart: Path):
+    manifests = template(chart, "--set", "settings.keepDays=30")
+    job = one(manifests, "CronJob", "breezeway-airflow-clean")["spec"]["jobTemplate"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    (configuration,) = container["envFrom"]
+    settings = one(manifests, "ConfigMap", configuration["configMapRef"]["name"])
+    assert settings["data"]["BREEZEWAY_KEEP_DAYS"] == "30"
+    (secret,) = (each["valueFrom"] for each in container["env"] if "valueFrom" in each)
+    assert secret["secretKeyRef"] == {"name": "breezeway-airflow", "key": "connection"}
+    given = yaml.safe_load((CHART / "values.yaml").read_text())["airflow"]
+    image = f"{given['defaultAirflowRepository']}:{given['defaultAirflowTag']}"
+    assert container["image"] == image
+    command, _, code = container["command"]
+    assert command == "python"
+    compile(code, "command", "exec")
+    without = template(chart, "--set", "airflow.enabled=false")
+    assert "airflow-clean" not in json.dumps(without)
+
+
 def test_the_model_server_answers_to_its_names_only(chart: Path):
     options = ["--namespace=ml", "--set", "serving.allowedOrigins={https://dashboard.example}"]
     manifests = template(chart, values("everything"), *options)
