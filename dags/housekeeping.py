@@ -56,7 +56,7 @@ with DAG(
 
     @task(multiple_outputs=False, pool="dataset_versions")
     def thin_datasets() -> dict:
-        """Remove files of dataset versions."""
+        """Remove files of dataset versions, and what failed runs left."""
         from breezeway.pipeline import housekeeping
 
         settings = Settings.from_environment()
@@ -65,6 +65,11 @@ with DAG(
             settings, housekeeping.kept_since(settings), dry_run=dry_run
         )
         log.info("Datasets: %s", ", ".join(found["datasets"]) or "none")
-        return {"datasets": len(found["datasets"]), "dataset_bytes": found["dataset_bytes"]}
+        log.info("Work folders: %s", ", ".join(found["work_folders"]) or "none")
+        return {
+            "datasets": len(found["datasets"]),
+            "dataset_bytes": found["dataset_bytes"],
+            "work_folders": len(found["work_folders"]),
+        }
 
     thin_models() >> thin_datasets()

@@ -14,7 +14,7 @@ from typing import Any
 
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
-from breezeway.datasets import thinning
+from breezeway.datasets import thinning, work
 from breezeway.deployment.store import DeploymentStore, lock_name
 from breezeway.tracking import champions, past_runs, rest
 from breezeway.tracking.registry import PREFIX, ModelVersion, delete_version, search_versions
@@ -155,7 +155,7 @@ def _delete_version(settings: Settings, version: ModelVersion) -> bool:
 
 
 def thin_datasets(settings: Settings, since: datetime, *, dry_run: bool) -> dict[str, Any]:
-    """Remove the files of datasets that nothing needs.
+    """Remove the files of datasets that nothing needs, and what failed runs left before `since`.
 
     It may be repeated, and killed at any point.
 
@@ -165,11 +165,12 @@ def thin_datasets(settings: Settings, since: datetime, *, dry_run: bool) -> dict
 
     Raises:
         DataError, ServiceUnavailable: as for `find_unneeded` and `thinning.thin`.
-        TryAgain: a dataset was being published for longer than `lock_wait_seconds`.
+        TryAgain: a dataset was being made or published for longer than `lock_wait_seconds`.
     """
     references = find_unneeded(settings, since).data_tags
     gone = thinning.thin(settings, references, since, dry_run=dry_run)
     return {
         "datasets": [version.tag for version in gone],
         "dataset_bytes": sum(version.bytes for version in gone),
+        "work_folders": work.thin(settings, since, dry_run=dry_run),
     }
