@@ -41,8 +41,17 @@ def _reasons(error: Any, model: type[BaseModel]) -> list[str]:
     known = _keys(model, outer)
     nearest = difflib.get_close_matches(str(name), known, 1)
     meant = f"did you mean {nearest[0]!r}? " if nearest else ""
+    if not nearest and (elsewhere := _sections_with(str(name), model)):
+        meant = f"it stands in {' or '.join(f'[{section}]' for section in elsewhere)}. "
     listed = ", ".join(known[:_NAMED]) + (", …" if len(known) > _NAMED else "")
     return [f"no such key; {meant}Known are {listed}"]
+
+
+def _sections_with(name: str, model: type[BaseModel]) -> list[str]:
+    """The sections of a contract that know a key."""
+    sections = [(section,) for section in model.model_fields]
+    named = [(section, "<name>") for section in model.model_fields]
+    return [".".join(place) for place in (*sections, *named) if name in _keys(model, place)]
 
 
 def _keys(model: type[BaseModel], outer: Sequence[str | int]) -> list[str]:

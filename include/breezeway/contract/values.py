@@ -223,9 +223,10 @@ class ValueReader:
             return f" (thousands? {' and '.join(f'payload.{mark}' for mark in marks)})"
         if is_hexadecimal(text):
             return " (hexadecimal? Expected a decimal number)"
-        if found := NUMBER.match(text):
+        if found := NUMBER.match(text.replace(",", ".", 1) if self.has_comma else text):
             rest = text[found.end() :].strip()
-            if 0 < len(rest) <= 10 and rest.isprintable() and not rest[0].isdigit():
+            begins_as_unit = rest[:1].isalpha() or rest[:1] in tuple("%‰°")
+            if begins_as_unit and len(rest) <= 10 and rest.isprintable():
                 return f' (a unit? unit = "{rest}")'
         if len(text) <= 10 and not any(map(str.isdigit, text)):
             return f' (a null? null_values = ["{text}"])'

@@ -93,6 +93,7 @@ def test_a_decimal_comma(sent, means):
         (FLOAT, '"21,5"', "", "wrong_type", 'a decimal comma? payload.decimal = ","'),
         (FLOAT, '"1.234,5"', COMMA, "wrong_type", "expected a number"),
         (FLOAT, '"21.5 bar"', "", "wrong_type", 'a unit? unit = "bar"'),
+        (FLOAT, '"21,5 bar"', COMMA, "wrong_type", 'a unit? unit = "bar"'),
         (FLOAT, '"N"', "", "wrong_type", 'a null? null_values = ["N"]'),
         (FLOAT, '"0051N.411"', "", "wrong_type", "expected a number"),
         (FLOAT, "true", "", "wrong_type", "expected a number"),
@@ -115,6 +116,13 @@ def test_a_value_that_is_none_is_refused_with_what_would_help(field, sent, paylo
         value(field, sent, payload or 'format = "json"')
     assert violation.value.reason == reason
     assert hint in str(violation.value)
+
+
+@pytest.mark.parametrize("sent", ["12:30", "1/2", "0,5*", "1_000"])
+def test_what_is_no_unit_is_not_taken_for_one(sent):
+    with pytest.raises(Violation) as violation:
+        value(FLOAT, f'"{sent}"', COMMA)
+    assert "unit" not in str(violation.value)
 
 
 @pytest.mark.parametrize(
