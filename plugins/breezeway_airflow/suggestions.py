@@ -19,7 +19,7 @@ from breezeway.core.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SECONDS = 1.5
+SECONDS = 2.0
 """How long a form waits for the stores."""
 FRESH_SECONDS = 10
 """The web UI asks for the details of a DAG again and again while a run of it is going on."""
