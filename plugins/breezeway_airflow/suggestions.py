@@ -66,13 +66,9 @@ class SuggestNames:
         self.app = app
         self.names = names
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not (
-            scope["type"] == "http"
-            and scope["method"] == "GET"
-            and DETAILS.search(scope["path"])
+            scope["type"] == "http" and scope["method"] == "GET" and DETAILS.search(scope["path"])
         ):
             await self.app(scope, receive, send)
             return

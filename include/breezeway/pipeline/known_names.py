@@ -1,4 +1,4 @@
-"""The names that a field of a form may hold, because a store has them: tags, models, versions, runs.
+"""The names that exist, for the fields of a form: of dataset tags, models, versions and runs.
 
 The stores are asked at the same time, and only for names. What one says is bounded, and is not
 escaped: whoever shows it has to do that.

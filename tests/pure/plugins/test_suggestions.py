@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from breezeway.core.names import DATASET_TAG, MODEL_VERSION
+from breezeway.core.names import DATASET_TAG
 from breezeway_airflow import suggestions
 from breezeway_airflow.suggestions import SuggestNames, with_suggestions
 
