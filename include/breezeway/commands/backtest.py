@@ -1,6 +1,10 @@
 """Backtest several dates, one after the other.
 
 With `--dry-run`, show only the dates, how many rows they read, and how long it takes.
+
+Examples:
+  breezeway backtest --first 2026-09-07 --last 2026-11-02 --dry-run
+  breezeway backtest --first 2026-09-07 --last 2026-11-02 --every 14
 """
 
 import argparse

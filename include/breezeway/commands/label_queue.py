@@ -10,6 +10,10 @@ A period is as long as the window of the features. Periods that are labelled or 
 skipped, and so are neighbours of selected periods. The folder gets `queue.csv`, a table to fill in
 for `import-labels`, and `label-studio.json` and `label-studio.xml`, tasks and labelling interface
 for Label Studio.
+
+Examples:
+  breezeway label-queue --count 20
+  breezeway label-queue --challenger 7 --output /tmp/queue
 """
 
 import argparse

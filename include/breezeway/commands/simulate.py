@@ -2,6 +2,10 @@
 
 With the same seed, a day has the same readings in every run. A day that is in the store already is
 not simulated again. Days are those of the sensor contract's time zone.
+
+Examples:
+  breezeway simulate --days 28
+  breezeway simulate --days 28 --drift 6 --drift-from 2026-11-15
 """
 
 import argparse

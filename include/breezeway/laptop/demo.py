@@ -2,6 +2,11 @@
 
 The run is triggered as the form in Airflow's web UI triggers it. What happened is printed at
 the end: dataset, parameters, scores beside the baselines, promotion, deployment, prediction.
+
+Examples:
+  breezeway demo
+  breezeway up --sensors pump.toml --data pump.csv
+  breezeway up --no-run
 """
 
 import argparse

@@ -7,6 +7,9 @@ into service. The share of a bandit is changed at each look.
 
 The trial ends a number of minutes after `deploy` started it. So a second run continues the same
 trial, and after its end it returns the same decision.
+
+Example:
+  python -m breezeway.steps.canary --model-name plant --model-version 7 --minutes 60
 """
 
 import argparse
