@@ -172,7 +172,13 @@ def _add_arguments(module: ModuleType, parser: argparse.ArgumentParser) -> None:
 class _PrintCompletion(argparse.Action):
     """Prints a script for a shell. It knows all options, so no Python starts at the key Tab."""
 
-    def __call__(self, *words: Any, **_: Any) -> NoReturn:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> NoReturn:
         import shtab
 
         class WithFiles(ArgumentParser):
@@ -184,12 +190,11 @@ class _PrintCompletion(argparse.Action):
                     action.complete = shtab.FILE  # type: ignore[attr-defined]
                 return action
 
-        parser, _, shell, *_ = words
         whole = _parser()
         commands = whole.add_subparsers(parser_class=WithFiles)
         for name, (_, summary) in COMMANDS.items():
             _add_arguments(_module(name), commands.add_parser(name, help=summary))
-        print(shtab.complete(whole, shell))
+        print(shtab.complete(whole, values))
         parser.exit()
 
 

@@ -38,9 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one SELECT of the readings to select from, with the columns as for preprocess; "
         "the last 7 days if not given",
     )
-    parser.add_argument("--count", type=positive_count, default=50, help="periods to select (50)")
     parser.add_argument(
-        "--output", type=Path, default=Path("label-queue"), help="the folder for the files"
+        "--count", type=positive_count, default=50, help="periods to select (%(default)s)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("label-queue"),
+        help="the folder for the files (%(default)s)",
     )
 
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=30,
         type=positive_count,
         metavar="SECONDS",
-        help="between two looks (30)",
+        help="between two looks (%(default)s)",
     )
 
 

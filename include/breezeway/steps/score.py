@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="yes",
         choices=["yes", "no"],
         default="no",
-        help="whether to put the predictions into the table predictions of the raw store too",
+        help="also put the predictions into the table predictions of the raw store (%(default)s)",
     )
 
 
