@@ -15,8 +15,6 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from functools import lru_cache
 from typing import Any
 
-from breezeway.core.settings import Settings
-
 log = logging.getLogger(__name__)
 
 SECONDS = 2.0
@@ -47,6 +45,8 @@ def known_names() -> Names:
 
 @lru_cache(maxsize=1)
 def _looked_up(period: int) -> Names:
+    from breezeway.core.settings import Settings
+
     settings = Settings.from_environment()
     from breezeway.pipeline import known_names
     from breezeway_airflow.fields import contract_defaults
