@@ -43,7 +43,12 @@ log = logging.getLogger("breezeway")
 LIST = "backup.json"
 KEYS = "run/keys.json"
 DATABASE = "postgres/data"
-MADE_AGAIN = {"datasets", "dvc-cache", "locks", "logs", "postgres", "run", "serving", "work"}
+REMOVED = ".uninstalled"
+"""Folder of what a removal of the home (`removal.py`) had taken away when it was killed."""
+MADE_AGAIN = {
+    *("datasets", "dvc-cache", "locks", "logs", "postgres", "run", "serving", "work"),
+    REMOVED,
+}
 """Folders of a home that a start, or their next use, makes again; the keys and the database, which
 are in two of them, are copied by themselves."""
 OF_A_SERVER = {"postmaster.pid", "postmaster.opts"}

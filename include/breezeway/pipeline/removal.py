@@ -18,13 +18,10 @@ from filelock import FileLock, Timeout
 
 from breezeway.core.errors import TryAgain, UsageError
 from breezeway.core.settings import Settings
-from breezeway.pipeline.backups import SQLITE, elsewhere, held
+from breezeway.pipeline.backups import REMOVED, SQLITE, elsewhere, held
 
-ASIDE = ".uninstalled"
-"""The folder in the home from which nothing comes back."""
 MADE = {
     "airflow": "Airflow's configuration",
-    "contracts": "the contract of a restored backup",
     "datasets": "datasets, as they are read",
     "datasets.git": "the versions of datasets",
     "deployments": "deployed models",
@@ -36,11 +33,11 @@ MADE = {
     "postgres": "the database of Airflow and MLflow",
     "serving": "copies of deployed models",
     "work": "work in progress",
-    ASIDE: "the rest of a removal that did not end",
+    REMOVED: "the rest of a removal that did not end",
     "run": "keys, passwords and addresses",
 }
 """What is in a home: folder → what it holds. The keys go last: with them gone, a database that is
-still there could not be opened."""
+still there could not be opened. The contract of a restored backup stays: a person wrote it."""
 RAW = re.compile(r"raw(-[a-z0-9-]+)?\.db(-journal|-shm|-wal)?")
 
 
@@ -102,7 +99,7 @@ def remove(settings: Settings, found: Inventory) -> None:
         UsageError: a platform runs in the home, or a killed one left processes.
         TryAgain: a platform starts or stops, or another command works there.
     """
-    home, aside = found.home, found.home / ASIDE
+    home, aside = found.home, found.home / REMOVED
     (home / "run").mkdir(exist_ok=True)  # of a home in which no platform was ever started
     with held(home) as runs:
         if runs:
