@@ -22,7 +22,9 @@ the form within seconds and names the field to correct.
   from the date and time of the run. For tune or train without preprocess, an existing version. Up
   to 100 letters, digits, dots, underscores or hyphens.
 - **count**: How many sets of parameters tune tries.
-- **run_name**: The name of the training run in MLflow. Empty: the tag.
+- **run_name**: The name of the training run in MLflow. Empty: the tag. If a run of this name has
+  trained the same model on the same dataset, that run and its version are used again, and nothing
+  new is recorded: for a run of its own, choose another name.
 - **model_name**: The registered model.
 - **model_version**: The version to test, promote or deploy: a number, or an alias such as champion.
   Empty: the version that this run trains; without train, the newest; to deploy without promote, the

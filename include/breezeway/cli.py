@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import metadata, version
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from breezeway.core.arguments import ArgumentParser
@@ -62,6 +64,10 @@ COMMANDS = {
     ),
     "backup": ("breezeway.commands.backup:run", "write all that a home holds into one file"),
     "restore": ("breezeway.commands.restore:run", "make a home of a backup"),
+    "uninstall": (
+        "breezeway.commands.uninstall:run",
+        "remove all that a home holds, after asking",
+    ),
     "lineage": ("breezeway.commands.lineage:run", "from a prediction back to its rows, or forward"),
 }
 """Command → `module:function` that runs it, and one line of help. The module is imported only for
@@ -115,24 +121,81 @@ def _end_without_reader() -> NoReturn:
 
 
 def _run(words: Sequence[str]) -> Any:
-    parser = ArgumentParser(prog="breezeway", description=import_module("breezeway").__doc__)
-    parser.add_argument("--version", action="version", version=f"breezeway {version('breezeway')}")
+    parser = _parser()
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, summary) in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
     command, rest = parser.parse_known_args(words)
-    module_name, _, function = COMMANDS[command.command][0].partition(":")
-    module = import_module(module_name)
+    arguments = parser_of(command.command).parse_args(rest)
+    settings = _beside_a_running_platform(Settings.from_environment())
+    _, _, function = COMMANDS[command.command][0].partition(":")
+    return getattr(_module(command.command), function)(arguments, settings)
+
+
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(
-        prog=f"breezeway {command.command}",
+        prog="breezeway",
+        description=import_module("breezeway").__doc__,
+        epilog="`breezeway COMMAND --help` shows what a command takes, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"breezeway {version('breezeway')}")
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=["bash", "zsh", "fish"],
+        help="print a script by which this shell completes commands, options and files",
+    )
+    return parser
+
+
+def parser_of(command: str) -> ArgumentParser:
+    """The parser of the words behind a command."""
+    module = _module(command)
+    parser = ArgumentParser(
+        prog=f"breezeway {command}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_arguments(module, parser)
+    return parser
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(COMMANDS[command][0].partition(":")[0])
+
+
+def _add_arguments(module: ModuleType, parser: argparse.ArgumentParser) -> None:
     if hasattr(module, "add_arguments"):
         module.add_arguments(parser)
-    arguments = parser.parse_args(rest)
-    settings = _beside_a_running_platform(Settings.from_environment())
-    return getattr(module, function)(arguments, settings)
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints a script for a shell. It knows all options, so no Python starts at the key Tab."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        import shtab
+
+        class WithFiles(ArgumentParser):
+            """Where a path is expected, the shell offers files."""
+
+            def add_argument(self, *names: str, **terms: Any) -> argparse.Action:
+                action = super().add_argument(*names, **terms)
+                if action.type is Path:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+                return action
+
+        whole = _parser()
+        commands = whole.add_subparsers(parser_class=WithFiles)
+        for name, (_, summary) in COMMANDS.items():
+            _add_arguments(_module(name), commands.add_parser(name, help=summary))
+        print(shtab.complete(whole, values))
+        parser.exit()
 
 
 def _beside_a_running_platform(settings: Settings) -> Settings:

@@ -6,6 +6,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from breezeway_airflow.links import REPORTS, START, root_path
 from breezeway_airflow.priority import BackfillsWait
+from breezeway_airflow.suggestions import SuggestNames
 
 
 class BreezewayPlugin(AirflowPlugin):
@@ -32,6 +33,10 @@ class BreezewayPlugin(AirflowPlugin):
             "destination": "dag_run",
             "url_route": "run-reports",
         },
+    ]
+
+    fastapi_root_middlewares = [  # noqa: RUF012 - Airflow's own convention
+        {"middleware": SuggestNames, "name": "Suggestions in the trigger forms"}
     ]
 
     @property

@@ -128,6 +128,25 @@ def finished(client: httpx.Client, dag: str, conf: dict) -> str:
     return run_id
 
 
+def test_the_form_suggests_names_that_exist(page, platform, client, night):
+    deadline = time.monotonic() + 60
+    while not (fields := suggested(client, "training")).get("tag"):
+        assert time.monotonic() < deadline  # a busy store gives no names in time
+        time.sleep(1)
+    page.goto(f"{platform.url('airflow')}/dags/training")
+    page.get_by_role("button", name="Trigger").first.click(timeout=PATIENCE)
+    tag = page.locator("datalist#list_tag option[value=web]")
+    expect(tag).to_be_attached(timeout=PATIENCE)
+    assert "web" in fields["run_name"] and "plant" in fields["model_name"]
+    assert fields["model_version"][0] == "champion"
+    assert "champion" not in suggested(client, "rollback")["model_version"]
+
+
+def suggested(client: httpx.Client, dag: str) -> dict[str, list[str]]:
+    params = client.get(f"/api/v2/dags/{dag}/details").json()["params"]
+    return {field: param["schema"].get("examples") for field, param in params.items()}
+
+
 def test_from_a_dag_run_to_its_drift_report_in_two_clicks(page, platform, night, tmp_path_factory):
     page.goto(f"{platform.url('airflow')}/dags/nightly_drift/runs/{night}")
     page.get_by_role("link", name="Reports").last.click(timeout=PATIENCE)  # the first click

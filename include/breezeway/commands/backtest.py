@@ -1,6 +1,10 @@
 """Backtest several dates, one after the other.
 
 With `--dry-run`, show only the dates, how many rows they read, and how long it takes.
+
+Examples:
+  breezeway backtest --first 2026-09-07 --last 2026-11-02 --dry-run
+  breezeway backtest --first 2026-09-07 --last 2026-11-02 --every 14
 """
 
 import argparse
@@ -20,9 +24,11 @@ from breezeway.pipeline.periods import MAX_DAYS, refuse_unfinished
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first", type=day, required=True, help="first date")
     parser.add_argument("--last", type=day, required=True, help="last date at most")
-    parser.add_argument("--every", type=int, default=PERIOD_DAYS, help="days between dates (7)")
     parser.add_argument(
-        "--days", type=int, default=PERIOD_DAYS, help="days to evaluate each on (7)"
+        "--every", type=int, default=PERIOD_DAYS, help="days between dates (%(default)s)"
+    )
+    parser.add_argument(
+        "--days", type=int, default=PERIOD_DAYS, help="days to evaluate each on (%(default)s)"
     )
     parser.add_argument("--dry-run", action="store_true", help="show only dates, rows and time")
 

@@ -1,11 +1,12 @@
 """Write all that a home holds into one file, also while the platform runs.
 
-    breezeway backup /backups/breezeway-monday.tar.gz
-
 In it are Airflow's and MLflow's database, the raw readings, the dataset versions with their files,
 runs and models, the deployments, the contract, and the keys: keep the file as you keep passwords.
 Logs and work in progress are left out. Stores that you named yourself, such as a database server or
 a bucket, are not in it; the result names them.
+
+Example:
+  breezeway backup /backups/breezeway-monday.tar.gz
 """
 
 import argparse

@@ -3,6 +3,10 @@
 For each day it shows the rows, the published version and whether that is stale, and it estimates
 the time. The tag `<contract>-day-YYYYMMDD-<n>` is the n-th revision of a day: if a day is made
 again with other content, it gets the next number.
+
+Examples:
+  breezeway history --first 2026-11-01 --last 2026-11-20
+  breezeway history --first 2026-11-01 --last 2026-11-20 --compose
 """
 
 import argparse

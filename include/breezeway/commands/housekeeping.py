@@ -5,6 +5,10 @@ champions that a rollback may lead to, versions with an alias, the newest one an
 or on trial, with their runs, tests and datasets; and of each day of the history the newest
 revision. The tags of datasets stay, so lineage does too. `mlflow gc` then removes the files of
 deleted runs.
+
+Examples:
+  breezeway housekeeping --dry-run
+  BREEZEWAY_KEEP_DAYS=30 breezeway housekeeping
 """
 
 import argparse

@@ -4,6 +4,9 @@ The file is the `queue.csv` of `label-queue` with its column `label` filled in (
 rows without a label are skipped), or an export of Label Studio in JSON. To narrow a fault, change
 its start and end. To import the same file again changes nothing. The next dataset version has the
 new labels, and the model that is trained on it uses them.
+
+Example:
+  breezeway import-labels label-queue/queue.csv --by ann
 """
 
 import argparse

@@ -10,6 +10,10 @@ A period is as long as the window of the features. Periods that are labelled or 
 skipped, and so are neighbours of selected periods. The folder gets `queue.csv`, a table to fill in
 for `import-labels`, and `label-studio.json` and `label-studio.xml`, tasks and labelling interface
 for Label Studio.
+
+Examples:
+  breezeway label-queue --count 20
+  breezeway label-queue --challenger 7 --output /tmp/queue
 """
 
 import argparse
@@ -34,9 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one SELECT of the readings to select from, with the columns as for preprocess; "
         "the last 7 days if not given",
     )
-    parser.add_argument("--count", type=positive_count, default=50, help="periods to select (50)")
     parser.add_argument(
-        "--output", type=Path, default=Path("label-queue"), help="the folder for the files"
+        "--count", type=positive_count, default=50, help="periods to select (%(default)s)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("label-queue"),
+        help="the folder for the files (%(default)s)",
     )
 
 

@@ -1,11 +1,14 @@
 """Show where a prediction, a model version or a dataset comes from, and what a dataset led to.
 
-    breezeway lineage <model>.<version>.<id>    a prediction, by the id that the server gave it
-    breezeway lineage <model>/<version>         a registered version, by number or alias
-    breezeway lineage <tag>                     a dataset or its parameters: forward as well
+WHAT is the id that the server gave a prediction (MODEL.VERSION.ID), a registered version by number
+or alias (MODEL/VERSION), or the tag of a dataset or of its parameters: these lead forward as well.
 
 The answer is read from the stores each time. If a store does not answer, or if two stores
 contradict each other, the answer says so in `problems`, and shows the rest.
+
+Examples:
+  breezeway lineage plant/champion
+  breezeway lineage v12 --json | jq .problems
 """
 
 import argparse

@@ -9,6 +9,10 @@ file is refused, unless --replace is given. `breezeway loads` lists the loads an
 
 Device, time, label and numbers are checked. What else is in a payload, preprocessing checks against
 the contract.
+
+Examples:
+  breezeway load-readings pump.csv --sensors pump.toml
+  breezeway load-readings 2026/*.parquet --device pump-7
 """
 
 import argparse

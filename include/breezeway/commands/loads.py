@@ -3,6 +3,10 @@
 To take a load back leaves the store as if it had not been: its readings are removed, and those that
 it replaced are there again. Readings that another load has too stay, and so do readings that were
 there before without a load, such as those that an older release loaded. Those loads are not listed.
+
+Examples:
+  breezeway loads
+  breezeway loads --take-back 3f2a9c0b71de
 """
 
 import argparse

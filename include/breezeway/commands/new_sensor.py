@@ -3,6 +3,9 @@
 It guesses how the file is read, the interval, device, labels, and the fields with their types and
 ranges, and says what it is unsure of. Beside the contract it writes a page of what the readings
 look like by it. Read both before you load the file.
+
+Example:
+  breezeway new-sensor pump.csv --contract sensors/pump.toml
 """
 
 import argparse
@@ -56,11 +59,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if page:
         write_text(profile, page)
     write_text(target, text)
-    return {
-        "contract": str(target),
-        **({"profile": str(profile)} if page else {}),
-        "unsure": found.unsure,
-    }
+    shown = {"profile": str(profile)} if page else {}
+    return {"contract": str(target), **shown, "unsure": found.unsure}
 
 
 def _try_out(file: Path, name: str, found: file_guesses.Guess, folder: Path) -> file_loads.TriedOut:

@@ -2,6 +2,9 @@
 
 For each night it shows the rows, the version of the model that judges it and why, and the verdict
 if it was checked before, and it estimates the time. Nothing is checked.
+
+Example:
+  breezeway nights --first 2026-11-01 --last 2026-11-20
 """
 
 import argparse

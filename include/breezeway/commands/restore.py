@@ -1,9 +1,10 @@
 """Make a home of a backup, on this machine or another one.
 
-    BREEZEWAY_HOME=.breezeway breezeway restore /backups/breezeway-monday.tar.gz
-
 The home must be empty or absent. `breezeway up --no-run` then starts the platform as it was. A
 backup of an older release is brought up to date at that start.
+
+Example:
+  BREEZEWAY_HOME=/new/place breezeway restore /backups/breezeway-monday.tar.gz
 """
 
 import argparse

@@ -2,6 +2,10 @@
 
 With the same seed, a day has the same readings in every run. A day that is in the store already is
 not simulated again. Days are those of the sensor contract's time zone.
+
+Examples:
+  breezeway simulate --days 28
+  breezeway simulate --days 28 --drift 6 --drift-from 2026-11-15
 """
 
 import argparse
@@ -13,21 +17,23 @@ from breezeway.core.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--devices", type=int, default=8, help="machines, 1 to 99 (8)")
-    parser.add_argument("--days", type=int, default=8, help="days before --end (8)")
+    parser.add_argument("--devices", type=int, default=8, help="machines, 1 to 99 (%(default)s)")
+    parser.add_argument("--days", type=int, default=8, help="days before --end (%(default)s)")
     parser.add_argument(
         "--end",
         type=day,
         metavar="YYYY-MM-DD",
         help="the readings end where this day begins (today)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed is another plant (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="another seed is another plant (%(default)s)"
+    )
     parser.add_argument(
         "--drift",
         type=float,
         default=0.0,
         metavar="CELSIUS",
-        help="thermometers read higher by this",
+        help="thermometers read higher by this (%(default)s)",
     )
     parser.add_argument(
         "--drift-from",
@@ -36,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="first day of the drift (the last of the days)",
     )
     parser.add_argument(
-        "--bad-share", type=float, default=0.0, help="share of bad payloads, 0 to 1"
+        "--bad-share",
+        type=float,
+        default=0.0,
+        help="share of bad payloads, 0 to 1 (%(default)s)",
     )
 
 

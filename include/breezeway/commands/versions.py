@@ -1,4 +1,9 @@
-"""List the dataset versions: each tag of the data with the tags of parameters tuned for it."""
+"""List the dataset versions: each tag of the data with the tags of parameters tuned for it.
+
+Examples:
+  breezeway versions
+  breezeway versions | jq -r 'keys[]'
+"""
 
 import argparse
 from typing import Any

@@ -41,6 +41,8 @@ from breezeway.datasets.dvc_objects import (
 from breezeway.datasets.workspace import BRANCH, Workspace, open_workspace
 
 PARAMS_TAG = re.compile(r"(?P<data>.+)-params-(?P<number>[1-9][0-9]{0,8})")
+DAY_TAG = re.compile(r".+-day-\d{8}-[1-9]\d*")
+"""Of a day of the history: people look at these by day, not in a list of tags."""
 VERSION_FILES = ("data.dvc", "manifest.json")
 PARAMS_FILES = ("params.json", "tuning.json", "tuning.png")
 PUSH_ATTEMPTS = 5

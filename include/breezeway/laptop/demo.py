@@ -2,6 +2,12 @@
 
 The run is triggered as the form in Airflow's web UI triggers it. What happened is printed at
 the end: dataset, parameters, scores beside the baselines, promotion, deployment, prediction.
+
+Examples:
+  breezeway demo
+  breezeway up --sensors pump.toml --data pump.csv
+  breezeway up --no-run
+  breezeway demo --json | jq .prediction.score
 """
 
 import argparse
@@ -22,7 +28,13 @@ from breezeway.contract.values import Violation
 from breezeway.core.errors import DataError, InternalError, ServiceUnavailable, UsageError
 from breezeway.core.settings import Settings
 from breezeway.laptop.dag_run import DAG, failure, task_instances, trigger, xcom
-from breezeway.laptop.display import console, follow, print_addresses, print_summary
+from breezeway.laptop.display import (
+    console,
+    follow,
+    print_addresses,
+    print_facts,
+    print_summary,
+)
 from breezeway.laptop.platform import Platform
 from breezeway.laptop.programs import LOOPBACK, OWN_HOSTS
 from breezeway.readings.store import open_store
@@ -68,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start only the platform: load no readings, trigger no run",
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="for programs: what came of the run as one JSON object, all else on standard error "
+        "(without it, a table)",
+    )
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -110,6 +128,7 @@ def _platform(
     arguments: argparse.Namespace, settings: Settings
 ) -> Iterator[tuple[Platform, float]]:
     started = time.monotonic()
+    console.stderr = arguments.json
     if "MAKELEVEL" in os.environ:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if arguments.host not in OWN_HOSTS and not arguments.open:
@@ -184,7 +203,11 @@ def _pipeline(platform: Platform, arguments: argparse.Namespace, started: float)
             raise failure(client, platform, run_id)
         tasks = task_instances(client, run_id)
     prediction = predict(platform.url("serving"), conf["model_name"], contract, settings)
-    print_summary(results, prediction, tasks, dag_run, time.monotonic() - started, contract)
+    seconds = time.monotonic() - started
+    if arguments.json:
+        print_facts(results, prediction, tasks, dag_run, seconds)
+    else:
+        print_summary(results, prediction, tasks, dag_run, seconds, contract)
     print_addresses(platform)
 
 

@@ -1,5 +1,6 @@
 """What a person sees in the shell: progress of a run, its summary, and all addresses."""
 
+import json
 import sys
 import time
 from datetime import UTC, datetime
@@ -92,6 +93,24 @@ def print_summary(
         f"From the trigger to the deployment {(end - start).total_seconds():.1f} s; "
         f"in all {seconds:.0f} s."
     )
+
+
+def print_facts(
+    results: dict[str, Any],
+    prediction: dict[str, Any],
+    tasks: dict[str, dict[str, Any]],
+    dag_run: dict[str, Any],
+    seconds: float,
+) -> None:
+    """Print on standard output, as JSON, what `print_summary` tells people."""
+    facts = {
+        "run": dag_run["dag_run_id"],
+        "results": results,
+        "prediction": prediction,
+        "task_seconds": {name: task["duration"] for name, task in tasks.items()},
+        "seconds": seconds,
+    }
+    print(json.dumps(facts, indent=2, ensure_ascii=False), flush=True)
 
 
 def _print_scores(train: dict[str, Any], test: dict[str, Any], contract: Contract) -> None:

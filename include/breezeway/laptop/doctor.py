@@ -225,8 +225,8 @@ def home(folder: Path) -> Iterator[Trouble]:
         yield Trouble(
             "Home",
             f"{keys} is gone, and with it the password of the database in {database}.",
-            "Put it back, restore a whole backup (`breezeway restore`), or remove "
-            f"{folder} and begin anew.",
+            "Put it back, restore a whole backup (`breezeway restore`), or remove all of it "
+            "(`breezeway uninstall`) and begin anew.",
         )
 
 

@@ -43,7 +43,12 @@ log = logging.getLogger("breezeway")
 LIST = "backup.json"
 KEYS = "run/keys.json"
 DATABASE = "postgres/data"
-MADE_AGAIN = {"datasets", "dvc-cache", "locks", "logs", "postgres", "run", "serving", "work"}
+REMOVED = ".uninstalled"
+"""Folder of what a removal of the home (`removal.py`) had taken away when it was killed."""
+MADE_AGAIN = {
+    *("datasets", "dvc-cache", "locks", "logs", "postgres", "run", "serving", "work"),
+    REMOVED,
+}
 """Folders of a home that a start, or their next use, makes again; the keys and the database, which
 are in two of them, are copied by themselves."""
 OF_A_SERVER = {"postmaster.pid", "postmaster.opts"}
@@ -100,7 +105,7 @@ def back_up(settings: Settings, file: Path) -> dict[str, Any]:
         raise UsageError(f"There is nothing to back up in {home}: no platform was started there.")
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     with ExitStack() as stack:
-        runs = stack.enter_context(_held(home))
+        runs = stack.enter_context(held(home))
         copies = stack.enter_context(TemporaryDirectory(".copies", f".{file.name}", file.parent))
         stack.callback(aside.unlink, missing_ok=True)
         opened = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -116,12 +121,12 @@ def back_up(settings: Settings, file: Path) -> dict[str, Any]:
         "bytes": file.stat().st_size,
         "files": len(archive.hashes),
         "bytes_of": dict(sorted(archive.bytes_of.items())),
-        "not_in_it": list(_elsewhere(settings)),
+        "not_in_it": list(elsewhere(settings)),
     }
 
 
 @contextmanager
-def _held(home: Path) -> Iterator[bool]:
+def held(home: Path) -> Iterator[bool]:
     """Whether a platform runs in the home; while none does, none can start."""
     lock = FileLock(home / "run" / "launcher.lock")
     try:
@@ -294,7 +299,7 @@ def _copy_sqlite(path: Path, into: Path) -> None:
             raise ServiceUnavailable(f"{path} cannot be copied: {error}.") from None
 
 
-def _elsewhere(settings: Settings) -> Iterator[str]:
+def elsewhere(settings: Settings) -> Iterator[str]:
     """The stores of these settings that are not in the home."""
     for what, address in (
         ("raw store", settings.raw_address),

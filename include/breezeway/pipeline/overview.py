@@ -41,7 +41,6 @@ HEADLINES = {
 `events_hit` of `events`: another version may have been judged on other events. Only a training
 without labels has the alarms a day."""
 
-_DAY_TAG = re.compile(r".+-day-\d{8}-[1-9]\d*")
 _ID = re.compile(r"[0-9a-zA-Z]{1,64}")
 
 
@@ -172,7 +171,7 @@ def look(settings: Settings, seconds: float) -> Overview:
 
 def _datasets(settings: Settings) -> Datasets:
     published = [version.tag for version in versions.list_versions(settings)]
-    tags = [tag for tag in published if not _DAY_TAG.fullmatch(tag)]
+    tags = [tag for tag in published if not versions.DAY_TAG.fullmatch(tag)]
     return Datasets(tuple(tags[: -TAGS - 1 : -1]), len(tags), len(published) - len(tags))
 
 

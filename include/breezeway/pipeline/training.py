@@ -37,6 +37,11 @@ from breezeway.tracking import mlflow_client, runs
 
 log = logging.getLogger("breezeway")
 
+REUSED = (
+    "a run %r has trained this very model on this dataset before: it is used again (%s), with its "
+    "version, and nothing is recorded anew. For a run of its own, choose another run name."
+)
+
 
 def train(
     settings: Settings, tag: str, run_name: str, model_name: str | None = None
@@ -74,7 +79,11 @@ def train(
         )
         fit = _fit if contract.has_labels else _fit_without_labels
         training = fit(settings, run_name, name, version, contract, table, chosen)
-        run_id = _finished_run(training, settings) or record(training, examples, settings, started)
+        run_id = _finished_run(training, settings)
+        if run_id:
+            log.info(REUSED, run_name, run_id)
+        else:
+            run_id = record(training, examples, settings, started)
         number = _register(training, run_id, settings)
         _tag_reports(settings, run_id, training, f"{name}/{number}")
     log.info("model %s version %s, from run %s", name, number, run_id)

@@ -123,8 +123,10 @@ def main(words: Sequence[str] | None = None) -> None:
     # It would write a line for each request that is no HTTP.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     parser = ArgumentParser(prog="python -m breezeway.serving.server", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
-    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen at (%(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=3000, help="the port (%(default)s)")
     try:
         arguments = parser.parse_args(words)
         settings = Settings.from_environment()

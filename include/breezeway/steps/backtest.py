@@ -2,6 +2,9 @@
 
 The metrics of the date are logged to an MLflow run, with a table and a plot of all dates so far
 that were evaluated on the same number of days.
+
+Example:
+  python -m breezeway.steps.backtest --date 2026-09-07
 """
 
 import argparse

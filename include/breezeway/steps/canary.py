@@ -7,6 +7,9 @@ into service. The share of a bandit is changed at each look.
 
 The trial ends a number of minutes after `deploy` started it. So a second run continues the same
 trial, and after its end it returns the same decision.
+
+Example:
+  python -m breezeway.steps.canary --model-name plant --model-version 7 --minutes 60
 """
 
 import argparse
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=30,
         type=positive_count,
         metavar="SECONDS",
-        help="between two looks (30)",
+        help="between two looks (%(default)s)",
     )
 
 

@@ -14,6 +14,10 @@ options the version goes into service, and a trial ends; --withdraw ends a trial
 A version that the gate refused, or that was rolled back, goes into service or on trial only with
 --force and a reason, which is kept with the version in MLflow. A shadow answers nobody and needs
 no reason.
+
+Examples:
+  python -m breezeway.steps.deploy --model-name plant --model-version champion
+  python -m breezeway.steps.deploy --model-name plant --model-version 7 --canary 10
 """
 
 import argparse

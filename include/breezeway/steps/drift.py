@@ -6,6 +6,9 @@ that day and was found on earlier days too, as the contract's section `[drift]` 
 days are judged again from their readings, so any day can be checked, in any order, any number of
 times. The model that judges a day is the one that was in service when the day ended. Where that is
 not known, the result says which one judged instead, and why.
+
+Example:
+  python -m breezeway.steps.drift --model-name plant --date 2026-11-20
 """
 
 import argparse

@@ -1,8 +1,12 @@
-"""Import labels into the raw store, with who gave them and when.
+r"""Import labels into the raw store, with who gave them and when.
 
 They are a JSON list of objects with `device`, `start` and `end` (ISO 8601, UTC without a zone) and
 `label`: `fault` or `normal`. If the same person gave the same label to the same period before,
 nothing changes.
+
+Example:
+  python -m breezeway.steps.labels --by ann --labels \
+    '[{"device": "m-1", "start": "2026-11-20", "end": "2026-11-21", "label": "fault"}]'
 """
 
 import argparse

@@ -6,6 +6,10 @@ work folder `rejected` shows why.
 
 With a day instead of a query, it makes that day's partition of the dataset. With a first and a last
 day it puts the partitions of these days together; those that are missing or stale are made first.
+
+Examples:
+  python -m breezeway.steps.preprocess --day 2026-11-20
+  python -m breezeway.steps.preprocess --tag v12 --first 2026-11-01 --last 2026-11-20
 """
 
 import argparse

@@ -66,7 +66,11 @@ def run_step(
     settings = None
     try:
         settings = Settings.from_environment()
-        parser = ArgumentParser(prog=f"breezeway.steps.{name}", description=description)
+        parser = ArgumentParser(
+            prog=f"breezeway.steps.{name}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         add_arguments(parser)
         arguments = parser.parse_args()
         result = run(arguments, settings)

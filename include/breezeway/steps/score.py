@@ -4,6 +4,10 @@ The predictions (device, time, score, alarm, model_version) become a dataset ver
 that which the server would give, to the last bit. Readings that break the sensor contract are
 counted and have no score. Without a version it is the one in service, or else the champion; the
 result says which.
+
+Examples:
+  breezeway score --day 2026-11-20
+  python -m breezeway.steps.score --first 2026-11-01 --last 2026-11-20 --model-version 7
 """
 
 import argparse
@@ -38,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="yes",
         choices=["yes", "no"],
         default="no",
-        help="whether to put the predictions into the table predictions of the raw store too",
+        help="also put the predictions into the table predictions of the raw store (%(default)s)",
     )
 
 

@@ -5,6 +5,9 @@ again. Only readings that neither model was trained on count. With labels there 
 interval of the difference; without labels in the contract, the alarms beside what is promised. In
 any case a drift report compares the readings with the training data. All of it is logged to MLflow;
 the evidence for the gate is a tag of the version.
+
+Example:
+  python -m breezeway.steps.test --model-name plant --model-version 7
 """
 
 import argparse

@@ -8,6 +8,9 @@ of false alarms, and the metrics are the alarms on held-out rows. The registered
 fitted on all rows that the contract does not hold out. The same dataset version and parameters give
 the same model, byte for byte. A second training with the same run name returns the version that is
 registered already.
+
+Example:
+  python -m breezeway.steps.train --tag v12 --run-name v12
 """
 
 import argparse

@@ -11,6 +11,9 @@ first family with its defaults.
 The work folder of the tag gets `params.json`, `tuning.json` with every trial, and `tuning.png`.
 They are logged to an MLflow run too. The next task publishes the parameters on top of the dataset
 version.
+
+Example:
+  python -m breezeway.steps.tune --tag v12 --count 20
 """
 
 import argparse

@@ -1,5 +1,7 @@
 """What a person sees in the shell when a run has ended."""
 
+import json
+
 import pytest
 
 from breezeway.contract.contract import Contract
@@ -19,7 +21,11 @@ PREDICTION = {
     "milliseconds": 2.4,
     "prediction_id": "plant.7.00000001",
 }
-DAG_RUN = {"run_after": "2026-01-01T00:00:00+00:00", "end_date": "2026-01-01T00:01:30+00:00"}
+DAG_RUN = {
+    "dag_run_id": "r-1",
+    "run_after": "2026-01-01T00:00:00+00:00",
+    "end_date": "2026-01-01T00:01:30+00:00",
+}
 TASKS = {"train": {"duration": 12.34}, "skipped": {"duration": None}}
 
 
@@ -50,6 +56,15 @@ def test_the_summary_tells_of_each_step(capsys: pytest.CaptureFixture[str]) -> N
         "From the trigger to the deployment 90.0 s; in all 95 s.",
     ):
         assert fact in said
+
+
+def test_a_program_gets_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    display.print_facts(RESULTS, PREDICTION, TASKS, DAG_RUN, 95.0)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["run"], told["seconds"]) == ("r-1", 95)
+    assert told["prediction"] == PREDICTION
+    assert told["results"]["train"]["model_version"] == "7"
+    assert told["task_seconds"] == {"train": 12.34, "skipped": None}
 
 
 def test_costs_are_told_where_there_is_no_budget(capsys: pytest.CaptureFixture[str]) -> None:

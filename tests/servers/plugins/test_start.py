@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from breezeway import cli
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
-from breezeway.pipeline import overview
+from breezeway.pipeline import known_names, overview
 from breezeway.tracking import rest, runs
 from tests.fixtures.api_server import api_server, login
 from tests.fixtures.serving import ModelServer, add_deployment, examples_of, make_model
@@ -24,6 +24,8 @@ ROOT = "/breezeway/start"
 NAME = "basin"
 HOSTILE = "<script>alert(1)</script>"
 TAGS = 200
+TRAINED = ("basin first", "basin second")
+"""Names of the runs that trained the two versions."""
 LAST_NIGHT = datetime.now(UTC).date() - timedelta(days=1)
 
 
@@ -66,9 +68,9 @@ def git(settings: Settings, *words: str) -> None:
 
 def train(settings: Settings) -> None:
     rest.post(settings, "registered-models/create", name=NAME, description=HOSTILE)
-    for number, precision in (("1", 0.5), ("2", 0.75)):
+    for number, precision, name in (("1", 0.5, TRAINED[0]), ("2", 0.75, TRAINED[1])):
         metrics = {"average_precision": precision, "events": 8, "events_hit": 6, "f1": 0.25}
-        run = record(settings, "training/r-1", "train", metrics=metrics)
+        run = record(settings, "training/r-1", "train", name, metrics=metrics)
         rest.post(
             settings,
             "model-versions/create",
@@ -97,7 +99,12 @@ def train(settings: Settings) -> None:
 
 
 def record(
-    settings: Settings, dag_run: str, step: str, metrics: dict | None = None, **tags: str
+    settings: Settings,
+    dag_run: str,
+    step: str,
+    name: str = "drift",
+    metrics: dict | None = None,
+    **tags: str,
 ) -> str:
     """A finished run in MLflow."""
     mine = Settings(mlflow_url=settings.mlflow_url, run_id=dag_run)
@@ -109,6 +116,7 @@ def record(
         settings,
         "runs/create",
         experiment_id="0",
+        run_name=name,
         start_time=now,
         tags=[{"key": key, "value": value} for key, value in tags.items()],
     )["run"]["info"]["run_id"]
@@ -186,6 +194,23 @@ def test_tags_are_listed_newest_name_first_without_those_of_days(page):
     shown = re.findall(r'<li data-tag="([^"]+)"', page)
     assert shown == [f"basin-{n:03}" for n in reversed(range(TAGS))]
     assert "And 1 day of the history" in words(page)
+
+
+def test_the_names_for_a_form_are_those_of_the_stores_newest_first(settings):
+    found = known_names.look(settings, NAME, 60)
+    assert found["tag"] == [f"basin-{TAGS - n:03}" for n in range(1, known_names.MOST + 1)]
+    assert NAME in found["model_name"]
+    assert found["model_version"] == ["champion", "2", "1"]
+    assert found["run_name"][0] == TRAINED[1] and TRAINED[0] in found["run_name"]
+    assert "drift" not in found["run_name"]
+
+
+def test_a_store_that_is_away_leaves_the_names_of_the_others(settings):
+    away = settings.model_copy(update={"mlflow_url": "http://127.0.0.1:9"})
+    found = known_names.look(away, NAME, 60)
+    assert found.pop("tag")[0] == f"basin-{TAGS - 1:03}"
+    assert set(found) == {"model_name", "model_version", "run_name"}
+    assert not any(found.values())
 
 
 def test_the_request_on_the_page_gets_the_recorded_score(page, example):

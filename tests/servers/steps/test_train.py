@@ -157,9 +157,11 @@ def test_an_alias_leads_to_a_version(first, settings, client):
         load.load(settings, "no-mill", "1")
 
 
-def test_the_same_again_is_the_same_version(first, settings, client):
-    again = train.run(arguments("first"), settings)
+def test_the_same_again_is_the_same_version_and_the_log_says_so(first, settings, client, caplog):
+    with caplog.at_level("INFO", "breezeway"):
+        again = train.run(arguments("first"), settings)
     assert again == first
+    assert f"used again ({first['run_id']})" in caplog.text
     assert len(client.search_model_versions("name = 'mill'")) == 1
 
 
