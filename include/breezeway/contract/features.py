@@ -116,6 +116,7 @@ class History:
     ) -> None:
         """Write the statistics of every trailing window of a column into `out`."""
         width, (before, ages, times, within) = self._contract.window, known
+        of_old = {each: np.where(ages < width - 1, 0, counts) for each, counts in within.items()}
         for first in range(max(width - 1, before), len(column), CHUNK_ROWS):
             here = slice(first - width + 1, min(first + CHUNK_ROWS, len(column)))
             found = rolling_statistics(
@@ -123,7 +124,7 @@ class History:
                 width,
                 wanted,
                 times=None if times is None else times[here],
-                within={seconds: counts[first : here.stop] for seconds, counts in within.items()},
+                within={each: counts[first : here.stop] for each, counts in of_old.items()},
             )
             self._put(found, wanted, out[first - before : here.stop - before])
         # The first readings of a device have no complete window: the values there include readings

@@ -42,9 +42,9 @@ a float if it is the same for all parts."""
 SECOND = 1e6
 """In microseconds."""
 
-Sums = tuple[Any, Any, Any]
-"""Of parts: the counts of values, the sums of their positions, and the sums of the squares. They
-are whole numbers, so they are exact."""
+Sums = tuple[Any, Any]
+"""Of parts: the sums of the positions of their values, and of the squares of these. They are whole
+numbers, so they are exact."""
 
 
 class Weights(NamedTuple):
@@ -63,39 +63,50 @@ class Weights(NamedTuple):
     apart: Any
 
 
-def join_sums(a: Sequence[Any], b: Sequence[Any], shift: int) -> tuple[Weights, Sums]:
-    """The weights of two parts, and the sums of both.
+def join_counts(a: Any, b: Any) -> tuple[Weights, Any]:
+    """The weights of two parts, as if they were not apart, and the count of both.
+
+    Args:
+        a, b: how many values the older and the newer part have.
+    """
+    count = a + b
+    share = _over(b, count)
+    return Weights(share, _over(a, count), a * share, 0.0), count
+
+
+def join_sums(
+    a: Sequence[Any], b: Sequence[Any], counts: tuple[Any, Any], shift: int
+) -> tuple[Any, Sums]:
+    """How far two parts are apart, and the sums of both.
 
     Args:
         a, b: those of the older and of the newer part.
+        counts: of their values.
         shift: readings of the older one.
     """
-    count = a[0] + b[0]
-    moved = b[1] + shift * b[0]
-    share = _over(b[0], count)
-    apart = _over(moved, b[0]) - _over(a[1], a[0])
-    rest = _over(a[0], count)
-    squares = a[2] + b[2] + 2 * shift * b[1] + shift * shift * b[0]
-    return Weights(share, rest, a[0] * share, apart), (count, a[1] + moved, squares)
+    moved = b[0] + shift * counts[1]
+    apart = _over(moved, counts[1]) - _over(a[0], counts[0])
+    squares = a[1] + b[1] + 2 * shift * b[0] + shift * shift * counts[1]
+    return apart, (a[0] + moved, squares)
 
 
 def join_times(
     a: Sequence[Any], b: Sequence[Any], passed: np.ndarray, weights: Weights
-) -> tuple[Weights, tuple[np.ndarray, np.ndarray]]:
-    """The same weights with times in place of positions; mean time and sum of squared deviations
-    of both.
+) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
+    """How far two parts are apart in time; mean time and sum of squared deviations of both.
 
     Args:
         a, b: the same of each part. A mean is relative to the last reading of its part.
         passed: from the last reading of the newer part back to that of the older one: int64,
             microseconds, not above 0.
+        weights: of both.
     """
     moved = a[0] + passed
     if not isinstance(weights.rest, float):  # an older part without values has no time either
         moved = np.where(weights.rest > 0, moved, 0.0)
     apart = b[0] - moved
     spread = _plus(apart * apart * weights.weight, a[1], b[1])
-    return weights._replace(apart=apart), (_plus(apart * weights.share, moved), spread)
+    return apart, (_plus(apart * weights.share, moved), spread)
 
 
 def join_figures(a: Figures, b: Figures, weights: Weights) -> Figures:
@@ -153,14 +164,13 @@ def _plus(array: np.ndarray, *others: Any) -> np.ndarray:
     return array
 
 
-def statistic_of(name: Statistic, figures: Figures, sums: Sums, spread: Any) -> Any:
+def statistic_of(name: Statistic, figures: Figures, count: Any, steps: Any) -> Any:
     """A statistic of windows; NaN for those without values.
 
     Args:
-        spread: the sum of squared deviations of the times, microseconds²; None where positions
-            count.
+        count: of their values.
+        steps: from `steps_of`; only a slope needs it.
     """
-    count = sums[0]
     match name:
         case "mean" | "from_baseline" | "baseline_zscore":  # less the baseline: `beside`
             found = figures["mean"]
@@ -173,10 +183,23 @@ def statistic_of(name: Statistic, figures: Figures, sums: Sums, spread: Any) -> 
         case "rms":
             found = np.sqrt(figures["second"] / count + np.square(figures["mean"]))
         case "slope":
-            steps = sums[2] - np.square(sums[1]) / count if spread is None else spread / SECOND
             found = np.where(steps > 0, np.divide(figures["joint"], steps), np.nan)
         case "kurtosis":
             variance = figures["second"] / count
             fourth = figures["fourth"] / count
             found = np.where(variance > 0, fourth / np.square(variance) - 3, np.nan)
     return found if isinstance(count, float) else np.where(count > 0, found, np.nan)
+
+
+def steps_of(count: Any, sums: Sums | None, clock: tuple[Any, Any] | None) -> Any:
+    """What a slope is divided by: the sum of squared deviations of the positions, or of the times
+    in seconds. None if neither is known.
+
+    Args:
+        count: of values.
+        sums: of their positions.
+        clock: mean times and sums of squared deviations of the times, which then count.
+    """
+    if clock is not None:
+        return clock[1] / SECOND
+    return None if sums is None else sums[1] - np.square(sums[0]) / count

@@ -10,7 +10,7 @@ Written by hand because it is faster: `make bench ONLY=preprocess` compares it w
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +23,14 @@ from breezeway.contract.moments import (
     Figures,
     Sums,
     Weights,
+    join_counts,
     join_figures,
     join_sums,
     join_times,
     statistic_of,
+    steps_of,
 )
-from breezeway.contract.spans import Part, Span, blocks_for, figures_of_spans
+from breezeway.contract.spans import Part, Span, as_readings, blocks_for, figures_of_spans
 from breezeway.contract.statistics import RollingFeature, Statistic
 
 SORTED_VALUES = 1 << 18
@@ -53,10 +55,11 @@ class _Step(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """All steps to windows; for each length of them the sums and, if times count, the mean times
-    and the sums of squared deviations of the times."""
+    """All steps to windows; for each length of them the counts and sums and, if times count, the
+    mean times and the sums of squared deviations of the times."""
 
     steps: list[_Step]
+    counts: dict[int, Any]
     sums: dict[int, Sums]
     clocks: dict[int, tuple[Any, Any]]
 
@@ -91,8 +94,10 @@ def rolling_statistics(
     """
     shape = (*values.shape[:-1], values.shape[-1] - width + 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        windows = _Windows(values, shape[-1], wanted, seen, times, within)
-        found = {feature: windows.value(feature) for feature in wanted}
+        usual = {n: int(c[0]) for n, c in (within or {}).items() if (c == c[0]).all()}
+        made = {feature: as_readings(feature, usual) for feature in wanted}
+        windows = _Windows(values, shape[-1], made.values(), seen, times, within)
+        found = {feature: windows.value(made[feature]) for feature in wanted}
     return {  # `broadcast_to` takes as long as a few sums
         feature: value if np.shape(value) == shape else np.broadcast_to(value, shape)
         for feature, value in found.items()
@@ -159,13 +164,14 @@ class _Windows:
         plan = self._plan
         blocks = {
             size: Part(
-                plan.sums[size],
-                plan.clocks.get(size),
+                plan.counts[size],
+                plan.sums[size] if "joint" in names and not plan.clocks else None,
+                plan.clocks[size] if "joint" in names and plan.clocks else None,
                 {name: self._figures[size][name] for name in names},
             )
             for size in blocks_for(span)
         }
-        return figures_of_spans(blocks, span, self._times)
+        return figures_of_spans(blocks, span, self._times if plan.clocks else None)
 
     def value(self, feature: RollingFeature) -> Any:
         """A feature of every row; a number if it is the same for all."""
@@ -189,10 +195,12 @@ class _Windows:
         """Of the window without its latest readings, if the feature leaves them out."""
         if feature.seconds:
             part = self._parts[feature[3:]]
-            return statistic_of(name, part.figures, part.sums, part.clock and part.clock[1])
-        width = feature.window - feature.recent
-        clock = self._plan.clocks.get(width)
-        found = statistic_of(name, self._figures[width], self._plan.sums[width], clock and clock[1])
+            return statistic_of(name, part.figures, part.count, part.steps)
+        plan, width = self._plan, feature.window - feature.recent
+        count, steps = plan.counts[width], None
+        if name == "slope":
+            steps = steps_of(count, plan.sums[width], plan.clocks.get(width))
+        found = statistic_of(name, self._figures[width], count, steps)
         return found if np.ndim(found) == 0 else self._of_rows(found, feature.recent)
 
     def _ago(self, readings: int) -> np.ndarray:
@@ -256,17 +264,21 @@ def _medians(values: np.ndarray, width: int, seen: np.ndarray | None) -> np.ndar
 def _medians_of_spans(values: np.ndarray, span: Span) -> np.ndarray:
     """The median of every window by time; the longest are sorted first, so that a few long ones do
     not make the others wider."""
-    out = np.full((*values.shape[:-1], len(span.ends)), np.nan)
-    order = np.argsort(-span.lengths, kind="stable")
-    order = order[: np.count_nonzero(span.lengths)]
+    ends, lengths = span
+    out = np.full((*values.shape[:-1], len(ends)), np.nan)
+    order = np.argsort(-lengths.astype(np.int16), kind="stable")
+    order = order[: np.count_nonzero(lengths)]
     each = max(1, out[..., 0].size)
     first = 0
     while first < len(order):
-        width = int(span.lengths[order[first]])
+        width = int(lengths[order[first]])
         rows = order[first : first + max(1, SORTED_VALUES // (width * each))]
-        before = np.arange(width - 1, -1, -1)
-        found = values[..., np.maximum(span.ends[rows, None] - before, 0)]
-        out[..., rows] = _middle(np.where(before < span.lengths[rows, None], found, np.nan))
+        begins = np.maximum(ends[rows] - width + 1, 0)
+        found = sliding_window_view(values, width, axis=-1)[..., begins, :]
+        if lengths[rows[-1]] < width:
+            before = (ends[rows] - begins)[:, None] - np.arange(width)
+            found = np.where((before >= 0) & (before < lengths[rows, None]), found, np.nan)
+        out[..., rows] = _middle(found)
         first += len(rows)
     return out
 
@@ -289,7 +301,7 @@ def _at(rows: np.ndarray, places: Any) -> np.ndarray:
     return rows[..., places]
 
 
-@cache
+@lru_cache(maxsize=256)
 def _plan_of_whole_windows(widths: tuple[int, ...]) -> _Plan:
     return _plan(1.0, widths, None)
 
@@ -319,17 +331,25 @@ def _plan(count: Any, widths: Sequence[int], seen: np.ndarray | None) -> _Plan:
                 steps.append(step)
             elif width & size:
                 found[width] = blocks
-    return _Plan(steps, found, {})
+    counts = {width: of_window[0] for width, of_window in found.items()}
+    return _Plan(steps, counts, {width: found[width][1:] for width in found}, {})
 
 
 def _plan_step(
-    extends: int, older: Sums, newer: Sums, shift: int, following: int, seen: np.ndarray | None
-) -> tuple[_Step, Sums]:
+    extends: int,
+    older: tuple[Any, Any, Any],
+    newer: tuple[Any, Any, Any],
+    shift: int,
+    following: int,
+    seen: np.ndarray | None,
+) -> tuple[_Step, tuple[Any, Any, Any]]:
     unseen = None if seen is None else seen[shift + following - 1 :] < following
     a = [_cut(figure, following, unseen) for figure in older]
     b = [_from(figure, shift) for figure in newer]
-    weights, sums = join_sums(a, b, shift)
-    return _Step(extends, shift, following, unseen, weights), sums
+    weights, count = join_counts(a[0], b[0])
+    apart, sums = join_sums(a[1:], b[1:], (a[0], b[0]), shift)
+    step = _Step(extends, shift, following, unseen, weights._replace(apart=apart))
+    return step, (count, *sums)
 
 
 def _by_time(plan: _Plan, times: np.ndarray) -> _Plan:
@@ -341,12 +361,12 @@ def _by_time(plan: _Plan, times: np.ndarray) -> _Plan:
         b = [_from(figure, step.older) for figure in newer]
         end = step.older + step.newer - 1
         passed = times[step.older - 1 : len(times) - step.newer] - times[end:]
-        weights, joined = join_times(a, b, passed, step.weights)
-        steps.append(step._replace(weights=weights))
+        apart, joined = join_times(a, b, passed, step.weights)
+        steps.append(step._replace(weights=step.weights._replace(apart=apart)))
         return joined
 
     found = _of_windows((0.0, 0.0), plan, lambda blocks, _: blocks, join)
-    return _Plan(steps, plan.sums, found)
+    return plan._replace(steps=steps, clocks=found)
 
 
 def _from(figure: Any, shift: int) -> Any:

@@ -4,7 +4,7 @@ A window is joined from blocks whose sizes are the binary digits of its number o
 largest the oldest. So a window by time has the figures of a window of as many readings.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -13,10 +13,19 @@ from breezeway.contract.moments import (
     NOTHING,
     Figures,
     Sums,
+    join_counts,
     join_figures,
     join_sums,
     join_times,
+    steps_of,
 )
+from breezeway.contract.statistics import RollingFeature
+
+PIECE = 1 << 17
+"""Readings at once: so many times the longest window, in microseconds, are less than 2 ** 63."""
+
+FREQUENT = 16
+"""A length that one window in so many has."""
 
 
 def readings_within(
@@ -38,21 +47,43 @@ def readings_within(
     >>> readings_within(times, np.arange(4), [120], 30)[120]
     array([1, 2, 2, 1])
     """
-    here = np.arange(len(times))
-    furthest = np.minimum(ages, most - 1)
-    return {each: 1 + _before(times, here, furthest, each * 1_000_000) for each in seconds}
-
-
-def _before(times: np.ndarray, here: np.ndarray, furthest: np.ndarray, length: int) -> np.ndarray:
-    """The readings before each one that came less than `length` before it: digit by digit."""
-    found = np.zeros(len(times), np.int64)
-    step = 1 << int(furthest.max(initial=0)).bit_length()
-    while step := step >> 1:
-        further = found + step
-        is_there = further <= furthest
-        is_there &= times - times[np.maximum(here - further, 0)] < length
-        found += step * is_there
+    found = {each: np.empty(len(times), np.int64) for each in seconds}
+    for first in range(0, len(times), PIECE):
+        begin = max(0, first - most + 1)
+        here = slice(begin, first + PIECE)
+        for each, counts in found.items():
+            before = _before(times[here], ages[here], each * 1_000_000)
+            counts[first : first + PIECE] = 1 + np.minimum(before, most - 1)[first - begin :]
     return found
+
+
+def _before(times: np.ndarray, ages: np.ndarray, length: int) -> np.ndarray:
+    """The readings before each one that came less than `length` before it."""
+    # A gap as long as that, or another device, is as good as any longer one.
+    apart = np.minimum(np.diff(times, prepend=times[0]), length)
+    apart[ages == 0] = length
+    passed = np.cumsum(apart)
+    first = np.searchsorted(passed, passed - length, side="right")
+    before: np.ndarray = np.minimum(np.arange(len(times)) - first, ages)
+    return before
+
+
+def as_readings(feature: RollingFeature, within: Mapping[int, int]) -> RollingFeature:
+    """The same feature by readings, if all its windows have the same number of them.
+
+    Args:
+        within: how many readings came within a time, where this is the same for all rows.
+    """
+    if feature.seconds not in within:
+        return feature
+    length, recent = within[feature.seconds], 0
+    if feature.recent_seconds:
+        recent = within.get(feature.recent_seconds, length)
+    if feature.statistic == "lag":
+        length += 1
+    if not recent < length <= feature.window:
+        return feature
+    return RollingFeature(feature.statistic, length, recent)
 
 
 class Span(NamedTuple):
@@ -82,33 +113,46 @@ class Part(NamedTuple):
     """What is known of parts: arrays whose last dimension they are, or floats that hold for all.
 
     Args:
-        sums: of their values.
-        clock: if times count, mean times and sums of squared deviations of the times.
+        count: of their values.
+        sums: of the positions; None if these are not needed.
+        clock: mean times and sums of squared deviations of the times; None if these do not count.
         figures: of their values.
     """
 
-    sums: Sums
+    count: Any
+    sums: Sums | None
     clock: tuple[Any, Any] | None
     figures: Figures
 
-    def taken(self, places: np.ndarray) -> "Part":
+    @property
+    def steps(self) -> Any:
+        """As `statistic_of` takes them."""
+        return steps_of(self.count, self.sums, self.clock)
+
+    def each(self, function: Callable[[Any], Any]) -> "Part":
+        """With a function of everything."""
+        return Part(
+            function(self.count),
+            self.sums and (function(self.sums[0]), function(self.sums[1])),
+            self.clock and (function(self.clock[0]), function(self.clock[1])),
+            {name: function(figure) for name, figure in self.figures.items()},
+        )
+
+    def at(self, places: np.ndarray | slice) -> "Part":
         """Those at some places."""
+        if isinstance(places, slice):
+            return self.each(lambda f: f if isinstance(f, float) else f[..., places])
+        return self.each(lambda f: f if isinstance(f, float) else f.take(places, axis=-1))
 
-        def at(figure: Any) -> Any:
-            return figure if isinstance(figure, float) else figure[..., places]
-
-        count, positions, squares = self.sums
-        clock = self.clock and (at(self.clock[0]), at(self.clock[1]))
-        figures = {name: at(figure) for name, figure in self.figures.items()}
-        return Part((at(count), at(positions), at(squares)), clock, figures)
-
-    def put(self, places: np.ndarray, part: "Part") -> None:
+    def put(self, places: np.ndarray | slice, part: "Part") -> None:
         """Overwrite those at some places; all are arrays."""
-        pairs = [*zip(self.sums, part.sums, strict=True)]
+        pairs = [(self.count, part.count)]
+        pairs += zip(self.sums or (), part.sums or (), strict=True)
         pairs += zip(self.clock or (), part.clock or (), strict=True)
         pairs += [(self.figures[name], figure) for name, figure in part.figures.items()]
         for own, other in pairs:
-            own[..., places] = other
+            # Twice as fast as to index the last dimension.
+            own.T[places] = other if isinstance(other, float) else other.T
 
 
 def blocks_for(span: Span) -> list[int]:
@@ -125,32 +169,86 @@ def figures_of_spans(blocks: Mapping[int, Part], span: Span, times: np.ndarray |
         times: int64 of shape (readings,), microseconds, if times count.
     """
     ends, lengths = span
-    found = _of_nothing(blocks[max(blocks)], len(lengths))
-    for size, part in blocks.items():
-        has, newer = (lengths & size) > 0, lengths & (size - 1)
-        alone = np.flatnonzero(has & (newer == 0))
-        if len(alone):
-            found.put(alone, part.taken(ends[alone] - size + 1))
-        rows = np.flatnonzero(has & (newer > 0))
-        if len(rows):
-            last = ends[rows] - newer[rows]
-            a, b = part.taken(last - size + 1), found.taken(rows)
-            weights, sums = join_sums(a.sums, b.sums, size)
-            clock = None
-            if times is not None and a.clock and b.clock:
-                passed = times[last] - times[ends[rows]]
-                weights, clock = join_times(a.clock, b.clock, passed, weights)
-            found.put(rows, Part(sums, clock, join_figures(a.figures, b.figures, weights)))
+    counts = np.bincount(lengths)
+    frequent = np.flatnonzero(counts * FREQUENT >= len(lengths)).tolist()
+    frequent = sorted((each for each in frequent if each), key=lambda each: -counts[each])
+    if not frequent or ends[0] < max(frequent) - 1 or (ends[1:] - ends[:-1] != 1).any():
+        return _of_lengths(blocks, span, times)
+    # Neighbours need no index, so the windows of a frequent length are made everywhere.
+    found = _of_nothing(blocks, len(lengths))
+    found.put(slice(None), _of_length(blocks, frequent[0], int(ends[0]), len(ends), times))
+    found.count.T[lengths == 0] = 0.0
+    rest = (lengths > 0) & (lengths != frequent[0])
+    for length in frequent[1:]:
+        rows = np.flatnonzero(lengths == length)
+        found.put(rows, _of_length(blocks, length, int(ends[0]), len(ends), times).at(rows))
+        rest[rows] = False
+    if rest.any():
+        rows = np.flatnonzero(rest)
+        found.put(rows, _of_lengths(blocks, Span(ends[rows], lengths[rows]), times))
     return found
 
 
-def _of_nothing(like: Part, rows: int) -> Part:
-    """Figures without readings, to be overwritten."""
+def _of_length(
+    blocks: Mapping[int, Part], length: int, first: int, rows: int, times: np.ndarray | None
+) -> Part:
+    """The figures of windows of one length, of the rows from `first` on."""
+    found, newer = None, 0
+    for size, part in blocks.items():
+        if not length & size:
+            continue
+        last = first - newer
+        older = part.at(slice(last - size + 1, last - size + 1 + rows))
+        if found is None:
+            found = older
+        else:
+            passed = None
+            if times is not None:
+                passed = times[last : last + rows] - times[first : first + rows]
+            found = _joined(older, found, size, passed)
+        newer += size
+    assert found is not None
+    return found
 
-    def made(figure: Any, nothing: float = 0.0) -> np.ndarray:
-        return np.full((*np.shape(figure)[:-1], rows), nothing)
 
-    count, positions, squares = like.sums
-    clock = like.clock and (made(like.clock[0]), made(like.clock[1]))
-    figures = {name: made(figure, NOTHING.get(name, 0.0)) for name, figure in like.figures.items()}
-    return Part((made(count), made(positions), made(squares)), clock, figures)
+def _of_lengths(blocks: Mapping[int, Part], span: Span, times: np.ndarray | None) -> Part:
+    """The figures of windows of many lengths."""
+    ends, lengths = span
+    found = _of_nothing(blocks, len(lengths))
+    for size, part in blocks.items():
+        has, newer = (lengths & size) > 0, lengths & (size - 1)
+        alone = np.flatnonzero(has & (newer == 0))
+        found.put(alone, part.at(ends[alone] - size + 1))
+        rows = np.flatnonzero(has & (newer > 0))
+        last = ends[rows] - newer[rows]
+        passed = None if times is None else times[last] - times[ends[rows]]
+        found.put(rows, _joined(part.at(last - size + 1), found.at(rows), size, passed))
+    return found
+
+
+def _joined(older: Part, newer: Part, size: int, passed: np.ndarray | None) -> Part:
+    """Both parts.
+
+    Args:
+        size: readings of the older one.
+        passed: see `join_times`.
+    """
+    weights, count = join_counts(older.count, newer.count)
+    sums = clock = None
+    if older.sums and newer.sums:
+        apart, sums = join_sums(older.sums, newer.sums, (older.count, newer.count), size)
+        weights = weights._replace(apart=apart)
+    if older.clock and newer.clock and passed is not None:
+        apart, clock = join_times(older.clock, newer.clock, passed, weights)
+        weights = weights._replace(apart=apart)
+    return Part(count, sums, clock, join_figures(older.figures, newer.figures, weights))
+
+
+def _of_nothing(blocks: Mapping[int, Part], rows: int) -> Part:
+    """Parts without readings, to be overwritten."""
+    like = blocks[max(blocks)]
+    found = like.each(lambda figure: np.zeros((*np.shape(figure)[:-1], rows)))
+    for name, figure in found.figures.items():
+        if name in NOTHING:
+            figure[...] = NOTHING[name]
+    return found

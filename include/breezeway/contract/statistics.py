@@ -42,6 +42,8 @@ _MOST_LENGTHS: dict[Statistic, int] = {"last": 0, "diff": 0, "from_median": 2, "
 """Behind those that do not have one at the most, their window."""
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 """In seconds."""
+LONGEST_DAYS = 366
+"""Of a window by time."""
 _NUMBER = r"[1-9][0-9]{0,4}"
 _LENGTH = f"{_NUMBER}({'|'.join(_UNITS)})?"
 
@@ -97,6 +99,8 @@ class RollingFeature(NamedTuple):
             found = cls(statistic, window, 0, *map(_seconds, lengths))
         else:
             found = cls._by_readings(text, statistic, [int(length) for length in lengths], window)
+        if found.seconds > LONGEST_DAYS * _UNITS["d"]:
+            raise ValueError(f"{text!r}: at most {LONGEST_DAYS}d are allowed")
         if found.recent >= found.window or 0 < found.seconds <= found.recent_seconds:
             raise ValueError(f"{text!r}: leaves no reading of the {lengths[0]} in the past")
         return found
