@@ -31,12 +31,14 @@ class _Known(NamedTuple):
         ages: int64 (readings,): for each, how many readings before it belong to its run.
         times: int64 (readings,), microseconds, if the contract asks for rates per second.
         within: from `readings_within`.
+        of_old: the same; where the longest window is not complete, a usual number.
     """
 
     before: int
     ages: np.ndarray
     times: np.ndarray | None
     within: dict[int, np.ndarray]
+    of_old: dict[int, np.ndarray]
 
 
 class History:
@@ -101,7 +103,8 @@ class History:
         ages = np.arange(len(known)) - np.repeat(begins, np.diff(begins, append=len(known)))
         rates = known if self._contract.features.rate_per == "second" else None
         within = readings_within(known, ages, self._seconds, self._contract.features.window)
-        return _Known(len(tail), ages, rates, within)
+        is_old = ages >= self._contract.window - 1
+        return _Known(len(tail), ages, rates, within, _usual_where_young(within, is_old))
 
     def _joined(
         self, tail: np.ndarray, column: np.ndarray, starts: np.ndarray
@@ -115,8 +118,7 @@ class History:
         self, column: np.ndarray, known: _Known, wanted: Sequence[RollingFeature], out: np.ndarray
     ) -> None:
         """Write the statistics of every trailing window of a column into `out`."""
-        width, (before, ages, times, within) = self._contract.window, known
-        of_old = {each: np.where(ages < width - 1, 0, counts) for each, counts in within.items()}
+        width, (before, ages, times, within, of_old) = self._contract.window, known
         for first in range(max(width - 1, before), len(column), CHUNK_ROWS):
             here = slice(first - width + 1, min(first + CHUNK_ROWS, len(column)))
             found = rolling_statistics(
@@ -157,6 +159,24 @@ class History:
     ) -> None:
         for position, feature in enumerate(wanted):
             out[rows, position] = found[feature]
+
+
+def _usual_where_young(
+    within: Mapping[int, np.ndarray], is_old: np.ndarray
+) -> dict[int, np.ndarray]:
+    """The numbers of readings of windows by time, and those of a usual row where windows are put
+    later: windows of equal lengths are faster.
+
+    Args:
+        within: from `readings_within`.
+        is_old: bool (readings,).
+    """
+    if not within or not is_old.any():
+        return dict(within)
+    longest = within[max(within)]
+    usual = np.bincount(longest[is_old]).argmax()
+    row = (is_old & (longest == usual)).argmax()
+    return {each: np.where(is_old, counts, counts[row]) for each, counts in within.items()}
 
 
 def latest_features(

@@ -172,17 +172,22 @@ def figures_of_spans(blocks: Mapping[int, Part], span: Span, times: np.ndarray |
     counts = np.bincount(lengths)
     frequent = np.flatnonzero(counts * FREQUENT >= len(lengths)).tolist()
     frequent = sorted((each for each in frequent if each), key=lambda each: -counts[each])
-    if not frequent or ends[0] < max(frequent) - 1 or (ends[1:] - ends[:-1] != 1).any():
+    if not frequent:
         return _of_lengths(blocks, span, times)
-    # Neighbours need no index, so the windows of a frequent length are made everywhere.
     found = _of_nothing(blocks, len(lengths))
-    found.put(slice(None), _of_length(blocks, frequent[0], int(ends[0]), len(ends), times))
-    found.count.T[lengths == 0] = 0.0
-    rest = (lengths > 0) & (lengths != frequent[0])
-    for length in frequent[1:]:
-        rows = np.flatnonzero(lengths == length)
-        found.put(rows, _of_length(blocks, length, int(ends[0]), len(ends), times).at(rows))
-        rest[rows] = False
+    rest = lengths > 0
+    for length in frequent:
+        # Neighbours need no index, so windows of a frequent length are made of every reading.
+        first = max(int(ends.min()), length - 1)
+        everywhere = _of_length(blocks, length, slice(first, int(ends.max()) + 1), times)
+        if length == frequent[0]:
+            found.put(slice(None), everywhere.at(np.maximum(ends - first, 0)))
+            found.count.T[~rest] = 0.0
+            rest &= lengths != length
+        else:
+            rows = np.flatnonzero(lengths == length)
+            found.put(rows, everywhere.at(ends[rows] - first))
+            rest[rows] = False
     if rest.any():
         rows = np.flatnonzero(rest)
         found.put(rows, _of_lengths(blocks, Span(ends[rows], lengths[rows]), times))
@@ -190,21 +195,19 @@ def figures_of_spans(blocks: Mapping[int, Part], span: Span, times: np.ndarray |
 
 
 def _of_length(
-    blocks: Mapping[int, Part], length: int, first: int, rows: int, times: np.ndarray | None
+    blocks: Mapping[int, Part], length: int, ends: slice, times: np.ndarray | None
 ) -> Part:
-    """The figures of windows of one length, of the rows from `first` on."""
+    """The figures of windows of one length, whose last readings are neighbours."""
     found, newer = None, 0
     for size, part in blocks.items():
         if not length & size:
             continue
-        last = first - newer
-        older = part.at(slice(last - size + 1, last - size + 1 + rows))
+        last = slice(ends.start - newer, ends.stop - newer)
+        older = part.at(slice(last.start - size + 1, last.stop - size + 1))
         if found is None:
             found = older
         else:
-            passed = None
-            if times is not None:
-                passed = times[last : last + rows] - times[first : first + rows]
+            passed = None if times is None else times[last] - times[ends]
             found = _joined(older, found, size, passed)
         newer += size
     assert found is not None
@@ -220,6 +223,8 @@ def _of_lengths(blocks: Mapping[int, Part], span: Span, times: np.ndarray | None
         alone = np.flatnonzero(has & (newer == 0))
         found.put(alone, part.at(ends[alone] - size + 1))
         rows = np.flatnonzero(has & (newer > 0))
+        if not len(rows):
+            continue
         last = ends[rows] - newer[rows]
         passed = None if times is None else times[last] - times[ends[rows]]
         found.put(rows, _joined(part.at(last - size + 1), found.at(rows), size, passed))
