@@ -64,7 +64,7 @@ def _before(times: np.ndarray, ages: np.ndarray, length: int) -> np.ndarray:
     apart[ages == 0] = length
     passed = np.cumsum(apart)
     first = np.searchsorted(passed, passed - length, side="right")
-    before: np.ndarray = np.minimum(np.arange(len(times)) - first, ages)
+    before: np.ndarray = np.arange(len(times)) - first
     return before
 
 

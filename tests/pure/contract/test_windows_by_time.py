@@ -305,7 +305,7 @@ def test_what_a_window_has_no_room_for_and_what_is_no_time_is_refused(texts, mes
 
 @pytest.mark.parametrize(
     ("interval", "text", "needed"),
-    [("0.1", "mean:7s", 70), ("7", "mean:1min", 9), ("60", "lag:1h", 61)],
+    [("0.1", "mean:7s", 70), ("0.7", "mean:21s", 30), ("7", "mean:1min", 9), ("60", "lag:1h", 61)],
 )
 def test_a_window_holds_what_the_interval_says(interval, text, needed):
     changed = contract(["mean"]).text.replace("= 10\n", f"= {interval}\n")
