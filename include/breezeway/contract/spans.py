@@ -24,7 +24,7 @@ from breezeway.contract.statistics import RollingFeature
 PIECE = 1 << 17
 """Readings at once: so many times the longest window, in microseconds, are less than 2 ** 63."""
 
-FREQUENT = 16
+FREQUENT = 8
 """A length that one window in so many has."""
 
 
