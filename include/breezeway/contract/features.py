@@ -235,7 +235,7 @@ def latest_features(
 def _seconds_of_windows(contract: Contract) -> list[int]:
     """How long its windows by time are, and the parts at their ends that are left out."""
     every = (feature for wanted in contract.rolling.values() for feature in wanted)
-    return sorted({each for feature in every for each in feature[3:] if each})
+    return sorted({each for feature in every for each in feature.span if each})
 
 
 def _passed(

@@ -118,7 +118,7 @@ class _Windows:
     ):
         self._values, self._rows, self._seen, self._times = values, rows, seen, times
         self._spans = {
-            feature[3:]: Span.of(values.shape[-1], rows, within or {}, *feature[3:])
+            feature.span: Span.of(values.shape[-1], rows, within or {}, *feature.span)
             for feature in wanted
             if feature.seconds
         }
@@ -128,7 +128,7 @@ class _Windows:
             if not (of_windows := NEEDS[feature.statistic]):
                 continue
             if feature.seconds:
-                of_spans.setdefault(feature[3:], set()).update(of_windows)
+                of_spans.setdefault(feature.span, set()).update(of_windows)
             for width in self._widths(feature):
                 needs.setdefault(width, set()).update(of_windows)
         if not needs:
@@ -147,7 +147,7 @@ class _Windows:
     def _widths(self, feature: RollingFeature) -> list[int]:
         """The lengths of the windows, or of the blocks, that a feature is made of."""
         if feature.seconds:
-            return blocks_for(self._spans[feature[3:]])
+            return blocks_for(self._spans[feature.span])
         return [feature.window - feature.recent]
 
     def _planned(self, needs: Mapping[int, set[str]], missing: np.ndarray) -> _Plan:
@@ -194,7 +194,7 @@ class _Windows:
     def _statistic(self, name: Statistic, feature: RollingFeature) -> Any:
         """Of the window without its latest readings, if the feature leaves them out."""
         if feature.seconds:
-            part = self._parts[feature[3:]]
+            part = self._parts[feature.span]
             return statistic_of(name, part.figures, part.count, part.steps)
         plan, width = self._plan, feature.window - feature.recent
         count, steps = plan.counts[width], None
@@ -221,7 +221,7 @@ class _Windows:
     def _lag(self, feature: RollingFeature) -> np.ndarray:
         if not feature.seconds:
             return self._ago(feature.window - 1)
-        span = self._spans[feature[3:]]
+        span = self._spans[feature.span]
         found = self._own(self._values[..., span.ends - span.lengths], span.lengths)
         return np.where(span.lengths < feature.window, found, np.nan)
 
@@ -235,7 +235,7 @@ class _Windows:
 
     def _median(self, feature: RollingFeature) -> np.ndarray:
         if feature.seconds:
-            return _medians_of_spans(self._values, self._spans[feature[3:]])
+            return _medians_of_spans(self._values, self._spans[feature.span])
         width, ago = feature.window - feature.recent, feature.recent
         end = self._values.shape[-1] - ago
         here = slice(end - self._rows - width + 1, end)

@@ -120,6 +120,11 @@ class RollingFeature(NamedTuple):
             raise ValueError(f"{text!r}: at most {LONGEST} readings are allowed")
         return found
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """How long a window by time is, and how long the part at its end that is left out."""
+        return self.seconds, self.recent_seconds
+
     def check_room(self, text: str, interval: float) -> None:
         """Raise `ValueError` if a window by time has no room for its readings.
 

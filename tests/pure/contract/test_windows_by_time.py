@@ -197,7 +197,7 @@ def test_each_of_many_windows_has_the_bits_that_it_has_alone(kind, per_second):
     values[1, ::7] = NAN
     texts = [*TEXTS, "zscore:5min:7s", "mean:6min"]
     every = [RollingFeature.of(text, most) for text in texts]
-    seconds = {each for feature in every for each in feature[3:] if each}
+    seconds = {each for feature in every for each in feature.span if each}
     within = readings_within(times, np.arange(count), seconds, most)
     for row_values in (values[:1], values):  # without and with missing ones
         found = rolling_statistics(
