@@ -91,12 +91,12 @@ def of_request(c: Contract, values: np.ndarray, times: np.ndarray, count: int = 
 
 
 @pytest.mark.parametrize("rate_per", ["reading", "second"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_history_equals_requests_to_the_last_bit(seed, rate_per):
     c = contract([*SHORT, *MIXED], rate_per)
     assert c.window == WINDOW
     runs = made(seed)
-    found = of_history(c, runs, block=(7, 20, 33, 200)[seed])
+    found = of_history(c, runs, block=(7, 20, 200)[seed])
     begin = 0
     for values, times in runs:
         for end in range(1, len(values) + 1):
@@ -108,7 +108,7 @@ def test_history_equals_requests_to_the_last_bit(seed, rate_per):
         assert found[begin - count : begin].tobytes() == rows.tobytes()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_they_are_what_plain_python_makes_of_the_devices_own_readings(seed):
     c, runs = contract(SHORT), made(seed)
     found = iter(of_history(c, runs, block=25))

@@ -46,7 +46,7 @@ def features_of(readings: list[tuple[datetime, str]]) -> np.ndarray:
     return latest_features(CONTRACT, *window_of(CONTRACT, "pump-1", sent, []))[0]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     st.lists(
         st.tuples(
