@@ -107,7 +107,7 @@ EXAMPLES = {
     "features.baseline.since": "2026-01-01",
     "features.residual.given": '["power", "rotational_speed"]',
     "features.residual.of": '["temperature_mean", "vibration_rms_mean"]',
-    "features.rolling": '{ power = ["mean", "std", "slope:10", "zscore:60:5"] }',
+    "features.rolling": '{ power = ["mean", "std:10min", "slope:10", "zscore:60:5"] }',
     "label.column": '"label"',
     "label.table": '"labels"',
     "alarm.false_episodes_per_day": "0.2",

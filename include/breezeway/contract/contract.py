@@ -157,6 +157,7 @@ class Contract(Section):
             *(partial(self._check_field, *item) for item in self.fields.items()),
             *(partial(self._check_reading_feature, name) for name in self.features.reading),
             self._check_features,
+            *(partial(self._check_room, name) for name in self.features.rolling),
             self._check_baseline,
             self._check_residual,
             self._check_files,
@@ -338,6 +339,13 @@ class Contract(Section):
         twice = {name for name in names if names.count(name) > 1}
         if twice or {"device", "time", "label"} & set(names):
             raise ValueError(f"features: the name {(twice or set(names)).pop()} is taken")
+
+    def _check_room(self, name: str) -> None:
+        for text, feature in zip(self.features.rolling[name], self.rolling[name], strict=True):
+            try:
+                feature.check_room(text, self.interval_seconds)
+            except ValueError as error:
+                raise ValueError(f"features.rolling.{name}: {error}") from None
 
     def _check_baseline(self) -> None:
         baseline = self.features.baseline

@@ -36,7 +36,7 @@ class Features(Section):
 
     window: Annotated[int, Field(ge=1, le=LONGEST)]
     """Readings of a device that a window has, with the present one, where a statistic names no
-    window of its own."""
+    window of its own. A window by time has at most so many."""
     max_gap_seconds: Annotated[float, Field(gt=0)] | None = None
     """A reading that comes later after the one before begins a new window."""
     rate_per: Literal["reading", "second"] = "reading"
@@ -46,9 +46,10 @@ class Features(Section):
     conditions and the clock."""
     rolling: dict[str, list[RollingText]] = Field(default_factory=dict)
     """For a name of `reading`, statistics of the window: last, mean, std, min, max, slope, rms,
-    kurtosis, diff, median; with a window of its own `mean:5`; `lag:5`, the value five readings ago;
-    the present value beside the device's own past: from_median, zscore, `zscore:60:5`; and beside
-    its baseline: from_baseline, baseline_zscore, or the mean of a window, `from_baseline:10`."""
+    kurtosis, diff, median; with a window of its own, by readings `mean:5` or by time `mean:10min`
+    (s, min, h, d); `lag:5`, the value five readings ago, or `lag:10min`; the present value beside
+    the device's own past: from_median, zscore, `zscore:60:5`, `zscore:2h:10min`; and beside its
+    baseline: from_baseline, baseline_zscore, or the mean of a window, `from_baseline:10`."""
     baseline: Baseline | None = None
     """What `from_baseline` and `baseline_zscore` compare with."""
     residual: Residual | None = None

@@ -5,7 +5,7 @@ Both use the statistics of windows of `rolling`, so the same readings give the s
 
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,31 @@ from breezeway.contract.clock import HOUR, WEEKDAY, clock, clock_columns
 from breezeway.contract.contract import Contract
 from breezeway.contract.expressions import Vectors
 from breezeway.contract.rolling import rolling_statistics
+from breezeway.contract.spans import readings_within
 from breezeway.contract.statistics import RollingFeature
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 CHUNK_ROWS = 1 << 15
 """Windows per call: enough to make calls cheap, and few enough for the processor's cache."""
+
+
+class _Known(NamedTuple):
+    """The readings of a block behind those that are kept of the block before.
+
+    Args:
+        before: how many are kept.
+        ages: int64 (readings,): for each, how many readings before it belong to its run.
+        times: int64 (readings,), microseconds, if the contract asks for rates per second.
+        within: from `readings_within`.
+        of_old: the same; where the longest window is not complete, a usual number.
+    """
+
+    before: int
+    ages: np.ndarray
+    times: np.ndarray | None
+    within: dict[int, np.ndarray]
+    of_old: dict[int, np.ndarray]
 
 
 class History:
@@ -35,6 +54,7 @@ class History:
         self._run: Hashable = None
         self._tail = {name: np.empty(0) for name in contract.rolling}
         self._tail_times = np.empty(0, np.int64)
+        self._seconds = _seconds_of_windows(contract)
 
     def features(
         self,
@@ -67,19 +87,24 @@ class History:
         for position, name in enumerate(columns):
             out[:, position] = columns[name]
         position = len(columns)
-        known_times = None
-        if self._contract.features.rate_per == "second":
-            known_times, self._tail_times = self._joined(
-                self._tail_times[: None if goes_on else 0], times, starts
-            )
+        known = self._known(goes_on, times, starts)
         for name, wanted in self._contract.rolling.items():
             tail = self._tail[name][: None if goes_on else 0]
-            known, self._tail[name] = self._joined(tail, columns[name], starts)
-            into = out[:, position : position + len(wanted)]
-            self._slide(known, len(tail), starts, wanted, known_times, into)
+            column, self._tail[name] = self._joined(tail, columns[name], starts)
+            self._slide(column, known, wanted, out[:, position : position + len(wanted)])
             position += len(wanted)
         self._run = runs[-1]
         return out
+
+    def _known(self, goes_on: bool, times: np.ndarray, starts: np.ndarray) -> _Known:
+        tail = self._tail_times[: None if goes_on else 0]
+        known, self._tail_times = self._joined(tail, times, starts)
+        begins = np.concatenate([[0], starts[1:] + len(tail)])
+        ages = np.arange(len(known)) - np.repeat(begins, np.diff(begins, append=len(known)))
+        rates = known if self._contract.features.rate_per == "second" else None
+        within = readings_within(known, ages, self._seconds, self._contract.features.window)
+        is_old = ages >= self._contract.window - 1
+        return _Known(len(tail), ages, rates, within, _usual_where_young(within, is_old))
 
     def _joined(
         self, tail: np.ndarray, column: np.ndarray, starts: np.ndarray
@@ -90,44 +115,36 @@ class History:
         return known, known[max(first, len(known) - self._contract.window + 1) :].copy()
 
     def _slide(
-        self,
-        known: np.ndarray,
-        before: int,
-        starts: np.ndarray,
-        wanted: Sequence[RollingFeature],
-        times: np.ndarray | None,
-        out: np.ndarray,
+        self, column: np.ndarray, known: _Known, wanted: Sequence[RollingFeature], out: np.ndarray
     ) -> None:
-        """Write the statistics of every trailing window of a column into `out`.
-
-        Args:
-            known: the column; its first `before` values are of the block before.
-            times: of all of them, if the contract asks for rates per second.
-        """
-        width = self._contract.window
-        for first in range(max(width - 1, before), len(known), CHUNK_ROWS):
-            here = slice(first - width + 1, min(first + CHUNK_ROWS, len(known)))
+        """Write the statistics of every trailing window of a column into `out`."""
+        width, (before, ages, times, within, of_old) = self._contract.window, known
+        for first in range(max(width - 1, before), len(column), CHUNK_ROWS):
+            here = slice(first - width + 1, min(first + CHUNK_ROWS, len(column)))
             found = rolling_statistics(
-                known[here], width, wanted, times=None if times is None else times[here]
+                column[here],
+                width,
+                wanted,
+                times=None if times is None else times[here],
+                within={each: counts[first : here.stop] for each, counts in of_old.items()},
             )
             self._put(found, wanted, out[first - before : here.stop - before])
         # The first readings of a device have no complete window: the values there include readings
         # of another device.
-        begins = np.concatenate([[0], starts[1:] + before])
-        ages = np.arange(len(known)) - np.repeat(begins, np.diff(begins, append=len(known)))
         young = np.flatnonzero(ages < width - 1)
         if len(young) and young[-1] >= before:
             nobody = np.zeros(width - 1, np.int64)
             found = rolling_statistics(
-                np.concatenate([np.full(width - 1, np.nan), known[young]]),
+                np.concatenate([np.full(width - 1, np.nan), column[young]]),
                 width,
                 wanted,
                 np.concatenate([nobody, ages[young]]),
                 None if times is None else np.concatenate([nobody, times[young]]),
+                {seconds: counts[young] for seconds, counts in within.items()},
             )
             new = young >= before
             self._put(
-                {name: column[new] for name, column in found.items()},
+                {name: values[new] for name, values in found.items()},
                 wanted,
                 out,
                 young[new] - before,
@@ -142,6 +159,24 @@ class History:
     ) -> None:
         for position, feature in enumerate(wanted):
             out[rows, position] = found[feature]
+
+
+def _usual_where_young(
+    within: Mapping[int, np.ndarray], is_old: np.ndarray
+) -> dict[int, np.ndarray]:
+    """The numbers of readings of windows by time, and those of a usual row where windows are put
+    later: windows of equal lengths are faster.
+
+    Args:
+        within: from `readings_within`.
+        is_old: bool (readings,).
+    """
+    if not within or not is_old.any():
+        return dict(within)
+    longest = within[max(within)]
+    usual = np.bincount(longest[is_old]).argmax()
+    row = (is_old & (longest == usual)).argmax()
+    return {each: np.where(is_old, counts, counts[row]) for each, counts in within.items()}
 
 
 def latest_features(
@@ -187,17 +222,35 @@ def latest_features(
         for row, name in enumerate(rolling):
             matrix[row, needed_readings - len(readings) :] = columns[name]
         every = {feature for wanted in rolling.values() for feature in wanted}
-        passed = None
-        if contract.features.rate_per == "second":
-            passed = np.zeros(needed_readings, np.int64)
-            passed[-len(readings) :] = [(time - times[-1]) // MICROSECOND for time in times]
-        figures = rolling_statistics(matrix, contract.window, every, times=passed)
+        passed, within = _passed(contract, times, needed_readings, count)
+        figures = rolling_statistics(matrix, contract.window, every, times=passed, within=within)
         for row, wanted in enumerate(rolling.values()):
             for number, own in enumerate(out):
                 own.extend(figures[feature][row, number] for feature in wanted)
     features = np.array(out, dtype=np.float64)
     _beside_baseline(contract, features, times[-count:], baseline)
     return features
+
+
+def _seconds_of_windows(contract: Contract) -> list[int]:
+    """How long its windows by time are, and the parts at their ends that are left out."""
+    every = (feature for wanted in contract.rolling.values() for feature in wanted)
+    return sorted({each for feature in every for each in feature.span if each})
+
+
+def _passed(
+    contract: Contract, times: Sequence[datetime], needed_readings: int, count: int
+) -> tuple[np.ndarray | None, dict[int, np.ndarray]]:
+    """What windows need of the times of a request, as `rolling_statistics` takes it."""
+    seconds, per_second = _seconds_of_windows(contract), contract.features.rate_per == "second"
+    if not seconds and not per_second:
+        return None, {}
+    passed = np.array([(time - times[-1]) // MICROSECOND for time in times], np.int64)
+    within = readings_within(passed, np.arange(len(times)), seconds, contract.features.window)
+    within = {each: counts[-count:] for each, counts in within.items()}
+    if not per_second:
+        return None, within
+    return np.concatenate([np.zeros(needed_readings - len(times), np.int64), passed]), within
 
 
 def _beside_baseline(

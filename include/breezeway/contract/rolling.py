@@ -1,90 +1,67 @@
 """Statistics of every window of readings: one definition for history and requests.
 
 The statistics of a window are computed from those of its two parts, and these from their parts,
-down to single readings. Neighbouring windows of a long column share parts. Yet each result depends
-only on the readings in its window, in a fixed order, so history and a request give the same bits.
-The formulas to join two parts are from Pébay, "Formulas for Robust, One-Pass Parallel Computation
-of Covariances and Arbitrary-Order Statistical Moments", SAND2008-6212. They lose no digits if the
-mean is large. Times are treated in the same way: those of a part are relative to its last reading,
-so that no digits of an epoch are lost. Windows of several lengths share their parts. A median is of
-the sorted values of its window.
+down to single readings (`moments`). Neighbouring windows of a long column share parts, and so do
+windows of several lengths. Yet each result depends only on the readings in its window, in a fixed
+order, so history and a request give the same bits. A window by time has as many readings as came
+within it (`spans`), and is made of the same parts. A median is of the sorted values of its window.
 
 Written by hand because it is faster: `make bench ONLY=preprocess` compares it with pandas.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from breezeway.contract.moments import (
+    NEEDS,
+    NOTHING,
+    SECOND,
+    Figures,
+    Sums,
+    Weights,
+    join_counts,
+    join_figures,
+    join_sums,
+    join_times,
+    statistic_of,
+    steps_of,
+)
+from breezeway.contract.spans import Part, Span, as_readings, blocks_for, figures_of_spans
 from breezeway.contract.statistics import RollingFeature, Statistic
 
-_NEEDS: dict[Statistic, tuple[str, ...]] = {
-    "last": (),
-    "mean": ("mean",),
-    "std": ("mean", "second"),
-    "min": ("low",),
-    "max": ("high",),
-    "slope": ("mean", "joint"),
-    "rms": ("mean", "second"),
-    "kurtosis": ("mean", "second", "third", "fourth"),
-    "diff": (),
-    "median": (),
-    "lag": (),
-    "from_median": (),
-    "zscore": ("mean", "second"),
-    "from_baseline": ("mean",),
-    "baseline_zscore": ("mean",),
-}
-_NOTHING = {"low": np.inf, "high": -np.inf}
-"""Initial values of a part without readings; every other figure of it is 0."""
-
-Figures = dict[str, Any]
-"""Figures of blocks of the same number of readings, by the first reading of each: `mean`, `second`,
-`third` and `fourth` (sums of powers of deviations), `joint` (sum of the products of the deviations
-of position and value), `low`, `high`. A figure that is the same for all blocks is a float."""
-
-SECOND = 1e6
-"""In microseconds."""
 SORTED_VALUES = 1 << 18
 """At once: they fit in the processor's cache."""
 
-Sums = tuple[Any, Any, Any]
-"""Of blocks: the counts of values, the sums of their positions, and the sums of the squares."""
-
 
 class _Step(NamedTuple):
-    """How to join two parts, `older` readings and then `newer`. All are floats or arrays.
+    """How to join two parts, `older` readings and then `newer`.
 
     Args:
         extends: the length of the windows whose newer part the newer part is; 0 if both parts are
             blocks of the same size, and the result is blocks of twice that size.
         unseen: where the older part must not count.
-        share: the newer part's share of the values.
-        rest: the older part's share.
-        weight: product of the two counts divided by their sum.
-        apart: from the older part's mean position, or time, to the newer's.
+        weights: of both.
     """
 
     extends: int
     older: int
     newer: int
     unseen: np.ndarray | None
-    share: Any
-    rest: Any
-    weight: Any
-    apart: Any
+    weights: Weights
 
 
 class _Plan(NamedTuple):
-    """All steps to windows; for each length of them the counts of their values, and the sums of
-    squared deviations of their positions."""
+    """All steps to windows; for each length of them the counts and sums and, if times count, the
+    mean times and the sums of squared deviations of the times."""
 
     steps: list[_Step]
     counts: dict[int, Any]
-    spreads: dict[int, Any]
+    sums: dict[int, Sums]
+    clocks: dict[int, tuple[Any, Any]]
 
 
 def rolling_statistics(
@@ -93,6 +70,7 @@ def rolling_statistics(
     wanted: Collection[RollingFeature],
     seen: np.ndarray | None = None,
     times: np.ndarray | None = None,
+    within: Mapping[int, np.ndarray] | None = None,
 ) -> dict[RollingFeature, np.ndarray]:
     """Statistics of the windows of every reading that has `width` readings, with itself.
 
@@ -104,6 +82,8 @@ def rolling_statistics(
             its device, if there are several devices one after the other.
         times: int64 of shape (readings,), microseconds, growing within a device; with them `slope`
             and `diff` are per second, else per reading.
+        within: from `readings_within`, for the time of each window by time; int64 of shape
+            (readings - width + 1,).
 
     Returns:
         For each of `wanted`, float64 of shape (…, readings - width + 1).
@@ -114,8 +94,10 @@ def rolling_statistics(
     """
     shape = (*values.shape[:-1], values.shape[-1] - width + 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        windows = _Windows(values, shape[-1], wanted, seen, times)
-        found = {feature: windows.value(feature) for feature in wanted}
+        usual = {n: int(c[0]) for n, c in (within or {}).items() if (c == c[0]).all()}
+        made = {feature: as_readings(feature, usual) for feature in wanted}
+        windows = _Windows(values, shape[-1], made.values(), seen, times, within)
+        found = {feature: windows.value(made[feature]) for feature in wanted}
     return {  # `broadcast_to` takes as long as a few sums
         feature: value if np.shape(value) == shape else np.broadcast_to(value, shape)
         for feature, value in found.items()
@@ -132,50 +114,94 @@ class _Windows:
         wanted: Collection[RollingFeature],
         seen: np.ndarray | None,
         times: np.ndarray | None,
+        within: Mapping[int, np.ndarray] | None,
     ):
         self._values, self._rows, self._seen, self._times = values, rows, seen, times
+        self._spans = {
+            feature.span: Span.of(values.shape[-1], rows, within or {}, *feature.span)
+            for feature in wanted
+            if feature.seconds
+        }
         needs: dict[int, set[str]] = {}
+        of_spans: dict[tuple[int, int], set[str]] = {}
         for feature in wanted:
-            if of_windows := _NEEDS[feature.statistic]:
-                needs.setdefault(feature.window - feature.recent, set()).update(of_windows)
+            if not (of_windows := NEEDS[feature.statistic]):
+                continue
+            if feature.seconds:
+                of_spans.setdefault(feature.span, set()).update(of_windows)
+            for width in self._widths(feature):
+                needs.setdefault(width, set()).update(of_windows)
         if not needs:
             return
         missing = np.isnan(values)
-        widths = tuple(sorted(needs))
-        if seen is None and not missing.any():
-            plan = _plan_of_whole_windows(widths)
-        else:
-            plan = _plan((~missing).astype(np.float64), widths, seen)
-        if times is not None and any("joint" in need for need in needs.values()):
-            plan = _by_time(plan, times)
-        self._plan = plan
+        self._plan = self._planned(needs, missing)
         readings = _of_readings(values, missing, set().union(*needs.values()))
         self._figures = _of_windows(
-            readings, plan, lambda found, width: {name: found[name] for name in needs[width]}, _join
+            readings,
+            self._plan,
+            lambda found, width: {name: found[name] for name in needs[width]},
+            _join,
         )
+        self._parts = {key: self._part(self._spans[key], names) for key, names in of_spans.items()}
+
+    def _widths(self, feature: RollingFeature) -> list[int]:
+        """The lengths of the windows, or of the blocks, that a feature is made of."""
+        if feature.seconds:
+            return blocks_for(self._spans[feature.span])
+        return [feature.window - feature.recent]
+
+    def _planned(self, needs: Mapping[int, set[str]], missing: np.ndarray) -> _Plan:
+        widths = tuple(sorted(needs))
+        if self._seen is None and not missing.any():
+            plan = _plan_of_whole_windows(widths)
+        else:
+            plan = _plan((~missing).astype(np.float64), widths, self._seen)
+        if self._times is not None and any("joint" in names for names in needs.values()):
+            plan = _by_time(plan, self._times)
+        return plan
+
+    def _part(self, span: Span, names: Collection[str]) -> Part:
+        plan = self._plan
+        blocks = {
+            size: Part(
+                plan.counts[size],
+                plan.sums[size] if "joint" in names and not plan.clocks else None,
+                plan.clocks[size] if "joint" in names and plan.clocks else None,
+                {name: self._figures[size][name] for name in names},
+            )
+            for size in blocks_for(span)
+        }
+        return figures_of_spans(blocks, span, self._times if plan.clocks else None)
 
     def value(self, feature: RollingFeature) -> Any:
         """A feature of every row; a number if it is the same for all."""
-        statistic, window, recent = feature
-        match statistic:
-            case "last" | "lag":
-                return self._ago(window - 1)
+        match feature.statistic:
+            case "last":
+                return self._ago(0)
+            case "lag":
+                return self._lag(feature)
             case "diff":
-                return self._diff(window - 1)
+                return self._diff(feature.window - 1)
             case "median":
-                return self._median(window, 0)
+                return self._median(feature)
             case "from_median":
-                return self._ago(0) - self._median(window - recent, recent)
+                return self._ago(0) - self._median(feature)
             case "zscore":
-                mean, std = (self._statistic(n, window - recent, recent) for n in ("mean", "std"))
+                mean, std = (self._statistic(name, feature) for name in ("mean", "std"))
                 return np.where(std > 0, (self._ago(0) - mean) / std, np.nan)
-        return self._statistic(statistic, window, 0)
+        return self._statistic(feature.statistic, feature)
 
-    def _statistic(self, name: Statistic, width: int, ago: int) -> Any:
-        found = _statistic(
-            name, self._figures[width], self._plan.counts[width], self._plan.spreads[width]
-        )
-        return found if np.ndim(found) == 0 else self._of_rows(found, ago)
+    def _statistic(self, name: Statistic, feature: RollingFeature) -> Any:
+        """Of the window without its latest readings, if the feature leaves them out."""
+        if feature.seconds:
+            part = self._parts[feature.span]
+            return statistic_of(name, part.figures, part.count, part.steps)
+        plan, width = self._plan, feature.window - feature.recent
+        count, steps = plan.counts[width], None
+        if name == "slope":
+            steps = steps_of(count, plan.sums[width], plan.clocks.get(width))
+        found = statistic_of(name, self._figures[width], count, steps)
+        return found if np.ndim(found) == 0 else self._of_rows(found, feature.recent)
 
     def _ago(self, readings: int) -> np.ndarray:
         """The values so many readings before each row."""
@@ -187,10 +213,17 @@ class _Windows:
         end = figures.shape[-1] - ago
         return self._own(figures[..., end - self._rows : end], ago)
 
-    def _own(self, found: np.ndarray, ago: int) -> np.ndarray:
-        if ago and self._seen is not None:
-            return np.where(self._seen[-self._rows :] >= ago, found, np.nan)
-        return found
+    def _own(self, found: np.ndarray, ago: Any) -> np.ndarray:
+        if self._seen is None or (isinstance(ago, int) and not ago):
+            return found
+        return np.where(self._seen[-self._rows :] >= ago, found, np.nan)
+
+    def _lag(self, feature: RollingFeature) -> np.ndarray:
+        if not feature.seconds:
+            return self._ago(feature.window - 1)
+        span = self._spans[feature.span]
+        found = self._own(self._values[..., span.ends - span.lengths], span.lengths)
+        return np.where(span.lengths < feature.window, found, np.nan)
 
     def _diff(self, readings: int) -> np.ndarray:
         difference: np.ndarray = self._ago(0) - self._ago(readings)
@@ -200,7 +233,10 @@ class _Windows:
         elapsed = self._times[-self._rows :] - self._times[end - self._rows : end]
         return np.where(elapsed > 0, difference / (elapsed / SECOND), np.nan)
 
-    def _median(self, width: int, ago: int) -> np.ndarray:
+    def _median(self, feature: RollingFeature) -> np.ndarray:
+        if feature.seconds:
+            return _medians_of_spans(self._values, self._spans[feature.span])
+        width, ago = feature.window - feature.recent, feature.recent
         end = self._values.shape[-1] - ago
         here = slice(end - self._rows - width + 1, end)
         seen = None if self._seen is None else self._seen[here]
@@ -221,12 +257,41 @@ def _medians(values: np.ndarray, width: int, seen: np.ndarray | None) -> np.ndar
         found = windows[..., here, :]
         if seen is not None:
             found = np.where(before > seen[width - 1 :][here, None], np.nan, found)
-        found = np.sort(found, axis=-1)  # NaN last
-        count = width - np.isnan(found).sum(-1) if np.isnan(found[..., -1]).any() else width
-        low = _at(found, np.maximum(count - 1, 0) // 2)
-        high = _at(found, np.minimum(count // 2, width - 1))
-        out[..., here] = 0.5 * low + 0.5 * high + 0.0  # of -0 and 0, either may come first
+        out[..., here] = _middle(found)
     return out
+
+
+def _medians_of_spans(values: np.ndarray, span: Span) -> np.ndarray:
+    """The median of every window by time; the longest are sorted first, so that a few long ones do
+    not make the others wider."""
+    ends, lengths = span
+    out = np.full((*values.shape[:-1], len(ends)), np.nan)
+    order = np.argsort(-lengths.astype(np.int16), kind="stable")
+    order = order[: np.count_nonzero(lengths)]
+    each = max(1, out[..., 0].size)
+    first = 0
+    while first < len(order):
+        width = int(lengths[order[first]])
+        rows = order[first : first + max(1, SORTED_VALUES // (width * each))]
+        begins = np.maximum(ends[rows] - width + 1, 0)
+        found = sliding_window_view(values, width, axis=-1)[..., begins, :]
+        if lengths[rows[-1]] < width:
+            before = (ends[rows] - begins)[:, None] - np.arange(width)
+            found = np.where((before >= 0) & (before < lengths[rows, None]), found, np.nan)
+        out[..., rows] = _middle(found)
+        first += len(rows)
+    return out
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """The medians of rows of values, without those that are missing."""
+    width = values.shape[-1]
+    found = np.sort(values, axis=-1)  # NaN last
+    count = width - np.isnan(found).sum(-1) if np.isnan(found[..., -1]).any() else width
+    low = _at(found, np.maximum(count - 1, 0) // 2)
+    high = _at(found, np.minimum(count // 2, width - 1))
+    middle: np.ndarray = 0.5 * low + 0.5 * high + 0.0  # of -0 and 0, either may come first
+    return middle
 
 
 def _at(rows: np.ndarray, places: Any) -> np.ndarray:
@@ -236,7 +301,7 @@ def _at(rows: np.ndarray, places: Any) -> np.ndarray:
     return rows[..., places]
 
 
-@cache
+@lru_cache(maxsize=256)
 def _plan_of_whole_windows(widths: tuple[int, ...]) -> _Plan:
     return _plan(1.0, widths, None)
 
@@ -266,67 +331,47 @@ def _plan(count: Any, widths: Sequence[int], seen: np.ndarray | None) -> _Plan:
                 steps.append(step)
             elif width & size:
                 found[width] = blocks
-    counts = {width: sums[0] for width, sums in found.items()}
-    spreads = {
-        w: squares - np.square(positions) / n for w, (n, positions, squares) in found.items()
-    }
-    return _Plan(steps, counts, spreads)
+    counts = {width: of_window[0] for width, of_window in found.items()}
+    return _Plan(steps, counts, {width: found[width][1:] for width in found}, {})
 
 
 def _plan_step(
-    extends: int, older: Sums, newer: Sums, shift: int, following: int, seen: np.ndarray | None
-) -> tuple[_Step, Sums]:
+    extends: int,
+    older: tuple[Any, Any, Any],
+    newer: tuple[Any, Any, Any],
+    shift: int,
+    following: int,
+    seen: np.ndarray | None,
+) -> tuple[_Step, tuple[Any, Any, Any]]:
     unseen = None if seen is None else seen[shift + following - 1 :] < following
     a = [_cut(figure, following, unseen) for figure in older]
-    b = [figure if isinstance(figure, float) else figure[..., shift:] for figure in newer]
-    count = a[0] + b[0]
-    moved = b[1] + shift * b[0]
-    share = _over(b[0], count)
-    apart = _over(moved, b[0]) - _over(a[1], a[0])
-    rest = _over(a[0], count)
-    step = _Step(extends, shift, following, unseen, share, rest, a[0] * share, apart)
-    squares = a[2] + b[2] + 2 * shift * b[1] + shift * shift * b[0]
-    return step, (count, a[1] + moved, squares)
+    b = [_from(figure, shift) for figure in newer]
+    weights, count = join_counts(a[0], b[0])
+    apart, sums = join_sums(a[1:], b[1:], (a[0], b[0]), shift)
+    step = _Step(extends, shift, following, unseen, weights._replace(apart=apart))
+    return step, (count, *sums)
 
 
 def _by_time(plan: _Plan, times: np.ndarray) -> _Plan:
-    """The same plan with times in place of positions, in microseconds."""
+    """The same plan with times in place of positions."""
     steps = []
 
     def join(older: tuple[Any, Any], newer: tuple[Any, Any], step: _Step) -> tuple[Any, Any]:
-        apart, joined = _join_times(older, newer, step, times)
-        steps.append(step._replace(apart=apart))
+        a = [_cut(figure, step.newer, step.unseen) for figure in older]
+        b = [_from(figure, step.older) for figure in newer]
+        end = step.older + step.newer - 1
+        passed = times[step.older - 1 : len(times) - step.newer] - times[end:]
+        apart, joined = join_times(a, b, passed, step.weights)
+        steps.append(step._replace(weights=step.weights._replace(apart=apart)))
         return joined
 
     found = _of_windows((0.0, 0.0), plan, lambda blocks, _: blocks, join)
-    spreads = {width: spread / SECOND for width, (_, spread) in found.items() if width > 1}
-    return _Plan(steps, plan.counts, plan.spreads | spreads)
+    return plan._replace(steps=steps, clocks=found)
 
 
-def _join_times(
-    older: tuple[Any, Any], newer: tuple[Any, Any], step: _Step, times: np.ndarray
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """How far two parts are apart, and the mean time and the sum of squared deviations of both.
-
-    Args:
-        older, newer: the same of each. A mean is relative to the last reading of its part.
-    """
-    mean, spread = (_cut(figure, step.newer, step.unseen) for figure in older)
-    end = step.older + step.newer - 1
-    moved = mean + (times[step.older - 1 : len(times) - step.newer] - times[end:])
-    if not isinstance(step.rest, float):  # an older part without values has no time either
-        moved = np.where(step.rest > 0, moved, 0.0)
-    b = [figure if isinstance(figure, float) else figure[..., step.older :] for figure in newer]
-    apart = b[0] - moved
-    joined = _plus(apart * apart * step.weight, spread, b[1])
-    return apart, (_plus(apart * step.share, moved), joined)
-
-
-def _over(figure: Any, count: Any) -> Any:
-    """A quotient; 0 where the divisor is 0, because the dividend is 0 there too."""
-    if isinstance(count, float):
-        return figure / count if count else 0.0
-    return figure / np.maximum(count, 1.0)
+def _from(figure: Any, shift: int) -> Any:
+    """The newer blocks that have an older one."""
+    return figure if isinstance(figure, float) else figure[..., shift:]
 
 
 def _cut(figure: Any, following: int, unseen: np.ndarray | None, nothing: float = 0.0) -> Any:
@@ -340,7 +385,7 @@ def _of_readings(values: np.ndarray, missing: np.ndarray, needs: set[str]) -> Fi
     figures: Figures = {}
     for need in needs:
         if need in ("mean", "low", "high"):
-            nothing = _NOTHING.get(need, 0.0)
+            nothing = NOTHING.get(need, 0.0)
             figures[need] = np.where(missing, nothing, values) if missing.any() else values
         else:
             figures[need] = 0.0
@@ -358,84 +403,20 @@ def _of_windows[F](
         join: an older part and a newer one.
     """
     size = 1
-    found = {width: start(blocks, width) for width in plan.counts if width & 1}
+    found = {width: start(blocks, width) for width in plan.sums if width & 1}
     for step in plan.steps:
         if step.extends:
             found[step.extends] = join(blocks, found[step.extends], step)
         else:
             blocks = join(blocks, blocks, step)
             size *= 2
-            for width in plan.counts:
+            for width in plan.sums:
                 if width & size and not width & (size - 1):
                     found[width] = start(blocks, width)
     return found
 
 
 def _join(older: Figures, newer: Figures, step: _Step) -> Figures:
-    b = {n: f if isinstance(f, float) else f[..., step.older :] for n, f in newer.items()}
-    a = {n: _cut(older[n], step.newer, step.unseen, _NOTHING.get(n, 0.0)) for n in newer}
-    joined: Figures = {}
-    if "low" in a:
-        joined["low"] = np.minimum(a["low"], b["low"])
-    if "high" in a:
-        joined["high"] = np.maximum(a["high"], b["high"])
-    if "mean" not in a:
-        return joined
-    delta = b["mean"] - a["mean"]
-    joined["mean"] = _plus(delta * step.share, a["mean"])
-    if len(a) == len(joined):
-        return joined
-    weighted = delta * step.weight
-    if "second" in a:
-        joined["second"] = _plus(delta * weighted, a["second"], b["second"])
-    if "joint" in a:
-        joined["joint"] = _plus(weighted * step.apart, a["joint"], b["joint"])
-    if "fourth" in a:
-        joined |= _join_higher(a, b, step, delta, weighted)
-    return joined
-
-
-def _join_higher(
-    a: Figures, b: Figures, step: _Step, delta: np.ndarray, weighted: np.ndarray
-) -> Figures:
-    share, rest, square = step.share, step.rest, delta * delta
-    third = _plus(
-        square * (weighted * (rest - share)),
-        *(a["third"], b["third"]),
-        3 * delta * (rest * b["second"] - share * a["second"]),
-    )
-    fourth = _plus(
-        square * delta * (weighted * (rest * rest - rest * share + share * share)),
-        *(a["fourth"], b["fourth"]),
-        6 * square * (rest * rest * b["second"] + share * share * a["second"]),
-        4 * delta * (rest * b["third"] - share * a["third"]),
-    )
-    return {"third": third, "fourth": fourth}
-
-
-def _plus(array: np.ndarray, *others: Any) -> np.ndarray:
-    """The sum, written into the first array, because memory access is the bottleneck."""
-    for other in others:
-        array += other
-    return array
-
-
-def _statistic(name: str, figures: Figures, count: Any, spread: Any) -> Any:
-    match name:
-        case "mean" | "from_baseline" | "baseline_zscore":  # less the baseline: `beside`
-            found = figures["mean"]
-        case "min":
-            found = figures["low"]
-        case "max":
-            found = figures["high"]
-        case "std":
-            found = np.sqrt(figures["second"] / count)
-        case "rms":
-            found = np.sqrt(figures["second"] / count + np.square(figures["mean"]))
-        case "slope":
-            found = np.where(spread > 0, figures["joint"] / spread, np.nan)
-        case "kurtosis":
-            variance = figures["second"] / count
-            fourth = figures["fourth"] / count
-            found = np.where(variance > 0, fourth / np.square(variance) - 3, np.nan)
-    return found if isinstance(count, float) else np.where(count > 0, found, np.nan)
+    b = {name: _from(figure, step.older) for name, figure in newer.items()}
+    a = {n: _cut(older[n], step.newer, step.unseen, NOTHING.get(n, 0.0)) for n in newer}
+    return join_figures(a, b, step.weights)

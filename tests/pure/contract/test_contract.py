@@ -60,7 +60,7 @@ def test_shipped_contracts_are_valid(file):
         ('"std", "slope", "diff"]', '"std:3:1"]', "'std:3:1': expected 'std', or with a window"),
         ('"std", "slope", "diff"]', '"std:0"]', "'std:0': expected 'std', or with a window of"),
         ('"std", "slope", "diff"]', '"std:10m"]', "'std:10m': expected 'std', or with a window"),
-        ('"std", "slope", "diff"]', '"lag"]', "'lag': how many readings ago? Expected 'lag:5'"),
+        ('"std", "slope", "diff"]', '"lag"]', "'lag': how long ago? Expected 'lag:5', the"),
         ('"std", "slope", "diff"]', '"zscore:9:9"]', "'zscore:9:9': leaves no reading of the 9"),
         ('"std", "slope", "diff"]', '"mean:10001"]', "'mean:10001': at most 10000 readings"),
         ('"std", "slope", "diff"]', '"lag:10000"]', "'lag:10000': at most 10000 readings"),

@@ -44,7 +44,7 @@ a = "a"
 both = "a + b"
 [features.rolling]
 a = ["from_baseline", "baseline_zscore:2", "mean"]
-both = ["baseline_zscore", "from_baseline:3"]
+both = ["baseline_zscore", "from_baseline:3", "from_baseline:2min"]
 [payload]
 format = "json"
 [fields]

@@ -28,8 +28,14 @@ TOLERANT = (
     .replace("window = 5", "window = 5\nmax_gap_seconds = 120")
     .replace('mode = "mode"', 'mode = "mode"\nload = "log(temperature) if mode else -hour()"')
     .replace("interval_seconds", 'time_zone = "Asia/Kathmandu"\ninterval_seconds')
-    .replace('["mean", "slope"]', '["mean", "slope", "std", "diff", "last", "lag:3", "slope:2"]')
-    .replace('["max"]', '["max", "median", "median:2", "from_median:4:1", "zscore:3"]')
+    .replace(
+        '["mean", "slope"]',
+        '["mean", "slope", "std", "diff", "last", "lag:3", "slope:2", "mean:150s"]',
+    )
+    .replace(
+        '["max"]',
+        '["max", "median", "median:2", "from_median:4:1", "zscore:3", "zscore:5min:1min"]',
+    )
 )
 
 FILTER = "mean_readings = 2\non_delay_readings = 1\nrelease = 0.9\nhold_readings = 2\n"
