@@ -133,7 +133,8 @@ class RollingFeature(NamedTuple):
             interval: seconds between two readings of a device.
         """
         # Rounded, as 0.7 / 0.1 is not 7; a lag is the value before the window.
-        needed = math.ceil(round(self.seconds / interval, 6)) + (self.statistic == "lag")
+        within = math.ceil(min(round(self.seconds / interval, 6), 1e12))
+        needed = within + (self.statistic == "lag")
         if not self.seconds or needed <= self.window:
             return
         told = f"{text!r} needs {needed} readings at interval_seconds = {interval:g}"

@@ -314,6 +314,14 @@ def test_a_window_holds_what_the_interval_says(interval, text, needed):
     assert Contract.from_text(changed.replace("= 12\n", f"= {needed}\n"), "any").window == needed
 
 
+def test_an_interval_of_hardly_anything_leaves_no_room():
+    hardly = contract(["mean:1s"]).text.replace(
+        "interval_seconds = 10", "interval_seconds = 1e-320"
+    )
+    with pytest.raises(DataError, match=r"'mean:1s' needs 10+ readings .* 10000 are allowed"):
+        Contract.from_text(hardly, "any")
+
+
 def test_features_are_named_by_their_time():
     names = contract(["mean:50s", "zscore:2min:30s", "lag:1min"]).feature_names
     assert names == ["x", "x_mean_50s", "x_zscore_2min_30s", "x_lag_1min"]
