@@ -4,6 +4,7 @@ A fixture imports what it needs when a test first asks for it, so that a test th
 nothing starts at once.
 """
 
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,15 @@ ON_ONE_PLATFORM = {
     "tests/platform/test_web_ui.py",
 }
 """Files that share the fixture `platform`, and so a process."""
+
+
+def pytest_configure() -> None:
+    """Python would search the hundreds of megabytes that the tests import again and again."""
+    gc.set_threshold(100_000)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -45,7 +45,11 @@ def test_shipped_contracts_are_valid(file):
         ('type = "float"', 'type = "flot"', "sensors.toml: fields.temperature.type: "),
         ("window = 30", "windw = 30", "features.windw: no such key; did you mean 'window'? Known"),
         ("window = 30", 'decimal = ","', "features.decimal: no such key; it stands in [payload]"),
-        ("window = 30", 'unit = "A"', "features.unit: no such key; it stands in [fields.<name>]. K"),
+        (
+            "window = 30",
+            'unit = "A"',
+            "features.unit: no such key; it stands in [fields.<name>]",
+        ),
         ("range = [0, 20]", "range = [20, 0]", "fields.pressure.range: expected [lowest, highest]"),
         ('"rms(vibration)"', '"rms(torque)"', "features.reading.vibration_rms: rms(torque) needs"),
         ('"torque * rot', '"torqe * rot', "features.reading.power: torqe is no field"),

@@ -35,10 +35,13 @@ def test_the_report_shows_the_columns_that_can_be_compared(tmp_path):
     report.report_drift(
         rows(2000, 1), rows(2000, 2, shift=1.0), ["calm", "moved", "absent"], tmp_path
     )
-    metrics = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))["metrics"]
-    shown = {metric["config"].get("column") for metric in metrics} - {None}
+    page = unpacked(tmp_path / "drift.html")
+    assert "Data Drift Summary" in page
+    shown = {name for name in ("calm", "moved", "absent") if f'"column_name": "{name}"' in page}
     assert shown == {"calm", "moved"}
-    assert "Data Drift Summary" in unpacked(tmp_path / "drift.html")
+    assert page.count("DATA DISTRIBUTION") == len(shown), "each is drawn"
+    (metric,) = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))["metrics"]
+    assert (metric["config"]["columns"], metric["value"]["count"]) == (["calm", "moved"], 1)
 
 
 def test_a_page_is_packed_and_its_preface_can_be_read_without_scripts(tmp_path):

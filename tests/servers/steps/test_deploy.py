@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from filelock import FileLock
 from breezeway.core.settings import Settings
 from breezeway.tracking import champions, registry
 from tests.fixtures.deployment import DeploySteps
+from tests.fixtures.forked_steps import ForkedStep
 from tests.fixtures.processes import new_port
 from tests.fixtures.serving import ModelServer, examples_of, make_readings
 
@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
-def start_building(deploy: DeploySteps, version: str) -> subprocess.Popen:
+def start_building(deploy: DeploySteps, version: str) -> ForkedStep:
     """Start the step and return when it builds the Bento; there is none in the store."""
     for folder in (deploy.server.store.folder / "turbine").glob(f"{version}-*"):
         shutil.rmtree(folder)
