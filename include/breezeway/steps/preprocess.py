@@ -20,7 +20,6 @@ from typing import Any
 from breezeway.contract.contract import load_contract
 from breezeway.core.arguments import day, tag_name
 from breezeway.core.errors import UsageError
-from breezeway.core.pyarrow_parts import leave_out_pandas
 from breezeway.core.settings import Settings
 from breezeway.steps.runner import run_step
 
@@ -76,6 +75,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return preprocessing.make_version(settings, contract, arguments.query, arguments.tag)
 
 
-if __name__ == "__main__":
+def _run_alone(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Run in a process of its own, in which pyarrow gets nothing of pandas'."""
+    from breezeway.core.pyarrow_parts import leave_out_pandas
+
     leave_out_pandas()
-    run_step("preprocess", __doc__, add_arguments, run)
+    return run(arguments, settings)
+
+
+if __name__ == "__main__":
+    run_step("preprocess", __doc__, add_arguments, _run_alone)
