@@ -57,7 +57,7 @@ def run_step(
     sentence in the log, with a traceback only for a bug in Breezeway.
     """
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    # At its end Python would search all of it once more: 2.4 CPU-seconds after Evidently and MLflow.
+    # Python would search all of it once more at its end: 2.4 CPU-seconds with Evidently and MLflow.
     atexit.register(gc.freeze)
     silence_telemetry()
     logging.basicConfig(
