@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
-from breezeway.deployment.store import Challenger, DeploymentStore
+from breezeway.deployment.store import Challenger, DeploymentStore, Served
 from breezeway.serving import active
 from breezeway.serving.loading import SOFTWARE
 from tests.fixtures.serving import add_deployment, make_model
@@ -181,7 +182,12 @@ def test_after_an_upgrade_of_a_library_a_deployment_is_proved_again(tmp_path, mo
     older = SOFTWARE.replace(version(library), "0.1")
     store = DeploymentStore(tmp_path / "store")
     proved = []
-    monkeypatch.setattr(active, "prove", lambda folder, deployment: proved.append(deployment))
+
+    def prove(folder: Path, deployment: Served, niceness: int) -> None:
+        assert niceness > 0, "requests are answered beside it"
+        proved.append(deployment)
+
+    monkeypatch.setattr(active, "prove", prove)
     for number, software in enumerate((SOFTWARE, older), 1):
         folder = make_model(tmp_path / str(number))
         pointer = add_deployment(store, "pump", number, folder, proved_with=software)

@@ -91,7 +91,7 @@ with remembered(Path({str(copy.folder)!r}), pointer):
 """
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
     proved = []
-    monkeypatch.setattr(active, "prove", lambda folder, deployment: proved.append(deployment))
+    monkeypatch.setattr(active, "prove", lambda _, deployment, niceness: proved.append(deployment))
     store.point(pointer)
     for times in (1, 1):  # it loads, so it has been the server's end by chance
         models = active.ActiveModels()
