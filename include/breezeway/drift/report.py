@@ -62,7 +62,7 @@ def report_drift(
     # What they made stays. Else Python searches it again when it ends, for 2 CPU-seconds.
     gc.freeze()
 
-    class DriftTable(DataDriftPreset):  # type: ignore[misc]
+    class DriftTable(DataDriftPreset):  # type: ignore[no-untyped-call]
         def generate_metrics(self, context: Any) -> Any:
             """Without those of single columns: it draws each in the table as well."""
             return super().generate_metrics(context)[:1]
