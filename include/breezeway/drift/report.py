@@ -5,7 +5,6 @@ days too. They show how a distribution has changed, but they do not decide anyth
 """
 
 import base64
-import gc
 import gzip
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,9 +57,6 @@ def report_drift(
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
-
-    # What they made stays. Else Python searches it again when it ends, for 2 CPU-seconds.
-    gc.freeze()
 
     class DriftTable(DataDriftPreset):  # type: ignore[no-untyped-call]
         def generate_metrics(self, context: Any) -> Any:
