@@ -1,8 +1,6 @@
 """Windows of their own, lags, medians and a device's own past: over dirty readings, in history and
 in a request."""
 
-import math
-import statistics
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,6 +10,7 @@ from breezeway.contract.contract import Contract
 from breezeway.contract.features import History, latest_features
 from breezeway.contract.rolling import SORTED_VALUES, rolling_statistics
 from breezeway.contract.statistics import RollingFeature
+from tests.fixtures.plain_statistics import NAN, plain_statistic
 
 WINDOW = 6
 TEXTS = ["mean", "median", "from_median", "zscore", "diff", "last", "mean:1", "mean:4", "mean:13"]
@@ -40,7 +39,6 @@ rolling = {{ x = {texts} }}
     )
 
 
-NAN = math.nan
 START = datetime(2026, 1, 1, 0, 0, 0, 123_457, tzinfo=UTC)
 ODD = [NAN, NAN, 0.0, -0.0, 1.0, 1.0, 1e6, 5e-324]
 
@@ -112,25 +110,7 @@ def plain(text: str, values: list[float]) -> float:
         return values[-1] - before if name == "diff" else before
     past = values[-window:]
     past = past[: len(past) - recent] if len(values) > recent else []
-    there = [(k, v) for k, v in enumerate(past) if not math.isnan(v)]
-    if not there:
-        return NAN
-    positions, known = zip(*there, strict=True)
-    mean, std, last = statistics.fmean(known), statistics.pstdev(known), values[-1]
-    if name in ("kurtosis", "zscore") and not std:
-        return NAN
-    return {
-        "mean": lambda: mean,
-        "std": lambda: std,
-        "rms": lambda: math.hypot(*known) / math.sqrt(len(known)),
-        "min": lambda: min(known),
-        "max": lambda: max(known),
-        "slope": lambda: statistics.linear_regression(positions, known)[0] if known[1:] else NAN,
-        "kurtosis": lambda: sum(((v - mean) / std) ** 4 for v in known) / len(known) - 3,
-        "median": lambda: statistics.median(known),
-        "from_median": lambda: last - statistics.median(known),
-        "zscore": lambda: (last - mean) / std,
-    }[name]()
+    return plain_statistic(name, past, values[-1])
 
 
 def test_a_step_stands_out_from_the_past_until_it_is_the_past():

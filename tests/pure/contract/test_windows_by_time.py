@@ -1,7 +1,5 @@
 """Windows by time: over irregular and dirty readings, in history and in a request."""
 
-import math
-import statistics
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -13,6 +11,7 @@ from breezeway.contract.rolling import SORTED_VALUES, rolling_statistics
 from breezeway.contract.spans import FREQUENT, PIECE, readings_within
 from breezeway.contract.statistics import RollingFeature
 from breezeway.core.errors import DataError
+from tests.fixtures.plain_statistics import NAN, plain_statistic
 
 WINDOW = 12
 """Readings: what a window by time has at most."""
@@ -43,7 +42,6 @@ rolling = {{ x = {texts} }}
 
 SHORT = [text for text in TEXTS if not text.endswith(":1h")]
 """Those that a window has room for; the others are for `rolling_statistics`."""
-NAN = math.nan
 START = datetime(2026, 1, 1, 0, 0, 0, 123_457, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 ODD = [NAN, NAN, 0.0, -0.0, 1.0, 1.0, 1e6, 5e-324]
@@ -136,25 +134,7 @@ def plain(text: str, values: list[float], times: list[int]) -> float:
         for t, v in zip(times, values, strict=True)
         if times[-1] - long < t and (not recent or t <= times[-1] - recent)
     ]
-    there = [(k, v) for k, v in enumerate(past) if not math.isnan(v)]
-    if not there:
-        return NAN
-    positions, known = zip(*there, strict=True)
-    mean, std, last = statistics.fmean(known), statistics.pstdev(known), values[-1]
-    if name in ("kurtosis", "zscore") and not std:
-        return NAN
-    return {
-        "mean": lambda: mean,
-        "std": lambda: std,
-        "rms": lambda: math.hypot(*known) / math.sqrt(len(known)),
-        "min": lambda: min(known),
-        "max": lambda: max(known),
-        "slope": lambda: statistics.linear_regression(positions, known)[0] if known[1:] else NAN,
-        "kurtosis": lambda: sum(((v - mean) / std) ** 4 for v in known) / len(known) - 3,
-        "median": lambda: statistics.median(known),
-        "from_median": lambda: last - statistics.median(known),
-        "zscore": lambda: (last - mean) / std,
-    }[name]()
+    return plain_statistic(name, past, values[-1])
 
 
 def microseconds(length: str) -> int:
