@@ -274,20 +274,13 @@ def _log(training: Trained, tags: Mapping[str, str], settings: Settings, folder:
             "refit": training.served.again,
         }
     )
-    metrics: dict[str, float | None] = {
-        "threshold": fitted.threshold,
-        "threshold_low": fitted.choice.low,
-        "threshold_high": fitted.choice.high,
-        **training.metrics(),
-    }
-    mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
     mlflow.log_input(
         _input(contract, training.version),
         context="training",
         tags={f"breezeway.{key}": value for key, value in tags.items()},
     )
     mlflow.log_artifacts(str(folder / "reports"), "reports")
-    mlflow.onnx.log_model(
+    model = mlflow.onnx.log_model(
         onnx.load_from_string(training.graph),
         name=ARTIFACT,
         signature=_signature(contract),
@@ -296,6 +289,17 @@ def _log(training: Trained, tags: Mapping[str, str], settings: Settings, folder:
         onnx_session_options=SESSION,
         save_as_external_data=False,
         extra_files=[str(path) for path in sorted((folder / "extra").iterdir())],
+    )
+    metrics: dict[str, float | None] = {
+        "threshold": fitted.threshold,
+        "threshold_low": fitted.choice.low,
+        "threshold_high": fitted.choice.high,
+        **training.metrics(),
+    }
+    # Behind the model: of metrics that are there before, it asks for each one's history.
+    mlflow.log_metrics(
+        {name: value for name, value in metrics.items() if value is not None},
+        model_id=model.model_id,
     )
 
 
