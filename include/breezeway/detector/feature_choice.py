@@ -31,7 +31,7 @@ log = logging.getLogger("breezeway")
 PRICE = 1e-5
 """The average precision that a microsecond of a request has to gain: 0.001 for 100 µs."""
 DOUBT = 0.05
-"""The share of searches in which a group that gains nothing is kept."""
+"""At most this share of searches keeps a group that gains nothing."""
 MIN_EVENTS = 10
 """With fewer events in the rows that are scored nothing is tried: intervals mean nothing then."""
 MOST_FITTED = 100_000
@@ -49,8 +49,8 @@ TELLS_TIME = "no clear gain beside a clock"
 NEEDS_LABELS = "without labels no gain can be measured"
 _CLOCK = "seconds_since_first_reading"
 
-
 CostOf = Callable[[Sequence[CandidateGroup]], int]
+"""The microseconds that a request takes with the contract's own features and those of groups."""
 
 
 class Tried(NamedTuple):
@@ -121,8 +121,7 @@ def choose_features(
     Args:
         table: read by the contract; its rows are those that a model may learn from.
         contract: with `[features] auto` and labels.
-        cost_of: gives the microseconds that a request takes with the contract's own features and
-            those of some groups.
+        cost_of: what requests cost.
 
     Raises:
         DataError: no fold has both classes.
