@@ -139,7 +139,8 @@ def choose_features(
         why = why if events < MIN_EVENTS else "the contract gives no candidates"
         log.warning("[features] auto: %s: the contract's own features stay", why)
         return FeatureChoice(own, [], 0, None, None, why)
-    search = _Search(table, contract, folds, scored, 2 * len(groups), threads)
+    # One comparison decides on each group: by itself only if nothing was kept before.
+    search = _Search(table, contract, folds, scored, len(groups), threads)
     return search.choose(own, groups, cost_of)
 
 
@@ -168,9 +169,8 @@ class _Search:
         frame = table.frame(np.zeros(len(scored)), scored)
         length = scorecard.block_seconds(contract)
         self._blocks = scorecard.time_blocks(frame["device"], frame["time"], length)
-        self._reach = NormalDist().inv_cdf(1 - DOUBT / 2 / comparisons) / NormalDist().inv_cdf(
-            0.975
-        )
+        usual, wanted = (NormalDist().inv_cdf(1 - p) for p in (0.025, DOUBT / comparisons))
+        self._reach = wanted / usual
         self._family = families_of(contract)[0]
         self._clock = seconds_of(table.rows)[:, 0]
         self._cancelled = False

@@ -118,6 +118,7 @@ class RequestCosts:
         if not examples:
             raise DataError("examples.json: expected recorded readings, found an empty list.")
         self._contract, self._path, self._data = contract, path, data
+        self._own = explicit(contract)
         self._example = max(examples, key=lambda each: len(each["readings"]))
         self._known = _known(path, data)
 
@@ -135,13 +136,16 @@ class RequestCosts:
         return self._known[key]
 
     def _measured(self, contract: Contract) -> int:
-        least = float("inf")
+        """By turns with the contract's own features, as a busy machine is slower for both."""
+        least = [float("inf"), float("inf")]
         for _ in range(REPEATS):
-            began = time.thread_time()
-            for _ in range(CALLS):
-                _request(contract, self._example)
-            least = min(least, (time.thread_time() - began) / CALLS)
-        return round(least * 1e6)
+            for place, each in enumerate((self._own, contract)):
+                began = time.thread_time()
+                for _ in range(CALLS):
+                    _request(each, self._example)
+                least[place] = min(least[place], (time.thread_time() - began) / CALLS)
+        is_own = contract.text == self._own.text
+        return round((least[0] * 1e6 if is_own else self([])) * least[1] / least[0])
 
 
 def _known(path: Path, data: str) -> dict[str, int]:
