@@ -99,6 +99,7 @@ EXAMPLES = {
     "source.payload_column": '"message"',
     "source.columns": '{ temperature = "temp_c" }',
     "source.label_column": '"is_fault"',
+    "features.auto": "true",
     "features.window": "30",
     "features.max_gap_seconds": "600",
     "features.rate_per": '"second"',

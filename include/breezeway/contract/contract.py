@@ -16,6 +16,7 @@ import re2
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from breezeway.contract.alarm import Alarm
+from breezeway.contract.candidates import with_candidates
 from breezeway.contract.detector import Detector
 from breezeway.contract.expressions import Expression
 from breezeway.contract.feature_sections import Features
@@ -146,6 +147,8 @@ class Contract(Section):
             raise DataError(f"{source}: not TOML that can be read: nested too deeply") from None
         try:
             contract = cls.model_validate({**table, "text": text})
+            if contract.features.auto:
+                contract = cls.model_validate({**with_candidates(contract, table), "text": text})
         except ValidationError as error:
             raise DataError(f"{source}: {mistakes_of(error, cls, text)}") from None
         return contract

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from breezeway.contract.schema import Section
 from breezeway.contract.statistics import LONGEST, RollingText
@@ -18,7 +18,8 @@ class Baseline(Section):
     """The day, in the contract's zone, on which the baselines of all devices begin."""
 
 
-FeatureNames = Annotated[list[str], Field(min_length=1, max_length=64)]
+MOST_NAMES = 64
+FeatureNames = Annotated[list[str], Field(min_length=1, max_length=MOST_NAMES)]
 
 
 class Residual(Section):
@@ -34,6 +35,9 @@ class Residual(Section):
 class Features(Section):
     """What a model sees of a window of readings."""
 
+    auto: StrictBool = False
+    """Whether `preprocess` makes candidates beside the features that are named, from which `tune`
+    chooses those that pay: windows, own past, residuals, ratios."""
     window: Annotated[int, Field(ge=1, le=LONGEST)]
     """Readings of a device that a window has, with the present one, where a statistic names no
     window of its own. A window by time has at most so many."""

@@ -62,14 +62,19 @@ def fit_clock(rows: Rows, scope: TrainingScope, threads: int) -> Clock:
 
 def clock_scores(table: Table, folds: Sequence[Fold], threads: int) -> OutOfFold:
     """Score the rows of a table by clocks, cross-fitted by the same folds as a detector."""
-    began, origin = _beginnings(table.rows)
-    timed = table._replace(features=_seconds(table.rows, began, origin))
+    timed = table._replace(features=seconds_of(table.rows))
     score, fold_of = np.full(len(timed.features), np.nan), np.full(len(timed.features), -1)
     for number, fold in enumerate(folds):
         booster = _fit(timed, fold.fit, threads)
         score[fold.scored] = booster.inplace_predict(timed.features[fold.scored])
         fold_of[fold.scored] = number
     return OutOfFold(score, fold_of, np.empty((0, 2, 0)))
+
+
+def seconds_of(rows: Rows) -> np.ndarray:
+    """Return the clock's feature, float32 (rows, 1): the time since the device's first of these
+    rows or, where each device has a single one, since the first of all."""
+    return _seconds(rows, *_beginnings(rows))
 
 
 def _fit(timed: Table, rows: np.ndarray | slice, threads: int) -> xgb.Booster:

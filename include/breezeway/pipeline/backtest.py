@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from breezeway.contract.candidates import explicit
 from breezeway.contract.contract import Contract
 from breezeway.core.days import day_start
 from breezeway.core.errors import DataError
@@ -142,7 +143,7 @@ def judge(
     """Train as of a date, evaluate on the days that follow. The same stores give the same metrics.
 
     It uses the default parameters of the contract's first family, because tuned ones were chosen
-    with data of the future.
+    with data of the future; and so, of a contract with `[features] auto`, its own features.
 
     Raises:
         UsageError: the period is not over yet, or as `read_known`.
@@ -158,7 +159,9 @@ def judge(
 
     refuse_unfinished(moment, period_days, contract.zone)
     until = moment + timedelta(days=period_days)
-    known = read_known(settings, contract, moment)
+    known, candidates = read_known(settings, contract, moment), contract
+    if contract.features.auto:
+        contract = explicit(contract)
     labelled = learnable(known.readings, contract)
     table = labelled_table(labelled, contract)
     family = families_of(contract)[0]
@@ -175,7 +178,7 @@ def judge(
         whole = labelled_table(labelled, contract, whole=True)
         trained_rows = len(whole.rows.label)
         served = fit_again(whole, contract, fitted, settings.threads).model
-    days = history.open_days(settings, contract, moment, until - timedelta(days=1))
+    days = history.open_days(settings, candidates, moment, until - timedelta(days=1))
     readings = _read(days)
     truth = LabelStore(settings.raw_address).labels_of(contract)
     if truth is not None:

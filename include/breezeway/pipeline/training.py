@@ -3,7 +3,6 @@
 `breezeway.steps.train` is the command, and says how.
 """
 
-import json
 import logging
 import subprocess
 import time
@@ -11,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from breezeway.contract.contract import Contract, load_contract
-from breezeway.core.errors import DataError, InternalError
+from breezeway.contract.contract import Contract
+from breezeway.core.errors import InternalError
 from breezeway.core.locks import exclusive
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
@@ -30,6 +29,7 @@ from breezeway.detector.fitting import (
 from breezeway.detector.folds import split
 from breezeway.detector.presumed import fit_presumed
 from breezeway.detector.table import Table, held_out_rows, read_table
+from breezeway.pipeline.learned import learned_contract, learned_examples
 from breezeway.pipeline.trained import Trained
 from breezeway.pipeline.training_record import Training, record
 from breezeway.pipeline.training_unlabelled import UnlabelledTraining
@@ -64,8 +64,8 @@ def train(
     """
     started = time.time()
     version = versions.open_dataset(settings, tag)
-    contract = load_contract(version.folder / "contract.toml")
-    examples = _examples(version.folder)
+    contract = learned_contract(version)
+    examples = learned_examples(version.folder, contract)
     name = model_name or contract.name
     with exclusive(settings, f"train-{name}"):
         table = read_table(version.folder, contract)
@@ -167,16 +167,6 @@ def _served(
     whole = read_table(version.folder, contract, whole=True)
     log.info("fitted again on all %d rows: that fit serves", len(whole.features))
     return fit_again(whole, contract, fitted, settings.threads)
-
-
-def _examples(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "examples.json"
-    if not path.is_file():
-        raise DataError(f"{folder}: expected examples.json, the recorded readings; found none.")
-    examples: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    if not examples:
-        raise DataError(f"{path}: expected recorded readings, found an empty list.")
-    return examples
 
 
 class Parameters(NamedTuple):

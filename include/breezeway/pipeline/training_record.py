@@ -6,7 +6,6 @@ All files are written to a folder first, so that a run is logged at once.
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from breezeway.contract.baselines import BASELINES_FILE
 from breezeway.contract.contract import Contract
 from breezeway.core.files import write_json
 from breezeway.core.settings import Settings
@@ -30,6 +28,7 @@ from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import JUDGED_FILE, JUDGED_NAME, NATIVE_NAME, score_example
 from breezeway.detector.usual import USUAL_FILE
 from breezeway.pipeline import training_quality
+from breezeway.pipeline.learned import copy_baselines
 from breezeway.pipeline.trained import Trained, shown
 from breezeway.pipeline.training_quality import Quality, quality_of
 from breezeway.tracking import mlflow_client, runs
@@ -213,9 +212,9 @@ def write_model_files(training: Trained, examples: list[dict[str, Any]], folder:
         judged = training.fitted.model
         (folder / JUDGED_FILE).write_bytes(judged.to_onnx())
         (folder / f"{JUDGED_NAME}.{suffix}").write_bytes(judged.to_bytes())
-    shutil.copyfile(training.version.folder / "contract.toml", folder / "contract.toml")
+    (folder / "contract.toml").write_text(training.contract.text, encoding="utf-8")
     if training.contract.features.baseline:
-        shutil.copyfile(training.version.folder / BASELINES_FILE, folder / BASELINES_FILE)
+        copy_baselines(training.version.folder, training.contract, folder)
 
 
 def _draw_scores(training: Training, folder: Path) -> None:

@@ -18,9 +18,13 @@ from breezeway.datasets import versions
 from breezeway.detector import search
 from breezeway.detector.boosting import SEED
 from breezeway.detector.families.registry import BOOSTED_TREES, families_of, family_of
+from breezeway.detector.feature_choice import NEEDS_LABELS, FeatureChoice, of_contract
 from breezeway.detector.plots import draw_families, draw_search
 from breezeway.detector.search import FamilyResult, SearchTrial
 from breezeway.detector.table import read_table
+from breezeway.pipeline.feature_search import REPORTS as OF_FEATURES
+from breezeway.pipeline.feature_search import search_features, summary
+from breezeway.pipeline.learned import examples_of
 from breezeway.tracking import runs
 
 log = logging.getLogger("breezeway")
@@ -53,6 +57,10 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
     table = read_table(version.folder, contract)
     if not contract.has_labels:
         return _defaults(settings, version.tag, contract, len(table.features), output)
+    choice = None
+    if contract.features.auto:
+        choice = search_features(settings, version, contract, table, examples_of(version.folder))
+        table, contract = of_contract(table, contract, choice.contract), choice.contract
     trials = search.search(table, contract, count, settings)
     best = search.best(trials)
     params = {
@@ -62,18 +70,11 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
         "average_precision": best.average_precision,
         "trials": len(trials),
         "seed": SEED,
+        **(_published(choice) if choice else {}),
     }
     work = settings.work / version.tag
     work.mkdir(parents=True, exist_ok=True)
-    history = {"best": best.number, "trials": [_told(trial) for trial in trials]}
-    write_json(work / "tuning.json", history)
-    aside = work / f".tuning.png.{os.getpid()}"
-    one_family = {trial.family for trial in trials} == {BOOSTED_TREES}
-    rounds_a_step, unit = (
-        (family_of(BOOSTED_TREES).rounds_a_step, "boosting rounds") if one_family else (1, "steps")
-    )
-    draw_search(trials, best.number, rounds_a_step, aside, unit)
-    aside.replace(work / "tuning.png")
+    _write(work, trials, best)
     for path in (work / "params.json", output):
         if path:
             write_json(path, params)  # last: if this file exists, the others do too
@@ -89,7 +90,29 @@ def tune(settings: Settings, tag: str, count: int, output: Path | None = None) -
         "trials": len(trials),
         "run_id": run_id,
         **({"families": [_shown(family) for family in families]} if len(families) > 1 else {}),
+        **({"features": summary(choice)} if choice else {}),
     }
+
+
+def _published(choice: FeatureChoice) -> dict[str, Any]:
+    """What is published of a choice of features: the contract that a model is trained by."""
+    return {
+        "contract": choice.contract.text,
+        "features": {"variants": choice.variants, "kept": choice.kept},
+    }
+
+
+def _write(work: Path, trials: list[SearchTrial], best: SearchTrial) -> None:
+    """Write the history of a search, and its picture."""
+    history = {"best": best.number, "trials": [_told(trial) for trial in trials]}
+    write_json(work / "tuning.json", history)
+    aside = work / f".tuning.png.{os.getpid()}"
+    one_family = {trial.family for trial in trials} == {BOOSTED_TREES}
+    rounds_a_step, unit = (
+        (family_of(BOOSTED_TREES).rounds_a_step, "boosting rounds") if one_family else (1, "steps")
+    )
+    draw_search(trials, best.number, rounds_a_step, aside, unit)
+    aside.replace(work / "tuning.png")
 
 
 def _defaults(
@@ -110,7 +133,11 @@ def _defaults(
         if path:
             write_json(path, params)
     log.warning("No labels: no parameters are searched for; %s keeps its defaults.", family)
-    return {"tag": tag, "params_file": str(work / "params.json"), **params, "trials": 0}
+    told = {"tag": tag, "params_file": str(work / "params.json"), **params, "trials": 0}
+    if contract.features.auto:
+        log.warning("[features] auto: %s: the contract's own features stay", NEEDS_LABELS)
+        told["features"] = {"tried": 0, "variants": 0, "kept": [], "why_none": NEEDS_LABELS}
+    return told
 
 
 def _told(trial: SearchTrial) -> dict[str, Any]:
@@ -145,7 +172,11 @@ def _record(
         chosen = {"family": params["family"], "rounds": params["rounds"]}
         mlflow.log_params({**params["params"], **chosen})
         mlflow.log_metrics({name: params[name] for name in ("average_precision", "trials")})
-        for path in REPORTS:
+        if chose := params.get("features"):
+            reports |= OF_FEATURES
+            mlflow.log_metric("feature_variants", chose["variants"])
+            mlflow.log_param("features_kept", ", ".join(chose["kept"]) or "none")
+        for path in reports:
             mlflow.log_artifact(str(folder / path))
         if len(families) > 1:
             reports |= OF_FAMILIES

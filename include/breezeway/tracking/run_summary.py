@@ -49,6 +49,12 @@ def facts_of(results: Results) -> dict[str, str]:
             for name, value in tuned["params"].items()
         )
         facts["best parameters"] = ", ".join(params) or "the defaults"
+    if chosen := (tuned or {}).get("features"):
+        kept = ", ".join(f"{each['name']} ({each['gain']:+.3f})" for each in chosen["kept"])
+        facts["features"] = (
+            f"{len(chosen['kept'])} of {chosen['tried']} groups kept, of {chosen['variants']} "
+            f"variants: {kept or chosen['why_none'] or 'none gains enough'}"
+        )
     if train := results.get("train"):
         facts["model"] = (
             f"{train['model_name']} version {train['model_version']}, alarm from score "
