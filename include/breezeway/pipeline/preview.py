@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def _bad_rows(folder: Path) -> Iterator[Row]:
 
 
 def _row(row: dict[str, Any]) -> Row:
-    moment = row["time"] and row["time"].replace(tzinfo=UTC).isoformat()
+    moment = row["time"] and row["time"].replace(tzinfo=None).isoformat(" ")
     label = row["label"]
     return Row(
         device=_text(row["device"]),

@@ -82,7 +82,7 @@ def test_no_row_is_a_reason_to_refuse(settings: Settings) -> None:
 def test_hostile_payloads_are_shown_as_text(settings: Settings) -> None:
     (row,) = look_at(settings, f"{QUERY} WHERE time LIKE '%-02 00:03:%'").bad
     assert row.payload == "x\\x1b]0;gotcha\\x07\\u202e<script>alert(1)</script>"
-    assert row.time == "2026-03-02T00:03:00+00:00"
+    assert row.time == "2026-03-02 00:03:00"
     assert row.problem.isprintable() and row.problem.startswith("payload: not JSON")
     assert all(each.example.isprintable() for each in look_at(settings).rejected)
 
