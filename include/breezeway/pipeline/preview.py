@@ -1,10 +1,11 @@
 """What a query of readings would give: its first rows, how many, and what the contract says.
 
 It reads in the same session as `preprocess`, which cannot write, and leaves nothing behind. What it
-reads is bounded: the store ends the query after `SECONDS`, at most `CHECKED_ROWS` rows or
-`CHECKED_BYTES` are checked, and behind them rows are only counted.
+reads is bounded: the store ends the query after `SECONDS`, at most `CHECKED_ROWS` rows, or
+64 MiB, are checked, and behind them rows are only counted.
 """
 
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,12 +29,10 @@ from breezeway.readings.store import open_store
 
 SECONDS = 20.0
 """How long the store may take."""
-CHUNK_ROWS = 2_000
-CHECKED_ROWS = 10 * CHUNK_ROWS
-CHECKED_BYTES = 32 << 20
+CHECKED_ROWS = 20_000
 COUNTED_ROWS = 1_000_000
-COUNT_SECONDS = 5.0
-"""How long rows behind those that are checked are counted."""
+COUNT_SECONDS = 10.0
+"""After so long, rows behind those that are checked are counted no further."""
 SHOWN_ROWS = 20
 SHOWN_LETTERS = 400
 """Of a payload or a name."""
@@ -137,26 +136,26 @@ def look(settings: Settings, contract: Contract, query: str) -> Preview:
         ],
         missing=found.missing,
         objections=[printable(sentence, 4 * SHOWN_LETTERS) for sentence in tried.objections],
-        first=[_row(row) for table in tables[:1] for row in table.slice(0, SHOWN_ROWS).to_pylist()],
+        first=[_row(row) for table in tables for row in table.slice(0, SHOWN_ROWS).to_pylist()],
         bad=bad,
     )
 
 
 def _read(settings: Settings, contract: Contract, query: str) -> tuple[list[pa.Table], int, bool]:
-    """The rows to check; how many there are; and whether there are no more."""
+    """The rows to check, in at most one table; how many there are; and whether there are no more.
+
+    Long rows make the table shorter: its bytes are bounded too.
+    """
     started = time.monotonic()
-    kept: list[pa.Table] = []
-    rows = size = 0
     label = contract.label.column
-    chunks = open_store(settings).stream(query, CHUNK_ROWS, label, with_ids=True)
+    chunks = open_store(settings).stream(query, CHECKED_ROWS, label, with_ids=True)
+    first = list(itertools.islice(chunks, 1))
+    rows = sum(map(len, first))
     for chunk in chunks:
-        if rows < CHECKED_ROWS and size < CHECKED_BYTES:
-            kept.append(chunk)
-            size += chunk.nbytes
-        elif rows >= COUNTED_ROWS or time.monotonic() - started > COUNT_SECONDS:
-            return kept, rows, False
+        if rows >= COUNTED_ROWS or time.monotonic() - started > COUNT_SECONDS:
+            return first, rows, False
         rows += len(chunk)
-    return kept, rows, True
+    return first, rows, True
 
 
 def _bad_rows(folder: Path) -> Iterator[Row]:

@@ -45,11 +45,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "CHUNK_ROWS", 200)
-
-
 def look_at(settings: Settings, query: str = QUERY) -> Preview:
     return look(settings, load_contract(settings.sensors), query)
 
@@ -106,14 +101,7 @@ def test_rows_behind_those_that_are_checked_are_counted_for_a_while(
     monkeypatch.setattr(preview, "COUNTED_ROWS", 1_000_000)
     assert look_at(settings).rows == ROWS + 1
     monkeypatch.setattr(preview, "COUNT_SECONDS", -1.0)
-    assert look_at(settings, f"{QUERY} LIMIT 900").rows == 400
-
-
-def test_many_bytes_are_checked_in_part(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preview, "CHECKED_BYTES", 1)
-    assert look_at(settings).checked == preview.CHUNK_ROWS
+    assert look_at(settings).rows == 400
 
 
 def test_a_query_without_end_is_ended(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
