@@ -5,6 +5,7 @@
 #   make up                          the same, and the platform stays until Ctrl-C
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
+#   make notebook                    JupyterLab beside the platform that `make up` started
 #   make check                       linters, types and the tests that need no server: a minute
 #   make test [TESTS=tests/servers/readings]
 #   make fuzz [SECONDS=600]          the fuzz tests, each for so long, with new seeds
@@ -36,13 +37,16 @@ breezeway := .venv/bin/breezeway
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up check test fuzz coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved
+.PHONY: demo up check test fuzz coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved notebook
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
 
 up: .venv/installed
 	@exec $(breezeway) up $(choice)
+
+notebook: .venv/notebook/installed
+	@exec $(breezeway) notebook $(OPTIONS)
 
 # What a change is tried with: no server is started.
 check: lint
@@ -124,6 +128,19 @@ endif
 	@$(python) -m uv pip install --quiet --python $(python) --no-deps --no-build-isolation \
 	  --editable .
 	@printf '%s\n' "$(CURDIR)" > $@
+
+# JupyterLab in an environment of its own, which finds the packages of the other one behind its own.
+.venv/notebook/installed: .venv/installed
+	@echo "Installing JupyterLab into .venv/notebook (about 300 MB)."
+	@$(python) -m venv --clear --without-pip .venv/notebook
+	@$(python) -m uv pip install --system-certs --quiet --python .venv/notebook/bin/python \
+	  --require-hashes --compile-bytecode --requirements pyproject.toml \
+	  --constraints requirements.txt --extra jupyter
+	@.venv/notebook/bin/python -c 'import sys, sysconfig; from pathlib import Path; \
+	  (Path(sysconfig.get_path("purelib")) / "platform.pth").write_text( \
+	  f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
+	  "$$($(python) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@touch $@
 
 # An environment with uv in it, of the first interpreter that fits. Each is really run: pyenv
 # puts commands in PATH for versions that it will not start.
