@@ -10,6 +10,7 @@
 #   make test [TESTS=tests/servers/readings]
 #   make fuzz [SECONDS=600]          the fuzz tests, each for so long, with new seeds
 #   make coverage                    all tests; which lines none of them ran
+#   make docs                        the documentation as a site that can be searched, in dist/docs
 #   make wheel                       what `pip install` takes, in dist
 #   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
 #   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
@@ -30,14 +31,14 @@ SECONDS ?=
 HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
-extras := laptop dev
+extras := laptop dev docs
 breezeway := .venv/bin/breezeway
 # Two processes; a file's tests stay together, with their fixtures: those of the platform first,
 # the pure ones last.
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up check test fuzz coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved notebook
+.PHONY: demo up check test fuzz coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved notebook docs
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
@@ -47,6 +48,11 @@ up: .venv/installed
 
 notebook: .venv/notebook/installed
 	@exec $(breezeway) notebook $(OPTIONS)
+
+# A warning, such as a link to a heading that is not there, is an error.
+docs: .venv/installed
+	@$(python) -m sphinx -q -W --keep-going -c docs . dist/docs
+	@echo "Open dist/docs/docs/README.html in a browser."
 
 # What a change is tried with: no server is started.
 check: lint
