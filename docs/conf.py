@@ -21,6 +21,7 @@ html_theme = "furo"
 html_title = "Breezeway"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # a browser fetches no summaries from files
 html_show_sphinx = False
 
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)\)")

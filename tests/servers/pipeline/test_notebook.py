@@ -20,7 +20,9 @@ QUERY = "SELECT device, time, payload FROM readings"
 
 
 @pytest.fixture
-def notebook(settings: Settings, mlflow_server: str, tmp_path, monkeypatch) -> nbformat.NotebookNode:
+def notebook(
+    settings: Settings, mlflow_server: str, tmp_path, monkeypatch
+) -> nbformat.NotebookNode:
     """Executed beside a store of two machines, some of whose readings are wrong, and a dataset with
     parameters."""
     monkeypatch.setenv("BREEZEWAY_MLFLOW_URL", mlflow_server)
