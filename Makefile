@@ -5,10 +5,12 @@
 #   make up                          the same, and the platform stays until Ctrl-C
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
+#   make notebook                    JupyterLab beside the platform that `make up` started
 #   make check                       linters, types and the tests that need no server: a minute
 #   make test [TESTS=tests/servers/readings]
 #   make fuzz [SECONDS=600]          the fuzz tests, each for so long, with new seeds
 #   make coverage                    all tests; which lines none of them ran
+#   make docs                        the documentation as a site that can be searched, in dist/docs
 #   make wheel                       what `pip install` takes, in dist
 #   make bench [ONLY="serving drift"] measures; results and page in a new folder of bench/runs
 #   make bench-publish RUN=bench/runs/TIME   takes a run's figures to docs/performance.md
@@ -29,20 +31,28 @@ SECONDS ?=
 HELM ?= $(or $(wildcard .venv/bin/helm),helm)
 
 python := .venv/bin/python
-extras := laptop dev
+extras := laptop dev docs
 breezeway := .venv/bin/breezeway
 # Two processes; a file's tests stay together, with their fixtures: those of the platform first,
 # the pure ones last.
 pytest := $(python) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 choice = $(if $(SENSORS),--sensors "$(SENSORS)") $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
-.PHONY: demo up check test fuzz coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved
+.PHONY: demo up check test fuzz coverage bench bench-publish test-cluster lint lock wheel images mirror-list moved notebook docs
 
 demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
 
 up: .venv/installed
 	@exec $(breezeway) up $(choice)
+
+notebook: .venv/notebook/installed
+	@exec $(breezeway) notebook $(OPTIONS)
+
+# A warning, such as a link to a heading that is not there, is an error.
+docs: .venv/installed
+	@$(python) -m sphinx -q -W --keep-going -c docs . dist/docs
+	@echo "Open dist/docs/docs/README.html in a browser."
 
 # What a change is tried with: no server is started.
 check: lint
@@ -124,6 +134,19 @@ endif
 	@$(python) -m uv pip install --quiet --python $(python) --no-deps --no-build-isolation \
 	  --editable .
 	@printf '%s\n' "$(CURDIR)" > $@
+
+# JupyterLab in an environment of its own, which finds the packages of the other one behind its own.
+.venv/notebook/installed: .venv/installed
+	@echo "Installing JupyterLab into .venv/notebook (about 300 MB)."
+	@$(python) -m venv --clear --without-pip .venv/notebook
+	@$(python) -m uv pip install --system-certs --quiet --python .venv/notebook/bin/python \
+	  --require-hashes --compile-bytecode --requirements pyproject.toml \
+	  --constraints requirements.txt --extra jupyter
+	@.venv/notebook/bin/python -c 'import sys, sysconfig; from pathlib import Path; \
+	  (Path(sysconfig.get_path("purelib")) / "platform.pth").write_text( \
+	  f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
+	  "$$($(python) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@touch $@
 
 # An environment with uv in it, of the first interpreter that fits. Each is really run: pyenv
 # puts commands in PATH for versions that it will not start.

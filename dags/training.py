@@ -61,6 +61,7 @@ from breezeway_airflow.branch import StepBranch
 from breezeway_airflow.dag_defaults import dag_defaults
 from breezeway_airflow.dvc import PublishDataset, PublishParameters
 from breezeway_airflow.fields import given, made
+from breezeway_airflow.links import with_preview
 from breezeway_airflow.registry import PromoteModel
 from breezeway_airflow.retraining import skip_if_another_runs, training_schedule
 from breezeway_airflow.step import Step
@@ -97,10 +98,12 @@ with DAG(
             minItems=1,
             uniqueItems=True,
         ),
-        "query": fields.text("Query", HELP["query"], None if WINDOW else ALL_READINGS, **SQL),
+        "query": fields.text(
+            "Query", with_preview(HELP["query"]), None if WINDOW else ALL_READINGS, **SQL
+        ),
         "first_day": fields.day("First day", HELP["first_day"]),
         "last_day": fields.day("Last day", HELP["last_day"]),
-        "test_query": fields.text("Test query", HELP["test_query"], **SQL),
+        "test_query": fields.text("Test query", with_preview(HELP["test_query"]), **SQL),
         "tag": fields.text("Dataset tag", HELP["tag"], pattern=DATASET_TAG.optional_form_pattern),
         "count": fields.whole_number("Trials", HELP["count"], 6, minimum=1, maximum=1000),
         "run_name": fields.text(

@@ -35,6 +35,14 @@ COMMANDS = {
         "breezeway.commands.new_sensor:run",
         "write a contract from a file's first rows",
     ),
+    "preview": (
+        "breezeway.commands.preview:run",
+        "show what a query of readings gives, and what breaks the contract",
+    ),
+    "notebook": (
+        "breezeway.commands.notebook:run",
+        "start JupyterLab, with a notebook from a dataset to a challenger",
+    ),
     "loads": ("breezeway.commands.loads:run", "list what was loaded, or take a load back"),
     "history": (
         "breezeway.commands.history:run",

@@ -16,7 +16,7 @@ every other process of Airflow. `pyproject.toml` pins Airflow. In `tests/servers
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
@@ -40,6 +40,15 @@ def logged_in_user() -> Callable[..., Any]:
 
 def may_see_runs(user: "BaseUser", dag_id: str) -> bool:
     """Whether a user may see the runs of a DAG."""
+    return _may("GET", user, dag_id)
+
+
+def may_trigger(user: "BaseUser", dag_id: str) -> bool:
+    """Whether a user may start a run of a DAG."""
+    return _may("POST", user, dag_id)
+
+
+def _may(method: Literal["GET", "POST"], user: "BaseUser", dag_id: str) -> bool:
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.models.resource_details import (
         DagAccessEntity,
@@ -48,7 +57,7 @@ def may_see_runs(user: "BaseUser", dag_id: str) -> bool:
     from airflow.models.dag import DagModel
 
     return get_auth_manager().is_authorized_dag(
-        method="GET",
+        method=method,
         access_entity=DagAccessEntity.RUN,
         details=DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)),
         user=user,

@@ -61,7 +61,7 @@ def check(params: Mapping[str, Any], moment: datetime, settings: Settings) -> di
     form = read(params)
     steps = set(form["steps"])
     if "preprocess" in steps:
-        form |= _readings(form, moment, settings)
+        form |= readings(form, moment, settings)
     if "test" in steps and (form["test_query"] or form["query"]):
         form["test_query"] = _select("test_query", form["test_query"] or form["query"], settings)
     form["tag"] = _tag(form, steps, moment, settings)
@@ -253,8 +253,12 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _readings(form: dict[str, Any], moment: datetime, settings: Settings) -> dict[str, str]:
-    """The query, or the days."""
+def readings(form: Mapping[str, Any], moment: datetime, settings: Settings) -> dict[str, str]:
+    """The fields `query`, `first_day` and `last_day` → the query, or the days.
+
+    Raises:
+        UsageError: a field is wrong or missing; the message names it.
+    """
     from breezeway.contract.contract import load_contract
 
     named = [field for field in ("first_day", "last_day") if form[field]]

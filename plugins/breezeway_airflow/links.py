@@ -15,12 +15,19 @@ REPORTS = "breezeway/reports"
 """Path of the pages, below the root of the API server."""
 START = "breezeway/start"
 """Path of the start page."""
+PREVIEW = "breezeway/preview"
+"""Path of the page that shows what a query gives."""
 
 
 def root_path() -> str:
     """Path of Airflow on its host, with `/` at its end: more than `/` behind some proxies."""
     address: str = conf.get("api", "base_url", fallback="/")
     return urlsplit(address).path.rstrip("/") + "/"
+
+
+def with_preview(help: str) -> str:
+    """The help of a field with a query, with a link to the page that shows what it gives."""
+    return f"{help} [Preview]({root_path()}{PREVIEW}/)."
 
 
 class ReportLink(BaseOperatorLink):

@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from breezeway_airflow.links import REPORTS, START, root_path
+from breezeway_airflow.links import PREVIEW, REPORTS, START, root_path
 from breezeway_airflow.priority import BackfillsWait
 from breezeway_airflow.suggestions import SuggestNames
 
@@ -49,9 +49,10 @@ class BreezewayPlugin(AirflowPlugin):
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The pages. Imported here, because only the API server needs them."""
-        from breezeway_airflow import reports, start
+        from breezeway_airflow import preview, reports, start
 
         return [
             {"app": reports.app, "url_prefix": f"/{REPORTS}", "name": "Reports"},
             {"app": start.app, "url_prefix": f"/{START}", "name": "Breezeway"},
+            {"app": preview.app, "url_prefix": f"/{PREVIEW}", "name": "Preview of readings"},
         ]

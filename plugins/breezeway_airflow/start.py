@@ -35,7 +35,7 @@ HEADERS = PAGE_HEADERS | {
 """As of the other pages, and the page's own script."""
 
 _FOLDER = Path(__file__).parent / "templates"
-_templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True)
+TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True)
 
 User = Annotated[Any, Depends(airflow_internals.logged_in_user())]
 
@@ -90,9 +90,7 @@ def say_what_is_wrong(request: Request, error: BreezewayError) -> Response:
 
 def _page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
     root = str(request.scope["root_path"])
-    return HTMLResponse(
-        _templates.get_template(template).render(root=root, **values), code, HEADERS
-    )
+    return HTMLResponse(TEMPLATES.get_template(template).render(root=root, **values), code, HEADERS)
 
 
 def _readable(user: Any, model: "ModelFacts") -> "ModelFacts":

@@ -90,18 +90,18 @@ def _page(
     """What the rows look like by the contract; empty if none could be read."""
     if not any(len(table) for table in tried.rows):
         return ""
-    from breezeway.preprocessing.dataset import profile_readings
+    from breezeway.preprocessing.dataset import try_readings
     from breezeway.preprocessing.profile_page import profile_page
     from breezeway.preprocessing.spec import DatasetSpec
 
     rows = sum(len(table) for table in tried.rows)
     others = "" if tried.is_whole else "; others were not looked at, or stand near a mistake"
     spec = DatasetSpec(contract, str(file))
-    manifest, profile = profile_readings(_numbered(tried.rows), spec, folder, threads=1)
+    would_be = try_readings(_numbered(tried.rows), spec, folder, threads=1)
     return profile_page(
         contract,
-        manifest,
-        profile,
+        would_be.manifest,
+        would_be.profile,
         title=f"Profile of {file.name}",
         source=f"{rows:,} rows of {file}{others}",
         questions=found.unsure,

@@ -56,7 +56,10 @@ class Settings(BaseSettings):
     serving_origins: frozenset[str] = frozenset()
     """Whose web pages may call the model server, as `https://example.org`: a JSON list."""
     serving_open_paths: frozenset[str] = frozenset(
-        {"/healthz", "/livez", "/metrics", "/openapi.json", "/readyz"}
+        {
+            *("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"),
+            *("/healthz", "/livez", "/metrics", "/openapi.json", "/readyz"),
+        }
     )
     """Paths of the model server that need no token: a JSON list."""
     serving_copy: Path | None = None

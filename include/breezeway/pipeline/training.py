@@ -68,17 +68,7 @@ def train(
     examples = learned_examples(version.folder, contract)
     name = model_name or contract.name
     with exclusive(settings, f"train-{name}"):
-        table = read_table(version.folder, contract)
-        chosen = parameters(version, contract, len(table.features))
-        log.info(
-            "%d rows of %d features to train on; %s, %s parameters, %d rounds",
-            *table.features.shape,
-            chosen.family,
-            version.params_tag or "default",
-            chosen.rounds,
-        )
-        fit = _fit if contract.has_labels else _fit_without_labels
-        training = fit(settings, run_name, name, version, contract, table, chosen)
+        training = _train(settings, run_name, name, version, contract)
         run_id = _finished_run(training, settings)
         if run_id:
             log.info(REUSED, run_name, run_id)
@@ -88,6 +78,42 @@ def train(
         _tag_reports(settings, run_id, training, f"{name}/{number}")
     log.info("model %s version %s, from run %s", name, number, run_id)
     return {"run_id": run_id, "model_name": name, "model_version": number, **_result_of(training)}
+
+
+def try_out(settings: Settings, tag: str, chosen: "Parameters | None" = None) -> Trained:
+    """Train and evaluate as `train` does, but record nothing.
+
+    Args:
+        tag: the dataset version, or its parameters' tag.
+        chosen: in place of the parameters of the version.
+
+    Raises:
+        as for `train`, but nothing of MLflow.
+    """
+    version = versions.open_dataset(settings, tag)
+    contract = load_contract(version.folder / "contract.toml")
+    return _train(settings, tag, contract.name, version, contract, chosen)
+
+
+def _train(
+    settings: Settings,
+    run_name: str,
+    model_name: str,
+    version: OpenedVersion,
+    contract: Contract,
+    chosen: "Parameters | None" = None,
+) -> Trained:
+    table = read_table(version.folder, contract)
+    chosen = chosen or parameters(version, contract, len(table.features))
+    log.info(
+        "%d rows of %d features to train on; %s, %s parameters, %d rounds",
+        *table.features.shape,
+        chosen.family,
+        version.params_tag or "default",
+        chosen.rounds,
+    )
+    fit = _fit if contract.has_labels else _fit_without_labels
+    return fit(settings, run_name, model_name, version, contract, table, chosen)
 
 
 def _fit(

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,19 @@ NAMED_REASONS = 5
 """In an error and in the log; the manifest has more."""
 PROFILE_ROWS = 50_000
 """Rows of the sample for the reference profile; up to twice as many are taken."""
+
+
+class Tried(NamedTuple):
+    """What would be made of some readings.
+
+    Attributes:
+        manifest, profile: of the dataset.
+        objections: a sentence for each reason to refuse it as a whole.
+    """
+
+    manifest: Manifest
+    profile: Profile
+    objections: list[str]
 
 
 def plan_parts(staged: Path) -> list[Part]:
@@ -145,21 +158,25 @@ def make_features(
     return manifest, results
 
 
-def profile_readings(
+def try_readings(
     chunks: Iterable[pa.Table], spec: DatasetSpec, folder: Path, threads: int
-) -> tuple[Manifest, Profile]:
-    """Say what `make_features` would make of some readings; nothing of it is kept.
+) -> Tried:
+    """Say what `make_dataset` would make of some readings. No Ray is started.
 
     Args:
-        folder: for what is made on the way.
+        folder: for what is made on the way; `quarantine` in it has the readings that broke the
+            contract.
     """
-    staging, aside = folder / "staging", folder / "dataset"
+    staging = folder / "staging"
     staging.mkdir()
-    stage(chunks, staging)
+    splitter = spec.contract.splitter
+    split = SplitRows(chunks, spec.contract, splitter, spec.since) if splitter else None
+    stage(split or chunks, staging)
     parts = plan_parts(staging)
-    results = [make_part(staging, spec, part, aside, threads) for part in parts]
+    results = [make_part(staging, spec, part, folder, threads) for part in parts]
+    manifest = _manifest(spec, results, split.payloads if split else None)
     profile = merged((result.profile for result in results), spec.contract)
-    return _manifest(spec, results, None), profile
+    return Tried(manifest, profile, list(broken_expectations(spec.contract, manifest, results)))
 
 
 def _baselines(results: list[PartResult]) -> Baselines:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from breezeway.core.settings import Settings
-from breezeway.serving import page
+from breezeway.serving import api_page, page
 from breezeway.serving.active import ActiveModels, families
 from breezeway.serving.alarms import Alarm
 from breezeway.serving.guard import Guard
@@ -44,8 +44,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PROBES = frozenset({"/", "/healthz", "/livez", "/metrics", "/readyz"})
-"""Paths for the platform, and the page for a person: they are not counted, and health has no
+PROBES = frozenset({"/", "/docs", "/healthz", "/livez", "/metrics", "/readyz"})
+"""Paths for the platform, and the pages for a person: they are not counted, and health has no
 body."""
 
 BATCH_SECONDS = 0.002
@@ -105,7 +105,7 @@ class App:
         metrics.in_progress += 1
         try:
             self._guard.check(scope["path"], request.headers)
-            if scope["path"] in PROBES:
+            if scope["path"] in PROBES or scope["path"] in api_page.FILES:
                 await self._probe(request, send)
                 return
             body = await self._route(request)
@@ -139,6 +139,15 @@ class App:
                 (b"content-type", b"text/html; charset=utf-8"),
                 (b"content-security-policy", page.POLICY),
             ]
+        elif path == "/docs":
+            content = api_page.index(self.models, token=self._guard.asks_for_a_token)
+            headers = [
+                (b"content-type", b"text/html; charset=utf-8"),
+                (b"content-security-policy", api_page.POLICY),
+            ]
+        elif path in api_page.FILES:
+            content = api_page.read(path)
+            headers = [(b"content-type", api_page.FILES[path])]
         status = 503 if path == "/readyz" and not self.models.ready else 200
         await _send(send, status, content, headers)
 

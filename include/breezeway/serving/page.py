@@ -2,6 +2,7 @@
 
 from html import escape
 from shlex import quote
+from typing import Any
 
 import orjson
 
@@ -39,8 +40,9 @@ def index(models: ActiveModels, address: str, *, token: bool) -> bytes:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>Breezeway: model server</title><style>{STYLE}</style></head><body>"
         f"<h1>Model server</h1>{table}"
-        '<p><a href="v1/models">All facts</a> as JSON, the <a href="openapi.json">description of '
-        'the API</a> (OpenAPI), <a href="metrics">metrics</a> for Prometheus.</p>'
+        '<p><a href="v1/models">All facts</a> as JSON, the <a href="docs">API with forms to '
+        'try it</a>, its <a href="openapi.json">description</a> (OpenAPI), '
+        '<a href="metrics">metrics</a> for Prometheus.</p>'
         f"{_example(models, address, token)}</body></html>\n"
     ).encode()
 
@@ -59,21 +61,29 @@ def _row(models: ActiveModels, name: str) -> str:
     return f"<tr>{''.join(f'<td>{escape(cell)}' for cell in cells)}</tr>"
 
 
-def _example(models: ActiveModels, address: str, token: bool) -> str:
-    """A request that can be copied: recorded readings of the first model."""
+def recorded_request(models: ActiveModels) -> tuple[str, dict[str, Any]] | None:
+    """The first model that can be asked, and recorded readings of it; None if there is none."""
     for name in models.states():
         if serving := models.get(name):
             recorded = serving.champion.live.model.examples[0]
-            break
-    else:
+            readings = [
+                {key: each[key] for key in ("time", "payload")} for each in recorded["readings"]
+            ]
+            return name, {"device": recorded["device"], "readings": readings}
+    return None
+
+
+def _example(models: ActiveModels, address: str, token: bool) -> str:
+    """A request that can be copied."""
+    found = recorded_request(models)
+    if found is None:
         return ""
-    readings = [{key: each[key] for key in ("time", "payload")} for each in recorded["readings"]]
-    body = orjson.dumps({"device": recorded["device"], "readings": readings}).decode()
+    name, request = found
     words = [
         f"curl {quote(f'{address}/v1/models/{name}/predict?explain=true')}",
         "-H 'Content-Type: application/json'",
         *(['-H "Authorization: Bearer $BREEZEWAY_SERVING_TOKEN"'] if token else []),
-        f"-d {quote(body)}",
+        f"-d {quote(orjson.dumps(request).decode())}",
     ]
     command = " \\\n  ".join(words)
     return f"<h2>Ask for a score</h2><pre>{escape(command)}</pre>"

@@ -69,7 +69,8 @@ def commands(install: Callable[[str], Path]) -> Path:
 def test_the_wheel_holds_what_is_no_code_too(wheel: Path) -> None:
     wanted = {
         *((ROOT / "include").glob("breezeway/sensors/*.toml")),
-        *((ROOT / "include").glob("breezeway/serving/openapi.json")),
+        *((ROOT / "include").glob("breezeway/serving/*.js*")),
+        *((ROOT / "include").glob("breezeway/commands/jupyter/**/*.*")),
         *((ROOT / "plugins").glob("breezeway_airflow/templates/*.html")),
     }
     names = {str(Path(*path.relative_to(ROOT).parts[1:])) for path in wanted}

@@ -69,8 +69,8 @@ MODULES = {
     "deploy": "breezeway.steps.deploy, breezeway.steps.canary, breezeway.serving.loading, "
     "breezeway.detector.scoring, scipy.special",
     "serving": "breezeway.serving.server, breezeway.serving.service, breezeway.detector.scoring",
-    "airflow": "airflow, breezeway.datasets.versions, breezeway.readings.query, "
-    "breezeway.tracking.champions",
+    "airflow": "airflow, breezeway.datasets.versions, breezeway.pipeline.preview, "
+    "breezeway.tracking.champions, psycopg, pymysql, adbc_driver_postgresql",
     "mlflow": "mlflow.server.fastapi_app, mlflow.server.auth, psycopg2, boto3, "
     "prometheus_flask_exporter",
     "notebook": "jupyterhub, jupyterlab, breezeway.datasets.versions, breezeway.readings.store, "

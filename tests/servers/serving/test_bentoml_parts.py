@@ -5,7 +5,7 @@ import inspect
 
 import bentoml
 
-from breezeway.serving import bentoml_parts
+from breezeway.serving import api_page, bentoml_parts
 
 
 def test_our_application_stands_before_bentomls():
@@ -53,3 +53,8 @@ def test_a_bento_says_its_labels_and_models():
 
     assert information <= set(inspect.signature(BentoInfoV2).parameters)
     assert isinstance(BentoInfoV2.all_models, property)
+
+
+def test_bentoml_has_a_copy_of_swagger_ui():
+    assert b"SwaggerUIBundle" in api_page.read("/docs/swagger-ui-bundle.js")
+    assert b".swagger-ui" in api_page.read("/docs/swagger-ui.css")
