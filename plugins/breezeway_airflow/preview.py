@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
-from os import environ
 from threading import BoundedSemaphore
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -30,6 +29,7 @@ from breezeway.core.settings import Settings
 from breezeway_airflow import airflow_internals, form
 from breezeway_airflow.fields import contract_defaults, contract_value
 from breezeway_airflow.links import PREVIEW, root_path
+from breezeway_airflow.process import step_environment
 from breezeway_airflow.start import HEADERS, TEMPLATES
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _preview(chosen: dict[str, str]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="breezeway-preview-") as folder:
             done = subprocess.run(
                 [sys.executable, "-m", "breezeway", "preview", "--json", *words],
-                env={**environ, "TMPDIR": folder},
+                env=step_environment() | {"TMPDIR": folder},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=SECONDS,

@@ -91,7 +91,7 @@ def try_out(settings: Settings, tag: str, chosen: "Parameters | None" = None) ->
         as for `train`, but nothing of MLflow.
     """
     version = versions.open_dataset(settings, tag)
-    contract = load_contract(version.folder / "contract.toml")
+    contract = learned_contract(version)
     return _train(settings, tag, contract.name, version, contract, chosen)
 
 
