@@ -27,6 +27,8 @@ COSTS_FILE = "request_costs.json"
 """Measured once for a dataset, as times differ: so a search that is repeated chooses the same."""
 REPEATS = 30
 """The least time of so many counts: others are of a busy machine."""
+MOST_TOLD = 8
+"""Groups in the result of a step."""
 CALLS = 3
 """Requests between two looks at the clock."""
 
@@ -84,6 +86,7 @@ def summary(choice: FeatureChoice) -> dict[str, Any]:
     return {
         "tried": len(choice.groups),
         "variants": choice.variants,
+        "kept_count": len(kept),
         "kept": [
             {
                 "name": tried.name,
@@ -91,7 +94,7 @@ def summary(choice: FeatureChoice) -> dict[str, Any]:
                 "features": len(tried.features),
                 "microseconds": tried.microseconds,
             }
-            for tried in kept
+            for tried in kept[:MOST_TOLD]
         ],
         "why_none": choice.why_none,
     }

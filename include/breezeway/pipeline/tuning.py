@@ -136,7 +136,8 @@ def _defaults(
     told = {"tag": tag, "params_file": str(work / "params.json"), **params, "trials": 0}
     if contract.features.auto:
         log.warning("[features] auto: %s: the contract's own features stay", NEEDS_LABELS)
-        told["features"] = {"tried": 0, "variants": 0, "kept": [], "why_none": NEEDS_LABELS}
+        nothing = FeatureChoice(contract, [], 0, None, None, NEEDS_LABELS)
+        told["features"] = summary(nothing)
     return told
 
 

@@ -52,7 +52,7 @@ def facts_of(results: Results) -> dict[str, str]:
     if chosen := (tuned or {}).get("features"):
         kept = ", ".join(f"{each['name']} ({each['gain']:+.3f})" for each in chosen["kept"])
         facts["features"] = (
-            f"{len(chosen['kept'])} of {chosen['tried']} groups kept, of {chosen['variants']} "
+            f"{chosen['kept_count']} of {chosen['tried']} groups kept, of {chosen['variants']} "
             f"variants: {kept or chosen['why_none'] or 'none gains enough'}"
         )
     if train := results.get("train"):

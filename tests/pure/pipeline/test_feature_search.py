@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from breezeway.contract.candidates import candidate_groups, explicit
+from breezeway.contract.contract import Contract
 from breezeway.core.errors import DataError
-from breezeway.pipeline import feature_search
+from breezeway.core.settings import Settings
+from breezeway.pipeline import feature_search, tuning
 from breezeway.pipeline.feature_search import RequestCosts
-from tests.fixtures.candidates import auto_contract
+from tests.fixtures.candidates import auto_contract, auto_text
 
 CONTRACT = auto_contract()
 GROUP = candidate_groups(explicit(CONTRACT))[0]
@@ -69,3 +71,20 @@ def test_examples_that_are_refused_or_missing_are_told(tmp_path: Path):
         costs([])
     with pytest.raises(DataError, match="found an empty list"):
         RequestCosts(CONTRACT, [], tmp_path / "costs.json", "a.dir")
+
+
+def test_without_labels_nothing_is_tried_and_that_is_told(tmp_path: Path, caplog: Any):
+    text = auto_text().replace('[label]\ncolumn = "label"\n', "")
+    contract = Contract.from_text(
+        f'{text}\n[detector]\nfamilies = ["average distance"]\n', "unlabelled"
+    )
+    told = tuning._defaults(Settings(home=tmp_path), "v1", contract, 100, None)
+    assert told["features"] == {
+        "tried": 0,
+        "variants": 0,
+        "kept_count": 0,
+        "kept": [],
+        "why_none": "without labels no gain can be measured",
+    }
+    assert "without labels no gain can be measured: the contract's own features stay" in caplog.text
+    assert "contract" not in json.loads(Path(told["params_file"]).read_text("utf-8"))

@@ -25,3 +25,14 @@ def test_of_a_part_of_the_steps_what_ran_is_told():
         "Drift among 40 recent readings: none.",
     ]
     assert text_of({}, CONTRACT) == ""
+
+
+def test_what_was_chosen_of_the_candidates_is_told():
+    chosen = {"tried": 9, "variants": 20, "kept_count": 1, "why_none": ""}
+    kept = [{"name": "own past", "gain": 0.0312, "features": 6, "microseconds": 50}]
+    tuned = {"params": {}, "features": {**chosen, "kept": kept}}
+    said = text_of({"tune": tuned}, CONTRACT).splitlines()
+    assert said[1].split(maxsplit=1)[1] == ("1 of 9 groups kept, of 20 variants: own past (+0.031)")
+    none = {"tried": 0, "variants": 0, "kept_count": 0, "kept": [], "why_none": "no labels"}
+    said = text_of({"tune": {**tuned, "features": none}}, CONTRACT)
+    assert said.endswith("0 of 0 groups kept, of 0 variants: no labels")
