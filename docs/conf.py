@@ -39,6 +39,7 @@ def prepare(app: Any, name: str, text: list[str]) -> None:
         return link[1] if (here / link[2]).is_dir() else link[0]
 
     text[0] = LINK.sub(without_folders, text[0])
+    text[0] = text[0].replace("\n```csv\n", "\n```text\n")  # Pygments does not know it
     if name in PLACES:
         text[0] += "".join(
             f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}\n```\n"

@@ -294,6 +294,8 @@ def _select(field: str, query: str, settings: Settings) -> str:
             f"Correct the field '{field}': it takes {len(query.encode())} bytes; {QUERY_BYTES} are "
             "allowed."
         )
+    if "\0" in query:  # no argument of a command can hold it
+        raise UsageError(f"Correct the field '{field}': take the NUL character out of it.")
     try:
         return check_query(query, settings.raw_address)
     except UsageError as error:

@@ -101,6 +101,8 @@ def test_it_says_what_the_contract_says_and_shows_text_as_text(server, person) -
     [
         ({"query": "SELECT nowhere FROM readings"}, "no such column: nowhere"),
         ({"query": "DELETE FROM readings"}, "Correct the field 'query': --query: expected one SEL"),
+        ({"query": f"{QUERY} WHERE 1 = \0 + 1"}, "take the NUL character out"),
+        ({"query": f"{QUERY} -- \r\n\0"}, "take the NUL character out"),
         ({"query": ""}, "Fill in the field 'query'"),
         ({"query": "x" * (form.QUERY_BYTES + 1)}, "100000 are allowed"),
         ({"query": "", "first_day": "2026-03-32"}, "Correct the field 'first_day'"),
