@@ -367,6 +367,7 @@ def _unpack(file: Path, into: Path) -> tuple[BackupList, dict[str, str]]:
                     found[member.name] = _write(tar, member, path)
                 else:
                     raise DataError(f"{file}: {member.name!r} is neither a file nor a folder.")
+            _read_to_the_end(tar)
     except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{file} is no backup, or is not whole: {error}") from None
     except OSError as error:
@@ -376,6 +377,14 @@ def _unpack(file: Path, into: Path) -> tuple[BackupList, dict[str, str]]:
     if listed is None:
         raise DataError(f"{file} is no backup, or is not whole: it has no {LIST}.")
     return listed, found
+
+
+def _read_to_the_end(tar: tarfile.TarFile) -> None:
+    """gzip compares its checksum there, which covers what no hash of a file does, such as the
+    padding between members; `tarfile` itself stops before it."""
+    assert tar.fileobj is not None  # it is open
+    if len(tar.fileobj.read(tarfile.RECORDSIZE + 1)) > tarfile.RECORDSIZE:
+        raise tarfile.TarError("more follows its end")
 
 
 def _read_list(tar: tarfile.TarFile, member: tarfile.TarInfo) -> BackupList:

@@ -182,6 +182,23 @@ def test_a_backup_with_a_damaged_byte_is_refused(
     refused(damaged, tmp_path / "new", "is no backup, or is not whole|is not what was backed up")
 
 
+def test_a_damage_between_the_files_is_refused(backup: Path, tmp_path: Path) -> None:
+    packed = backup.read_bytes()
+    with tarfile.open(backup) as tar:
+        keys = tar.getmember(KEYS)
+    content = bytearray(gzip.decompress(packed))
+    content[keys.offset_data + keys.size] ^= 0xFF  # padding up to the next member
+    damaged = tmp_path / "damaged.tar.gz"
+    damaged.write_bytes(gzip.compress(content)[:-8] + packed[-8:])  # the checksum as it was
+    refused(damaged, tmp_path / "new", "is no backup, or is not whole: CRC check failed")
+
+
+def test_what_follows_the_end_of_a_backup_is_not_read(backup: Path, tmp_path: Path) -> None:
+    longer = tmp_path / "longer.tar.gz"
+    longer.write_bytes(gzip.compress(gzip.decompress(backup.read_bytes()) + bytes(20_000)))
+    refused(longer, tmp_path / "new", "more follows its end")
+
+
 Change = Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]
 
 
