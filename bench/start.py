@@ -1,5 +1,8 @@
 """What a step costs before it does anything, a DAG file at each parse, a library at its import.
 
+On a laptop a step is a fork of the step server: its imports are measured there and in a process of
+its own.
+
 A step begins when its arguments and settings are read: until then it has imported what that
 takes, and what it refuses is refused at once. A DAG file is parsed by Airflow with all modules of
 Airflow's own imported before. A library that would do what a module of ours does stands beside it:
@@ -18,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import frame
+from breezeway.core.forked_step import ADDRESS_VARIABLE, Request, start_step
+from breezeway.laptop.step_server import LIBRARIES
 
 STEP_SECONDS = 1.0
 PARSE_SECONDS = 0.3
@@ -31,6 +36,16 @@ INSTEAD = {
 """Module of ours → what one would import instead. XGBoost itself: with scikit-learn."""
 
 STEPS = ["preprocess", "labels", "tune", "train", "test", "deploy", "canary", "drift", "backtest"]
+
+STEP_IMPORTS = {
+    "preprocess": ["breezeway.pipeline.preprocessing", "duckdb"],
+    "tune": ["breezeway.pipeline.tuning"],
+    "train": ["breezeway.pipeline.training", "mlflow"],
+    "test": ["breezeway.pipeline.evaluation", "evidently.presets", "mlflow"],
+    "deploy": ["breezeway.pipeline.rollout", "breezeway.pipeline.bento", "mlflow", "bentoml"],
+    "drift": ["breezeway.pipeline.nightly", "mlflow"],
+}
+"""Step → what it imports until its end, as far as that takes more than a tenth of a second."""
 
 
 def parse_in_forks(paths: list[str]) -> dict[str, float]:
@@ -90,6 +105,47 @@ def _imports() -> dict[str, float]:
     return _medians({module: ["-c", f"import {module}"] for module in modules})
 
 
+def _step_imports() -> dict[str, tuple[float, float]]:
+    """Step → CPU seconds of its imports, in a process of its own and forked by a step server."""
+    found: dict[str, tuple[list[float], list[float]]] = {step: ([], []) for step in STEP_IMPORTS}
+    with TemporaryDirectory(prefix="breezeway-bench-") as folder:
+        address = Path(folder) / "steps"
+        environment = os.environ | {ADDRESS_VARIABLE: str(address)}
+        command = [sys.executable, "-m", "breezeway.laptop.step_server", *LIBRARIES]
+        server = subprocess.Popen(command, env=environment)
+        try:
+            while not address.exists():
+                if server.poll() is not None:
+                    raise RuntimeError(f"the step server ended with {server.returncode}")
+                time.sleep(0.05)
+            for _ in range(frame.ROUNDS):
+                for step, modules in STEP_IMPORTS.items():
+                    words = [
+                        "-n",
+                        "1",
+                        "-r",
+                        "1",
+                        "-p",
+                        "-u",
+                        "sec",
+                        f"import {', '.join(modules)}",
+                    ]
+                    command = [sys.executable, "-m", "timeit", *words]
+                    own = subprocess.check_output(command, env=environment, text=True)
+                    asked = Request("timeit", words, environment, folder, os.getpgid(0))
+                    forked = start_step(str(address), asked)
+                    if forked is None:
+                        raise RuntimeError("the step server does not answer")
+                    for output, seconds in zip(
+                        (own, forked.stdout.read()), found[step], strict=True
+                    ):
+                        seconds.append(float(output.split(":")[1].split()[0]))
+        finally:
+            server.kill()
+            server.wait()
+    return {step: (statistics.median(a), statistics.median(b)) for step, (a, b) in found.items()}
+
+
 def _medians(commands: dict[str, list[str]]) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(frame.ROUNDS):
@@ -120,7 +176,7 @@ def _parses() -> dict[str, float]:
 
 def run(folder: Path) -> None:
     began = time.monotonic()
-    starts, parsed, imports = _starts(), _parses(), _imports()
+    starts, parsed, imports, steps = _starts(), _parses(), _imports(), _step_imports()
     empty = starts.pop("python -c pass")
     lines = [[step, f"{seconds:.2f}"] for step, seconds in starts.items()]
     print(frame.table(["CPU-s of a step", "until its arguments are read"], lines))
@@ -132,6 +188,12 @@ def run(folder: Path) -> None:
                 [f"{ours}, {other}", f"{imports[ours]:.2f}", f"{imports[other]:.2f}"]
                 for ours, other in INSTEAD.items()
             ],
+        )
+    )
+    print(
+        frame.table(
+            ["CPU-s of a step's imports", "forked", "a process of its own"],
+            [[step, f"{forked:.2f}", f"{own:.2f}"] for step, (own, forked) in steps.items()],
         )
     )
     slowest, longest = max(starts, key=starts.get), max(parsed, key=parsed.get)
@@ -148,6 +210,15 @@ def run(folder: Path) -> None:
             "peers": "-",
             "floor": "-",
         },
+        *(
+            {
+                "part": f"imports of `{step}` on a laptop, forked by the step server",
+                "ours": f"{forked:.2f} CPU-s",
+                "peers": f"a process of its own {own:.2f} CPU-s",
+                "floor": "-",
+            }
+            for step, (own, forked) in steps.items()
+        ),
         *(
             {
                 "part": f"importing {ours}",
@@ -170,7 +241,7 @@ def run(folder: Path) -> None:
         ),
     ]
     result = {"rounds": frame.ROUNDS, "python": empty, "starts": starts, "parses": parsed}
-    result["imports"] = imports
+    result |= {"imports": imports, "step_imports": steps}
     packages = ["apache-airflow", "mlflow", "pydantic-settings", "ray", "xgboost-cpu"]
     result |= {"seconds": time.monotonic() - began, "parts": parts}
     frame.write_result(folder, "start", result, targets, packages)

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from airflow.sdk import BaseOperator, Context
 
+from breezeway.core.forked_step import ADDRESS_VARIABLE, ForkedStep, Request, start_step
 from breezeway_airflow.command import log_record, report_drift, step_options, step_result
 from breezeway_airflow.links import ReportLink
 from breezeway_airflow.outcome import recall, remember
@@ -70,11 +71,8 @@ class ProcessStep(BaseOperator):
                 "BREEZEWAY_RESULT": str(result),
                 "BREEZEWAY_RUN_ID": f"{run.dag_id}/{run.run_id}",
             }
-            command = [
-                *(sys.executable, "-m", f"breezeway.steps.{self.step}"),
-                *step_options(self.arguments),
-            ]
-            with _process_group(command, environment) as (process, self._end):
+            module, options = f"breezeway.steps.{self.step}", step_options(self.arguments)
+            with _process_group(module, options, environment) as (process, self._end):
                 relay = Thread(target=self._relay, args=(process.stdout,), daemon=True)
                 relay.start()
                 code = process.wait()
@@ -108,9 +106,9 @@ def step_environment() -> dict[str, str]:
 
 @contextmanager
 def _process_group(
-    command: list[str], environment: dict[str, str]
-) -> Iterator[tuple[subprocess.Popen[str], Callable[[], None]]]:
-    """Run a command in a process group of its own. The group is gone when the block is left.
+    module: str, arguments: list[str], environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[str] | ForkedStep, Callable[[], None]]]:
+    """Run a module in a process group of its own. The group is gone when the block is left.
 
     Yields the process and a function that ends the group: SIGTERM at once, SIGKILL after
     `GRACE_SECONDS`. The same happens when this process dies.
@@ -120,16 +118,7 @@ def _process_group(
     )
     assert keeper.stdin is not None
     try:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            process_group=keeper.pid,
-        )
+        process = _start(module, arguments, environment, keeper.pid)
         try:
             yield process, keeper.stdin.close
         finally:
@@ -140,3 +129,23 @@ def _process_group(
         with suppress(ProcessLookupError):
             os.killpg(keeper.pid, signal.SIGKILL)
         keeper.wait()
+
+
+def _start(
+    module: str, arguments: list[str], environment: dict[str, str], group: int
+) -> subprocess.Popen[str] | ForkedStep:
+    """By the step server where there is one, which spares the step its imports."""
+    if address := environment.get(ADDRESS_VARIABLE):
+        request = Request(module, arguments, environment, os.getcwd(), group)
+        if forked := start_step(address, request):
+            return forked
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        process_group=group,
+    )

@@ -173,8 +173,9 @@ class Platform:
         self._databases.stamp("mlflow", _release("mlflow"))
         self._until("serving", lambda: self._get("serving", "/livez"))
         # Nothing in a demo needs these, so do not wait for them.
-        for program in ("triggerer", "airflow-upkeep", "mlflow-upkeep"):
-            self._supervisor.start_program(program)
+        for program in ("step-server", "triggerer", "airflow-upkeep", "mlflow-upkeep"):
+            if program in self._supervisor.programs:
+                self._supervisor.start_program(program)
         raw = self.settings.raw_url
         private_write(
             self.home / "run" / "platform.json",

@@ -9,10 +9,12 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
+from breezeway.core.forked_step import ADDRESS_VARIABLE
 from breezeway.core.settings import Settings, quiet_environment
 from breezeway.laptop import postgres
 from breezeway.laptop.processes import mark
-from breezeway.laptop.supervisor import Program, private_write
+from breezeway.laptop.step_server import LIBRARIES
+from breezeway.laptop.supervisor import Program, private_write, socket_folder
 
 LOOPBACK = "127.0.0.1"
 OWN_HOSTS = (LOOPBACK, "localhost", "::1")
@@ -164,6 +166,7 @@ def programs(addresses: Addresses, own: dict[str, dict[str, str]]) -> list[Progr
             own["serving"],
         ),
         *_airflow_programs(own),
+        *([_step_server()] if sys.platform == "linux" else []),
         *(
             Program(
                 f"{part}-upkeep",
@@ -204,6 +207,14 @@ def _airflow_programs(own: dict[str, dict[str, str]]) -> list[Program]:
     ]
 
 
+def _step_server() -> Program:
+    return Program(
+        "step-server",
+        ["python", "-m", "breezeway.laptop.step_server", *LIBRARIES],
+        group="workers",
+    )
+
+
 def environment(settings: Settings, addresses: Addresses, passwords: Path) -> dict[str, str]:
     """The environment of all programs, without their secrets.
 
@@ -231,6 +242,7 @@ def environment(settings: Settings, addresses: Addresses, passwords: Path) -> di
         # macOS stops a process that forks after it has used a system library.
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         "BREEZEWAY_HOME": str(home),
+        ADDRESS_VARIABLE: str(socket_folder(home) / "steps"),
         "BREEZEWAY_SENSORS": str(settings.sensors.resolve()),
         "BREEZEWAY_MLFLOW_URL": addresses.url("mlflow"),
         "BREEZEWAY_SERVING_URL": addresses.url("serving"),

@@ -109,7 +109,7 @@ class Supervisor:
     def __init__(self, home: Path, programs: Sequence[Program], environment: Mapping[str, str]):
         self.home = home
         self.programs = {program.name: program for program in programs}
-        self._folder = _socket_folder(home)
+        self._folder = socket_folder(home)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._pids: dict[str, int | None] = {}
@@ -264,7 +264,7 @@ def private_write(path: Path, text: str) -> None:
     aside.replace(path)
 
 
-def _socket_folder(home: Path) -> Path:
+def socket_folder(home: Path) -> Path:
     """A private folder with a short name, because a socket's path has at most about 100 bytes.
 
     Raises:

@@ -23,6 +23,7 @@ from breezeway.laptop.platform import Platform
 from breezeway.laptop.processes import marked
 from breezeway.preprocessing import days
 from breezeway.readings.store import RawStore
+from tests.fixtures.processes import command_line
 from tests.fixtures.readings import midnight
 
 pytestmark = pytest.mark.timeout(1500)
@@ -139,11 +140,12 @@ def kill_a_worker(platform: Platform) -> None:
     while time.monotonic() < deadline:
         for process in marked(platform.home):
             try:
-                command = process.cmdline()
-                if "breezeway.steps.preprocess" in command and ours.intersection(command):
-                    os.kill(process.ppid(), signal.SIGKILL)
+                words = command_line(process).split()
+                if "breezeway.steps.preprocess" in words and ours.intersection(words):
+                    keeper = psutil.Process(os.getpgid(process.pid))
+                    os.kill(keeper.ppid(), signal.SIGKILL)
                     return
-            except psutil.Error:
+            except (psutil.Error, ProcessLookupError):
                 continue
         time.sleep(0.05)
     pytest.fail("no step ran")

@@ -165,14 +165,14 @@ def test_a_secret_file_is_its_owners_alone_even_where_one_was_left(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
-def test_a_socket_folder_that_somebody_else_made_is_not_taken(
+def test_asocket_folder_that_somebody_else_made_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor_module.tempfile, "tempdir", str(tmp_path))
-    folder = supervisor_module._socket_folder(Path("/home of mine"))
-    assert supervisor_module._socket_folder(Path("/home of mine")) == folder
+    folder = supervisor_module.socket_folder(Path("/home of mine"))
+    assert supervisor_module.socket_folder(Path("/home of mine")) == folder
     folder.rmdir()
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="belongs to somebody else; set TMPDIR"):
-        supervisor_module._socket_folder(Path("/home of mine"))
+        supervisor_module.socket_folder(Path("/home of mine"))

@@ -17,9 +17,11 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 
 import breezeway
 from breezeway.core.errors import BreezewayError, InternalError, TryAgain
+from breezeway.core.forked_step import ADDRESS_VARIABLE
 from breezeway_airflow import process as process_module
 from breezeway_airflow.process import ProcessStep
 from breezeway_airflow.retry import RETRIES
+from tests.fixtures.step_server import step_server
 
 CONTEXT = {
     "dag_run": SimpleNamespace(dag_id="training", run_id="manual__1"),
@@ -40,8 +42,10 @@ def add_arguments(parser):
 """
 
 
-@pytest.fixture
-def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ProcessStep]:
+@pytest.fixture(params=["a process", "a fork"])
+def step_of(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., ProcessStep]]:
     """Makes a `ProcessStep` of a function body; all else of the package is the real one."""
     real = Path(breezeway.__file__).parent
     package = tmp_path / "include" / "breezeway"
@@ -56,6 +60,7 @@ def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pr
     task_log = logging.getLogger("probe")
     task_log.setLevel(logging.INFO)
     monkeypatch.setattr(ProcessStep, "log", task_log)
+    monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
 
     def make(body: str, **arguments: object) -> ProcessStep:
         lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
@@ -65,7 +70,13 @@ def step_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pr
         )
         return ProcessStep(task_id="probe", arguments=arguments)
 
-    return make
+    if request.param == "a process":
+        yield make
+        return
+    with step_server() as (address, server):
+        monkeypatch.setenv(ADDRESS_VARIABLE, str(address))
+        make.server = server  # type: ignore[attr-defined]
+        yield make
 
 
 def processes_with(path: Path) -> list[psutil.Process]:
@@ -220,6 +231,18 @@ def test_on_kill_ends_the_step(step_of, tmp_path, monkeypatch) -> None:
     ):
         step.execute(CONTEXT)
     assert not processes_with(tmp_path)
+
+
+@pytest.mark.parametrize("step_of", ["a fork"], indirect=True)
+def test_a_step_whose_server_dies_is_ended_and_may_be_retried(step_of, tmp_path) -> None:
+    step = step_of("open(arguments.file, 'w'); time.sleep(300)", file=str(tmp_path / "begun"))
+    with (
+        signal_when(tmp_path / "begun", signal.SIGUSR1, lambda *_: step_of.server.kill()),
+        pytest.raises(TryAgain, match="SIGKILL"),
+    ):
+        step.execute(CONTEXT)
+    assert not processes_with(tmp_path)
+    assert step_of("return {'alone': True}").execute(CONTEXT) == {"alone": True}
 
 
 def test_nothing_is_left_when_the_worker_is_killed(step_of, tmp_path) -> None:
