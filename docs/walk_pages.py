@@ -26,8 +26,7 @@ from breezeway.laptop.programs import USER
 WIDTHS, SCHEMES = (1440, 1024), ("light", "dark")
 MILLISECONDS, QUIET_MILLISECONDS = 60_000, 10_000
 KNOWN = (
-    "/ui/auth/me",  # Airflow's page asks who one is, before the login too
-    "/mlflow/users/current",  # MLflow's asks that of a server that knows no users
+    "/mlflow/users/current",  # MLflow's page asks that of a server that knows no users
     "ResizeObserver loop",  # Chromium's word for a layout that took two rounds, MLflow's
 )
 """Parts of what a browser logs of pages that are not ours, and which harms nobody."""
@@ -108,6 +107,7 @@ def walk(
         ),
     )
     log_in(page, platform["airflow_url"], password)
+    said.clear()  # Airflow's page asks for what only a user may see, before the login too
     todo = list(pages(platform, Path(platform["sensors"]).stem))
     while todo:
         name, address, is_ours = todo.pop(0)
