@@ -94,12 +94,19 @@ class SQLite(Engine):
 
     def prepare(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._path.exists() and self._path.stat().st_size:
-            return
-        with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
-            # A long read does not block a writer. The setting is stored in the file, so a file
-            # that somebody else made keeps its own.
-            connection.execute("PRAGMA journal_mode=WAL")
+        deadline = time.monotonic() + BUSY_SECONDS
+        while not (self._path.exists() and self._path.stat().st_size):
+            try:
+                with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
+                    # A long read does not block a writer. The setting is stored in the file, so a
+                    # file that somebody else made keeps its own.
+                    connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait for another process that sets it at the same moment.
+                busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def lock(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")

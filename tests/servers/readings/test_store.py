@@ -288,6 +288,21 @@ def test_two_at_once_load_once(address):
     assert sorted(counts) == [0, 0, 0, 7]
 
 
+def test_who_makes_a_sqlite_file_at_the_same_moment_waits(tmp_path):
+    """SQLite gives up at once where two set how a new file is journaled."""
+    address = tmp_path / "raw.db"
+    other = sqlite3.connect(address, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    assert not address.stat().st_size
+    end = threading.Timer(0.3, other.rollback)
+    end.start()
+    store = RawStore(f"sqlite:///{address}")
+    store.create()
+    end.join()
+    other.close()
+    assert store.append(readings()) == 7
+
+
 def test_a_reader_keeps_no_writer_waiting(store):
     store.append(readings(), "first")
     chunks = store.stream("SELECT * FROM readings", chunk_rows=1)
