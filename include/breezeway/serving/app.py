@@ -10,19 +10,32 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
-from http import HTTPStatus
+from importlib.metadata import version as version_of
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qsl
 
+import numpy as np
 import orjson
 
 from breezeway.core.settings import Settings
-from breezeway.serving import api_page, page
+from breezeway.serving import api_page, feature_rows, page
 from breezeway.serving.active import ActiveModels, families
 from breezeway.serving.alarms import Alarm
 from breezeway.serving.guard import Guard
+from breezeway.serving.http import (
+    BINARY,
+    JSON,
+    JSON_LENGTH,
+    ASGIApp,
+    Bodies,
+    Disconnected,
+    Encoded,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    send_whole,
+)
 from breezeway.serving.metrics import exposition
 from breezeway.serving.predict import Signer, read_batch, read_feedback, read_request
 from breezeway.serving.refusal import Refusal
@@ -31,18 +44,7 @@ from breezeway.serving.window import Known, Readings
 
 log = logging.getLogger("breezeway.serving")
 
-JSON = b"application/json"
-BODY_LIMIT_BYTES = 4 * 1024 * 1024
-BODY_SECONDS = 10.0
-"""How long a client may take to send its body."""
-BODIES_LIMIT_BYTES = 32 * 1024 * 1024
-"""Of all bodies together that came in several pieces and are not answered yet."""
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+VERSION = version_of("breezeway")
 
 PROBES = frozenset({"/", "/docs", "/healthz", "/livez", "/metrics", "/readyz"})
 """Paths for the platform, and the pages for a person: they are not counted, and health has no
@@ -58,10 +60,6 @@ REMEMBERED_FEEDBACK = 100_000
 
 LAG_SECONDS = 1.0
 """How often the event loop's lag is measured."""
-
-
-class Disconnected(Exception):
-    """The client went away before its request was complete."""
 
 
 class App:
@@ -127,7 +125,7 @@ class App:
         if request.afterwards:
             request.afterwards()
 
-    async def _probe(self, request: "Request", send: Send) -> None:
+    async def _probe(self, request: Request, send: Send) -> None:
         request.allow("GET", "HEAD")
         path, content = request.scope["path"], b"\n"
         headers = [(b"content-type", b"text/plain; version=0.0.4")]
@@ -149,47 +147,109 @@ class App:
             content = api_page.read(path)
             headers = [(b"content-type", api_page.FILES[path])]
         status = 503 if path == "/readyz" and not self.models.ready else 200
-        await _send(send, status, content, headers)
+        await send_whole(send, status, content, headers)
 
-    async def _route(self, request: "Request") -> Any:
-        parts = request.scope["path"].strip("/").split("/")
-        match parts:
-            case ["v1", "models", model_name, "predict"]:
+    async def _route(self, request: Request) -> Any:
+        match request.scope["path"].strip("/").split("/"):
+            case ["v1", "models", *path]:
+                return await self._models(request, path)
+            case ["v2", *path]:
+                return await self._open_inference(request, path)
+            case ["invocations"]:
+                request.allow("POST")
+                return await self._invocations(request, self._only_model())
+            case ["ping"]:
+                request.allow("GET", "HEAD")
+                return _health(request, ready=self.models.ready)
+            case ["openapi.json"]:
+                request.allow("GET", "HEAD")
+                return orjson.Fragment(self._openapi)
+        raise _nothing_at(request)
+
+    async def _models(self, request: Request, path: list[str]) -> Any:
+        match path:
+            case [model_name, "predict"]:
                 request.allow("POST")
                 return await self._predict(request, self._serving(request, model_name, "predict"))
-            case ["v1", "models", model_name, "predict-batch"]:
+            case [model_name, "predict-batch"]:
                 request.allow("POST")
                 serving = self._serving(request, model_name, "predict_batch")
                 return await self._predict_batch(request, serving)
-            case ["v1", "models", model_name, "versions", version, "predict"]:
+            case [model_name, "versions", version, "predict"]:
                 request.allow("POST")
                 serving = self._serving(request, model_name, "predict")
-                contender = serving.version(version)
-                if contender is None:
-                    raise Refusal(404, f"Version {version[:80]!r} of {model_name} is not live.")
-                return (await self._answered(request, contender))[-1]
-            case ["v1", "models", model_name, "feedback"]:
+                return (await self._answered(request, _version(serving, version)))[-1]
+            case [model_name, "feedback"]:
                 request.allow("POST")
                 serving = self._serving(request, model_name, "feedback")
                 return await self._feedback(request, model_name, serving)
-            case ["v1", "models", model_name]:
+            case [model_name, "invocations"]:
+                request.allow("POST")
+                return await self._invocations(request, model_name)
+            case [model_name]:
                 request.allow("GET", "HEAD")
                 if model_name not in self.models.states():
                     raise self._unknown(model_name)
                 request.counted_as(model_name, "status")
                 return self.models.status(model_name)
-            case ["v1", "models"]:
+            case []:
                 request.allow("GET", "HEAD")
                 request.counted_as("", "status")
                 return {"models": [self.models.status(name) for name in self.models.states()]}
-            case ["openapi.json"]:
-                request.allow("GET", "HEAD")
-                return orjson.Fragment(self._openapi)
-            case _:
-                path = request.scope["path"][:200]
-                raise Refusal(404, f"There is nothing at {path!r}; see /v1/models.")
+        raise _nothing_at(request)
 
-    def _serving(self, request: "Request", model_name: str, endpoint: str) -> Serving:
+    async def _open_inference(self, request: Request, path: list[str]) -> Any:
+        """The Open Inference Protocol, on rows of features."""
+        match path:
+            case ["models", model_name, *rest]:
+                infer = rest[-1:] == ["infer"]
+                request.allow(*(["POST"] if infer else ["GET", "HEAD"]))
+                serving = self._serving(request, model_name, "infer" if infer else "status")
+                return await self._of_model(request, serving, rest)
+            case [] | ["health", "live" | "ready"]:
+                request.allow("GET", "HEAD")
+                request.counted_as("", "status")
+                if path:
+                    return _health(request, ready=path[1] == "live" or self.models.ready)
+                extensions = ["binary_tensor_data"]
+                return {"name": "breezeway", "version": VERSION, "extensions": extensions}
+        raise _nothing_at(request)
+
+    async def _of_model(self, request: Request, serving: Serving, path: list[str]) -> Any:
+        match path:
+            case ["versions", version, *path]:
+                contender = _version(serving, version)
+            case _:
+                contender = serving.champion
+        match path:
+            case ["infer"]:
+                return await _infer(request, contender)
+            case ["ready"]:
+                return _health(request, ready=True)
+            case []:
+                live = contender.live
+                name, contract = live.deployment.model_name, live.model.contract
+                return feature_rows.describe(contract, name, serving.versions)
+        raise _nothing_at(request)
+
+    def _only_model(self) -> str:
+        names = list(self.models.states())
+        if len(names) != 1:
+            known = ", ".join(names) or "none"
+            raise Refusal(
+                404,
+                f"This server has not one model ({known}): ask at /v1/models/<model>/invocations.",
+            )
+        return names[0]
+
+    async def _invocations(self, request: Request, model_name: str) -> dict[str, Any]:
+        contender = self._serving(request, model_name, "invocations").champion
+        model = contender.live.model
+        rows = feature_rows.read_invocation(await request.body(), model.contract)
+        scores = await _score(contender, rows)
+        return feature_rows.write_invocation(scores, model.threshold, model.contract)
+
+    def _serving(self, request: Request, model_name: str, endpoint: str) -> Serving:
         serving = self.models.get(model_name)
         if serving is None and model_name not in self.models.states():
             raise self._unknown(model_name)
@@ -203,7 +263,7 @@ class App:
         return Refusal(404, f"There is no model {model_name[:80]!r}; served: {known}.")
 
     async def _answered(
-        self, request: "Request", serving: Serving | Contender
+        self, request: Request, serving: Serving | Contender
     ) -> tuple[str, Readings, dict[str, Any]]:
         explain, alarms = request.explain(), list[Alarm]()
         device, readings = read_request(await request.body())
@@ -214,14 +274,14 @@ class App:
             alarm.explain(each=bool(explain))
         return device, readings, answer
 
-    async def _predict(self, request: "Request", serving: Serving) -> dict[str, Any]:
+    async def _predict(self, request: Request, serving: Serving) -> dict[str, Any]:
         device, readings, answer = await self._answered(request, serving)
         if serving.trial:
             # When the client has its answer.
             request.afterwards = lambda: serving.compare(device, readings, answer)
         return answer
 
-    async def _predict_batch(self, request: "Request", serving: Serving) -> dict[str, Any]:
+    async def _predict_batch(self, request: Request, serving: Serving) -> dict[str, Any]:
         explain = request.explain()
         requests = read_batch(await request.body())
         answers: list[dict[str, Any]] = []
@@ -245,7 +305,7 @@ class App:
         return {"predictions": answers}
 
     async def _feedback(
-        self, request: "Request", model_name: str, serving: Serving
+        self, request: Request, model_name: str, serving: Serving
     ) -> dict[str, Any]:
         feedback = read_feedback(await request.body(), model_name)
         ignored = self.models.metrics.ignored_feedback
@@ -274,6 +334,49 @@ class App:
         return {"counted": True}
 
 
+def _nothing_at(request: Request) -> Refusal:
+    path = request.scope["path"][:200]
+    return Refusal(404, f"There is nothing at {path!r}; see /v1/models.")
+
+
+def _health(request: Request, *, ready: bool) -> dict[str, bool]:
+    request.status = 200 if ready else 503
+    return {"ready": ready}
+
+
+def _version(serving: Serving, version: str) -> Contender:
+    contender = serving.version(version)
+    if contender is None:
+        name = serving.champion.live.deployment.model_name
+        raise Refusal(404, f"Version {version[:80]!r} of {name} is not live.")
+    return contender
+
+
+async def _infer(request: Request, contender: Contender) -> Encoded:
+    model, named = contender.live.model, contender.live.deployment
+    length = request.headers.get(JSON_LENGTH)
+    # Triton's client says no content type.
+    body = await request.body(frozenset({JSON, BINARY, b""}))
+    inference = feature_rows.read_inference(body, length, model.contract)
+    scores = await _score(contender, inference.rows)
+    return feature_rows.write_inference(
+        inference, named.model_name, named.model_version, scores, model.threshold
+    )
+
+
+async def _score(contender: Contender, rows: np.ndarray) -> np.ndarray:
+    """The scores of rows of features; other requests run as often as beside a batch."""
+    scores = np.empty(len(rows))
+    until = time.perf_counter() + BATCH_SECONDS
+    for start in range(0, len(rows), BATCH_ROWS):
+        block = slice(start, start + BATCH_ROWS)
+        scores[block] = contender.score_rows(rows[block])
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + BATCH_SECONDS
+    return scores
+
+
 async def _explain(alarms: list[Alarm], *, each: bool) -> None:
     """Explain the alarms of a batch; other requests run as often as beside the scores."""
     until = time.perf_counter() + BATCH_SECONDS
@@ -288,122 +391,3 @@ def _compare_all(serving: Serving, requests: list[Any], answers: list[Any]) -> N
     for request, answer in zip(requests, answers, strict=True):
         if not isinstance(answer, Refusal):
             serving.compare(request["device"], request["readings"], answer)
-
-
-class Bodies:
-    """The bytes of all bodies that the application holds because they come in pieces."""
-
-    def __init__(self) -> None:
-        self.held = 0
-
-
-class Request:
-    """One HTTP request, with what the metrics count about it once it is answered."""
-
-    def __init__(self, scope: Scope, receive: Receive, bodies: Bodies):
-        self.scope = scope
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._receive = receive
-        self._bodies = bodies
-        self.held = 0
-        """Bytes of its body, until it is answered, of those that `bodies` counts."""
-        self.status = 200
-        self.model_name = ""
-        self.endpoint = "other"
-        self.afterwards: Callable[[], None] | None = None
-
-    @property
-    def address(self) -> str:
-        """Of this server, as the client names it."""
-        host = self.headers.get(b"host", b"localhost").decode("latin-1")
-        return f"{self.scope.get('scheme', 'http')}://{host}"
-
-    def counted_as(self, model_name: str, endpoint: str) -> None:
-        """Call with known names only: each becomes a permanent label of a metric."""
-        self.model_name, self.endpoint = model_name, endpoint
-
-    def allow(self, *methods: str) -> None:
-        if self.scope["method"] not in methods:
-            allowed = ", ".join(methods)
-            method = self.scope["method"]
-            raise Refusal(405, f"Allowed here: {allowed}; not {method}.", allowed=allowed)
-
-    def explain(self) -> bool | None:
-        """What `?explain=` says: true is each alarm, false none; None if it is not there.
-
-        Raises:
-            Refusal: 400, it says something else.
-        """
-        query: str = self.scope.get("query_string", b"").decode("latin-1")
-        said = [text for key, text in parse_qsl(query, keep_blank_values=True) if key == "explain"]
-        if not said:
-            return None
-        if len(said) > 1 or said[0] not in ("true", "false"):
-            shown = ", ".join(map(repr, said))[:80]
-            raise Refusal(400, f"explain: expected true or false, once; found {shown}.")
-        return said[0] == "true"
-
-    async def body(self) -> bytes:
-        """The whole body.
-
-        Raises:
-            Refusal: 415 if it does not say that it is JSON; 413 as soon as it is known to be too
-                large; 408 if it arrives too slowly; 503 if other requests hold too much.
-            Disconnected: the client went away.
-        """
-        # A browser sends JSON to another site only after it has asked that site.
-        if self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != JSON:
-            raise Refusal(415, "Expected: `Content-Type: application/json`.")
-        if int(self.headers.get(b"content-length", b"0")) > BODY_LIMIT_BYTES:
-            raise _too_large()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                piece, more = await self._piece()
-                if not more:
-                    return piece
-                body = bytearray(piece)
-                self._hold(len(body))
-                while more:
-                    piece, more = await self._piece()
-                    self._hold(len(piece))
-                    body += piece
-        except TimeoutError:
-            message = f"The body did not arrive within {BODY_SECONDS:.0f} s."
-            raise Refusal(408, message) from None
-        return bytes(body)
-
-    async def _piece(self) -> tuple[bytes, bool]:
-        """The next piece, and whether there is more."""
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        piece = message.get("body", b"")
-        if self.held + len(piece) > BODY_LIMIT_BYTES:
-            raise _too_large()
-        return piece, bool(message.get("more_body", False))
-
-    def _hold(self, count: int) -> None:
-        if self._bodies.held + count > BODIES_LIMIT_BYTES:
-            raise Refusal(503, "Other requests with large bodies fill the server; try again.")
-        self.held += count
-        self._bodies.held += count
-
-    async def respond(self, send: Send, status: int, body: Any) -> None:
-        headers = [(b"content-type", JSON)]
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append((b"allow", body["allowed"].encode()))
-        elif status == HTTPStatus.UNAUTHORIZED:
-            headers.append((b"www-authenticate", b"Bearer"))
-        await _send(send, status, orjson.dumps(body), headers)
-
-
-async def _send(
-    send: Send, status: int, content: bytes, headers: list[tuple[bytes, bytes]]
-) -> None:
-    headers.append((b"content-length", str(len(content)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
-
-
-def _too_large() -> Refusal:
-    return Refusal(413, f"The body is larger than {BODY_LIMIT_BYTES} bytes.")

@@ -20,7 +20,7 @@ import bentoml
 from bentoml.models import BentoModel
 
 if TYPE_CHECKING:
-    from breezeway.serving.app import ASGIApp
+    from breezeway.serving.http import ASGIApp
 
 MODEL_FOLDER = "mlflow_model"
 

@@ -19,8 +19,9 @@ from breezeway.core.errors import BreezewayError
 from breezeway.core.settings import Settings, silence_telemetry
 from breezeway.deployment.store import DeploymentStore
 from breezeway.serving.active import ActiveModels
-from breezeway.serving.app import App, ASGIApp, Receive, Scope, Send
+from breezeway.serving.app import App
 from breezeway.serving.connections import Connection, Limits
+from breezeway.serving.http import ASGIApp, Receive, Scope, Send
 
 LEAVE_SECONDS = 20
 """How long requests in flight may still take once the server is told to stop."""

@@ -20,8 +20,8 @@ from bentoml.images import Image
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import Pointer
 from breezeway.serving import active
-from breezeway.serving.app import ASGIApp
 from breezeway.serving.bentoml_parts import bento_of, labels_of, models_in, service_behind
+from breezeway.serving.http import ASGIApp
 from breezeway.serving.loading import load
 from breezeway.serving.server import application, follow, settle
 

@@ -62,6 +62,28 @@ class Contender:
             raise
         return answer
 
+    def score_rows(self, rows: np.ndarray) -> np.ndarray:
+        """The scores, float64 (rows,), of rows of features that a client made, each by itself.
+
+        The rule that judges a trial does not count them: they are nobody's share.
+
+        Args:
+            rows: float64 (rows, features); NaN is missing.
+        """
+        started = time.perf_counter()
+        model = self.live.model
+        try:
+            scores = model.score(rows)
+        except Exception:
+            self.tallies[0].outcomes["error"] += len(rows)
+            raise
+        seconds = (time.perf_counter() - started) / len(rows)
+        alone = not model.contract.alarm.lookback
+        for row, score in zip(rows, scores.tolist(), strict=True):
+            alarm = alone and score >= model.threshold
+            self.tallies[0].predicted(row, score, alarm, seconds)
+        return scores
+
     def _note(
         self,
         alarms: list[Alarm] | None,
@@ -216,10 +238,18 @@ class Serving:
         assert self.trial
         return Serving(self.champion, replace(self.trial, terms=terms))
 
+    @property
+    def versions(self) -> list[str]:
+        """The numbers of the champion and of the challenger, if there is one."""
+        return [each.live.deployment.model_version for each in self._contenders]
+
+    @property
+    def _contenders(self) -> list[Contender]:
+        return [self.champion, *([self.trial.challenger] if self.trial else [])]
+
     def version(self, model_version: str) -> Contender | None:
         """The champion or the challenger, by its number."""
-        contenders = [self.champion, *([self.trial.challenger] if self.trial else [])]
-        for contender in contenders:
+        for contender in self._contenders:
             if contender.live.deployment.model_version == model_version:
                 return contender
         return None

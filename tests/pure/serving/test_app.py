@@ -11,7 +11,7 @@ import pytest
 from breezeway.core.errors import DataError
 from breezeway.core.settings import Settings
 from breezeway.deployment.store import DeploymentStore
-from breezeway.serving import app
+from breezeway.serving import app, http
 from breezeway.serving.active import ActiveModels, State
 from breezeway.serving.metrics import Metrics
 from breezeway.serving.predict import check_request
@@ -22,7 +22,7 @@ from tests.fixtures.serving import add_deployment, make_model
 def read(
     messages: list[dict],
     headers: list[tuple[bytes, bytes]] | None = None,
-    bodies: app.Bodies | None = None,
+    bodies: http.Bodies | None = None,
 ) -> bytes:
     """Let a request receive these messages, and then nothing more."""
     waiting = iter(messages)
@@ -33,7 +33,7 @@ def read(
         await asyncio.sleep(60)
 
     scope = {"headers": [(b"content-type", b"application/json"), *(headers or [])]}
-    return asyncio.run(app.Request(scope, receive, bodies or app.Bodies()).body())
+    return asyncio.run(http.Request(scope, receive, bodies or http.Bodies()).body())
 
 
 def chunk(body: bytes, more: bool = True) -> dict:
@@ -58,14 +58,14 @@ def test_json_may_have_a_charset():
 
 @pytest.mark.parametrize("pieces", [[], [chunk(b"{")]])
 def test_a_body_that_does_not_end_is_refused(monkeypatch, pieces):
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(http, "BODY_SECONDS", 0.05)
     with pytest.raises(Refusal) as refused:
         read(pieces)
     assert refused.value.status == 408
 
 
 def test_a_client_that_goes_away_is_not_answered():
-    with pytest.raises(app.Disconnected):
+    with pytest.raises(http.Disconnected):
         read([chunk(b"{"), {"type": "http.disconnect"}])
 
 
@@ -84,7 +84,7 @@ def test_too_large_a_body_is_refused_as_soon_as_it_is_known(messages, headers):
 
 
 def test_many_large_bodies_at_once_are_refused():
-    bodies = app.Bodies()
+    bodies = http.Bodies()
     for _ in range(8):
         read([chunk(b"x" * 2**21), chunk(b"x" * 2**21, more=False)], bodies=bodies)
     with pytest.raises(Refusal) as refused:
