@@ -200,6 +200,33 @@ def make_contenders(folder: Path) -> list[Contender]:
             lambda answer: answer["score"],
         ),
         Contender(
+            "Breezeway, Open Inference: a row",
+            our_server.command,
+            "/v2/models/bench/infer",
+            {
+                "inputs": [
+                    {
+                        "name": "features",
+                        "datatype": "FP64",
+                        "shape": [1, len(values)],
+                        "data": values,
+                    }
+                ]
+            },
+            home,
+            lambda answer: answer["outputs"][0]["data"][0],
+            our_server.port,
+        ),
+        Contender(
+            "Breezeway, /invocations: a row",
+            our_server.command,
+            "/v1/models/bench/invocations",
+            {"dataframe_split": {"columns": FIELDS, "data": [values]}},
+            home,
+            lambda answer: answer["predictions"][0]["score"],
+            our_server.port,
+        ),
+        Contender(
             "FastAPI, async, pydantic",
             uvicorn.format("fastapi_service"),
             "/predict",

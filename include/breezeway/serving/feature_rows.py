@@ -104,7 +104,8 @@ def _tensor(tensor: Mapping[str, Any], binary: bytes, width: int) -> np.ndarray:
     where = "inputs[0]"
     if tensor.get("name") != INPUT:
         _refuse(f"{where}.name", f"expected {INPUT!r}, found {_shown(tensor.get('name'))}")
-    if (datatype := tensor.get("datatype")) not in DATATYPES:
+    datatype = tensor.get("datatype")
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
         _refuse(f"{where}.datatype", f"expected FP32 or FP64, found {_shown(datatype)}")
     shape = tensor.get("shape")
     if (

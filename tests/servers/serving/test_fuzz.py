@@ -133,8 +133,26 @@ def harmed_request(example: dict, rng: random.Random) -> dict:
     return {"device": example["device"], "readings": readings}
 
 
-def make_bodies(example: dict, count: int, rng: random.Random) -> list[tuple[str, bytes]]:
-    """The end of the path and the body of so many requests."""
+def rows_of_features(names: list[str], rng: random.Random) -> tuple[str, dict]:
+    """A path and a body of one of the protocols for rows of features."""
+    rows = [[rng.choice([0, 1.5, -40, None, 1e30]) for _ in names] for _ in range(rng.randrange(4))]
+    match rng.randrange(3):
+        case 0:
+            tensor = {"name": "features", "datatype": "FP64", "data": rows}
+            tensor["shape"] = [len(rows), len(names)]
+            return f"v2/models/{NAME}/infer", {"inputs": [tensor], "outputs": [{"name": "score"}]}
+        case 1:
+            frame = {"columns": rng.sample(names, len(names)), "data": rows}
+            return f"v1/models/{NAME}/invocations", {"dataframe_split": frame}
+        case _:
+            records = [dict(zip(names, row, strict=True)) for row in rows]
+            return f"v1/models/{NAME}/invocations", {"dataframe_records": records}
+
+
+def make_bodies(
+    example: dict, names: list[str], count: int, rng: random.Random
+) -> list[tuple[str, bytes]]:
+    """The path and the body of so many requests."""
     feedback = {"prediction_id": f"{NAME}.1.0123456789abcdef0123456789abcdef", "label": True}
     made = []
     for _ in range(count):
@@ -147,6 +165,9 @@ def make_bodies(example: dict, count: int, rng: random.Random) -> list[tuple[str
             document, path = feedback, "feedback"
         elif kind < 0.4:
             path = "versions/1/predict"
+        path = f"v1/models/{NAME}/{path}"
+        if kind > 0.8:
+            path, document = rows_of_features(names, rng)
         text = json.dumps(document)
         harm = rng.random()
         if harm < 0.4:
@@ -166,7 +187,7 @@ async def post_all(port: int, bodies: list[tuple[str, bytes]]) -> list[tuple[int
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
         while waiting:
             path, body = waiting.pop()
-            head = f"POST /v1/models/{NAME}/{path} HTTP/1.1\r\n{HEADERS}"
+            head = f"POST /{path} HTTP/1.1\r\n{HEADERS}"
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(answer.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
@@ -185,7 +206,9 @@ def test_ten_thousand_hostile_bodies(model_server, example, record_property):
 
 
 def send_hostile_bodies(model_server, example, chance: Round, record_property):
-    bodies = make_bodies(example, BODIES, chance)
+    metadata = model_server.http.get(f"/v2/models/{NAME}").json()
+    names = metadata["inputs"][0]["parameters"]["feature_names"]
+    bodies = make_bodies(example, names, BODIES, chance)
     worker = psutil.Process(model_server.worker_pid)
     answers = asyncio.run(post_all(model_server.port, bodies[:WARM_UP]))
     before = worker.memory_info().rss
