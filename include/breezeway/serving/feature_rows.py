@@ -295,9 +295,11 @@ def _flag(parameters: Mapping[str, Any], key: str, *, default: bool) -> bool:
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    text = body.removeprefix(BYTE_ORDER_MARK)
     try:
-        # The clients of both protocols write NaN, which orjson refuses.
-        document = json.loads(body.removeprefix(BYTE_ORDER_MARK))
+        # Clients of both protocols write NaN, which orjson refuses; json takes twice as long.
+        slow = b"NaN" in text or b"Infinity" in text
+        document = json.loads(text) if slow else orjson.loads(text)
     except (ValueError, RecursionError) as error:
         raise Refusal(400, f"The body is not JSON: {str(error)[:200]}.") from None
     if not isinstance(document, dict):

@@ -112,7 +112,14 @@ REFUSED = {
     "no data": ({"inputs": [tensor(data=...)]}, "data: expected a list of numbers"),
     "infinite": ({"inputs": [tensor(data=[*FLAT[:-1], float("inf")])]}, "row 1, vibration_rms_max"),
     "wide": ({"inputs": [tensor(data=[*FLAT[:-1], 1e39])]}, "1e+39 is not finite in 32 bits"),
-    "huge": ({"inputs": [tensor(data=[*FLAT[:-1], 10**400])]}, "a number is too large"),
+    "huge": (
+        {"inputs": [tensor(data=[float("nan"), *FLAT[1:-1], 10**400])]},
+        "a number is too large",
+    ),
+    "huge alone": (
+        {"inputs": [tensor(data=[*FLAT[:-1], 10**400])]},
+        "not JSON: number is infinity",
+    ),
     "endless": (b'{"inputs": ' + b"9" * 5000 + b"}", "not JSON"),
     "an id": ({"id": 7, "inputs": [tensor()]}, "id: expected a string"),
     "a long id": ({"id": "7" * 201, "inputs": [tensor()]}, "id: expected a string"),
