@@ -1,5 +1,6 @@
 """The help of each command and step, and what a shell completes."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -44,6 +45,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+THREADS = ("OMP_NUM_THREADS", "NUMEXPR_MAX_THREADS", "NUMEXPR_NUM_THREADS")
+
 COMPLETE = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
@@ -75,3 +78,22 @@ def test_a_shell_completes_commands_options_choices_and_files(
         check=True,
     )
     assert set(done.stdout.split()) == offered
+
+
+def test_libraries_say_nothing_of_themselves(tmp_path: Path) -> None:
+    (tmp_path / "pump.csv").write_text(
+        "device,time,temperature,fault\n"
+        + "".join(f"p1,2026-01-01T00:{i:02}:00Z,{20 + i * 7 % 11},{i % 2}\n" for i in range(60))
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "breezeway", "new-sensor", "pump.csv"],
+        cwd=tmp_path,
+        # NumExpr tells its threads, unless one of these does.
+        env={k: v for k, v in os.environ.items() if k not in THREADS},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert (tmp_path / "pump.toml").is_file()
