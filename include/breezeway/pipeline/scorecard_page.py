@@ -16,7 +16,8 @@ h1 { font-size: 20px; margin: 0 0 8px } h2 { font-size: 16px; margin: 24px 0 6px
 .scroll { overflow-x: auto } table { border-collapse: collapse; width: 100% }
 th, td { padding: 6px 14px 6px 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #8886 }
-td.n, thead th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+thead th.n { white-space: normal; max-width: 11rem }
 tbody th { font-weight: 600; min-width: 15rem } td.own { font-weight: 600 }
 small { display: block; font-size: 12px; font-weight: 400; opacity: .75 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 0 }
