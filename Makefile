@@ -2,7 +2,7 @@
 # the folder's name may hold a space.
 #
 #   make demo                        the whole pipeline once; nothing is left running
-#   make up                          the same, and the platform stays until Ctrl-C
+#   make up [RUN=0]                  the same, and the platform stays until Ctrl-C; 0: without a run
 #   make demo SENSORS=skab DATA=DIR  another sensor contract: plant, skab, ai4i or a file
 #   make up OPTIONS="--airflow-port 8081"
 #   make notebook                    JupyterLab beside the platform that `make up` started
@@ -44,7 +44,7 @@ demo: .venv/installed
 	@exec $(breezeway) demo $(choice)
 
 up: .venv/installed
-	@exec $(breezeway) up $(choice)
+	@exec $(breezeway) up $(if $(filter 0,$(RUN)),--no-run) $(choice)
 
 notebook: .venv/notebook/installed
 	@exec $(breezeway) notebook $(OPTIONS)

@@ -2,34 +2,48 @@
 
     .venv/bin/breezeway up                      # in another shell, until its run has ended
     .venv/bin/python docs/walk_pages.py FOLDER  # where the screenshots go
+    .venv/bin/python docs/walk_pages.py FOLDER --pictures  # and then into docs
 
-Each page is opened at two widths, in light and in dark. A console error, a request to another host
-and a page wider than its window are faults anywhere, text that is cut off on pages of our own.
-The exit code is 1 if there is one.
+Each page is opened at two widths, in light and in dark; for pictures only as docs shows them. A
+console error, a request to another host and a page wider than its window are faults anywhere, text
+that is cut off on pages of our own. The exit code is 1 if there is one.
+
+A platform without a run (`up --no-run`) has pages too. The pictures in docs show readings that have
+something to see, in a store that `up` does not fill, and a night: a run of the DAG `nightly_drift`
+with the date of yesterday. DAY is three days ago.
+
+    export BREEZEWAY_RAW_URL=sqlite:////tmp/pictures.db
+    .venv/bin/breezeway simulate --devices 4 --days 18 --bad-share 0.01 --drift 6 --drift-from DAY
 """
 
+import argparse
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from playwright.sync_api import BrowserContext, Page, TimeoutError, sync_playwright
 
+from breezeway.contract.contract import load_contract
 from breezeway.core.settings import Settings
 from breezeway.laptop.platform import running_platform
 from breezeway.laptop.programs import USER
 
+DOCS = Path(__file__).parent
 WIDTHS, SCHEMES = (1440, 1024), ("light", "dark")
 MILLISECONDS, QUIET_MILLISECONDS = 60_000, 10_000
 KNOWN = (
-    "/mlflow/users/current",  # MLflow's page asks that of a server that knows no users
-    "ResizeObserver loop",  # Chromium's word for a layout that took two rounds, MLflow's
+    r"/mlflow/users/current",  # MLflow's page asks that of a server that knows no users
+    r"ResizeObserver loop",  # Chromium's word for a layout that took two rounds, MLflow's
+    r"\(Service Unavailable\) \S+/breezeway/preview/$",  # no raw store yet; the page says so
 )
-"""Parts of what a browser logs of pages that are not ours, and which harms nobody."""
+"""Patterns of what a browser logs and which harms nobody."""
 CUT_OFF = """() => [...document.querySelectorAll('body *')].filter(e => {
     const style = getComputedStyle(e);
     return [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())
@@ -39,28 +53,64 @@ CUT_OFF = """() => [...document.querySelectorAll('body *')].filter(e => {
 TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-def pages(platform: dict[str, Any], model: str) -> Iterator[tuple[str, str, bool]]:
-    """Name, address, and whether all of it is ours."""
+class Stop(NamedTuple):
+    """A page of the walk.
+
+    Args:
+        name: of its screenshot; that of a picture in docs, if it is one.
+        address: where it is.
+        is_ours: whether all of it is.
+        press: the button whose result is looked at; empty for the page as it opens.
+        shows: a selector of what is waited for.
+    """
+
+    name: str
+    address: str
+    is_ours: bool = True
+    press: str = ""
+    shows: str = "body"
+
+
+def pages(platform: dict[str, Any], page: Page) -> Iterator[Stop]:
+    """All pages whose address is known before the walk; `page` is logged in."""
     airflow, mlflow, server = (platform[f"{part}_url"] for part in ("airflow", "mlflow", "serving"))
-    yield "start-page", f"{airflow}/plugin/breezeway", True
-    yield "reports-page", f"{airflow}/plugin/reports", True
-    yield "preview", f"{airflow}/breezeway/preview/", True
-    yield "dags", f"{airflow}/dags", False
-    yield "training", f"{airflow}/dags/training", False
-    yield "server-page", f"{server}/", True
-    yield "server-api", f"{server}/docs", False
-    answer = httpx.get(
-        f"{mlflow}/api/2.0/mlflow/experiments/get-by-name",
-        params={"experiment_name": model},
-        trust_env=False,
-    ).raise_for_status()
-    experiment = answer.json()["experiment"]["experiment_id"]
-    runs = f"{mlflow}/#/experiments/{experiment}/runs?workflowType=machine_learning"
-    yield "mlflow-runs", runs, False
-    yield "mlflow-model", f"{mlflow}/#/models/{model}", False
+    yield Stop("start-page", f"{airflow}/plugin/breezeway")
+    yield Stop("reports-page", f"{airflow}/plugin/reports")
+    yield Stop("preview-form", f"{airflow}/breezeway/preview/")
+    told = "[aria-label='What was found'], [role=alert]"
+    yield Stop("preview", f"{airflow}/breezeway/preview/", press="Look", shows=told)
+    yield Stop("dags", f"{airflow}/dags", is_ours=False)
+    yield Stop("training", f"{airflow}/dags/training", is_ours=False)
+    form = "text=Run Parameters"
+    yield Stop("trigger-form", f"{airflow}/dags/training", False, press="Trigger", shows=form)
+    runs = f"{airflow}/api/v2/dags/training/dagRuns"
+    for run in asked(page, runs, order_by="-start_date", limit=1).get("dag_runs", []):
+        address = f"{airflow}/dags/training/runs/{run['dag_run_id']}"
+        yield Stop("training-run", address, is_ours=False)
+    yield Stop("server-page", f"{server}/")
+    yield Stop("server-api", f"{server}/docs", is_ours=False)
+    model = load_contract(Path(platform["sensors"])).name
+    api = f"{mlflow}/api/2.0/mlflow"
+    yield Stop("mlflow-experiments", f"{mlflow}/#/experiments", is_ours=False)
+    found = asked(page, f"{api}/experiments/get-by-name", experiment_name=model)
+    if found:
+        runs = f"{mlflow}/#/experiments/{found['experiment']['experiment_id']}/runs"
+        yield Stop("mlflow-runs", f"{runs}?workflowType=machine_learning", is_ours=False)
+    if asked(page, f"{api}/registered-models/get", name=model):
+        yield Stop("mlflow-model", f"{mlflow}/#/models/{model}", is_ours=False)
 
 
-def main(folder: Path) -> int:
+def asked(page: Page, address: str, **params: Any) -> dict[str, Any]:
+    """The answer of a server, by the page's login; empty if there is no such thing."""
+    answer = page.request.get(address, params=params)
+    if answer.status == httpx.codes.NOT_FOUND:
+        return {}
+    if not answer.ok:
+        sys.exit(f"{address}: {answer.status} {answer.text()[:500]}")
+    return dict(answer.json())
+
+
+def main(folder: Path, *, pictures: bool) -> int:
     settings = Settings.from_environment()
     platform = running_platform(settings.root)
     if not platform:
@@ -74,18 +124,28 @@ def main(folder: Path) -> int:
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
         )
-        for scheme in SCHEMES:
-            for width in WIDTHS:
-                context = browser.new_context(
-                    viewport={"width": width, "height": 900}, color_scheme=scheme
-                )
-                for fault in walk(context, platform, password, folder / f"{scheme}-{width}"):
-                    print(fault, flush=True)
-                    faults.append(fault)
-                context.close()
+        views = list(product(SCHEMES, WIDTHS))
+        for scheme, width in views[:1] if pictures else views:
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme
+            )
+            for fault in walk(context, platform, password, folder / f"{scheme}-{width}"):
+                print(fault, flush=True)
+                faults.append(fault)
+            context.close()
         browser.close()
     print(f"{len(faults)} faults; screenshots in {folder}")
+    if pictures:
+        replace_pictures(folder / f"{SCHEMES[0]}-{WIDTHS[0]}")
     return 1 if faults else 0
+
+
+def replace_pictures(folder: Path) -> None:
+    """Replace those in docs that have the name of a screenshot."""
+    for picture in sorted(DOCS.glob("*.png")):
+        if (new := folder / picture.name).is_file():
+            shutil.copyfile(new, picture)
+            print(f"{picture}: {picture.stat().st_size:,} bytes")
 
 
 def walk(
@@ -108,34 +168,50 @@ def walk(
     )
     log_in(page, platform["airflow_url"], password)
     said.clear()  # Airflow's page asks for what only a user may see, before the login too
-    todo = list(pages(platform, Path(platform["sensors"]).stem))
+    todo = list(pages(platform, page))
     while todo:
-        name, address, is_ours = todo.pop(0)
-        page.goto(address)
-        if "/plugin/" in address:
-            page.frame_locator("iframe").locator("h1").first.wait_for()
-        with suppress(TimeoutError):  # a page that asks again and again
-            page.wait_for_load_state("networkidle", timeout=QUIET_MILLISECONDS)
-        page.wait_for_timeout(1000)  # what draws itself when all is loaded
+        stop = todo.pop(0)
+        visit(page, stop)
         folder.mkdir(exist_ok=True)
-        page.screenshot(path=folder / f"{name}.png")
-        if name == "reports-page":
+        page.screenshot(path=folder / f"{stop.name}.png")
+        if stop.name == "reports-page":
             todo += newest_reports(page)
-        where = f"{folder.name} {name}: "
-        for text in said:
-            if not any(known in text for known in KNOWN):
-                yield f"{where}console: {text}"
-        for url in foreign:
-            yield f"{where}asks {url}"
+        asks = (f"asks {url}" for url in foreign)
+        for fault in (*heard(said), *asks, *seen(page, stop)):
+            yield f"{folder.name} {stop.name}: {fault}"
         said.clear()
         foreign.clear()
-        # A page of ours may be a frame of Airflow's.
-        shown = [f for f in page.frames if f != page.main_frame] if "/plugin/" in address else []
-        for frame in (page.main_frame, *shown):
-            if (pixels := frame.evaluate(TOO_WIDE)) > 1:
-                yield f"{where}{pixels} px wider than its window"
-        for frame in shown or [page.main_frame] * is_ours:
-            yield from (f"{where}cut off: {text}" for text in frame.evaluate(CUT_OFF))
+
+
+def visit(page: Page, stop: Stop) -> None:
+    page.goto("about:blank")  # or what was opened over the last page stays
+    page.goto(stop.address)
+    if "/plugin/" in stop.address:
+        page.frame_locator("iframe").locator("h1").first.wait_for()
+    if stop.press:
+        page.get_by_role("button", name=stop.press).first.click()
+    page.locator(stop.shows).first.wait_for()
+    with suppress(TimeoutError):  # a page that asks again and again
+        page.wait_for_load_state("networkidle", timeout=QUIET_MILLISECONDS)
+    page.wait_for_timeout(1000)  # what draws itself when all is loaded
+
+
+def heard(said: list[str]) -> Iterator[str]:
+    """Console errors of a page that are faults."""
+    for text in said:
+        if not any(re.search(known, text) for known in KNOWN):
+            yield f"console: {text}"
+
+
+def seen(page: Page, stop: Stop) -> Iterator[str]:
+    """What does not fit on a page; one of ours may be a frame of Airflow's."""
+    in_frame = "/plugin/" in stop.address
+    shown = [f for f in page.frames if f != page.main_frame] if in_frame else []
+    for frame in (page.main_frame, *shown):
+        if (pixels := frame.evaluate(TOO_WIDE)) > 1:
+            yield f"{pixels} px wider than its window"
+    for frame in shown or [page.main_frame] * stop.is_ours:
+        yield from (f"cut off: {text}" for text in frame.evaluate(CUT_OFF))
 
 
 def log_in(page: Page, airflow: str, password: str) -> None:
@@ -147,18 +223,22 @@ def log_in(page: Page, airflow: str, password: str) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def newest_reports(page: Page) -> Iterator[tuple[str, str, bool]]:
+def newest_reports(page: Page) -> Iterator[Stop]:
     """The first report of each name on the page of all reports."""
     seen = set()
     for frame in page.frames:
         for link in frame.locator(".reports a").all():
-            name = link.inner_text().strip("0123456789- ").lower().replace(" ", "-")
+            name = link.inner_text().partition(" of ")[0].lower().replace(" ", "-")
             if name and name not in seen:
                 seen.add(name)
-                yield f"report-{name}", link.evaluate("a => a.href"), True
+                yield Stop(f"{name}-report", link.evaluate("a => a.href"))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    sys.exit(main(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the screenshots go")
+    parser.add_argument(
+        "--pictures", action="store_true", help="only one view, and then those in docs are replaced"
+    )
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.folder, pictures=arguments.pictures))

@@ -89,8 +89,9 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     one, is printed as JSON on standard output; log lines go to standard error.
     """
     silence_telemetry()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # What libraries tell of themselves below a warning, such as NumExpr its threads, is no answer.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("breezeway").setLevel(logging.INFO)
     try:
         result = _run(sys.argv[1:] if words is None else words)
     except BreezewayError as error:

@@ -25,6 +25,7 @@ from breezeway.tracking.reports import ReportedRun
 from breezeway.tracking.rest import NotFound
 from breezeway_airflow import airflow_internals
 from breezeway_airflow.fields import contract_zone
+from breezeway_airflow.links import root_path
 
 CHUNK_BYTES = 1 << 16
 
@@ -185,5 +186,7 @@ def _root(request: Request) -> str:
 
 
 def _page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
-    text = _templates.get_template(template).render(root=_root(request), **values)
+    text = _templates.get_template(template).render(
+        root=_root(request), airflow=root_path(), **values
+    )
     return HTMLResponse(text, code, PAGE_HEADERS)

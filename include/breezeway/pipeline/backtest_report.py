@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 REPORTS = {
     "backtest.html": "Backtest: table and plot",
     "backtest.png": "Backtest: picture",
-    "backtest.json": "Backtest: figures",
+    "backtest.json": "Backtest: figures (JSON)",
 }
 CSS = """\
 body { font-family: sans-serif; color: #1f2933 } img { max-width: 100% }

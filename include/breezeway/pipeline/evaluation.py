@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from breezeway.core.errors import DataError
-from breezeway.core.files import write_json
+from breezeway.core.files import write_json, write_text
 from breezeway.core.scratch import scratch
 from breezeway.core.settings import Settings
 from breezeway.datasets import versions
@@ -26,6 +26,7 @@ from breezeway.detector.explanation import Explainer
 from breezeway.detector.scorecard import Scorecard
 from breezeway.detector.scoring import ScoringModel
 from breezeway.drift import decision, hours, page, report
+from breezeway.pipeline import scorecard_page
 from breezeway.pipeline.evidence import has_both_classes, weigh
 from breezeway.preprocessing.dataset import make_dataset
 from breezeway.preprocessing.days import shape
@@ -43,12 +44,13 @@ FALSE_DISCOVERY_RATE = 0.02
 """The share of tests that find drift though nothing has changed."""
 
 REPORTS = {
+    "scorecard.html": "Scorecard",
     "classification.html": "Classification",
     "drift.html": "Distributions beside the training data",
     "alarm_reasons.png": "Which sensors make the alarms",
-    "scorecard.json": "Scorecard",
-    "evidence.json": "Evidence for the gate",
-    "drift_findings.json": "What has drifted",
+    "scorecard.json": "Scorecard (JSON)",
+    "evidence.json": "Evidence for the gate (JSON)",
+    "drift_findings.json": "What has drifted (JSON)",
 }
 
 
@@ -119,8 +121,7 @@ def _judge(
     _report_reasons(unseen, model, reports)
     drifted = _find_drift(reference, unseen, model, reports, settings.threads)
     evidence = replace(evidence, drifted=len(drifted))
-    write_json(reports / "evidence.json", asdict(evidence))
-    write_json(reports / "scorecard.json", _scorecard(evidence, cards))
+    _write_scorecard(model, evidence, cards, reports)
     manifest.write(reports)
     run_id = _record(model, evidence, cards, reports, settings, started)
     return {
@@ -139,9 +140,18 @@ def _judge(
     }
 
 
-def _scorecard(evidence: Evidence, cards: dict[str, Scorecard]) -> dict[str, Any]:
+def _write_scorecard(
+    model: ScoringModel, evidence: Evidence, cards: dict[str, Scorecard], reports: Path
+) -> None:
+    """For programs as JSON, for people as a page."""
     figures: dict[str, Any] = {name: card.figures() for name, card in cards.items()}
-    return figures if evidence.has_labels else {"not_judged": NOT_JUDGED}
+    write_json(
+        reports / "scorecard.json",
+        figures if evidence.has_labels else {"not_judged": NOT_JUDGED},
+    )
+    write_json(reports / "evidence.json", asdict(evidence))
+    page = scorecard_page.draw(model.name, model.version, model.threshold, evidence, cards)
+    write_text(reports / "scorecard.html", page)
 
 
 def _of_baselines(cards: dict[str, Scorecard]) -> dict[str, dict[str, float | int | None]]:

@@ -41,7 +41,11 @@ NAMED_FAULTS = 10
 NAMED_DAYS = 28
 RESULT_BYTES = 3700
 """Limit of a result, which may have 4 KiB; with long names it names fewer changes and faults."""
-REPORTS = {"drift.html": "Drift", "findings.json": "Findings", "drift.json": "Evidently"}
+REPORTS = {
+    "drift.html": "Drift",
+    "findings.json": "Findings (JSON)",
+    "drift.json": "Evidently (JSON)",
+}
 
 
 def check(name: str, judge: Judge, day: date, settings: Settings) -> dict[str, Any]:

@@ -29,7 +29,11 @@ from breezeway.tracking import runs
 
 log = logging.getLogger("breezeway")
 
-REPORTS = {"tuning.png": "Tuning history", "tuning.json": "Trials", "params.json": "Parameters"}
+REPORTS = {
+    "tuning.png": "Tuning history",
+    "tuning.json": "Trials (JSON)",
+    "params.json": "Parameters (JSON)",
+}
 OF_FAMILIES = {"families.png": "Families", "families.json": "Families (JSON)"}
 """Of a search over several families. They tell costs, which are others each time: so they are no
 part of what is published with the parameters."""

@@ -61,6 +61,10 @@ ERRORS: dict[int, type[BreezewayError]] = {
     sqlite3.SQLITE_NOTADB: DataError,
     sqlite3.SQLITE_CONSTRAINT: DataError,
 }
+NO_FILE = (
+    "there is no such file yet. `breezeway load-readings FILE` makes it, and so does `breezeway "
+    "simulate`, with readings of a simulated plant"
+)
 READING = (
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -179,6 +183,8 @@ class SQLite(Engine):
             return DataError, f"a row or a value of more than {LARGEST_ROW >> 20} MiB"
         if code == sqlite3.SQLITE_INTERRUPT:
             return UsageError, self.too_long
+        if code == sqlite3.SQLITE_CANTOPEN and not self._path.exists():
+            return ServiceUnavailable, NO_FILE
         return ERRORS.get(code, UsageError), str(error)
 
 

@@ -34,7 +34,8 @@ def index(models: ActiveModels, address: str, *, token: bool) -> bytes:
         "<table><tr><th>model<th>version<th>in service since<th>alarm from<th>trial<th>trouble"
         f"</tr>{rows}</table>"
         if rows
-        else "<p>No model is in service yet. The step <code>deploy</code> puts one there.</p>"
+        else "<p>No model is in service yet. Trigger the DAG <code>training</code> in Airflow: its "
+        "step <code>deploy</code> puts one there.</p>"
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

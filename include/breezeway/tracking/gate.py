@@ -183,7 +183,7 @@ def decide(gate: Gate, evidence: Evidence) -> Decision:
             decision.promote and not promise.broken,
             " ".join(filter(None, (decision.reason, promise.measured, promise.broken))),
         )
-    told = [decision.reason, _two_fits(evidence) if evidence.refit else "", evidence.beside_clock]
+    told = [decision.reason, two_fits(evidence) if evidence.refit else "", evidence.beside_clock]
     return replace(decision, reason=" ".join(filter(None, told)))
 
 
@@ -201,12 +201,12 @@ def _decide_without_labels(evidence: Evidence) -> Decision:
         promise.measured,
         promise.broken or "That is within what is promised.",
         "Without labels nothing shows what it finds or misses.",
-        _two_fits(evidence) if evidence.refit else "",
+        two_fits(evidence) if evidence.refit else "",
     ]
     return Decision(not promise.broken, " ".join(filter(None, told)))
 
 
-def _two_fits(evidence: Evidence) -> str:
+def two_fits(evidence: Evidence) -> str:
     return (
         f"Judged was the fit on readings before {evidence.trained_on[:16]}; the one that serves "
         "has the same parameters and threshold, and was fitted on all readings of the dataset."

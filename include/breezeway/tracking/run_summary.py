@@ -95,7 +95,7 @@ def sentences_of(
     return [sentence for sentence in said if sentence]
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """In the largest unit of which there are at least two."""
     if seconds is None:
         return "-"
@@ -111,8 +111,8 @@ def _figure(value: float | None) -> str:
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "events hit": lambda card: f"{card['events_hit']} of {card['events']}",
-    "half of them within": lambda card: _duration(card["median_delay_seconds"]),
-    "90 % within": lambda card: _duration(card["p90_delay_seconds"]),
+    "half of them within": lambda card: duration(card["median_delay_seconds"]),
+    "90 % within": lambda card: duration(card["p90_delay_seconds"]),
     "false alarms an hour": lambda card: _figure(card["false_episodes_per_normal_hour"]),
     "time in false alarm": lambda card: _figure(card["false_alarm_rate"]),
     "F1": lambda card: _figure(card["f1"]),
@@ -137,7 +137,7 @@ def _in_a_line(card: dict[str, Any], contract: Contract) -> str:
     """What was found, how soon and at which price, beside the price that the contract allows."""
     found = f"{card['events_hit']} of {card['events']} faults found"
     if card["events_hit"]:
-        found += f", half of them within {_duration(card['median_delay_seconds'])} of their start"
+        found += f", half of them within {duration(card['median_delay_seconds'])} of their start"
     days = card["rows"] * contract.interval_seconds / DAY_SECONDS
     alarm = contract.alarm
     if alarm.false_episodes_per_day is not None:

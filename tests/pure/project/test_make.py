@@ -70,3 +70,4 @@ def test_choices_reach_the_command_word_by_word(clone: Path) -> None:
     demo = make(clone, "demo", "SENSORS=skab", "DATA=my data", "OPTIONS=--count 3")
     assert demo.stdout == "demo|--sensors|skab|--data|my data|--count|3|"
     assert make(clone, "up").stdout == "up|"
+    assert make(clone, "up", "RUN=0", "OPTIONS=--json").stdout == "up|--no-run|--json|"

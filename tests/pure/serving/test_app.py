@@ -153,7 +153,7 @@ def test_the_page_shows_what_is_in_service_and_a_request_that_gets_the_recorded_
 
 def test_the_page_says_what_could_not_be_loaded_as_text(tmp_path):
     models = ActiveModels()
-    assert "No model is in service yet" in page_of(models).text
+    assert "No model is in service yet. Trigger the DAG" in page_of(models).text
     failures = models._states.setdefault("pump", State()).failures
     failures.note(None, DataError("<script>alert(1)</script>"), "pump")
     page = page_of(models).text

@@ -331,6 +331,16 @@ def test_a_filter_that_no_name_can_have_is_refused(server, viewer, query):
     assert server.get(f"{ROOT}/?{query}", headers=viewer).status_code == 400
 
 
+def test_no_report_says_what_to_do(server, viewer, monkeypatch):
+    from breezeway.tracking import reports
+
+    fits_none = server.get(f"{ROOT}/?day=2020-01-01", headers=viewer).text
+    assert "No report fits." in fits_none and "dags/training" not in fits_none
+    monkeypatch.setattr(reports, "find", lambda *_, **__: ([], ""))
+    empty = server.get(f"{ROOT}/", headers=viewer).text
+    assert 'href="/dags/training">Trigger training</a>' in empty
+
+
 def test_newest_first_page_by_page(server, viewer, settings, monkeypatch):
     from breezeway.tracking import reports
 

@@ -256,6 +256,7 @@ def test_an_empty_platform_says_what_to_do(server, viewer, monkeypatch, tmp_path
     monkeypatch.setattr(overview, "look", lambda *_: found)
     said = words(server.get(f"{ROOT}/", headers=viewer).text)
     assert "No model yet Trigger training and leave its form as it is" in said
+    assert "load readings first: breezeway load-readings FILE , or breezeway simulate" in said
     assert "None yet: trigger training with the step preprocess" in said
 
 

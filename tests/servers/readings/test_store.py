@@ -578,7 +578,7 @@ def test_a_database_that_is_not_there(mariadb):
 
 
 def test_a_sqlite_file_that_is_not_there(tmp_path):
-    with pytest.raises(ServiceUnavailable, match="unable to open"):
+    with pytest.raises(ServiceUnavailable, match="`breezeway load-readings FILE` makes it"):
         everything(RawStore(f"sqlite:///{tmp_path / 'none.db'}"))
     assert not (tmp_path / "none.db").exists()
 

@@ -82,8 +82,18 @@ def test_reports_and_evidence_are_kept(settings, first, tmp_path):
         "drift_findings.json",
         "evidence.json",
         "manifest.json",
+        "scorecard.html",
         "scorecard.json",
     }
+    tags = client.get_run(first["run_id"]).data.tags
+    listed = {each["path"]: each["title"] for each in json.loads(tags["breezeway.reports"])}
+    assert next(iter(listed)) == "scorecard.html"
+    assert {path for path, title in listed.items() if title.endswith("(JSON)")} == {
+        path for path in listed if path.endswith(".json")
+    }
+    card = client.download_artifacts(first["run_id"], "scorecard.html", str(tmp_path))
+    f1 = first["metrics"]["f1"]
+    assert f"<td class='n own'>{f1:.3f}" in Path(card).read_text(encoding="utf-8")
     page = client.download_artifacts(first["run_id"], "drift.html", str(tmp_path))
     verdict = "drifted" if first["drifted"] else "quiet"
     assert f">{verdict}</span></h1>" in Path(page).read_text(encoding="utf-8")

@@ -127,7 +127,8 @@ def test_the_history_is_a_report(tuned, plant_home, mlflow_server):
     result, _, files, _ = tuned
     run = reports.get(settings, result["run_id"])
     assert (run.step, run.model, run.airflow_run) == ("tune", "mill", "training/manual_1")
-    assert [report.title for report in run.reports] == ["Tuning history", "Trials", "Parameters"]
+    titles = ["Tuning history", "Trials (JSON)", "Parameters (JSON)"]
+    assert [report.title for report in run.reports] == titles
     for report in run.reports:
         with reports.open_report(settings, run, report.path) as content:
             assert content.read() == files[report.path]
