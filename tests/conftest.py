@@ -33,6 +33,7 @@ ON_ONE_PLATFORM = {
     "tests/platform/dags/test_history.py",
     "tests/platform/laptop/test_platform.py",
     "tests/platform/test_training_end_to_end.py",
+    "tests/platform/test_typed_commands.py",
     "tests/platform/test_web_ui.py",
 }
 """Files that share the fixture `platform`, and so a process."""

@@ -176,6 +176,11 @@ def open_days(
     """
     there = _counts(settings, contract, first, last)
     opened = open_published(settings, contract.name, first, last)
+    if not there and not opened:
+        raise UsageError(
+            f"The raw store has no reading from {first} to {last}: load readings of these days, or "
+            "ask for others."
+        )
     return check_days(contract, opened, set(there), first)
 
 

@@ -1,13 +1,16 @@
 """What a document tells to type is taken: by the parsers of commands and steps, and by make."""
 
 import re
+import shlex
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures import ROOT
 from tests.fixtures.commands import DATE, calls, parse
+from tests.fixtures.printed import commands
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SHELL = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.M | re.S)
@@ -68,6 +71,17 @@ def test_make_reads_each_variable_that_it_is_given(document: Path) -> None:
     for words in MAKE.findall(code(document)):
         for name in re.findall(r"(?<!\S)(?!BREEZEWAY_)([A-Z_]+)=", words):
             assert any(re.search(rf"\$[({{]{name}\b", reader) for reader in readers), name
+
+
+def test_airflow_takes_the_words_of_its_commands(airflow_database: None) -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    found = [each for each in commands() if each.text.startswith("airflow ")]
+    assert len(found) > 1
+    for document, text in found:
+        words = shlex.split(DATE.sub(f"{date.today()}", text.replace("\\\n", "")))
+        taken = get_parser().parse_args(words[1:])
+        assert (ROOT / "dags" / f"{taken.dag_id}.py").is_file(), (document, text)
 
 
 def test_each_day_is_one_that_the_shell_can_work_out() -> None:
