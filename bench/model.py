@@ -10,6 +10,7 @@ import xgboost as xgb
 from breezeway.contract.contract import Contract
 from breezeway.contract.features import latest_features
 from breezeway.core.times import from_iso
+from breezeway.detector.score_filter import filtered
 from breezeway.readings.plant import simulate
 from tests.fixtures.models import write_model
 
@@ -58,12 +59,15 @@ def make_model(folder: Path, contract: Contract, text: str, readings: list[dict]
     data = xgb.DMatrix(features, label, feature_names=names)
     params = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.05, "nthread": 1}
     booster = xgb.train(params, data, 300)
-    row = latest_features(
+    count = min(len(readings), 1 + contract.alarm.lookback)
+    rows = latest_features(
         contract,
         [contract.parser.parse(reading["payload"]) for reading in readings],
         [from_iso(reading["time"]) for reading in readings],
-    )[0]
-    score = float(booster.inplace_predict(row[None, :])[0])
+        count,
+    )
+    scores = booster.inplace_predict(rows).astype(np.float64)
+    score = float(filtered(scores, np.arange(count), contract.alarm)[-1])
     example = {"device": "machine-01", "readings": readings, "score": score}
     write_model(folder, booster, text, contract.name, [example])
     return booster

@@ -171,7 +171,7 @@ def make_contenders(folder: Path) -> list[Contender]:
     store.point(add_deployment(store, "bench", 1, model))
 
     plant = Settings.shipped_sensors / "plant.toml"
-    window = plant_readings(30)
+    window = plant_readings(load_contract(plant).request_readings)
     make_model(folder / "plant", load_contract(plant), plant.read_text(), window)
     store.point(add_deployment(store, "plant", 1, folder / "plant"))
 
@@ -261,7 +261,7 @@ def make_contenders(folder: Path) -> list[Contender]:
             lambda answer: answer["predictions"][0],
         ),
         Contender(
-            "Breezeway, plant: 30 readings",
+            "Breezeway, plant: its window",
             our_server.command,
             predict.format("plant"),
             {"device": "machine-01", "readings": window},

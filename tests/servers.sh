@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests start themselves and no wheel brings: MariaDB's server, a browser,
-# Prometheus, the shells that complete our commands.
+# Prometheus, the shells that complete our commands, and jq, which the pages use.
 # What we may not install it names, and the tests that need it are skipped.
 
 PATH=$PATH:/usr/sbin:/usr/local/sbin
@@ -9,8 +9,8 @@ command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null ||
   packages="mariadb-server-core mariadb-client-core"
 command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
   packages="$packages chromium"
-for shell in zsh fish; do
-  command -v "$shell" >/dev/null || packages="$packages $shell"
+for tool in zsh fish jq; do
+  command -v "$tool" >/dev/null || packages="$packages $tool"
 done
 prometheus=
 command -v prometheus >/dev/null && command -v promtool >/dev/null &&

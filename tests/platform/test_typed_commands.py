@@ -5,6 +5,7 @@ Or it is named below: with the test that runs it, or with the reason why none do
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ ELSEWHERE = {
     "python -m breezeway.steps.canary": "servers/steps/test_canary.py::",
     "python -m breezeway.steps.deploy": "servers/steps/test_deploy.py::"
     "test_a_challenger_is_put_up_withdrawn_and_made_champion",
+    "python -m breezeway.steps.drift": "servers/steps/test_drift.py::test_a_quiet_night",
     "python -m breezeway.steps.preprocess --tag v1 ": "servers/readings/test_own_tables.py::",
 }
 """How a command begins → the test, or file of tests, that runs it with other words."""
@@ -153,6 +155,8 @@ def test_it_runs_as_printed(
     for word, ours in meant.items():
         script = script.replace(word, ours)
     assert "…" not in script, "a word of the reader's own that nothing stands for"
+    if "| jq " in script and not shutil.which("jq"):
+        pytest.skip("jq is not here")
     environment = os.environ | {"BREEZEWAY_HOME": str(served.settings.home)}
     if "breezeway.steps." in script:
         # The pages that print steps say so; the defaults are where `make up` finds ports free.
