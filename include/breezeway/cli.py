@@ -76,6 +76,14 @@ COMMANDS = {
         "breezeway.commands.uninstall:run",
         "remove all that a home holds, after asking",
     ),
+    "airflow": (
+        "breezeway.laptop.consoles:airflow",
+        "run a command of Airflow for the platform that runs here",
+    ),
+    "mlflow": (
+        "breezeway.laptop.consoles:mlflow",
+        "run a command of MLflow for the platform that runs here",
+    ),
     "lineage": ("breezeway.commands.lineage:run", "from a prediction back to its rows, or forward"),
 }
 """Command → `module:function` that runs it, and one line of help. The module is imported only for
@@ -214,7 +222,7 @@ def _beside_a_running_platform(settings: Settings) -> Settings:
     if not file.is_file():
         return settings
     running = json.loads(file.read_text(encoding="utf-8"))
-    for name in ("mlflow_url", "serving_url", "sensors", "raw_url"):
+    for name in ("mlflow_url", "serving_url", "sensors", "dags", "raw_url"):
         if name in running:
             os.environ.setdefault(f"BREEZEWAY_{name.upper()}", running[name])
     return Settings.from_environment()

@@ -24,7 +24,7 @@ from tests.fixtures.processes import eventually
 pytestmark = pytest.mark.timeout(600)
 
 ELSEWHERE = {
-    "airflow backfill": "servers/project/test_commands_in_docs.py::"
+    "breezeway airflow backfill": "servers/project/test_commands_in_docs.py::"
     "test_airflow_takes_the_words_of_its_commands",
     "bentoml serve": "servers/steps/test_deploy.py::"
     "test_a_deployment_is_a_bento_that_bentoml_serves_by_itself",

@@ -181,7 +181,9 @@ class Platform:
             self.home / "run" / "platform.json",
             json.dumps(
                 {f"{part}_url": self.url(part) for part in ("airflow", "mlflow", "serving")}
+                | {"host": self._addresses.host, "ports": self._addresses.ports}
                 | {"process": os.getpid(), "sensors": self._environment["BREEZEWAY_SENSORS"]}
+                | {"dags": str(self._pools.parent)}
                 # The address of a server has a password. Without one, the contract leads to it.
                 | ({"raw_url": self.settings.raw_address} if _is_file(raw) else {})
             ),
