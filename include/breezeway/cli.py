@@ -97,9 +97,9 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     one, is printed as JSON on standard output; log lines go to standard error.
     """
     silence_telemetry()
-    # What libraries tell of themselves below a warning, such as NumExpr its threads, is no answer.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("breezeway").setLevel(logging.INFO)
+    output = logging.StreamHandler(sys.stderr)
+    output.addFilter(_is_for_a_person)
+    logging.basicConfig(handlers=[output], level=logging.INFO, format="%(message)s")
     try:
         result = _run(sys.argv[1:] if words is None else words)
     except BreezewayError as error:
@@ -129,6 +129,11 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         except BrokenPipeError:
             _end_without_reader()
     sys.exit(0)
+
+
+def _is_for_a_person(record: logging.LogRecord) -> bool:
+    """Not what a library tells of itself below a warning, such as NumExpr its threads."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == "breezeway"
 
 
 def _end_without_reader() -> NoReturn:

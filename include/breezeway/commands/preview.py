@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> None:
     if arguments.json:
-        logging.getLogger("breezeway").setLevel(logging.WARNING)
+        logging.getLogger().setLevel(logging.WARNING)
     from pydantic import TypeAdapter
 
     from breezeway.pipeline import preview
